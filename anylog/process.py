@@ -1,0 +1,101 @@
+"""What any background process is: start, exit, describe, and the floor on which it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.logger import Logger
+
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock
+from anylog.waiting import deadline
+
+# The order in which a node stops: doors first, so that nothing new comes in (architecture.md 4).
+DOORS, SOURCES, STREAMER, WORKERS, LEDGER = range(5)
+
+# Rows of `get processes` in order, with the name used by `test process` and `exit` (monitoring.md 2.2).
+ROWS: tuple[tuple[str, str], ...] = (
+    ("TCP", "tcp"),
+    ("REST", "rest"),
+    ("Operator", "operator"),
+    ("Publisher", "publisher"),
+    ("Blockchain Sync", "synchronizer"),
+    ("Scheduler", "scheduler"),
+    ("Distributor", "distributor"),
+    ("Consumer", "consumer"),
+    ("Blobs Archiver", "archiver"),
+    ("MQTT", "mqtt"),
+    ("Message Broker", "broker"),
+    ("SMTP", "smtp"),
+    ("Streamer", "streamer"),
+    ("Query Pool", "query pool"),
+    ("Telnet Console", "telnet"),
+    ("SSH Console", "ssh"),
+)
+
+
+class Process:
+    """One background process. Subclasses set `name` (as in `exit name`) and do the work."""
+
+    name: str = ""
+    floor: int = WORKERS
+
+    def start(self) -> Deferred[None] | None:
+        """Begin; may take a while. Raises or fails with AnyLogError if it cannot."""
+
+    def stop(self) -> Deferred[None] | None:
+        """Finish what is held and end."""
+
+    def describe(self) -> str:
+        """The details column of `get processes`."""
+        return ""
+
+
+@define
+class Processes:
+    """The processes that run on one node, by name."""
+
+    _clock: Clock
+    _running: dict[str, Process] = field(factory=dict)
+    _starting: set[str] = field(factory=set)
+    log = Logger()
+
+    async def start(self, process: Process) -> None:
+        """Start and keep it. Raises AnyLogError 136 if one of that name runs."""
+        if process.name in self._running or process.name in self._starting:
+            raise AnyLogError(136, f"{process.name} is already running: use 'exit {process.name}' first")
+        self._starting.add(process.name)
+        try:
+            await maybeDeferred(process.start)
+            self._running[process.name] = process
+        finally:
+            self._starting.discard(process.name)
+
+    async def exit(self, name: str) -> bool:
+        """Stop one; False if it was not running."""
+        process = self._running.pop(name, None)
+        if process is None:
+            return False
+        await maybeDeferred(process.stop)
+        return True
+
+    def find(self, name: str) -> Process | None:
+        """The running process of that name."""
+        return self._running.get(name)
+
+    def running(self) -> Sequence[Process]:
+        """All that run, in the order they are stopped."""
+        return sorted(self._running.values(), key=lambda process: (process.floor, process.name))
+
+    async def stop(self, seconds: float = 15.0) -> None:
+        """Stop all, floor by floor; a process that takes longer than `seconds` is reported and left behind."""
+        for process in self.running():
+            self._running.pop(process.name, None)
+            try:
+                await deadline(self._clock, seconds, maybeDeferred(process.stop), f"stopping {process.name}")
+            except (AnyLogError, CancelledError) as late:
+                self.log.error("{name} did not stop: {why}", name=process.name, why=str(late))
+            except Exception:  # nobody above us could do better than to go on stopping the rest
+                self.log.failure("{name} failed to stop", name=process.name)
