@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from anylog.errors import AnyLogError
+
 T = TypeVar("T")
 
 
@@ -135,8 +137,8 @@ class IIntake(Protocol):
         body is one content, kept once; `key` is an Idempotency-Key. Fails with AnyLogError 5, 502, 503, 504 or 506.
         """
 
-    def refusal(self) -> str:
-        """Why nothing is taken at the moment, or an empty text; asked before a body is read."""
+    def refusal(self) -> AnyLogError | None:
+        """Why nothing is taken at the moment, or None; asked before a body is read."""
 
 
 @frozen
