@@ -77,6 +77,9 @@ class Disk(Protocol):
     def make(self, folder: Path) -> None:
         """Make the folder and its parents if missing."""
 
+    def lock(self, path: Path) -> DiskFile:
+        """Hold `path` until the file is closed or the process ends; BlockingIOError if somebody else holds it."""
+
     def free(self, folder: Path) -> int:
         """Bytes that may still be written there."""
 

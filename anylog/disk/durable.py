@@ -6,6 +6,7 @@ What "lasting" means is decided here, once, for the whole node: `full` syncs dat
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Literal
@@ -118,6 +119,15 @@ class RealDisk:
         for each in reversed(missing):
             each.mkdir(mode=0o700, exist_ok=True)
             self._sync_folder(each.parent)
+
+    def lock(self, path: Path) -> RealFile:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return RealFile(descriptor, self.policy)
 
     def free(self, folder: Path) -> int:
         state = os.statvfs(folder)

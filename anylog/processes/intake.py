@@ -238,7 +238,7 @@ class Intake:
             (buffer, rows, weight, key),
             {},
             (buffer,),
-            {},  # type: ignore[arg-type]
+            {},
         )
 
     def _begin(self, where: Where, hash: str, now: float) -> Buffer:

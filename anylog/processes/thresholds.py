@@ -54,9 +54,11 @@ class Thresholds:
         if time == 0 and volume == 0:
             self._set.pop((dbms, table), None)
             return
-        given = {"time": time, "volume": volume, "write_immediate": write_immediate}
-        self._set[dbms, table] = evolve(
-            Threshold(), **{key: value for key, value in given.items() if value is not None}
+        default = Threshold()
+        self._set[dbms, table] = Threshold(
+            default.time if time is None else time,
+            default.volume if volume is None else volume,
+            default.write_immediate if write_immediate is None else write_immediate,
         )
 
     def __iter__(self) -> Iterator[tuple[tuple[str, str], Threshold]]:
