@@ -144,7 +144,7 @@ class FaultTests(JournalCase):
         """At its limit the journal takes no readings, but still lets buffers end."""
         journal = self.journal(most=8192)
         buffer = journal.new_buffer()
-        for _ in range(4):
+        for _ in range(3):
             self.successResultOf(journal.append(Kind.ROWS, buffer, bytes(1500)))
         self.assertEqual(self.failureResultOf(journal.append(Kind.ROWS, buffer, b"x"), AnyLogError).value.number, 502)
         self.successResultOf(journal.append(Kind.CUT, buffer))
