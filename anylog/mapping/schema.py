@@ -1,7 +1,7 @@
 """Types of columns: what a value is, what two values are together, what fits where, and the ledger's statement.
 
-Sources: storage.md 2.2 to 2.4 and 2.7, hard-parts.md 4.4. Ledger types are BOOLEAN, INT, BIGINT, DECIMAL, FLOAT, VARCHAR,
-CHAR(n), UUID, TIMESTAMP, DATE, TIME and CIDR; the last three kinds of time are NOT NULL DEFAULT NOW() in a statement.
+Sources: storage.md 2.2 to 2.4 and 2.7, hard-parts.md 4.4. Ledger types are BOOLEAN, INT, BIGINT, DECIMAL, FLOAT,
+VARCHAR, CHAR(n), UUID, CIDR, TIMESTAMP, DATE and TIME; the last three are NOT NULL DEFAULT NOW() in a statement.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import md5
 from typing import Any
 
@@ -34,7 +34,7 @@ LONGEST_CHAR = 8  # a longer text is a VARCHAR
 MIXED_CHAR = 32  # CHAR together with another type
 EARLIEST_EPOCH = 946_684_800  # the year 2000: digits below it are a number, even where a column is named after time
 
-# A digit at the end would let `$`-free fullmatch be enough; ASCII classes keep other scripts' digits out.
+# Digits of ASCII only: those of other scripts are text.
 WHOLE = re.compile(r"-?[0-9]+")
 REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -124,18 +124,19 @@ def infer(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {column: kind for column, kind in inferred if kind is not None}
 
 
-def infer_column(found: Iterable[tuple[str, Any]]) -> str | None:
+def infer_column(found: Sequence[tuple[str, Any]]) -> str | None:
     """The type that (attribute, value) pairs of one column have together; None if all are null."""
     merged: str | None = None
-    longest = 0
     for attribute, value in found:
         kind = infer_value(attribute, value)
-        if kind is not None:
+        if kind is not None and kind != merged:
             merged = kind if merged is None else merge(merged, kind)
-            longest = max(longest, len(value if type(value) is str else written(value).decode()))
     size = char_size(merged) if merged else None
+    if size is None:
+        return merged
     # CHAR and another type make CHAR(32) (2.4), which a UUID or a time does not fit in.
-    return "VARCHAR" if size is not None and longest > size else merged
+    longest = max(len(value) if type(value) is str else len(written(value)) for _, value in found)
+    return "VARCHAR" if longest > size else merged
 
 
 def column_of(attribute: str) -> str | None:
@@ -247,7 +248,7 @@ def _infer_text(name: str, text: str) -> str:
         return "VARCHAR"
     if size == 36 and UUID.fullmatch(text):
         return "UUID"
-    if text[0] in "0123456789:-.+abcdefABCDEF" or text[0].isspace():
+    if text[0] in "0123456789:-.+abcdefABCDEF":
         kind = _infer_digits(name, text)
         if kind is not None:
             return kind
@@ -259,14 +260,13 @@ def _infer_digits(name: str, text: str) -> str | None:
         return "TIMESTAMP"
     if len(text) == 10 and times.date_of(text) is not None:
         return "DATE"
-    if text[0] != " " and text[-1] != " " and times.time_of(text) is not None:
+    if times.time_of(text) is not None:
         return "TIME"
     if is_address(text):
         return "CIDR"
     if WHOLE.fullmatch(text):
-        if text[0] != "-" and "time" in name.lower() and len(text) <= 19 and int(text) >= EARLIEST_EPOCH:
-            if times.timestamp_of(text) is not None:
-                return "TIMESTAMP"
+        if "time" in name.lower() and _is_epoch(text):
+            return "TIMESTAMP"
         if len(text) < 9:
             return "INT"
         # Beyond 64 bits it is a text of digits.
@@ -274,6 +274,10 @@ def _infer_digits(name: str, text: str) -> str | None:
     if "." in text and len(text) <= 19 and REAL.fullmatch(text) and math.isfinite(float(text)):
         return "FLOAT"
     return None
+
+
+def _is_epoch(digits: str) -> bool:
+    return len(digits) <= 19 and int(digits) >= EARLIEST_EPOCH and times.timestamp_of(digits) is not None
 
 
 def is_address(text: str) -> bool:
