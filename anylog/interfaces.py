@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from anylog.errors import AnyLogError
+
 T = TypeVar("T")
 
 
@@ -75,6 +77,9 @@ class Disk(Protocol):
     def make(self, folder: Path) -> None:
         """Make the folder and its parents if missing."""
 
+    def lock(self, path: Path) -> DiskFile:
+        """Hold `path` until the file is closed or the process ends; BlockingIOError if somebody else holds it."""
+
     def free(self, folder: Path) -> int:
         """Bytes that may still be written there."""
 
@@ -135,8 +140,8 @@ class IIntake(Protocol):
         body is one content, kept once; `key` is an Idempotency-Key. Fails with AnyLogError 5, 502, 503, 504 or 506.
         """
 
-    def refusal(self) -> str:
-        """Why nothing is taken at the moment, or an empty text; asked before a body is read."""
+    def refusal(self) -> AnyLogError | None:
+        """Why nothing is taken at the moment, or None; asked before a body is read."""
 
 
 @frozen

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Clock, DelayedCall
 from anylog.waiting import deadline
 
 # The order in which a node stops: doors first, so that nothing new comes in (architecture.md 4).
@@ -51,6 +51,47 @@ class Process:
     def describe(self) -> str:
         """The details column of `get processes`."""
         return ""
+
+
+class Rhythm:
+    """Do one thing at every beat, and survive the beats that fail (style.md 4)."""
+
+    log = Logger()
+
+    def __init__(self, *, clock: Clock, every: float, do: Callable[[], object], name: str) -> None:
+        self._clock, self._every, self._do, self._name = clock, every, do, name
+        self._next: DelayedCall | None = None
+        self._beating: Deferred[object] | None = None
+        self._going = False
+
+    def start(self) -> None:
+        """The first beat comes after one interval."""
+        self._going = True
+        self._next = self._clock.callLater(self._every, self._beat)
+
+    def stop(self) -> Deferred[None]:
+        """No more beats; fires when the one at hand has ended."""
+        self._going = False
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        ended: Deferred[None] = Deferred()
+        if self._beating is None:
+            ended.callback(None)
+        else:
+            self._beating.addBoth(lambda result: ended.callback(None))
+        return ended
+
+    def _beat(self) -> None:
+        self._next = None
+        self._beating = maybeDeferred(self._do)
+        self._beating.addErrback(lambda failure: self.log.failure("{name} missed a beat", failure, name=self._name))
+        self._beating.addBoth(self._again)
+
+    def _again(self, result: object) -> None:
+        self._beating = None
+        if self._going:
+            self._next = self._clock.callLater(self._every, self._beat)
 
 
 @define

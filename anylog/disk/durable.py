@@ -1,0 +1,144 @@
+"""The only place that renames, syncs, or opens for writing (architecture.md 9).
+
+What "lasting" means is decided here, once, for the whole node: `full` syncs data and names before it returns;
+`none` is for tests and throw-away nodes, and is named at start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Literal
+
+from attrs import define
+
+Policy = Literal["full", "none"]
+
+
+@define
+class RealFile:
+    """A file on the real disk, see `interfaces.DiskFile`."""
+
+    _descriptor: int
+    _policy: Policy
+
+    def write(self, offset: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            offset += written
+            view = view[written:]
+
+    def sync(self) -> None:
+        if self._policy == "full":
+            os.fdatasync(self._descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        parts = []
+        while size > 0:
+            part = os.pread(self._descriptor, size, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+@define
+class RealDisk:
+    """The machine's own disk, see `interfaces.Disk`."""
+
+    policy: Policy = "full"
+
+    def publish(self, final: Path, data: bytes) -> None:
+        draft = final.with_name(f".{final.name}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if self.policy == "full":
+                os.fsync(descriptor)
+        except OSError:
+            os.close(descriptor)
+            draft.unlink(missing_ok=True)
+            raise
+        os.close(descriptor)
+        draft.replace(final)
+        self._sync_folder(final.parent)
+
+    def create(self, path: Path, size: int) -> RealFile:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            # Reserved at once, so that a full disk is met here and not in the middle of a record.
+            if size:
+                os.posix_fallocate(descriptor, 0, size)
+            if self.policy == "full":
+                os.fsync(descriptor)
+            self._sync_folder(path.parent)
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        return RealFile(descriptor, self.policy)
+
+    def open(self, path: Path) -> RealFile:
+        return RealFile(os.open(path, os.O_RDWR | os.O_CLOEXEC), self.policy)
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def move(self, source: Path, target: Path) -> None:
+        source.replace(target)
+        self._sync_folder(target.parent)
+        if source.parent != target.parent:
+            self._sync_folder(source.parent)
+
+    def forget(self, path: Path) -> None:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        self._sync_folder(path.parent)
+
+    def names(self, folder: Path) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(folder))
+        except FileNotFoundError:
+            return []
+
+    def make(self, folder: Path) -> None:
+        missing = [each for each in (folder, *folder.parents) if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(mode=0o700, exist_ok=True)
+            self._sync_folder(each.parent)
+
+    def lock(self, path: Path) -> RealFile:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return RealFile(descriptor, self.policy)
+
+    def free(self, folder: Path) -> int:
+        state = os.statvfs(folder)
+        return state.f_bavail * state.f_frsize
+
+    def _sync_folder(self, folder: Path) -> None:
+        """A name is data too: it lasts only when its folder is synced."""
+        if self.policy != "full":
+            return
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,346 @@
+"""An ordered log with group commit: one lane, one sync for all that waits, success after the sync (hard-parts.md 1).
+
+The journal knows buffers only by their id: which segments hold records of which buffer, so that a segment goes when all
+its buffers are done. What records mean is its owner's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from anylog.counts import Counts
+from anylog.disk.records import (
+    RECORD_HEADER,
+    SEGMENT_HEADER,
+    BufferId,
+    Kind,
+    pack_record,
+    pack_segment,
+    scan,
+)
+from anylog.errors import AnyLogError
+from anylog.interfaces import Disk, DiskFile, ILane
+from anylog.waiting import deferring
+
+ENOSPC = 28
+EDQUOT = 122
+
+
+@frozen
+class Stored:
+    """Where a record lies: what is needed to read it back."""
+
+    sequence: int
+    kind: Kind
+    buffer: BufferId
+    segment: int
+    offset: int
+    size: int
+
+
+@define(eq=False)
+class _Segment:
+    number: int
+    path: Path
+    size: int
+    end: int
+    file: DiskFile | None = None
+    buffers: set[BufferId] = field(factory=set)
+
+
+@define(eq=False)
+class _Waiting:
+    sequence: int
+    kind: Kind
+    buffer: BufferId
+    body: bytes
+    told: Deferred[Stored]
+
+
+@define(kw_only=True, eq=False)
+class Journal:
+    """Keeps records in order until their buffers are done.
+
+    `most`: bytes of all segments together, beyond which `append` fails with 502. `token(n)` gives n random bytes.
+    `point(name)` is called in the lane at the named moments where a test may kill the process.
+    """
+
+    _disk: Disk
+    _lane: ILane
+    folder: Path
+    _token: Callable[[int], bytes]
+    segment_size: int = 16 << 20
+    most: int = 512 << 20
+    point: Callable[[str], None] = field(default=lambda name: None)
+    counts: Counts = field(factory=Counts)
+    broken: str = ""  # why nothing is promised any more
+    log = Logger()
+
+    _epoch: bytes = b""
+    _next_sequence: int = 1
+    _synced: int = 0
+    _next_number: int = 1
+    _next_segment: int = 1
+    _segments: dict[int, _Segment] = field(factory=dict)
+    _places: dict[BufferId, set[int]] = field(factory=dict)
+    _current: _Segment | None = None
+    _waiting: list[_Waiting] = field(factory=list)
+    _writing: bool = False
+    _idle: list[Deferred[None]] = field(factory=list)
+
+    async def open(self) -> list[Stored]:
+        """Read what the disk holds, oldest first, and be ready for new records. Raises AnyLogError 504.
+
+        Bodies stay on disk (`read`). A damaged segment is reported and a copy of it kept aside under `.damaged`.
+        """
+        self._epoch = self._token(8)
+        try:
+            found = await self._lane.run(self._scan_all)
+        except OSError as fault:
+            raise AnyLogError(504, f"the journal in {self.folder} cannot be read: {fault}") from fault
+        return found
+
+    def new_buffer(self) -> BufferId:
+        """An id that no buffer ever had."""
+        number, self._next_number = self._next_number, self._next_number + 1
+        return BufferId(self._epoch, number)
+
+    def append(self, kind: Kind, buffer: BufferId, body: bytes = b"") -> Deferred[Stored]:
+        """Add a record; fires once it is synced. Fails with AnyLogError 502 (full), 503 (disk full) or 504 (broken)."""
+        told: Deferred[Stored] = Deferred()
+        if self.broken:
+            told.errback(AnyLogError(504, self.broken))
+            return told
+        if self.size >= self.most and kind in (Kind.OPEN, Kind.ROWS):
+            told.errback(AnyLogError(502, f"{self.size} bytes wait in the journal to be loaded"))
+            return told
+        sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
+        self._waiting.append(_Waiting(sequence, kind, buffer, body, told))
+        if not self._writing:
+            self._writing = True
+            self._write().addErrback(lambda failure: self.log.failure("journal: {f}", failure=failure, f=failure))
+        return told
+
+    def read(self, wanted: Iterable[Stored]) -> Deferred[list[bytes]]:
+        """The bodies of records, in the order asked."""
+        places = [(self._segments[each.segment], each.offset, each.size) for each in wanted]
+        return self._lane.run(_read_all, self._disk, places)
+
+    def release(self, buffer: BufferId) -> None:
+        """All that became of `buffer` lasts elsewhere: its segments may go."""
+        for number in self._places.pop(buffer, ()):
+            segment = self._segments[number]
+            segment.buffers.discard(buffer)
+            if not segment.buffers and segment is not self._current:
+                self._forget(segment)
+
+    def moved(self, buffer: BufferId, segment: int) -> None:
+        """Nothing in `segment` is needed any more for `buffer`: its records were written again further on."""
+        held = self._places.get(buffer, set())
+        if segment in held and held != {segment}:
+            held.discard(segment)
+            kept = self._segments[segment]
+            kept.buffers.discard(buffer)
+            if not kept.buffers and kept is not self._current:
+                self._forget(kept)
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(segment.size for segment in self._segments.values())
+
+    @property
+    def oldest(self) -> tuple[int, frozenset[BufferId]]:
+        """The oldest segment that is not being written, and the buffers that keep it; (0, empty) if there is none."""
+        for number, segment in self._segments.items():
+            if segment is not self._current:
+                return number, frozenset(segment.buffers)
+        return 0, frozenset()
+
+    async def close(self) -> None:
+        """Wait for what is being written and let the files go. An empty journal leaves no segment behind."""
+        if self._writing:
+            idle: Deferred[None] = Deferred()
+            self._idle.append(idle)
+            await idle
+        self.broken = self.broken or "the journal is closed"
+        current, self._current = self._current, None
+        if current is not None and not current.buffers:
+            self._forget(current)
+        await self._lane.run(self._close_all)
+
+    @deferring
+    async def _write(self) -> None:
+        """Write and sync all that waits, tell, and again, until nothing waits. No timer (platform-notes.md 7)."""
+        try:
+            while self._waiting and not self.broken:
+                batch, self._waiting = self._waiting, []
+                await self._write_batch(batch)
+        finally:
+            self._writing = False
+            idle, self._idle = self._idle, []
+            for told in idle:
+                told.callback(None)
+
+    async def _write_batch(self, batch: list[_Waiting]) -> None:
+        while batch:
+            segment = self._current
+            first = RECORD_HEADER + len(batch[0].body)
+            if segment is None or segment.end + first > segment.size:
+                try:
+                    segment = await self._next(max(self.segment_size, SEGMENT_HEADER + first))
+                except OSError as fault:
+                    self._refuse(batch, fault)
+                    return
+            start = position = segment.end
+            parts: list[bytes] = []
+            taken: list[tuple[_Waiting, Stored]] = []
+            for each in batch:
+                size = RECORD_HEADER + len(each.body)
+                if position + size > segment.size:
+                    break
+                parts.append(pack_record(each.sequence, self._synced, each.kind, each.buffer, each.body))
+                parts.append(each.body)
+                where = position + RECORD_HEADER
+                taken.append(
+                    (each, Stored(each.sequence, each.kind, each.buffer, segment.number, where, len(each.body)))
+                )
+                position += size
+                segment.buffers.add(each.buffer)
+                self._places.setdefault(each.buffer, set()).add(segment.number)
+            batch = batch[len(taken) :]
+            segment.end = position
+            assert segment.file is not None
+            try:
+                await self._lane.run(self._keep, segment.file, start, parts)
+            except OSError as fault:
+                self._break(fault, [each for each, _ in taken] + batch)
+                return
+            self._synced = taken[-1][0].sequence
+            self.counts.add("syncs")
+            self.counts.add("records", len(taken))
+            for each, stored in taken:
+                each.told.callback(stored)
+
+    def _keep(self, file: DiskFile, offset: int, parts: list[bytes]) -> None:
+        file.write(offset, b"".join(parts))
+        self.point("written")
+        file.sync()
+        self.point("synced")
+
+    async def _next(self, size: int) -> _Segment:
+        """Begin a new segment of at least `size` bytes."""
+        number = self._next_segment
+        path = self.folder / f"{number:016x}.journal"
+        file = await self._lane.run(self._begin, path, size, number)
+        self._next_segment = number + 1
+        before, self._current = self._current, _Segment(number, path, size, SEGMENT_HEADER, file)
+        self._segments[number] = self._current
+        if before is not None and not before.buffers:
+            self._forget(before)
+        return self._current
+
+    def _begin(self, path: Path, size: int, number: int) -> DiskFile:
+        file = self._disk.create(path, size)
+        try:
+            file.write(0, pack_segment(self._epoch, number, self._synced))
+            file.sync()
+        except OSError:
+            file.close()
+            self._disk.forget(path)
+            raise
+        return file
+
+    def _refuse(self, batch: list[_Waiting], fault: OSError) -> None:
+        """Nothing was written, so nothing is broken: say no to those who wait, and try again with the next."""
+        full = fault.errno in (ENOSPC, EDQUOT)
+        error = AnyLogError(503 if full else 504, f"the journal cannot grow: {fault}")
+        self.counts.add("refused", len(batch), str(fault))
+        for each in batch:
+            each.told.errback(error)
+
+    def _break(self, fault: OSError, unkept: list[_Waiting]) -> None:
+        """A failed write or sync is final: the kernel may have dropped the pages (hard-parts.md 1.2)."""
+        self.broken = f"the journal failed and promises nothing more: {fault}"
+        self.log.critical("{why}", why=self.broken)
+        self.counts.add("broken", 1, str(fault))
+        waiting, self._waiting = self._waiting, []
+        for each in unkept + waiting:
+            each.told.errback(AnyLogError(504, self.broken))
+
+    def _forget(self, segment: _Segment) -> None:
+        """Remove a segment whose buffers are all done. Doing it late or twice is harmless, so nobody waits for it."""
+        del self._segments[segment.number]
+        self._lane.run(self._remove, segment).addErrback(
+            lambda failure: self.log.error("segment {path} stays: {why}", path=segment.path, why=failure.value)
+        )
+
+    def _remove(self, segment: _Segment) -> None:
+        if segment.file is not None:
+            segment.file.close()
+        self._disk.forget(segment.path)
+
+    def _close_all(self) -> None:
+        for segment in self._segments.values():
+            if segment.file is not None:
+                segment.file.close()
+                segment.file = None
+
+    def _scan_all(self) -> list[Stored]:
+        """In the lane: every readable record of every segment; blocking."""
+        self._disk.make(self.folder)
+        found: list[Stored] = []
+        before: tuple[Path, bytes, int] | None = None
+        for name in self._disk.names(self.folder):
+            path = self.folder / name
+            stem, _, ending = name.partition(".")
+            if ending != "journal":
+                continue
+            data = self._disk.read(path)
+            seen = scan(data)
+            number = int(stem, 16)
+            self._next_segment = max(self._next_segment, number + 1)
+            if seen is None:
+                # A segment that was never begun holds no promise; one with data in it is damage.
+                if data.strip(b"\0"):
+                    self._aside(path, data, "its header is not readable")
+                self._disk.forget(path)
+                continue
+            if before is not None and before[2] < seen.synced:
+                # The segment before it was synced to its end before this one began.
+                self._aside(before[0], before[1], f"it ends after record {before[2]}, not {seen.synced}")
+            if seen.damage:
+                self._aside(path, data, seen.damage)
+            before = (path, data, seen.last)
+            segment = self._segments[number] = _Segment(number, path, len(data), seen.end)
+            for record in seen.records:
+                self._next_sequence = max(self._next_sequence, record.sequence + 1)
+                segment.buffers.add(record.buffer)
+                self._places.setdefault(record.buffer, set()).add(number)
+                found.append(Stored(record.sequence, record.kind, record.buffer, number, record.offset, record.size))
+            if not segment.buffers:
+                del self._segments[number]
+                self._disk.forget(path)
+            self._next_sequence = max(self._next_sequence, seen.last + 1)
+        self._synced = self._next_sequence - 1
+        return found
+
+    def _aside(self, path: Path, data: bytes, why: str) -> None:
+        kept = path.with_suffix(".damaged")
+        self._disk.publish(kept, data)
+        self.counts.add("damaged", 1, f"{path.name}: {why}")
+        self.log.critical("journal segment {path} is damaged: {why}; kept as {kept}", path=path, why=why, kept=kept)
+
+
+def _read_all(disk: Disk, places: list[tuple[_Segment, int, int]]) -> list[bytes]:
+    bodies = []
+    for segment, offset, size in places:
+        if segment.file is None:
+            segment.file = disk.open(segment.path)
+        bodies.append(segment.file.read(offset, size))
+    return bodies

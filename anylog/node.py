@@ -1,0 +1,197 @@
+"""The node: builds the rooms, joins them, owns all state, starts and stops them by floor (architecture.md 4)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+import anylog.commands
+import anylog.databases.commands
+import anylog.language.commands
+import anylog.network.commands
+import anylog.processes.commands
+import anylog.query.commands
+from anylog.databases.catalog import Catalog
+from anylog.disk.places import Places
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, Disk, DiskFile, Lanes
+from anylog.language.command import Command
+from anylog.language.context import Call, Context, Result
+from anylog.language.dictionary import Dictionary
+from anylog.language.interpreter import Interpreter
+from anylog.language.logs import Logs
+from anylog.language.words import Words
+from anylog.process import Processes, Rhythm
+from anylog.processes.intake import Intake
+from anylog.waiting import deferring
+
+ALL_COMMANDS: tuple[type[Command], ...] = (
+    *anylog.language.commands.COMMANDS,
+    *anylog.commands.COMMANDS,
+    *anylog.databases.commands.COMMANDS,
+    *anylog.query.commands.COMMANDS,
+    *anylog.processes.commands.COMMANDS,
+    *anylog.network.commands.COMMANDS,
+)
+
+
+class Net(Protocol):
+    """Listening and connecting: sockets, or memory."""
+
+    def listen(self, endpoint: str, factory: Any) -> Deferred[Any]:
+        """Listen on a Twisted endpoint string; fires with the port."""
+
+
+class Node:
+    """One node. Everything that can be asked of it goes through `execute`."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        name: str = "",
+        clock: Clock,
+        net: Net,
+        lanes: Lanes,
+        disk: Disk,
+        chance: Random,
+        environ: MutableMapping[str, str] | None = None,
+        token: Callable[[int], bytes] = os.urandom,
+        engine: Any = None,
+        point: Callable[[str], None] = lambda name: None,
+        journal: Mapping[str, int] | None = None,
+    ) -> None:
+        self.name = name
+        self.clock, self.net, self.lanes, self.disk, self.chance = clock, net, lanes, disk, chance
+        self.environ: MutableMapping[str, str] = environ if environ is not None else {}
+        self.places = Places.under(home)
+        self.dictionary = Dictionary()
+        self.logs = Logs(clock)
+        self.words = Words(ALL_COMMANDS)
+        self.processes = Processes(clock)
+        self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
+        self.address = ""  # ip:port by which it is known
+        self.started = 0.0
+        self.home_id = ""
+        self.databases: Catalog
+        self.intake: Intake
+        self._token, self._engine, self._point, self._journal = token, engine, point, dict(journal or {})
+        self._interpreter = Interpreter(
+            words=self.words,
+            dictionary=self.dictionary,
+            environ=self.environ,
+            clock=clock,
+            node=self,
+            logs=self.logs,
+        )
+        self._held: DiskFile | None = None
+        self._stopping: Deferred[None] | None = None
+        self._relief = Rhythm(clock=clock, every=1.0, do=lambda: self.intake.relieve(), name="journal relief")
+
+    async def start(self, commands: Sequence[str] = ()) -> None:
+        """Hold the home, read the journal, then run the commands. Raises AnyLogError if any of that fails."""
+        self.started = self.clock.seconds()
+        await self.lanes.open("disk", 2).run(self._hold_home)
+        self.preset()
+        self.databases = Catalog(
+            places=self.places,
+            lanes=self.lanes,
+            clock=self.clock,
+            home_id=self.home_id,
+            **({"connect": self._engine} if self._engine else {}),
+        )
+        self.intake = Intake(
+            clock=self.clock,
+            disk=self.disk,
+            lanes=self.lanes,
+            folder=self.places.journal,
+            databases=self.databases,
+            agree=self.agree,
+            token=self._token,
+            point=self._point,
+            **self._journal,
+        )
+        await self.intake.start()
+        self._relief.start()
+        context = Context(origin="start", who="start", write=lambda text: print(text, flush=True))
+        for command in commands:
+            await self.execute(command, context)
+
+    def execute(self, asked: str | Call, context: Context) -> Deferred[Result]:
+        """One way to ask, for every door (architecture.md 5). Fails with AnyLogError."""
+        return self._interpreter.execute(asked, context)
+
+    async def agree(self, dbms: str, table: str, columns: Mapping[str, str]) -> Mapping[str, str]:
+        """Columns that a table is about to get. A node without a network decides alone."""
+        return columns
+
+    def preset(self) -> None:
+        """The dictionary keys that every node starts with (language.md 3)."""
+        for key, path in self.places.keys().items():
+            self.dictionary.set(key, path)
+        for key, value in {
+            "ip": "127.0.0.1",
+            "external_ip": "127.0.0.1",
+            "anylog_server_port": 32148,
+            "anylog_rest_port": 32149,
+            "io_buff_size": 32000,
+            "is_vm": "false",
+        }.items():
+            self.dictionary.set(key, value)
+
+    def exit(self, why: str = "exit node") -> None:
+        """Stop soon, without waiting for it: the command that asked is answered first."""
+        self.clock.callLater(0.05, self._exit, why)
+
+    def _exit(self, why: str) -> None:
+        def ended(result: object) -> None:
+            if not self.exiting.called:
+                self.exiting.callback(why)
+
+        self.stop().addBoth(ended)
+
+    def stop(self) -> Deferred[None]:
+        """Stop floor by floor; asking twice waits for the same end."""
+        ended: Deferred[None] = Deferred()
+        if self._stopping is None:
+            self._stopping = self._stop()
+        self._stopping.addBoth(lambda result: (ended.callback(None), result)[1])
+        return ended
+
+    @deferring
+    async def _stop(self) -> None:
+        try:
+            await self.processes.stop()
+            await self._relief.stop()
+            if hasattr(self, "intake"):
+                await self.intake.stop()
+                await self.databases.stop()
+            await self.lanes.stop()
+        except Exception:  # nobody above us could do better: say it and end
+            self.log.failure("stopping {name}", name=self.name)
+        if self._held is not None:
+            self._held.close()
+
+    def _hold_home(self) -> None:
+        """In a lane: one node a home; and the id by which databases know it."""
+        self.disk.make(self.places.home)
+        path = self.places.home / "node.lock"
+        try:
+            self._held = self.disk.lock(path)
+        except BlockingIOError:
+            raise AnyLogError(136, f"another node uses {self.places.home}") from None
+        self.places.make_all(self.disk)
+        identity = self.places.home / "node.id"
+        if identity.name in self.disk.names(self.places.home):
+            self.home_id = self.disk.read(identity).decode().strip()
+        if not self.home_id:
+            self.home_id = self._token(16).hex()
+            self.disk.publish(identity, self.home_id.encode() + b"\n")

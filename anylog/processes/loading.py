@@ -1,0 +1,327 @@
+"""From the journal into one database: one transaction at a time with its marks (hard-parts.md 1.3, 2).
+
+This is the only place where a streaming row enters a table.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import orjson
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from anylog.counts import Counts
+from anylog.disk.journal import Journal
+from anylog.disk.records import unpack_rows
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, IDatabase, ILane, Load, Mark, Parked
+from anylog.mapping.body import read_body
+from anylog.mapping.rows import Converted, convert
+from anylog.mapping.schema import infer
+from anylog.processes.buffers import Buffer, Pending
+from anylog.tank import Tank
+from anylog.waiting import deferring, pause
+
+ROUND_BYTES = 1 << 20  # readings of one transaction, about
+SMALL = 64  # rows up to which converting is not worth a hop to another thread
+PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
+
+AUTOMATIC = ("row_id", "insert_timestamp", "tsd_name", "tsd_id")
+
+
+class Agree(Protocol):
+    """Make columns of a table known to the network before they are made here (hard-parts.md 4.2)."""
+
+    def __call__(self, dbms: str, table: str, columns: Mapping[str, str]) -> Awaitable[Mapping[str, str]]:
+        """Give the columns that were agreed on; waits while the ledger is away."""
+
+
+class Schemas(IDatabase, Protocol):
+    """A database whose schemas are known without waiting."""
+
+    def schema(self, table: str) -> Mapping[str, str] | None:
+        """Column -> ledger type, automatic columns included; None if there is no such table."""
+
+
+@define(eq=False)
+class _Share:
+    """What one buffer has in a round."""
+
+    buffer: Buffer
+    pendings: list[Pending]
+    rows: list[Mapping[str, Any]] = field(factory=list)
+    sizes: list[int] = field(factory=list)  # rows of each record
+    parked: int = 0
+
+
+@define(kw_only=True, eq=False)
+class Loader:
+    """Loads what is synced into one database, round after round."""
+
+    database: Schemas
+    _journal: Journal
+    _clock: Clock
+    _lane: ILane  # for converting large batches
+    _agree: Agree
+    _tank: Tank  # bytes of rows held in memory
+    _settled: Callable[[Buffer, int, int], None]  # told after each commit: buffer, rows loaded, rows parked
+    point: Callable[[str], None] = field(default=lambda name: None)
+    counts: Counts = field(factory=Counts)
+    waiting: str = ""  # why the database takes nothing at the moment
+    log = Logger()
+
+    _queue: dict[Buffer, deque[Pending]] = field(factory=dict)
+    _alone: dict[Buffer, int] = field(factory=dict)  # how many of a buffer's next records are tried one by one
+    _running: bool = False
+    _stopped: bool = False
+    _pausing: Deferred[None] | None = None
+    _idle: list[Deferred[None]] = field(factory=list)
+
+    def add(self, buffer: Buffer, pendings: Sequence[Pending]) -> None:
+        """These records are synced: load them, in this order."""
+        self._queue.setdefault(buffer, deque()).extend(pendings)
+        if self.waiting:
+            self._let_go(pendings)
+        if not self._running and not self._stopped:
+            self._running = True
+            self._clock.callLater(0, self._work)
+
+    def drained(self) -> Deferred[None]:
+        """Fires when nothing is left to load, or the database refuses, or loading was stopped."""
+        told: Deferred[None] = Deferred()
+        if (self._running or self._queue) and not self.waiting and not self._stopped:
+            self._idle.append(told)
+        else:
+            told.callback(None)
+        return told
+
+    def stop(self) -> Deferred[None]:
+        """Load no more after the round at hand; what is left stays in the journal."""
+        self._stopped = True
+        if self._pausing is not None:
+            self._pausing.cancel()
+        told: Deferred[None] = Deferred()
+        if self._running:
+            self._idle.append(told)
+        else:
+            told.callback(None)
+        for queue in self._queue.values():
+            self._let_go(queue)
+        return told
+
+    @deferring
+    async def _work(self) -> None:
+        attempt = 0
+        try:
+            while self._queue and not self._stopped:
+                try:
+                    await self._round()
+                    attempt, self.waiting = 0, ""
+                except AnyLogError as refusal:
+                    if not self.waiting:
+                        self.log.warn("{dbms} takes nothing: {why}", dbms=self.database.name, why=str(refusal))
+                    self.waiting = str(refusal)
+                    self.counts.add("refused", 1, self.waiting)
+                    for queue in self._queue.values():
+                        self._let_go(queue)
+                    self._tell_idle()
+                    await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
+                    attempt += 1
+                except Exception:  # a fault of ours: rows stay safe in the journal, and the reason is told
+                    self.log.failure("loading into {dbms} failed", dbms=self.database.name)
+                    self.waiting = "internal error, see the log"
+                    self._tell_idle()
+                    await self._wait(PAUSES[-1])
+        finally:
+            self._running = False
+            self._tell_idle()
+
+    async def _wait(self, seconds: float) -> None:
+        self._pausing = pause(self._clock, seconds)
+        try:
+            await self._pausing
+        except CancelledError:
+            pass  # told to stop
+        finally:
+            self._pausing = None
+
+    def _tell_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for told in idle:
+            told.callback(None)
+
+    def _take(self) -> list[_Share]:
+        """The oldest records of each buffer, about ROUND_BYTES in all."""
+        shares, left = [], ROUND_BYTES
+        for buffer, queue in self._queue.items():
+            if left <= 0:
+                break
+            taken: list[Pending] = []
+            most = 1 if self._alone.get(buffer) else len(queue)
+            for pending in queue:
+                if len(taken) >= most or (taken and left <= 0):
+                    break
+                taken.append(pending)
+                left -= pending.weight
+            shares.append(_Share(buffer, taken))
+        return shares
+
+    async def _round(self) -> None:
+        """One transaction. Nothing is taken from the queues before it is committed."""
+        shares = self._take()
+        await self._fill(shares)
+        planned: dict[str, dict[str, str]] = {}  # schemas as they will be within this transaction
+        loads = [await self._prepare(share, planned) for share in shares]
+        faults = await self.database.load(loads)
+        self.point("loaded")
+        for share, load, fault in zip(shares, loads, faults, strict=True):
+            if fault is None:
+                self._settle(share, load.rows)
+            elif fault.kind == "duplicate":
+                self.counts.add("duplicates", 1, fault.text)
+                self._settle(share, 0)
+            elif len(share.pendings) > 1:
+                self._alone[share.buffer] = len(share.pendings)
+            else:
+                await self._park_all(share, fault.text)
+
+    async def _fill(self, shares: Sequence[_Share]) -> None:
+        """Have all rows at hand; those that were let go are read back from the journal."""
+        for share in shares:
+            absent = [pending for pending in share.pendings if pending.rows is None]
+            bodies = iter(await self._journal.read([pending.stored for pending in absent]) if absent else ())
+            for pending in share.pendings:
+                rows = pending.rows
+                if rows is None:
+                    meta, body = unpack_rows(next(bodies))
+                    pending.key = orjson.loads(meta).get("key", "") if meta else ""
+                    rows = read_body(body)
+                share.rows.extend(rows)
+                share.sizes.append(len(rows))
+
+    async def _prepare(self, share: _Share, planned: dict[str, dict[str, str]]) -> Load:
+        """The rows of a share by the columns of its table, which is made or grown if need be."""
+        buffer, rows = share.buffer, share.rows
+        table = buffer.where.table
+        known = planned.get(table)
+        if known is None:
+            schema = self.database.schema(table)
+            known = {name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC}
+            missing = schema is None
+        else:
+            missing = False
+        create: Mapping[str, str] | None = None
+        alter: dict[str, str] = {}
+        if missing:
+            known = dict(await self._agree(self.database.name, table, infer(rows)))
+            create = dict(known)
+        while True:
+            converted = await self._convert(rows, known, buffer.at)
+            grown = {name: kind for name, kind in converted.wanted.items() if known.get(name) != kind}
+            if not grown:
+                break
+            agreed = await self._agree(self.database.name, table, grown)
+            known = {**known, **agreed}
+            if create is not None:
+                create = dict(known)
+            else:
+                alter.update(agreed)
+        planned[table] = dict(known)
+        parked = self._parked(share, dict(converted.misfits))
+        share.parked = len(parked)
+        last = share.pendings[-1]
+        return Load(
+            table=table,
+            columns=converted.names,
+            values=converted.values,
+            rows=converted.count,
+            marks=[Mark(str(buffer.id), table, last.sequence, converted.count, len(parked), buffer.whole or None)],
+            parked=parked,
+            keys=self._keys(share),
+            tsd_name="0",
+            tsd_id=0,
+            inserted=self._now(),
+            create=create,
+            alter=alter or None,
+        )
+
+    async def _convert(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], at: str) -> Converted:
+        if len(rows) <= SMALL:
+            return convert(rows, columns, at)
+        return await self._lane.run(convert, rows, columns, at)
+
+    def _parked(self, share: _Share, reasons: Mapping[int, str]) -> list[Parked]:
+        """Misfits by their index in the share, each with the record and the place in it where it came."""
+        buffer, parked, first = share.buffer, [], 0
+        for pending, size in zip(share.pendings, share.sizes, strict=True):
+            for position in range(size) if reasons else ():
+                reason = reasons.get(first + position)
+                if reason is not None:
+                    row = orjson.dumps(share.rows[first + position], default=str).decode()
+                    parked.append(Parked(str(buffer.id), pending.sequence, position, buffer.where.table, reason, row))
+            first += size
+        return parked
+
+    async def _park_all(self, share: _Share, reason: str) -> None:
+        """The engine refuses this one record: keep its rows aside, so that what is behind it flows on."""
+        buffer = share.buffer
+        parked = self._parked(share, dict.fromkeys(range(len(share.rows)), reason))
+        sequence = share.pendings[-1].sequence
+        load = Load(
+            table=buffer.where.table,
+            columns=(),
+            values="[]",
+            rows=0,
+            marks=[Mark(str(buffer.id), buffer.where.table, sequence, 0, len(parked))],
+            parked=parked,
+            keys=[
+                (f"{buffer.where.table}/{each.key}", self._clock.seconds(), "0") for each in share.pendings if each.key
+            ],
+            tsd_name="0",
+            tsd_id=0,
+            inserted=self._now(),
+        )
+        faults = await self.database.load([load])
+        if faults[0] is not None:
+            raise AnyLogError(16, f"{buffer.where.table}: {faults[0].text}")
+        share.parked = len(share.rows)
+        self._settle(share, 0)
+
+    def _keys(self, share: _Share) -> list[tuple[str, float, str]]:
+        now, where = self._clock.seconds(), share.buffer.where
+        return [(f"{where.table}/{each.key}", now, share.buffer.whole or "0") for each in share.pendings if each.key]
+
+    def _settle(self, share: _Share, rows: int) -> None:
+        """The share is committed: it leaves the queue."""
+        buffer = share.buffer
+        queue = self._queue[buffer]
+        for pending in share.pendings:
+            queue.popleft()
+            buffer.pending.popleft()
+            if pending.rows is not None:
+                self._tank.take(pending.weight)
+            buffer.applied = pending.sequence
+        if buffer in self._alone:
+            self._alone[buffer] -= 1
+            if not self._alone[buffer]:
+                del self._alone[buffer]
+        if not queue:
+            del self._queue[buffer]
+        self.counts.add("rows", rows)
+        self.counts.add("parked", share.parked)
+        self._settled(buffer, rows, share.parked)
+
+    def _let_go(self, pendings: Sequence[Pending] | deque[Pending]) -> None:
+        """Keep no rows in memory while a database is away: they are safe in the journal."""
+        for pending in pendings:
+            if pending.rows is not None:
+                pending.rows = None
+                self._tank.take(pending.weight)
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock.seconds(), UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
