@@ -8,7 +8,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -133,8 +134,10 @@ class NodeService(Service):
 
     log = Logger()
 
-    def __init__(self, *, reactor: Any, home: Path, name: str, commands: Sequence[str], plain: bool) -> None:
-        self._reactor, self._home, self._name, self._commands = reactor, home, name, commands
+    def __init__(
+        self, *, reactor: Any, make: Callable[[], Node], home: Path, commands: Sequence[str], plain: bool
+    ) -> None:
+        self._reactor, self._make, self.home, self._commands = reactor, make, home, commands
         self._plain = plain  # a person looks at the terminal: speak to it without the dress of a log
         self._node: Node | None = None
         self._starting: Deferred[None] | None = None
@@ -153,7 +156,7 @@ class NodeService(Service):
         self._starting.addErrback(self._failed)
 
     async def _start(self) -> None:
-        node = self._node = build(self._reactor, self._home, self._name)
+        node = self._node = self._make()
         node.exiting.addCallback(lambda _: self._leave())
         await node.start(self._commands or DEFAULT_COMMANDS)
         self._say(self._greeting(node))
@@ -163,9 +166,8 @@ class NodeService(Service):
             self._starting.cancel()  # a signal during the start; does nothing once it is done
         if self._node is None:
             return
-        stopped = Deferred.fromCoroutine(self._node.stop())
         try:
-            await deadline(self._reactor, STOP_SECONDS, stopped, "stopping the node")
+            await deadline(self._reactor, STOP_SECONDS, self._node.stop(), "stopping the node")
         except (AnyLogError, CancelledError) as late:
             self.log.error("the node was left as it is, its journal tells the next start: {why}", why=str(late))
             # A thread that hangs would keep the process alive for ever.
@@ -193,7 +195,7 @@ class NodeService(Service):
 
     def _greeting(self, node: Node) -> str:
         doors = [(process.name, process.describe()) for process in node.processes.running()]
-        lines = [f"anylog {__version__}: {node.name or 'a node'} is ready, its data is in {self._home}"]
+        lines = [f"anylog {__version__}: {node.name or 'a node'} is ready, its data is in {self.home}"]
         lines += [f"    {name:<10} {text}" for name, text in doors if "Listening on" in text]
         if not self._commands:
             lines += ["", FIRST_STEPS.format(port=REST_PORT)]
@@ -250,10 +252,11 @@ def makeService(options: Options) -> NodeService:
     commands = list(options.commands)
     if options["telnet"] is not None:
         commands = [*(commands or DEFAULT_COMMANDS), telnet_command(options["telnet"])]
+    home = Path(options["home"]).expanduser().resolve()
     return NodeService(
         reactor=reactor,
-        home=Path(options["home"]).expanduser().resolve(),
-        name=options["name"],
+        make=partial(build, reactor, home, options["name"]),
+        home=home,
         commands=commands,
         plain=bool(above.get("nodaemon")) and not above.get("logfile") and not above.get("syslog"),
     )

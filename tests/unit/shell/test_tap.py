@@ -83,4 +83,4 @@ class OptionsTests(SynchronousTestCase):
         """twistd may change the directory before the node starts, so the home is resolved when it is read."""
         options = Options()
         options.parseOptions(["--home", "somewhere"])
-        self.assertEqual(makeService(options)._home, Path.cwd() / "somewhere")
+        self.assertEqual(makeService(options).home, Path.cwd() / "somewhere")
