@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from anylog.errors import AnyLogError
+from anylog.waiting import deferring
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class ThreadLanes:
         """Lane name -> pieces of work that wait or run."""
         return {name: lane.depth for name, lane in sorted(self._lanes.items())}
 
+    @deferring
     async def stop(self) -> None:
         """Close all, in order of name."""
         for name in sorted(self._lanes):

@@ -1,0 +1,68 @@
+# make run     a node with an embedded database, in the foreground, its data in ./anylog-data
+# make test    everything that must hold: ruff, mypy, and the tests of all levels
+# make bench   measures, each beside a yardstick taken in the same run
+# make kill    hundreds of kill -9 under load        make storm   hundreds of simulated power cuts
+# make clean   removes what the above have made, but never ./anylog-data
+
+VENV ?= .venv
+HOME_DIR ?= anylog-data
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Installing Debian packages is for root alone; anybody else is told what is missing.
+APT = test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	(apt-get install -y -qq $(1) >/dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq $(1))) >/dev/null
+
+.PHONY: run test lint types tests tools bench kill storm clean
+
+run: $(VENV)/.installed
+	@exec $(BIN)/anylog run --home $(HOME_DIR)
+
+test: lint types tests
+
+lint: $(VENV)/.for-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.for-tests
+	$(BIN)/mypy
+
+tests: $(VENV)/.for-tests tools
+	$(BIN)/python -m pytest
+
+# curl plays the stranger in some tests; where it is missing and cannot be installed they are skipped by name.
+tools:
+	@command -v curl >/dev/null || $(call APT,curl) || echo "curl is missing: tests that need it are skipped"
+
+bench: $(VENV)/.for-tests
+	$(BIN)/python bench/run.py
+
+kill: $(VENV)/.for-tests tools
+	$(BIN)/python -m pytest -m long tests/process
+
+storm: $(VENV)/.for-tests
+	$(BIN)/python -m pytest -m long tests/network
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "anylog needs Python 3.11, 3.12 or 3.13: none was found. On Debian 12: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call APT,python3-venv) \
+		|| { echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made setup.cfg pyproject.toml
+	$(PIP) -e .
+	@touch $@
+
+# The data set is real measurements in one CSV; its own dependencies are not needed to read it.
+$(VENV)/.for-tests: $(VENV)/.made setup.cfg pyproject.toml
+	$(PIP) -e '.[test]'
+	$(PIP) --no-deps 'vega_datasets>=0.9,<1'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,54 @@
+"""The way to the network: endpoints given as text become ports and connections (architecture.md 6).
+
+A node is handed a `Net`; a test hands it one that lives in memory. Nobody else touches sockets.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+
+from anylog.errors import AnyLogError
+
+
+class INet(Protocol):
+    """Listen and connect; endpoints are written as Twisted endpoint strings (`tcp:32149`, `unix:/run/a`)."""
+
+    def listen(self, endpoint: str, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Serve `factory` there."""
+
+    def connect(self, endpoint: str, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Reach what serves there."""
+
+
+@define
+class Net:
+    """The sockets of this machine, through the reactor that is handed in."""
+
+    _reactor: Any  # what the endpoints need of it depends on their kind
+
+    def listen(self, endpoint: str, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Serve `factory` at an endpoint such as `tcp:32149:interface=127.0.0.1`.
+
+        Raises AnyLogError 40 for a text that is no endpoint; fails with `CannotListenError` if the place is taken.
+        """
+        try:
+            place = serverFromString(self._reactor, endpoint)
+        except (ValueError, KeyError, TypeError) as wrong:
+            raise AnyLogError(40, f"'{endpoint}' is not a place to listen on: {wrong}") from wrong
+        return cast("Deferred[IListeningPort]", place.listen(factory))
+
+    def connect(self, endpoint: str, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Reach an endpoint such as `tcp:10.0.0.5:32148:timeout=5`.
+
+        Raises AnyLogError 40 for a text that is no endpoint; fails with `ConnectError` if nobody answers.
+        """
+        try:
+            place = clientFromString(self._reactor, endpoint)
+        except (ValueError, KeyError, TypeError) as wrong:
+            raise AnyLogError(40, f"'{endpoint}' is not a place to connect to: {wrong}") from wrong
+        return cast("Deferred[IProtocol]", place.connect(factory))

@@ -1,0 +1,29 @@
+"""What all tests share: trial's TestCase works beside pytest-twisted, and long tests wait to be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.trial._asynctest import TestCase
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; run by 'make kill' and 'make storm' only")
+    if config.pluginmanager.hasplugin("twisted"):
+        _wait_in_greenlet()
+
+
+def _wait_in_greenlet() -> None:
+    """Under pytest-twisted the reactor runs already, in a greenlet: a trial TestCase waits in it."""
+    import pytest_twisted
+
+    alone = TestCase._wait
+
+    def wait(self: TestCase, waited: Any, *args: Any, **kwargs: Any) -> None:
+        if pytest_twisted._instances.gr_twisted is None:
+            alone(self, waited, *args, **kwargs)
+        else:
+            pytest_twisted.blockon(waited)
+
+    TestCase._wait = wait  # type: ignore[method-assign]

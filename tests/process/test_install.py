@@ -1,0 +1,39 @@
+"""A fresh virtualenv, `pip install`, and `anylog` is there from any directory (architecture.md 12)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from anylog import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def said(directory: Path, *words: str | Path) -> str:
+    """Output of a program run in `directory`; fails with all it said if it fails."""
+    ran = subprocess.run(words, cwd=directory, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.parametrize("editable", [False, True], ids=["plain", "editable"])
+def test_install(editable: bool, tmp_path: Path) -> None:
+    """twistd knows the plugin, the console script runs, and what a node needs can be imported."""
+    home, elsewhere = tmp_path / "venv", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    venv.create(home, with_pip=True, symlinks=True)
+    python = home / "bin" / "python"
+    how = ["--editable"] if editable else []
+    source = str(ROOT)
+    said(elsewhere, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *how, source)
+    assert "anylog " in said(elsewhere, home / "bin" / "twistd", "--help")
+    assert "COMMAND and COMMAND" in said(elsewhere, home / "bin" / "twistd", "anylog", "--help")
+    assert said(elsewhere, home / "bin" / "anylog", "--version") == f"anylog {__version__}\n"
+    found = said(elsewhere, python, "-c", "import anylog.tap, anylog.node, anylog.disk.lanes; print(anylog.__file__)")
+    assert found.startswith(str(ROOT if editable else home)), found
+    assert f"{sys.version_info[0]}." in said(elsewhere, python, "--version")
