@@ -36,6 +36,7 @@ class Asked:
     agent: str = ""  # product in lower case
     into: str = ""
     by_url: bool = False
+    natural: bool = False  # came in a JSON body: any command, whatever the method (rest.md 2.3)
 
 
 def read_request(method: str, query: bytes, headers: Mapping[str, str], body: bytes) -> Asked:
@@ -43,13 +44,14 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
 
     Raises AnyLogError 6, 110, 163, 175, 182 or 193.
     """
-    fields, by_url = dict(headers), False
+    fields, by_url, natural = dict(headers), False, False
     if not fields.get("command") and query:
         fields.update(read_query(query))
         by_url = True
     text = ""
     if not fields.get("command") and body.strip():
         fields.update(read_json_body(body))
+        natural = True
     elif body and "octet-stream" not in fields.get("content-type", ""):
         text = decode(body)
     agent = fields.get("anylog-agent") or fields.get("user-agent", "")
@@ -78,6 +80,7 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
         agent=product,
         into=fields.get("into", "").strip().lower(),
         by_url=by_url,
+        natural=natural,
     )
 
 

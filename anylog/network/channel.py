@@ -110,9 +110,6 @@ class Request(WebRequest):
         if self.method == b"PUT":
             self._door.readings(self)
             return
-        for name, value in replies.COMMON:
-            self.responseHeaders.setRawHeaders(name, [value])
-        self.responseHeaders.setRawHeaders(b"Date", [self._door.date()])
         self.site = self._door
         self.prepath = []
         self.postpath = [part for part in self.path.split(b"/") if part] or [b""]
@@ -121,19 +118,38 @@ class Request(WebRequest):
         except Exception:
             self.processingFailed(Failure())
 
-    def reply(self, status: int, reason: bytes, body: bytes, media: bytes = replies.JSON) -> None:
+    def getRequestHostname(self) -> bytes:
+        """Routes do not depend on it, and a stranger may write anything there."""
+        return b"node"
+
+    def reply(
+        self, status: int, reason: bytes, body: bytes, media: bytes = replies.JSON, extra: bytes = b""
+    ) -> None:
         """Write a whole reply at once and be done; nothing happens if the client has gone."""
         channel = self.channel
-        if channel is None or self._disconnected:
+        if channel is None or self.gone:
             return
         self.startedWriting = 1
         self.code = status
-        channel.transport.write(
-            replies.whole(
-                self.clientproto, status, reason, self._door.date(), body, close=not channel.persistent, media=media
-            )
+        told = replies.whole(
+            self.clientproto,
+            status,
+            reason,
+            self._door.date(),
+            body,
+            close=not channel.persistent or self._door.closing,
+            media=media,
+            extra=extra,
         )
+        channel.transport.write(told[: -len(body)] if body and self.method == b"HEAD" else told)
         self.finish()
+
+    def begin(self, media: bytes) -> None:
+        """Prepare the headers of a reply that is written in pieces."""
+        for name, value in replies.COMMON:
+            self.responseHeaders.setRawHeaders(name, [value])
+        self.responseHeaders.setRawHeaders(b"Date", [self._door.date()])
+        self.responseHeaders.setRawHeaders(b"Content-Type", [media])
 
     def cut(self, last: bytes) -> None:
         """After an error in the middle of a reply: write `last`, then end the connection without the final chunk."""
@@ -181,6 +197,7 @@ class Channel(HTTPChannel):
     site: Site
     phase = Phase.IDLE
     stalled: float | None = None  # since when the client takes nothing
+    peer = ""
     log = Logger()
 
     def __init__(self, site: Site) -> None:
@@ -192,6 +209,7 @@ class Channel(HTTPChannel):
         self._line_next = True  # the next line is a request line
 
     def connectionMade(self) -> None:
+        self.peer = address_text(self.transport.getPeer())
         self.site.joined(self)
         super().connectionMade()
 
@@ -282,9 +300,8 @@ class Channel(HTTPChannel):
             self._drop()
 
     def _drop(self) -> None:
-        peer = address_text(self.getPeer())
-        self.log.info("what came from {peer} is not HTTP; the connection was dropped", peer=peer)
-        self.site.counts.add("not HTTP", last=peer)
+        self.log.info("what came from {peer} is not HTTP; the connection was dropped", peer=self.peer)
+        self.site.counts.add("not HTTP", last=self.peer)
         self.loseConnection()
 
     def loseConnection(self) -> None:
@@ -310,7 +327,7 @@ class Channel(HTTPChannel):
         """End what takes too long; called about every second."""
         limits, spent = self.site.limits, now - self.since
         if self.stalled is not None and now - self.stalled > limits.reader_seconds:
-            self.site.counts.add("slow readers", last=address_text(self.getPeer()))
+            self.site.counts.add("slow readers", last=self.peer)
             self.transport.abortConnection()
         elif self.phase is Phase.IDLE and spent > limits.idle_seconds:
             self.loseConnection()
@@ -368,7 +385,7 @@ class Site(WebSite):
         clock: Clock,
         node_name: Callable[[], str],
         limits: Limits,
-        refused: Callable[[str, bytes, str, AnyLogError], None],
+        refused: Callable[[bytes, bytes, str, AnyLogError], None],
     ) -> None:
         """`readings` answers PUT; `refusing(method)` says why no body is taken now; `refused` counts refusals."""
         super().__init__(resource, requestFactory=Request, reactor=clock)  # type: ignore[arg-type]
@@ -418,8 +435,8 @@ class Site(WebSite):
 
     def refused(self, channel: Channel, method: bytes, request: Request | None, error: AnyLogError) -> None:
         """Count a request that was refused before it was read."""
-        agent = (request.getHeader("user-agent") if request is not None else None) or ""
-        self._tell_refused(agent, method, address_text(channel.getPeer()), error)
+        agent = (request.getHeader(b"user-agent") if request is not None else None) or b""
+        self._tell_refused(agent, method, channel.peer, error)
 
     def joined(self, channel: Channel) -> None:
         """A connection was made."""

@@ -105,7 +105,8 @@ class Ingest(Resource):
         name = self._names.get(raw[0])
         if name is None:
             try:
-                name = self._normalise(raw[0].decode("utf-8").strip())
+                text = raw[0].decode("utf-8").strip()
+                name = self._normalise(text) if text else ""
             except UnicodeDecodeError:
                 raise AnyLogError(28, f"{raw[0]!r} is not a name") from None
             if len(self._names) >= NAMES_KEPT:

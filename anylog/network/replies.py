@@ -32,7 +32,7 @@ COMMON: tuple[tuple[bytes, bytes], ...] = (
 )
 COMMON_BLOCK = b"".join(b"%s: %s\r\n" % pair for pair in COMMON)
 
-ALLOWED_HEADERS = (
+ALLOWED_HEADERS = (  # of a request by a page of elsewhere
     b"Content-Type, Authorization, Accept, User-Agent, AnyLog-Agent, command, dbms, table, details, destination, "
     b"timeout, subset, into, html, pdf, topic, mode, source, instructions, type, assignment, Idempotency-Key"
 )
@@ -99,9 +99,19 @@ def put_success(digest: str) -> bytes:
     return b'{"AnyLog.status":"Success", "AnyLog.hash": "%s" }' % digest.encode()
 
 
-def whole(version: bytes, status: int, reason: bytes, date: bytes, body: bytes, *, close: bool, media: bytes = JSON) -> bytes:
-    """A complete reply as it goes over the wire, for paths that have no use for a header object."""
-    return b"%s %d %s\r\n%sDate: %s\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n%s\r\n%s" % (
+def whole(
+    version: bytes,
+    status: int,
+    reason: bytes,
+    date: bytes,
+    body: bytes,
+    *,
+    close: bool,
+    media: bytes = JSON,
+    extra: bytes = b"",
+) -> bytes:
+    """A complete reply as it goes over the wire; `extra` are more header lines, each with its line end."""
+    return b"%s %d %s\r\n%sDate: %s\r\nContent-Type: %s\r\n%s%sContent-Length: %d\r\n%s\r\n%s" % (
         version,
         status,
         reason,
@@ -109,7 +119,17 @@ def whole(version: bytes, status: int, reason: bytes, date: bytes, body: bytes, 
         date,
         media,
         b"Retry-After: " + RETRY_AFTER + b"\r\n" if status == 503 else b"",
+        extra,
         len(body),
         b"Connection: close\r\n" if close else b"",
         body,
+    )
+
+
+def preflight(asked_for: bytes) -> bytes:
+    """Header lines that let a page of elsewhere ask, with the headers it asked for (rest.md 7)."""
+    allowed = asked_for if asked_for and asked_for.isascii() else ALLOWED_HEADERS
+    return (
+        b"Access-Control-Allow-Methods: %s\r\nAccess-Control-Allow-Headers: %s\r\nAccess-Control-Max-Age: 86400\r\n"
+        % (METHODS, allowed)
     )
