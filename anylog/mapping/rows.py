@@ -22,6 +22,7 @@ from anylog.mapping.body import TooWide, written
 _EXACT_FLOAT = 1 << 53  # whole numbers up to here are floats without loss
 _SHOWN = 80  # characters of a value in a reason
 _NUL = "\\u0000"  # as the serialiser writes it
+_WITH_NUL = "a text with a NUL character"
 
 
 @frozen
@@ -79,7 +80,7 @@ class _Work:
         default = self.defaults.get(kind)
         if kinds == {type(None)} or not kinds:
             return [default] * len(values)
-        quick = _QUICK.get(kind, _quick_char)
+        quick: _Quick = _QUICK.get(kind, _quick_char)
         done = quick(kind, kinds, values)
         if done is not None:
             return done
@@ -87,7 +88,7 @@ class _Work:
 
     def one_by_one(self, name: str, kind: str, values: Sequence[Any]) -> list[Any]:
         """As `column`, with a look at each value."""
-        one = _CAREFUL.get(kind, _to_char)
+        one: _One = _CAREFUL.get(kind, _to_char)
         default = self.defaults.get(kind)
         done: list[Any] = []
         for position, value in enumerate(values):
@@ -144,10 +145,10 @@ class _Work:
         return orjson.dumps(lines).decode()
 
     def find_nul(self, name: str, kind: str, column: Sequence[Any]) -> None:
-        """A NUL in a text is refused: SQLite's JSON functions end the text there, PostgreSQL takes none at all."""
+        """Refuse texts with a NUL: SQLite's JSON functions end the text there, PostgreSQL takes none at all."""
         for position, value in enumerate(column):
             if type(value) is str and "\0" in value:
-                self.misfit(position, f"column {name!r} is {kind}: a text with a NUL character: {_short(value)}")
+                self.misfit(position, f"column {name!r} is {kind}: {_WITH_NUL}: {_short(value)}")
 
     def wanted(self) -> dict[str, str]:
         """What rows that fit need of the schema; a row that is parked changes nothing."""
@@ -171,7 +172,7 @@ _Unknown = dict[str, list[tuple[int, str, Any]]]
 def _gather(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> tuple[dict[str, Sequence[Any]], _Unknown]:
     """The values of each column, row by row (None where missing), and what has no column."""
     if not rows:
-        return {column: () for column in columns}, {}
+        return dict.fromkeys(columns, ()), {}
     attributes = list(rows[0])
     sources, unknown, doubtful = _plan(attributes, columns)
     if not doubtful and set(map(len, rows)) == {len(attributes)}:
@@ -203,7 +204,7 @@ def _gather_mixed(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
 ) -> tuple[dict[str, Sequence[Any]], _Unknown]:
     """As `_gather`, for rows that differ in their attributes: a plan for each list of attributes."""
-    found: dict[str, list[Any]] = {column: [None] * len(rows) for column in columns}
+    found: dict[str, Any] = {column: [None] * len(rows) for column in columns}
     extra: _Unknown = {}
     plans: dict[tuple[str, ...], tuple[list[tuple[list[Any], str]], dict[str, str]]] = {}
     for position, row in enumerate(rows):
@@ -267,7 +268,7 @@ def _quick_real(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[
     if not kinds <= {float, int, type(None)}:
         return None
     present = _present(kinds, values)
-    if int in kinds and not (-_EXACT_FLOAT <= min(present) and max(present) <= _EXACT_FLOAT):
+    if int in kinds and (min(present) < -_EXACT_FLOAT or max(present) > _EXACT_FLOAT):
         return None
     # NaN and the infinities show in the sum; a sum that merely overflows costs a second look.
     return values if math.isfinite(sum(present)) else None
@@ -316,6 +317,8 @@ _QUICK: dict[str, _Quick] = {
 
 # One value. Null, and an empty text where there is a default, never come here.
 
+_One = Callable[[str, Any], Any]
+
 
 def _to_whole(kind: str, value: Any) -> Any:
     number = _number(value)
@@ -354,6 +357,8 @@ def _number(value: Any) -> int | float:
 def _to_text(kind: str, value: Any) -> str:
     sort = type(value)
     if sort is str:
+        if "\0" in value:
+            raise Misfit(_WITH_NUL)
         return str(value)
     if sort is bool:
         return "true" if value else "false"
@@ -414,7 +419,7 @@ def _to_cidr(kind: str, value: Any) -> str:
     raise Misfit("not an IP address or network")
 
 
-_CAREFUL: dict[str, Callable[[str, Any], Any]] = {
+_CAREFUL: dict[str, _One] = {
     "INT": _to_whole,
     "BIGINT": _to_whole,
     "DECIMAL": _to_real,
@@ -431,11 +436,7 @@ _CAREFUL: dict[str, Callable[[str, Any], Any]] = {
 
 def _check_new(value: Any) -> None:
     """Whether the value could be loaded into any column; raises Misfit."""
-    if type(value) is str:
-        if "\0" in value:
-            raise Misfit("a text with a NUL character")
-    else:
-        _to_text("VARCHAR", value)
+    _to_text("VARCHAR", value)
 
 
 def _json(value: Any) -> str:
