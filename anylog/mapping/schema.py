@@ -135,7 +135,8 @@ def infer_column(found: Sequence[tuple[str, Any]]) -> str | None:
     if size is None:
         return merged
     # CHAR and another type make CHAR(32) (2.4), which a UUID or a time does not fit in.
-    longest = max(len(value) if type(value) is str else len(written(value)) for _, value in found)
+    texts = (value if type(value) is str else written(value) for _, value in found if value is not None)
+    longest = max(map(len, texts))
     return "VARCHAR" if longest > size else merged
 
 

@@ -18,7 +18,7 @@ from anylog.mapping.names import column, normalise
         ("temp(C)", "temp0x28c0x29"),
         ("a\tb", "a0x09b"),
         ("ü", "0xc30xbc"),
-        ("١", "0xd90xa1"),  # a digit of another script is no digit of ours
+        ("\u0661", "0xd90xa1"),  # a digit of another script is no digit of ours
         ("12", "12"),
         ('x"; drop', "x0x220x3b_drop"),
     ],
