@@ -413,13 +413,16 @@ def test_a_row_depends_on_itself_alone(rows, columns):
 @settings(max_examples=300, deadline=None)
 @given(ROWS, COLUMNS)
 def test_a_schema_that_evolves_once_is_enough(rows, columns):
-    """With what was wanted, nothing more is wanted, and no further row is a misfit."""
+    """With what was wanted, nothing more is wanted; a further misfit is only a whole number too long for a float."""
     before = convert(rows, columns, NOW)
     for column, kind in before.wanted.items():
         assert column not in columns or schema.widened(columns[column], kind) == kind
     after = convert(rows, columns | before.wanted, NOW)
     assert after.wanted == {}
-    assert after.misfits == before.misfits
+    known = {position for position, _ in before.misfits}
+    assert known <= {position for position, _ in after.misfits}
+    for position, reason in after.misfits:
+        assert position in known or "cannot keep exactly" in reason
 
 
 @settings(max_examples=300, deadline=None)
