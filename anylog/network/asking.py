@@ -21,7 +21,7 @@ COMMAND_AGENTS = ("anylog", "curl")  # products that speak commands
 
 _ASSIGNMENT = re.compile(r"\s*[^\s=<>!'\"(]+(\[\]|\{\})?\s*=(?!=)")
 _KEY = re.compile(r"[^\s=<>!'\"&]+")
-_CURLY = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'"})
+_CURLY = str.maketrans("\u201c\u201d\u2018\u2019", "\"\"''")  # quotes of word processors
 
 
 @frozen(kw_only=True)
