@@ -328,6 +328,7 @@ class Channel(HTTPChannel):
         limits, spent = self.site.limits, now - self.since
         if self.stalled is not None and now - self.stalled > limits.reader_seconds:
             self.site.counts.add("slow readers", last=self.peer)
+            self.stalled = None
             self.transport.abortConnection()
         elif self.phase is Phase.IDLE and spent > limits.idle_seconds:
             self.loseConnection()

@@ -297,7 +297,7 @@ class RestServer(Process):
             except AnyLogError as error:
                 told = f"Error with command #{number} in the message body: '{line[:200]}'"
                 raise AnyLogError(error.number, f"{told}: {error}", http=400) from None
-        result = await self._execute(asked.command, context)
+        result = await self._execute(asked.text, context)
         if result.pages is None:
             return result, None
         try:

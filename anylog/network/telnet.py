@@ -115,6 +115,8 @@ class TelnetConsole(Telnet):
         self.transport.loseConnection()
 
     def _leave(self) -> None:
+        if self._leaving:
+            return
         self._leaving = True
         self._unpause_all()
         self.transport.unregisterProducer()
