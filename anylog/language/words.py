@@ -40,7 +40,7 @@ class Words:
             words.append(token.text.lower())
         for size in range(len(words), 0, -1):
             command = self._commands.get(tuple(words[:size]))
-            if command is not None:
+            if command is not None and not command.statement:
                 return command, size
         return None
 
