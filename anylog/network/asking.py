@@ -73,9 +73,8 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
     elif text.strip() and method == "POST" and not _takes_body(command):
         before = body_lines(text)
     key = fields.get("assignment", "").strip()
-    if key:
-        if not _KEY.fullmatch(key):
-            raise AnyLogError(175, f"assignment: '{key}' is not the name of a key")
+    if key and not _KEY.fullmatch(key):
+        raise AnyLogError(175, f"assignment: '{key}' is not the name of a key")
     return Asked(
         command=command,
         key=key,
@@ -104,7 +103,7 @@ def _takes_body(command: str) -> bool:
 
 
 def check_method(method: str, command: str, lookup: Lookup) -> None:
-    """Raise AnyLogError 156 if this command is not asked with this method (rest.md 2.1).
+    """Raise AnyLogError 156 if this command is not asked with this method (rest.md 2.1), 167 for unmapped data.
 
     What is no command passes: to be told that it is unknown helps more.
     """
@@ -115,6 +114,8 @@ def check_method(method: str, command: str, lookup: Lookup) -> None:
         allowed = ("POST",)
     else:
         return
+    if command.lower() == "data" and found is None and method == "POST":
+        raise AnyLogError(167, "first say 'run msg client where broker = rest and user-agent = ... and topic = (...)'")
     if method not in allowed:
         raise AnyLogError(156, f"'{command.split(None, 3)[0]}' needs {' or '.join(allowed)}")
 
