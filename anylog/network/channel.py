@@ -216,6 +216,9 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEADERS)
+            if not (data[:1].isalpha() or data[:1] in b"\r\n"):  # a TLS greeting has no line end to wait for
+                self._drop()
+                return
         elif self.phase is Phase.CLOSING:
             return
         super().dataReceived(data)

@@ -128,9 +128,8 @@ class RestServer(Process):
             self._port = await self._net.listen(self.options.endpoint(), self.site)
         except (CannotListenError, OSError) as why:
             raise AnyLogError(3, f"Failed to open a REST server on {self.address}: {why}") from None
-        host = self._port.getHost()
         if not self.options.port:
-            self.address = address_text(host)
+            self.address = address_text(self._port.getHost())
         self.log.info("REST server listens on {address}", address=self.address)
 
     @deferring
