@@ -1,4 +1,4 @@
-"""Words of the language itself: values, output, scripts, help, logs (language.md, cli-console.md 6, monitoring.md 6)."""
+"""Words of the language itself: values, output, scripts, help, logs (language.md; monitoring.md 6)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Help(Command):
 
 def _words(node: Node, rest: str) -> str:
     """Words with their references replaced, one layer of single quotes taken off, an undefined one left empty."""
-    parts = []
+    parts: list[str] = []
     for token in tokenise(rest):
         text = token.text
         if not token.quoted:
@@ -378,7 +378,7 @@ def _log_commands() -> list[type[Command]]:
                 f"Get{name.title()}Log",
                 (_GetLog,),
                 {
-                    "__doc__": f"Show the newest entries of the {name} log: {what}.\n\nWords choose entries that hold them.",
+                    "__doc__": f"Show the newest entries of the {name} log: {what}.\n\nWords choose among them.",
                     "log": name,
                     "words": f"get {name} log",
                     "also": also,

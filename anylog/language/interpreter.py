@@ -61,15 +61,6 @@ class Interpreter:
         """What a word with `!` or `$` stands for, None if undefined; other words are themselves."""
         return self._dictionary.resolve(word, self._environ)
 
-    def found(self, text: str) -> type[Command] | None:
-        """The command a text begins with, for those who must know before it runs."""
-        try:
-            tokens = tokenise(unwrapped(text))
-        except AnyLogError:
-            return None
-        found = self._words.find(tokens)
-        return found[0] if found else None
-
     @deferring
     async def _execute(self, asked: str | Call, context: Context) -> Result:
         if isinstance(asked, Call):
