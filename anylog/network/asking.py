@@ -21,7 +21,7 @@ COMMAND_AGENTS = ("anylog", "curl")  # products that speak commands
 
 _ASSIGNMENT = re.compile(r"\s*[^\s=<>!'\"(]+(\[\]|\{\})?\s*=(?!=)")
 _KEY = re.compile(r"[^\s=<>!'\"&]+")
-_CURLY = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'"})
+_CURLY = str.maketrans("\u201c\u201d\u2018\u2019", "\"\"''")  # quotes of word processors
 
 
 @frozen(kw_only=True)
@@ -29,6 +29,7 @@ class Asked:
     """One request, read. An empty command means there is nothing to do."""
 
     command: str = ""
+    key: str = ""  # of the dictionary, that the result is stored under
     before: tuple[str, ...] = ()  # commands of the body, run first and in order
     destination: str = ""  # empty: this node
     subset: bool = False
@@ -37,6 +38,11 @@ class Asked:
     into: str = ""
     by_url: bool = False
     natural: bool = False  # came in a JSON body: any command, whatever the method (rest.md 2.3)
+
+    @property
+    def text(self) -> str:
+        """What is executed."""
+        return f"{self.key} = {self.command}" if self.key else self.command
 
 
 def read_request(method: str, query: bytes, headers: Mapping[str, str], body: bytes) -> Asked:
@@ -70,9 +76,9 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
     if key:
         if not _KEY.fullmatch(key):
             raise AnyLogError(175, f"assignment: '{key}' is not the name of a key")
-        command = f"{key} = {command}"
     return Asked(
         command=command,
+        key=key,
         before=before,
         destination="" if fields.get("destination", "").strip().lower() == "local" else fields.get("destination", ""),
         subset=fields.get("subset", "").strip().lower() == "true",
