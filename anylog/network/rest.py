@@ -354,9 +354,9 @@ class RestServer(Process):
         self.log.failure("fault {id} in {doing}", failure, id=short, doing=doing[:200])
         return AnyLogError(500, f"a fault of this node; its log has the rest under {short}")
 
-    def _refusing(self, method: bytes) -> str:
+    def _refusing(self, method: bytes) -> AnyLogError | None:
         """Why a body is not read now: only readings wait for room in the journal."""
-        return self._intake.refusal() if method == b"PUT" else ""
+        return self._intake.refusal() if method == b"PUT" else None
 
     def _refused_early(self, agent: bytes, method: bytes, peer: str, error: AnyLogError) -> None:
         self.calls.add(self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text)
