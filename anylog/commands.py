@@ -35,7 +35,7 @@ EXITS = {
 
 def called(node: Node) -> str:
     """`name@ip:port` as status shows it; an unnamed node is AnyLog."""
-    return f"{node.name or 'AnyLog'}@{node.address or '127.0.0.1'}"
+    return f"{node.name or 'AnyLog'}@{node.address}"
 
 
 class GetStatus(Command):
@@ -200,7 +200,7 @@ class GetConnections(Command):
             if process is None:
                 external = internal = bound = "Not declared"
             else:
-                external, internal, bound = process.external, process.internal, process.bound
+                external, internal, bound = process.addresses()
             rows.append((row, external, internal, bound))
             data[row] = {"external": external, "local": internal, "bind": bound}
         if options["format"] == "json":

@@ -80,7 +80,6 @@ class Node:
         self.words = Words(ALL_COMMANDS)
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
-        self.address = ""  # ip:port by which it is known
         self.started = 0.0
         self.home_id = ""
         self.databases: Catalog
@@ -138,6 +137,15 @@ class Node:
     def meaning(self, word: str) -> Any:
         """What a word with `!` or `$` stands for, None if undefined; other words are themselves."""
         return self._interpreter.meaning(word)
+
+    @property
+    def address(self) -> str:
+        """ip:port by which the node is known: of its peer listener, else of REST, else its ip."""
+        for name in ("tcp", "rest"):
+            process: Any = self.processes.find(name)
+            if process is not None:
+                return str(process.addresses()[0])
+        return str(self.dictionary.get("ip"))
 
     async def process(self, name: str, values: Sequence[str], context: Context) -> Result:
         """Run a script file."""

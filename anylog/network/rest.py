@@ -147,9 +147,16 @@ class RestServer(Process):
     def describe(self) -> str:
         """As `get processes` shows it."""
         return (
-            f"Listening on: {self.address}, Threads Pool: {self.options.threads}, "
+            f"Listening on: {self.addresses()[2]}, Threads Pool: {self.options.threads}, "
             f"Timeout: {self.options.timeout:g}, SSL: False"
         )
+
+    def addresses(self) -> tuple[str, str, str]:
+        """External, internal and bound address, as `get connections` shows them."""
+        given = self.options
+        external = f"{given.external_ip}:{given.external_port}" if given.external_port else self.address
+        port = self.address.rpartition(":")[2]
+        return external, self.address, self.address if given.bind else f"0.0.0.0:{port}"
 
     @property
     def busy(self) -> int:

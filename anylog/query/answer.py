@@ -238,9 +238,7 @@ class Answer:
             return self._stopped()
         if missing := re.fullmatch(r"no such table: (?:main\.)?(.+)", text):
             kind = self.database.kind
-            return AnyLogError(
-                29, f"Table '{missing[1]}' in DBMS '{self.database.name}' not defined (using '{kind}')"
-            )
+            return AnyLogError(29, f"Table '{missing[1]}' in DBMS '{self.database.name}' not defined (using '{kind}')")
         if "full" in text and "disk" in text:
             return AnyLogError(503, f"{self.database.name}: {text}")
         return failure(self.ready.statement, text)
@@ -319,7 +317,8 @@ class Answer:
             for _, seconds in steps
         ]
         cases = "".join(
-            f" when {column.source} < '{end}' then {text}" for (end, _), text in zip(steps[:-1], shift[:-1], strict=True)
+            f" when {column.source} < '{end}' then {text}"
+            for (end, _), text in zip(steps[:-1], shift[:-1], strict=True)
         )
         return Column(column.title, column.type, f"(case{cases} else {shift[-1]} end)" if cases else f"({shift[-1]})")
 

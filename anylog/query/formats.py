@@ -194,4 +194,3 @@ class Laid:
     def _end(self, whole: bool) -> None:
         ended, self.ended = self.ended, lambda whole: None
         ended(whole)
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from anylog.errors import AnyLogError
@@ -161,4 +161,4 @@ def offsets(first: str, last: str, zone: Zone) -> list[tuple[str, int]]:
 
 def utc(seconds: float) -> datetime:
     """Unix seconds as a naive UTC moment."""
-    return datetime.fromtimestamp(seconds, timezone.utc).replace(tzinfo=None)
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
