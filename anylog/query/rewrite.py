@@ -176,7 +176,12 @@ class _Rewriting:
                 left = right = place
                 while left > 1 and tokens[left - 1].text == "." and tokens[left - 2].names():
                     left -= 2
-                if following == ")" and left > 1 and tokens[left - 1].text == "(" and tokens[left - 2].says("min", "max"):
+                if (
+                    following == ")"
+                    and left > 1
+                    and tokens[left - 1].text == "("
+                    and tokens[left - 2].says("min", "max")
+                ):
                     left, right = left - 2, right + 1
                 self._beside(left, right)
         if tokens[0].says("insert"):
@@ -256,7 +261,9 @@ def local_select(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Z
     select = Select.read(work.tokens)
     if select is None or given is None:
         return Ready(render(work.tokens), [None], [""], work.columns, None, True)
-    types = [kind or ("TIMESTAMP" if time else "") for kind, time in zip(select.types(work.columns), timed, strict=True)]
+    types = [
+        kind or ("TIMESTAMP" if time else "") for kind, time in zip(select.types(work.columns), timed, strict=True)
+    ]
     _increments(select, titles, types, now, windowed)
     named = [title for title in titles if title is not None]
     for title in named:

@@ -76,9 +76,7 @@ class Select:
         top = None
         if first + 1 < len(tokens) and tokens[first].says("top") and tokens[first + 1].kind == "number":
             top, first = tokens[first + 1], first + 2
-        words = [
-            (place, token.text) for place, token in flat(tokens, first) if token.says(*_CLAUSES, *_COMPOUNDS)
-        ]
+        words = [(place, token.text) for place, token in flat(tokens, first) if token.says(*_CLAUSES, *_COMPOUNDS)]
         words = [(place, word) for place, word in words if place and tokens[place - 1].text != "."]
         end = words[0][0] if words else len(tokens)
         items = [_item(piece) for piece in split(tokens[first:end])]
@@ -114,7 +112,12 @@ class Select:
     def limit(self) -> int | None:
         """The most rows that can come, where that is a plain number."""
         body = self.clauses.get("limit") or []
-        if not body or body[0].kind != "number" or not body[0].text.isdigit() or (len(body) > 1 and body[1].text == ","):
+        if (
+            not body
+            or body[0].kind != "number"
+            or not body[0].text.isdigit()
+            or (len(body) > 1 and body[1].text == ",")
+        ):
             return None
         return int(body[0].text)
 

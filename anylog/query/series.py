@@ -9,8 +9,8 @@ from datetime import datetime
 from attrs import frozen
 
 from anylog.errors import AnyLogError
-from anylog.query.times import SECONDS, unit_of
 from anylog.query.select import compact
+from anylog.query.times import SECONDS, unit_of
 from anylog.query.tokens import Token, render
 
 POINTS = 1000  # buckets aimed at when a statement does not say how long they are
@@ -75,12 +75,16 @@ def part(unit: str, column: str) -> str | None:
 
 def read_increments(arguments: Sequence[Sequence[Token]]) -> Increments:
     """`(unit, n, column)` in any order, or `(column [, points])`. Raises AnyLogError 46."""
-    units, numbers, columns = [], [], []
+    units: list[str] = []
+    numbers: list[int] = []
+    columns: list[str] = []
     for argument in arguments:
         text = argument[0].value if len(argument) == 1 else compact(argument)
         if len(argument) == 1 and argument[0].kind == "number" and text.isdigit():
             numbers.append(int(text))
-        elif len(argument) == 1 and argument[0].kind != "number" and unit_of(text) and not units and len(arguments) == 3:
+        elif (
+            len(argument) == 1 and argument[0].kind != "number" and unit_of(text) and not units and len(arguments) == 3
+        ):
             units.append(str(unit_of(text)))
         elif argument and argument[0].kind not in ("text", "number", "sign"):
             columns.append(render(argument))
