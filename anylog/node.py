@@ -123,6 +123,7 @@ class Node:
             agree=self.agree,
             token=self._token,
             point=self._point,
+            soon=lambda call: self.clock.callLater(0, call),
             segment_size=self._sizes[0],
             most=self._sizes[1],
         )

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from anylog.databases.tables import AUTOMATIC, HIDDEN, indexes, quoted
 from anylog.errors import AnyLogError
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 READERS = 3
 BUSY = 5000  # milliseconds to wait for a lock
-CHECKPOINT = 16 << 20  # bytes of write-ahead log after which it is written back
+CHECKPOINT = 8 << 20  # bytes of readings after which the write-ahead log, some times larger, is written back
 KEYS_KEPT = 100_000
 
 _TYPES = {"BOOLEAN": "INTEGER", "INT": "INTEGER", "BIGINT": "INTEGER", "DECIMAL": "REAL", "FLOAT": "REAL"}
@@ -106,7 +107,9 @@ class SQLite:
     _schemas: dict[str, dict[str, str]] = field(factory=dict)
     _version: int = -1
     _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
+    _checkpointer: Connection | None = None
     _checkpointing: bool = False
+    _unchecked: int = 0  # bytes of readings since the log was last written back
     _loads: int = 0
     _closed: bool = False
 
@@ -165,7 +168,7 @@ class SQLite:
     def load(self, loads: Sequence[Load]) -> Deferred[list[AnyLogFault | None]]:
         """See `interfaces.IDatabase.load`."""
         done = self._writing.run(self._guarded, self._load, loads)
-        return done.addCallback(self._after_load)
+        return done.addCallback(self._after_load, sum(len(load.values) for load in loads))
 
     def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, int]]:
         """See `interfaces.IDatabase.marks`."""
@@ -235,6 +238,8 @@ class SQLite:
         for reader in self._readers:
             reader.close()
         self._readers.clear()
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
@@ -289,7 +294,7 @@ class SQLite:
         except self._library.faults:
             pass  # the engine has rolled back by itself, as it does when the disk is full
 
-    def _load(self, loads: Sequence[Load]) -> tuple[list[AnyLogFault | None], int]:
+    def _load(self, loads: Sequence[Load]) -> list[AnyLogFault | None]:
         connection = self._connection
         if connection.execute("pragma schema_version").fetchone()[0] != self._version:
             self._tables()
@@ -308,8 +313,7 @@ class SQLite:
             raise
         if changed:
             self._tables()
-        size = self._log_size()
-        return faults, size
+        return faults
 
     def _one(self, connection: Connection, load: Load, alone: bool) -> AnyLogFault | None:
         connection.execute("savepoint one")
@@ -459,38 +463,26 @@ class SQLite:
 
     # The write-ahead log
 
-    def _log_size(self) -> int:
-        if not self.path:
-            return 0
-        try:
-            return self.path.with_name(self.path.name + "-wal").stat().st_size
-        except OSError:
-            return 0
-
-    def _after_load(self, loaded: tuple[list[AnyLogFault | None], int]) -> list[AnyLogFault | None]:
-        faults, size = loaded
-        if size > CHECKPOINT and not self._checkpointing and not self._closed:
+    def _after_load(self, faults: list[AnyLogFault | None], size: int) -> list[AnyLogFault | None]:
+        self._unchecked += size
+        if self._unchecked > CHECKPOINT and self.path and not self._checkpointing and not self._closed:
             self._checkpointing = True
-            self._write_back().addErrback(lambda failure: self.log.warn("{name}: {f}", name=self.name, f=failure.value))
+            self._unchecked = 0
+            self._reading.run(self._checkpoint).addBoth(self._checked)
         return faults
 
-    @deferring
-    async def _write_back(self) -> None:
-        """Write the log back beside the loads; the log itself begins again from its start when nobody reads it."""
-        try:
-            await self.read(self._checkpoint)
-        finally:
-            self._checkpointing = False
+    def _checked(self, result: Any) -> None:
+        self._checkpointing = False
+        if isinstance(result, Failure):
+            self.log.warn("{name}: writing the log back: {why}", name=self.name, why=str(result.value))
 
-    def _checkpoint(self, _: Connection) -> None:
-        connection = self._library.connect(str(self.path), False)
-        try:
-            connection.execute(f"pragma busy_timeout = {BUSY}")
-            connection.execute("pragma wal_checkpoint(passive)").fetchall()
-        except self._library.faults as fault:
-            self.log.warn("{name}: writing the log back: {why}", name=self.name, why=str(fault))
-        finally:
-            connection.close()
+    def _checkpoint(self) -> None:
+        """Beside the loads; the log itself begins again from its start when nobody reads it."""
+        if self._checkpointer is None:
+            self._checkpointer = self._library.connect(str(self.path), False)
+            self._checkpointer.execute(f"pragma busy_timeout = {BUSY}")
+            self._checkpointer.execute("pragma synchronous = full")
+        self._checkpointer.execute("pragma wal_checkpoint(passive)").fetchall()
 
 
 @define(eq=False)
