@@ -17,7 +17,7 @@ LONG: dict[str, int] = {}
 PLACES = ("/" + "work/", "/" + "tmp/", "/" + "root/", "/" + "home/", "\\" + "Users\\")
 HOSTS = ("pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "crates" + ".io")
 FOREIGN = re.compile("|".join(re.escape(word) for word in (*PLACES, *HOSTS)))
-SKIPPED = {".git", ".venv", "__pycache__", "build", "dist", "anylog-data", "LICENSE"}
+SKIPPED = {".hypothesis", ".git", ".venv", "__pycache__", "build", "dist", "anylog-data", "LICENSE"}
 KINDS = {"", ".py", ".rst", ".cfg", ".toml", ".al", ".md", ".txt", ".in", ".service", ".yml", ".yaml"}
 
 
