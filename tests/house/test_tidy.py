@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from house import PACKAGE, ROOT, name_of, sources, tree_of
 
 LARGEST = 600  # lines; what is longer wants to be two
