@@ -1,0 +1,471 @@
+"""Rows of JSON become one list of lists for an engine: the hot path, so it works column by column.
+
+Sources: storage.md 2.7, ingest.md 1.3, hard-parts.md 4 and 5. A converted row depends on the row, the columns and the
+default time alone, so every member stores the same and parks the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from operator import itemgetter
+from typing import Any
+
+import orjson
+from attrs import define, field, frozen
+
+from anylog.errors import AnyLogError
+from anylog.mapping import names, schema, times
+from anylog.mapping.body import TooWide, written
+
+_EXACT_FLOAT = 1 << 53  # whole numbers up to here are floats without loss
+_SHOWN = 80  # characters of a value in a reason
+_NUL = "\\u0000"  # as the serialiser writes it
+
+
+@frozen
+class Converted:
+    """Rows in the form in which they are loaded, and those that do not fit."""
+
+    names: tuple[str, ...]  # all columns that were asked for, in their order
+    values: str  # a JSON list of lists, one inner list for each row that fits, in the order of `names`
+    count: int  # rows in `values`
+    misfits: list[tuple[int, str]]  # position among the rows, from 0, and the reason
+    # Columns to add and types to widen to before these rows can be loaded; then `values` is of no use.
+    wanted: dict[str, str]
+
+
+class Misfit(Exception):
+    """This value can be nothing in this column; the text says why."""
+
+
+class Wider(Exception):
+    """The value fits a column of the type named by the text, which this column can be widened to."""
+
+
+def convert(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], default_time: str) -> Converted:
+    """Bring rows into the types of a table's data columns (ledger types, automatic columns left out).
+
+    An attribute goes to the column spelled like it, else to the one of its normalised name. Where two attributes of a
+    row mean one column, the one spelled like it counts, else the first; the other is left out. Missing and null are
+    NULL, or `default_time` in a TIMESTAMP, DATE or TIME column, where an empty text is the same.
+
+    `default_time` is a timestamp text in UTC; raises AnyLogError 40 if it is none.
+    """
+    work = _Work(rows, {column: kind for column, kind in columns.items() if column not in schema.AUTOMATIC})
+    work.defaults = _defaults(default_time)
+    found, unknown = _gather(rows, work.columns)
+    for column, values in unknown.items():
+        work.add(column, values)
+    converted = [work.column(column, kind, found[column]) for column, kind in work.columns.items()]
+    return work.result(converted)
+
+
+@define
+class _Work:
+    """One conversion while it is under way."""
+
+    rows: Sequence[Mapping[str, Any]]
+    columns: dict[str, str]
+    defaults: dict[str, str] = field(factory=dict)
+    misfits: dict[int, str] = field(factory=dict)
+    wider: list[tuple[int, str, str]] = field(factory=list)  # position, column, type it should have
+    new: dict[str, list[tuple[int, str, Any]]] = field(factory=dict)  # column: position, attribute, value
+
+    def column(self, name: str, kind: str, values: Sequence[Any]) -> Sequence[Any]:
+        """The values of one column, ready for the engine; what does not fit is noted and None."""
+        kinds = set(map(type, values))
+        default = self.defaults.get(kind)
+        if kinds == {type(None)} or not kinds:
+            return [default] * len(values)
+        quick = _QUICK.get(kind, _quick_char)
+        done = quick(kind, kinds, values)
+        if done is not None:
+            return done
+        return self.one_by_one(name, kind, values)
+
+    def one_by_one(self, name: str, kind: str, values: Sequence[Any]) -> list[Any]:
+        """As `column`, with a look at each value."""
+        one = _CAREFUL.get(kind, _to_char)
+        default = self.defaults.get(kind)
+        done: list[Any] = []
+        for position, value in enumerate(values):
+            out: Any = default
+            if value is not None and not (default and value == ""):
+                try:
+                    out = one(kind, value)
+                except Misfit as why:
+                    self.misfit(position, f"column {name!r} is {kind}: {why}: {_short(value)}")
+                except Wider as wider:
+                    self.wider.append((position, name, str(wider)))
+            done.append(out)
+        return done
+
+    def add(self, column: str, values: list[tuple[int, str, Any]]) -> None:
+        """Note the values of attributes that have no column."""
+        try:
+            names.normalise(column, "column")
+        except AnyLogError as error:
+            for position, _attribute, _value in values:
+                self.misfit(position, f"an attribute cannot be a column: {error}")
+            return
+        for position, attribute, value in values:
+            try:
+                _check_new(value)
+            except Misfit as why:
+                self.misfit(position, f"attribute {_short(attribute)}: {why}: {_short(value)}")
+        self.new[column] = values
+
+    def misfit(self, position: int, reason: str) -> None:
+        """The first reason of a row counts."""
+        self.misfits.setdefault(position, reason)
+
+    def result(self, converted: Sequence[Sequence[Any]]) -> Converted:
+        """Put the columns together to rows, without the misfits."""
+        values = self.written(converted)
+        if _NUL in values:
+            for (name, kind), column in zip(self.columns.items(), converted, strict=True):
+                self.find_nul(name, kind, column)
+            values = self.written(converted)
+        return Converted(
+            tuple(self.columns),
+            values,
+            len(self.rows) - len(self.misfits),
+            sorted(self.misfits.items()),
+            self.wanted(),
+        )
+
+    def written(self, converted: Sequence[Sequence[Any]]) -> str:
+        """The JSON text of the rows that fit."""
+        lines: list[Any] = list(zip(*converted, strict=True)) if converted else [()] * len(self.rows)
+        if self.misfits:
+            lines = list(compress(lines, [position not in self.misfits for position in range(len(lines))]))
+        return orjson.dumps(lines).decode()
+
+    def find_nul(self, name: str, kind: str, column: Sequence[Any]) -> None:
+        """A NUL in a text is refused: SQLite's JSON functions end the text there, PostgreSQL takes none at all."""
+        for position, value in enumerate(column):
+            if type(value) is str and "\0" in value:
+                self.misfit(position, f"column {name!r} is {kind}: a text with a NUL character: {_short(value)}")
+
+    def wanted(self) -> dict[str, str]:
+        """What rows that fit need of the schema; a row that is parked changes nothing."""
+        wanted: dict[str, str] = {}
+        for position, column, kind in self.wider:
+            if position not in self.misfits:
+                wanted[column] = schema.merge(wanted.get(column, kind), kind)
+        for column, values in self.new.items():
+            fitting = [(attribute, value) for position, attribute, value in values if position not in self.misfits]
+            inferred = schema.infer_column(fitting)
+            if inferred is not None:
+                wanted[column] = inferred
+        return wanted
+
+
+# Which values belong to which column.
+
+_Unknown = dict[str, list[tuple[int, str, Any]]]
+
+
+def _gather(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> tuple[dict[str, Sequence[Any]], _Unknown]:
+    """The values of each column, row by row (None where missing), and what has no column."""
+    if not rows:
+        return {column: () for column in columns}, {}
+    attributes = list(rows[0])
+    sources, unknown, doubtful = _plan(attributes, columns)
+    if not doubtful and set(map(len, rows)) == {len(attributes)}:
+        try:
+            found = _same_attributes(rows, attributes)
+        except KeyError:
+            pass
+        else:
+            nothing = (None,) * len(rows)
+            return (
+                {column: found[sources[column]] if column in sources else nothing for column in columns},
+                {
+                    column: values
+                    for column, attribute in unknown.items()
+                    if (values := [(p, attribute, v) for p, v in enumerate(found[attribute]) if v is not None])
+                },
+            )
+    return _gather_mixed(rows, columns)
+
+
+def _same_attributes(rows: Sequence[Mapping[str, Any]], attributes: list[str]) -> dict[str, Sequence[Any]]:
+    """Attribute -> its values; raises KeyError if a row lacks one."""
+    if len(attributes) < 2:
+        return {attribute: [row[attribute] for row in rows] for attribute in attributes}
+    return dict(zip(attributes, zip(*map(itemgetter(*attributes), rows), strict=True), strict=True))
+
+
+def _gather_mixed(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
+) -> tuple[dict[str, Sequence[Any]], _Unknown]:
+    """As `_gather`, for rows that differ in their attributes: a plan for each list of attributes."""
+    found: dict[str, list[Any]] = {column: [None] * len(rows) for column in columns}
+    extra: _Unknown = {}
+    plans: dict[tuple[str, ...], tuple[list[tuple[list[Any], str]], dict[str, str]]] = {}
+    for position, row in enumerate(rows):
+        attributes = tuple(row)
+        plan = plans.get(attributes)
+        if plan is None:
+            sources, unknown, _ = _plan(attributes, columns)
+            plan = plans[attributes] = [(found[column], each) for column, each in sources.items()], unknown
+        for values, attribute in plan[0]:
+            values[position] = row[attribute]
+        for column, attribute in plan[1].items():
+            if row[attribute] is not None:
+                extra.setdefault(column, []).append((position, attribute, row[attribute]))
+    return found, extra
+
+
+def _plan(attributes: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], bool]:
+    """For rows with these attributes: column -> attribute, new column -> attribute, and whether their order mattered.
+
+    What cannot be a column is in the second under its own name.
+    """
+    sources: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    doubtful = False
+    for attribute in attributes:
+        if attribute in columns:
+            doubtful |= attribute in sources
+            sources[attribute] = attribute
+            continue
+        try:
+            column = names.column(attribute)
+        except AnyLogError:
+            unknown[attribute] = attribute
+            continue
+        if column in schema.AUTOMATIC:
+            continue
+        place = sources if column in columns else unknown
+        if column in place:
+            doubtful = True
+            if attribute == column:
+                place[column] = attribute
+        else:
+            place[column] = attribute
+    return sources, unknown, doubtful
+
+
+# Whole columns at once, for values that need no second look; None asks for the look at each.
+
+_Quick = Callable[[str, set[type], Sequence[Any]], Sequence[Any] | None]
+
+
+def _quick_whole(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
+    present = _present(kinds, values)
+    if kinds - {type(None)} != {int}:
+        return None
+    most = schema.MOST_INT if kind == "INT" else schema.MOST_BIGINT
+    return values if -most <= min(present) and max(present) <= most else None
+
+
+def _quick_real(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
+    if not kinds <= {float, int, type(None)}:
+        return None
+    present = _present(kinds, values)
+    if int in kinds and not (-_EXACT_FLOAT <= min(present) and max(present) <= _EXACT_FLOAT):
+        return None
+    # NaN and the infinities show in the sum; a sum that merely overflows costs a second look.
+    return values if math.isfinite(sum(present)) else None
+
+
+def _quick_text(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
+    return values if kinds <= {str, type(None)} else None
+
+
+def _quick_char(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
+    if not kinds <= {str, type(None)}:
+        return None
+    return values if max(map(len, _present(kinds, values))) <= (schema.char_size(kind) or 0) else None
+
+
+def _quick_boolean(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
+    return values if kinds <= {bool, type(None)} else None
+
+
+def _quick_timestamp(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
+    return times.timestamps(values) if kinds == {str} else None
+
+
+def _quick_never(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
+    return None
+
+
+def _present(kinds: set[type], values: Sequence[Any]) -> Sequence[Any]:
+    return [value for value in values if value is not None] if type(None) in kinds else values
+
+
+_QUICK: dict[str, _Quick] = {
+    "INT": _quick_whole,
+    "BIGINT": _quick_whole,
+    "DECIMAL": _quick_real,
+    "FLOAT": _quick_real,
+    "VARCHAR": _quick_text,
+    "BOOLEAN": _quick_boolean,
+    "TIMESTAMP": _quick_timestamp,
+    "DATE": _quick_never,
+    "TIME": _quick_never,
+    "UUID": _quick_never,
+    "CIDR": _quick_never,
+}
+
+
+# One value. Null, and an empty text where there is a default, never come here.
+
+
+def _to_whole(kind: str, value: Any) -> Any:
+    number = _number(value)
+    if type(number) is float:
+        raise Wider(schema.merge(kind, schema.infer_value("", number) or "FLOAT"))
+    if kind == "INT" and not -schema.MOST_INT <= number <= schema.MOST_INT:
+        raise Wider("BIGINT")
+    return number
+
+
+def _to_real(kind: str, value: Any) -> Any:
+    number = _number(value)
+    if type(number) is int and abs(number) > _EXACT_FLOAT and int(float(number)) != number:
+        raise Misfit("a whole number that a float cannot keep exactly")
+    return number
+
+
+def _number(value: Any) -> int | float:
+    """The number a value is or spells; raises Misfit."""
+    if type(value) is str:
+        text = value.strip()
+        if schema.WHOLE.fullmatch(text):
+            value = int(text) if len(text) <= 20 else TooWide(text)
+        elif schema.REAL.fullmatch(text):
+            value = float(text)
+    if type(value) is float:
+        if math.isfinite(value):
+            return value
+    elif type(value) is int and -schema.MOST_BIGINT - 1 <= value <= schema.MOST_BIGINT:
+        return value
+    elif type(value) is int or type(value) is TooWide:
+        raise Misfit("a number beyond 64 bits")
+    raise Misfit("not a number")
+
+
+def _to_text(kind: str, value: Any) -> str:
+    sort = type(value)
+    if sort is str:
+        return str(value)
+    if sort is bool:
+        return "true" if value else "false"
+    if sort is int or sort is float or sort is TooWide:
+        return str(_number(value))
+    if sort is dict or sort is list:
+        return _json(value)
+    raise Misfit(f"a {sort.__name__} is no JSON value")
+
+
+def _to_char(kind: str, value: Any) -> str:
+    text = _to_text(kind, value)
+    if len(text) > (schema.char_size(kind) or 0):
+        raise Wider(schema.merge(kind, schema.text_type(text)))
+    return text
+
+
+def _to_boolean(kind: str, value: Any) -> bool:
+    if type(value) is bool:
+        return value
+    if type(value) is int and value in (0, 1):
+        return value == 1
+    if type(value) is str and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    raise Misfit("neither true nor false")
+
+
+def _to_timestamp(kind: str, value: Any) -> str:
+    text = times.timestamp_of(value)
+    if text is None:
+        raise Misfit("not a time")
+    return text
+
+
+def _to_date(kind: str, value: Any) -> str:
+    text = times.date_of(value) if type(value) is str else None
+    if text is None:
+        raise Misfit("not a date")
+    return text
+
+
+def _to_time(kind: str, value: Any) -> str:
+    text = times.time_of(value) if type(value) is str else None
+    if text is None:
+        raise Misfit("not a time of day")
+    return text
+
+
+def _to_uuid(kind: str, value: Any) -> str:
+    if type(value) is str and schema.UUID.fullmatch(value.strip()):
+        return value.strip().lower()
+    raise Misfit("not a UUID")
+
+
+def _to_cidr(kind: str, value: Any) -> str:
+    if type(value) is str and schema.is_address(value.strip()):
+        return value.strip().lower()
+    raise Misfit("not an IP address or network")
+
+
+_CAREFUL: dict[str, Callable[[str, Any], Any]] = {
+    "INT": _to_whole,
+    "BIGINT": _to_whole,
+    "DECIMAL": _to_real,
+    "FLOAT": _to_real,
+    "VARCHAR": _to_text,
+    "BOOLEAN": _to_boolean,
+    "TIMESTAMP": _to_timestamp,
+    "DATE": _to_date,
+    "TIME": _to_time,
+    "UUID": _to_uuid,
+    "CIDR": _to_cidr,
+}
+
+
+def _check_new(value: Any) -> None:
+    """Whether the value could be loaded into any column; raises Misfit."""
+    if type(value) is str:
+        if "\0" in value:
+            raise Misfit("a text with a NUL character")
+    else:
+        _to_text("VARCHAR", value)
+
+
+def _json(value: Any) -> str:
+    try:
+        text = written(value).decode()
+    except TypeError as error:
+        raise Misfit(str(error)) from None
+    # The serialiser writes null for NaN; no parser gives us one, but a connector might.
+    if "null" in text and _holds_nan(value):
+        raise Misfit("NaN or an infinity inside")
+    return text
+
+
+def _holds_nan(value: Any) -> bool:
+    if type(value) is float:
+        return not math.isfinite(value)
+    inner = value.values() if type(value) is dict else value if type(value) is list else ()
+    return any(map(_holds_nan, inner))
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value) if type(value) is float else written(value).decode()
+    except TypeError:
+        text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _defaults(default_time: str) -> dict[str, str]:
+    moment = times.timestamp(default_time)
+    if moment is None:
+        raise AnyLogError(40, f"{default_time!r} is not a time")
+    return {"TIMESTAMP": moment, "DATE": moment[:10], "TIME": moment[11:]}

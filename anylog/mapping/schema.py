@@ -1,0 +1,291 @@
+"""Types of columns: what a value is, what two values are together, what fits where, and the ledger's statement.
+
+Sources: storage.md 2.2 to 2.4 and 2.7, hard-parts.md 4.4. Ledger types are BOOLEAN, INT, BIGINT, DECIMAL, FLOAT,
+VARCHAR, CHAR(n), UUID, CIDR, TIMESTAMP, DATE and TIME; the last three are NOT NULL DEFAULT NOW() in a statement.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import md5
+from typing import Any
+
+from anylog.errors import AnyLogError
+from anylog.mapping import names, times
+from anylog.mapping.body import written
+
+# First in every data table, in this order (storage.md 2.3). Attributes of these names are ignored.
+AUTOMATIC: Mapping[str, str] = {
+    "row_id": "SERIAL PRIMARY KEY",
+    "insert_timestamp": "TIMESTAMP",
+    "tsd_name": "CHAR(3)",
+    "tsd_id": "BIGINT",
+}
+
+# Kinds of time: a row that lacks one gets the default time.
+DATED = ("TIMESTAMP", "DATE", "TIME")
+
+MOST_INT = 99_999_999
+MOST_BIGINT = (1 << 63) - 1
+LONGEST_CHAR = 8  # a longer text is a VARCHAR
+MIXED_CHAR = 32  # CHAR together with another type
+EARLIEST_EPOCH = 946_684_800  # the year 2000: digits below it are a number, even where a column is named after time
+
+# Digits of ASCII only: those of other scripts are text.
+WHOLE = re.compile(r"-?[0-9]+")
+REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+_NUMBERS = {
+    frozenset(("DECIMAL", "INT")): "DECIMAL",
+    frozenset(("DECIMAL", "FLOAT")): "FLOAT",
+    frozenset(("FLOAT", "INT")): "FLOAT",
+    frozenset(("BIGINT", "INT")): "BIGINT",
+    frozenset(("BIGINT", "DECIMAL")): "DECIMAL",
+    frozenset(("BIGINT", "FLOAT")): "FLOAT",
+}
+
+_OTHER_NAMES = {
+    "BOOL": "BOOLEAN",
+    "INTEGER": "INT",
+    "SMALLINT": "INT",
+    "INT4": "INT",
+    "INT8": "BIGINT",
+    "NUMERIC": "DECIMAL",
+    "REAL": "FLOAT",
+    "DOUBLE": "FLOAT",
+    "DOUBLE PRECISION": "FLOAT",
+    "TEXT": "VARCHAR",
+    "STRING": "VARCHAR",
+    "CHARACTER VARYING": "VARCHAR",
+    "CHARACTER": "CHAR",
+    "INET": "CIDR",
+    "TIMESTAMP WITHOUT TIME ZONE": "TIMESTAMP",
+    "TIME WITHOUT TIME ZONE": "TIME",
+}
+_PLAIN = frozenset(("BOOLEAN", "INT", "BIGINT", "DECIMAL", "FLOAT", "VARCHAR", "UUID", "CIDR", *DATED))
+_TYPE = re.compile(
+    r"(?P<name>[A-Z0-9]+(?: (?:PRECISION|VARYING|WITHOUT TIME ZONE))?) ?(?:\( ?(?P<size>[0-9]+)(?: ?, ?[0-9]+)? ?\))?"
+)
+_CONSTRAINT = re.compile(r" (?:NOT NULL|NULL|DEFAULT|PRIMARY|UNIQUE|CHECK|REFERENCES)\b.*")
+
+
+def infer_value(name: str, value: Any) -> str | None:
+    """The ledger type of one value of the attribute `name`, by the first rule of storage.md 2.4 that fits.
+
+    None says nothing about a type: null, and what no column can hold (a number beyond 64 bits, NaN).
+    """
+    kind = type(value)
+    if kind is str:
+        return _infer_text(name, value)
+    if kind is bool:
+        return "BOOLEAN"
+    if kind is int:
+        if -MOST_INT <= value <= MOST_INT:
+            return "INT"
+        return "BIGINT" if -MOST_BIGINT - 1 <= value <= MOST_BIGINT else None
+    if kind is float:
+        if not math.isfinite(value):
+            return None
+        point = repr(value).partition(".")[2]
+        return "DECIMAL" if value and len(point) <= 5 and point.isdigit() else "FLOAT"
+    if kind is dict or kind is list:
+        return "VARCHAR"
+    return None
+
+
+def text_type(text: str) -> str:
+    """The type of a text taken as nothing but a text: CHAR(n) up to 8 characters, else VARCHAR."""
+    return f"CHAR({len(text)})" if 0 < len(text) <= LONGEST_CHAR else "VARCHAR"
+
+
+def infer(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The data columns and types for rows of a table that does not exist yet, in the order in which they appear.
+
+    Automatic columns, names that cannot be columns and attributes that are null in all rows are left out. Where two
+    attributes of a row have one normalised name, the one spelled like the column counts, else the first.
+    """
+    columns: dict[str, list[tuple[str, Any]]] = {}
+    spelled: dict[str, str | None] = {}
+    for row in rows:
+        taken: dict[str, tuple[str, Any]] = {}
+        for attribute, value in row.items():
+            if attribute not in spelled:
+                spelled[attribute] = column_of(attribute)
+            column = spelled[attribute]
+            if column is not None and (column not in taken or attribute == column):
+                taken[column] = (attribute, value)
+        for column, found in taken.items():
+            columns.setdefault(column, []).append(found)
+    inferred = ((column, infer_column(found)) for column, found in columns.items())
+    return {column: kind for column, kind in inferred if kind is not None}
+
+
+def infer_column(found: Sequence[tuple[str, Any]]) -> str | None:
+    """The type that (attribute, value) pairs of one column have together; None if all are null."""
+    merged: str | None = None
+    for attribute, value in found:
+        kind = infer_value(attribute, value)
+        if kind is not None and kind != merged:
+            merged = kind if merged is None else merge(merged, kind)
+    size = char_size(merged) if merged else None
+    if size is None:
+        return merged
+    # CHAR and another type make CHAR(32) (2.4), which a UUID or a time does not fit in.
+    longest = max(len(value) if type(value) is str else len(written(value)) for _, value in found)
+    return "VARCHAR" if longest > size else merged
+
+
+def column_of(attribute: str) -> str | None:
+    """The column an attribute is loaded into, or None: an automatic column, or a name that cannot be a column."""
+    try:
+        column = names.column(attribute)
+    except AnyLogError:
+        return None
+    return None if column in AUTOMATIC else column
+
+
+def merge(a: str, b: str) -> str:
+    """The type of a column that holds values of both types (storage.md 2.4); in any order the same."""
+    if a == b:
+        return a
+    number = _NUMBERS.get(frozenset((a, b)))
+    if number is not None:
+        return number
+    sizes = [size for size in (char_size(a), char_size(b)) if size is not None]
+    if len(sizes) == 2:
+        return f"CHAR({max(sizes)})"
+    if len(sizes) == 1 and "VARCHAR" not in (a, b):
+        return f"CHAR({max(*sizes, MIXED_CHAR)})"
+    return "VARCHAR"
+
+
+def widened(have: str, want: str) -> str | None:
+    """The type a column of type `have` must be widened to, to hold values of type `want` as well.
+
+    `have` itself if they fit as they are, None if no widening helps: those values are misfits (hard-parts.md 4.4).
+    """
+    if have == want:
+        return have
+    if frozenset((have, want)) in _NUMBERS:
+        return merge(have, want)
+    if _is_text(have) and _is_text(want):
+        return merge(have, want)
+    return None
+
+
+def char_size(kind: str) -> int | None:
+    """The n of CHAR(n), None for other types."""
+    return int(kind[5:-1]) if kind.startswith("CHAR(") else None
+
+
+def parse_type(text: str) -> str:
+    """A column type of a statement or a mapping policy as a ledger type: `numeric(10,2)` is DECIMAL.
+
+    Constraints after the type are left out. Raises AnyLogError 40 for a type that is none of ours.
+    """
+    spaced = " ".join(text.upper().split())
+    if spaced.startswith("SERIAL"):
+        return "SERIAL PRIMARY KEY" if spaced == "SERIAL PRIMARY KEY" else "INT"
+    found = _TYPE.fullmatch(_CONSTRAINT.sub("", spaced).strip())
+    if found is not None:
+        name = _OTHER_NAMES.get(found["name"], found["name"])
+        if name in _PLAIN:
+            return name
+        if name == "CHAR" and int(found["size"] or 1) > 0:
+            return f"CHAR({int(found['size'] or 1)})"
+    raise AnyLogError(40, f"{text!r} is not a column type")
+
+
+def create_statement(table: str, columns: Mapping[str, str]) -> str:
+    """The ledger's text for a table with these data columns: automatic columns, columns in order, then the indexes.
+
+    In the PostgreSQL flavour (storage.md 2.2); each database translates it for its engine. `table` and the columns are
+    normalised names.
+    """
+    defined = [f'"{column}" {_definition(kind)}' for column, kind in AUTOMATIC.items()]
+    defined += [f'"{column}" {_definition(kind)}' for column, kind in columns.items()]
+    statements = [f'CREATE TABLE IF NOT EXISTS "{table}" ({", ".join(defined)})']
+    for name, indexed in indexes(table, columns):
+        listed = ", ".join(f'"{column}"' for column in indexed)
+        statements.append(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({listed})')
+    return "; ".join(statements) + ";"
+
+
+def indexes(table: str, columns: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Name and columns of each index of a data table, in the order of storage.md 2.2."""
+    chosen: list[tuple[str, ...]] = [("tsd_name", "tsd_id")]
+    chosen += [(column,) for column, kind in columns.items() if kind == "TIMESTAMP"]
+    chosen += [(column,) for column, kind in columns.items() if kind == "UUID"][:1]
+    chosen += [(column,) for column in columns if "sensor_id" in column]
+    chosen.append(("insert_timestamp",))
+    unique = dict.fromkeys(chosen)  # a uuid column may be a sensor_id, too
+    return [(_index_name(table, "tsd" if len(each) == 2 else each[0]), each) for each in unique]
+
+
+def _index_name(table: str, what: str) -> str:
+    name = f"{table}_{what}_index"
+    if len(name) <= names.LONGEST:
+        return name
+    # Cut by the engine, two long names could become one and the second index be skipped.
+    return f"{name[:46]}_{md5(name.encode(), usedforsecurity=False).hexdigest()[:10]}_index"
+
+
+def _definition(kind: str) -> str:
+    return f"{kind} NOT NULL DEFAULT NOW()" if kind in DATED else kind
+
+
+def _is_text(kind: str) -> bool:
+    return kind == "VARCHAR" or kind.startswith("CHAR(")
+
+
+def _infer_text(name: str, text: str) -> str:
+    size = len(text)
+    if size == 0:
+        return "VARCHAR"
+    if size == 36 and UUID.fullmatch(text):
+        return "UUID"
+    if text[0] in "0123456789:-.+abcdefABCDEF":
+        kind = _infer_digits(name, text)
+        if kind is not None:
+            return kind
+    return text_type(text)
+
+
+def _infer_digits(name: str, text: str) -> str | None:
+    if times.plain_timestamp(text):
+        return "TIMESTAMP"
+    if len(text) == 10 and times.date_of(text) is not None:
+        return "DATE"
+    if times.time_of(text) is not None:
+        return "TIME"
+    if is_address(text):
+        return "CIDR"
+    if WHOLE.fullmatch(text):
+        if "time" in name.lower() and _is_epoch(text):
+            return "TIMESTAMP"
+        if len(text) < 9:
+            return "INT"
+        # Beyond 64 bits it is a text of digits.
+        return "BIGINT" if len(text) <= 20 and -MOST_BIGINT - 1 <= int(text) <= MOST_BIGINT else None
+    if "." in text and len(text) <= 19 and REAL.fullmatch(text) and math.isfinite(float(text)):
+        return "FLOAT"
+    return None
+
+
+def _is_epoch(digits: str) -> bool:
+    return len(digits) <= 19 and int(digits) >= EARLIEST_EPOCH and times.timestamp_of(digits) is not None
+
+
+def is_address(text: str) -> bool:
+    """Whether the text is an IPv4 or IPv6 address, or a network of them (`10.0.0.0/8`)."""
+    if len(text) > 43 or not ("." in text or ":" in text) or "%" in text:
+        return False
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return "/" not in text or text.rpartition("/")[2].isdigit()

@@ -1,0 +1,141 @@
+"""A disk in memory that forgets what was not synced, and can be full or broken (architecture.md 11)."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from random import Random
+
+from attrs import define, field
+
+
+@define(eq=False)
+class MemoryFile:
+    """One open file of a `MemoryDisk`."""
+
+    _disk: MemoryDisk
+    _inode: _Inode
+    _held: str = ""
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._disk.touch("write")
+        self._disk.need(max(0, offset + len(data) - len(self._inode.data)))
+        _put(self._inode.data, offset, data)
+        self._inode.unsynced.append((offset, bytes(data)))
+
+    def sync(self) -> None:
+        self._disk.touch("sync")
+        self._inode.sync()
+
+    def read(self, offset: int, size: int) -> bytes:
+        return bytes(self._inode.data[offset : offset + size])
+
+    def close(self) -> None:
+        self._disk.locked.discard(self._held)
+
+
+@define(eq=False)
+class _Inode:
+    data: bytearray
+    lasting: bytearray
+    unsynced: list[tuple[int, bytes]] = field(factory=list)
+
+    def sync(self) -> None:
+        self.lasting[:] = self.data
+        self.unsynced.clear()
+
+
+@define(eq=False)
+class MemoryDisk:
+    """Files in memory. `capacity`: bytes that fit; `fails`: kinds of calls ("write", "sync") that raise EIO."""
+
+    capacity: int = 1 << 40
+    fails: set[str] = field(factory=set)
+    calls: int = 0
+    locked: set[str] = field(factory=set)
+    _files: dict[str, _Inode] = field(factory=dict)
+
+    def touch(self, kind: str) -> None:
+        """Count a call that may fail."""
+        self.calls += 1
+        if kind in self.fails:
+            raise OSError(errno.EIO, f"{kind} failed")
+
+    def need(self, size: int) -> None:
+        """Raise ENOSPC if `size` more bytes do not fit."""
+        if size > self.free(Path("/")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def publish(self, final: Path, data: bytes) -> None:
+        self.touch("write")
+        self.need(len(data))
+        self.touch("sync")
+        self._files[str(final)] = _Inode(bytearray(data), bytearray(data))
+
+    def create(self, path: Path, size: int) -> MemoryFile:
+        self.touch("write")
+        self.need(size)
+        inode = self._files[str(path)] = _Inode(bytearray(size), bytearray(size))
+        return MemoryFile(self, inode)
+
+    def open(self, path: Path) -> MemoryFile:
+        return MemoryFile(self, self._inode(path))
+
+    def read(self, path: Path) -> bytes:
+        return bytes(self._inode(path).data)
+
+    def move(self, source: Path, target: Path) -> None:
+        self._files[str(target)] = self._inode(source)
+        del self._files[str(source)]
+
+    def forget(self, path: Path) -> None:
+        self._files.pop(str(path), None)
+
+    def names(self, folder: Path) -> list[str]:
+        return sorted(path.name for path in map(Path, self._files) if path.parent == folder)
+
+    def make(self, folder: Path) -> None:
+        pass  # every folder is there
+
+    def lock(self, path: Path) -> MemoryFile:
+        if str(path) in self.locked:
+            raise BlockingIOError(errno.EAGAIN, "held by another")
+        self.locked.add(str(path))
+        inode = self._files.setdefault(str(path), _Inode(bytearray(), bytearray()))
+        return MemoryFile(self, inode, str(path))
+
+    def free(self, folder: Path) -> int:
+        return self.capacity - sum(len(inode.data) for inode in self._files.values())
+
+    def crash(self, chance: Random) -> MemoryDisk:
+        """The disk as it is found after a power cut: of what was not synced, each write lasts, is torn, or is gone."""
+        found: dict[str, _Inode] = {}
+        for path, inode in sorted(self._files.items()):
+            data = bytearray(inode.lasting)
+            for offset, written in inode.unsynced:
+                fate = chance.random()
+                if fate < 0.3:
+                    _put(data, offset, written)
+                elif fate < 0.7:
+                    begin, end = sorted(chance.randint(0, len(written)) for _ in range(2))
+                    _put(data, offset + begin, written[begin:end])
+            found[path] = _Inode(data, bytearray(data))
+        return MemoryDisk(capacity=self.capacity, files=found)
+
+    def damage(self, path: Path, offset: int, data: bytes) -> None:
+        """Overwrite bytes behind everybody's back."""
+        inode = self._inode(path)
+        _put(inode.data, offset, data)
+        inode.sync()
+
+    def _inode(self, path: Path) -> _Inode:
+        try:
+            return self._files[str(path)]
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, "No such file", str(path)) from None
+
+
+def _put(data: bytearray, offset: int, written: bytes) -> None:
+    if offset > len(data):
+        data.extend(bytes(offset - len(data)))
+    data[offset : offset + len(written)] = written

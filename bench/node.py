@@ -1,0 +1,120 @@
+"""A real node in a process of its own, for benches and for tests that kill."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def free_port() -> int:
+    """A port below the ephemeral range that nobody listens on."""
+    for port in range(20000 + os.getpid() % 8000, 32000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+    raise RuntimeError("no free port")
+
+
+class NodeProcess:
+    """One `anylog run` with a home of its own."""
+
+    def __init__(self, home: Path | None = None, *, port: int = 0, commands: tuple[str, ...] = (), dbms: str = "town"):
+        self.home = home or Path(tempfile.mkdtemp(prefix="anylog-"))
+        self.port = port or free_port()
+        self.dbms = dbms
+        self.commands = commands
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = self.home.parent / f"{self.home.name}.log"
+
+    def start(self, environ: dict[str, str] | None = None, wait: float = 20.0) -> float:
+        """Start it and wait until it answers; gives the seconds that took."""
+        commands = [
+            "create work directories",
+            f"connect dbms {self.dbms} where type = sqlite",
+            "run streamer",
+            *self.commands,
+            f"run rest server where internal_ip = 127.0.0.1 and internal_port = {self.port} and bind = true",
+        ]
+        words = [word for command in commands for word in ("and", command)][1:]
+        begin = time.perf_counter()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "anylog.cli", "run", "--home", str(self.home), *words],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(environ or {})},
+            )
+        while time.perf_counter() - begin < wait:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the node ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
+            try:
+                if self.get("/health")[0] == 200:
+                    return time.perf_counter() - begin
+            except OSError:
+                pass
+            time.sleep(0.005)
+        raise RuntimeError(f"the node does not answer:\n{self.log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL, as if the plug was pulled for this process."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, wait: float = 30.0) -> int:
+        """SIGTERM, and its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(wait)
+
+    def remove(self) -> None:
+        """Kill it if it runs, and delete its home."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.log.unlink(missing_ok=True)
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        assert self.process is not None
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
+
+    def request(self, method: str, path: str = "/", body: Any = None, **headers: str) -> tuple[int, bytes]:
+        """One request on a connection of its own: status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body=body, headers=named)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path: str = "/", **headers: str) -> tuple[int, bytes]:
+        """GET."""
+        return self.request("GET", path, None, **headers)
+
+    def command(self, text: str, method: str = "GET") -> bytes:
+        """The answer to a command; raises RuntimeError if it is refused."""
+        status, body = self.request(method, "/", None, **{"User-Agent": "AnyLog/1.23", "command": text})
+        if status != 200:
+            raise RuntimeError(f"{text}: {status} {body!r}")
+        return body
+
+    def count(self, table: str) -> int:
+        """Rows of a table, 0 if there is no such table yet."""
+        import json
+
+        text = f'sql {self.dbms} format = json and stat = false "select count(*) as n from {table}"'
+        status, body = self.get(**{"User-Agent": "AnyLog/1.23", "command": text})
+        return int(json.loads(body)["Query"][0]["n"]) if status == 200 else 0
