@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from anylog import __version__
 from anylog.errors import AnyLogError
+from anylog.process import ROWS
 from anylog.waiting import deadline
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class NodeService(Service):
     async def _start(self) -> None:
         node = self._node = self._make()
         node.exiting.addCallback(lambda _: self._leave())
-        await node.start(self._commands or DEFAULT_COMMANDS)
+        await node.start(self._commands or DEFAULT_COMMANDS, self._say)
         self._say(self._greeting(node))
 
     async def _end(self) -> None:
@@ -194,9 +195,10 @@ class NodeService(Service):
             self._reactor.stop()
 
     def _greeting(self, node: Node) -> str:
-        doors = [(process.name, process.describe()) for process in node.processes.running()]
+        titles = {name: title for title, name in ROWS}
+        doors = [(titles.get(door.name, door.name), door.describe()) for door in node.processes.running()]
         lines = [f"anylog {__version__}: {node.name or 'a node'} is ready, its data is in {self.home}"]
-        lines += [f"    {name:<10} {text}" for name, text in doors if "Listening on" in text]
+        lines += [f"    {title:<15} {text}" for title, text in doors if "Listening on" in text]
         if not self._commands:
             lines += ["", FIRST_STEPS.format(port=REST_PORT)]
         lines.append(SECURITY)
