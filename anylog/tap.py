@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -243,7 +244,22 @@ def build(reactor: Any, home: Path, name: str) -> Node:
         disk=RealDisk(),
         chance=SystemRandom(),
         environ=dict(os.environ),
+        point=killer(os.environ.get("ANYLOG_KILL_AT", "")),
     )
+
+
+def killer(told: str) -> Callable[[str], None]:
+    """For tests with real processes: `NAME:N` kills this one when it passes the moment NAME for the Nth time."""
+    wanted, _, times = told.partition(":")
+    left = [int(times or 1)]
+
+    def pass_by(name: str) -> None:
+        if name == wanted:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return pass_by
 
 
 def makeService(options: Options) -> NodeService:

@@ -7,6 +7,7 @@ its buffers are done. What records mean is its owner's affair.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -154,13 +155,10 @@ class Journal:
         """Bytes on disk."""
         return sum(segment.size for segment in self._segments.values())
 
-    @property
-    def oldest(self) -> tuple[int, frozenset[BufferId]]:
-        """The oldest segment that is not being written, and the buffers that keep it; (0, empty) if there is none."""
-        for number, segment in self._segments.items():
-            if segment is not self._current:
-                return number, frozenset(segment.buffers)
-        return 0, frozenset()
+    def oldest(self, most: int) -> list[tuple[int, frozenset[BufferId]]]:
+        """Up to `most` of the oldest segments that are not being written, each with the buffers that keep it."""
+        settled = (segment for segment in self._segments.values() if segment is not self._current)
+        return [(segment.number, frozenset(segment.buffers)) for segment in islice(settled, most)]
 
     async def close(self) -> None:
         """Wait for what is being written and let the files go. An empty journal leaves no segment behind."""

@@ -171,7 +171,7 @@ _Unknown = dict[str, list[tuple[int, str, Any]]]
 def _gather(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> tuple[dict[str, Sequence[Any]], _Unknown]:
     """The values of each column, row by row (None where missing), and what has no column."""
     if not rows:
-        return {column: () for column in columns}, {}
+        return dict.fromkeys(columns, ()), {}
     attributes = list(rows[0])
     sources, unknown, doubtful = _plan(attributes, columns)
     if not doubtful and set(map(len, rows)) == {len(attributes)}:
@@ -267,7 +267,7 @@ def _quick_real(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[
     if not kinds <= {float, int, type(None)}:
         return None
     present = _present(kinds, values)
-    if int in kinds and not (-_EXACT_FLOAT <= min(present) and max(present) <= _EXACT_FLOAT):
+    if int in kinds and not (min(present) >= -_EXACT_FLOAT and max(present) <= _EXACT_FLOAT):
         return None
     # NaN and the infinities show in the sum; a sum that merely overflows costs a second look.
     return values if math.isfinite(sum(present)) else None

@@ -122,9 +122,7 @@ class Request(WebRequest):
         """Routes do not depend on it, and a stranger may write anything there."""
         return b"node"
 
-    def reply(
-        self, status: int, reason: bytes, body: bytes, media: bytes = replies.JSON, extra: bytes = b""
-    ) -> None:
+    def reply(self, status: int, reason: bytes, body: bytes, media: bytes = replies.JSON, extra: bytes = b"") -> None:
         """Write a whole reply at once and be done; nothing happens if the client has gone."""
         channel = self.channel
         if channel is None or self.gone:

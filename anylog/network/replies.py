@@ -81,9 +81,13 @@ def dump(value: Any) -> bytes:
 def body_of(result: Result) -> tuple[bytes, bytes]:
     """Body and media type of a result that is not in pages (rest.md 3, decisions 26)."""
     if result.data is not None and (result.format == "json" or result.text is None):
-        return (result.data.encode(), media_of(result.data)) if isinstance(result.data, str) else (
-            dump(result.data),
-            JSON,
+        return (
+            (result.data.encode(), media_of(result.data))
+            if isinstance(result.data, str)
+            else (
+                dump(result.data),
+                JSON,
+            )
         )
     text = result.text or ""
     return text.encode("utf-8", "replace"), media_of(text)

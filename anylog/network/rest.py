@@ -361,9 +361,7 @@ class RestServer(Process):
         return self._intake.refusal() if method == b"PUT" else ""
 
     def _refused_early(self, agent: bytes, method: bytes, peer: str, error: AnyLogError) -> None:
-        self.calls.add(
-            self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text
-        )
+        self.calls.add(self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text)
 
     def _counted(self, request: Request, error: str | None) -> None:
         agents = request.requestHeaders.getRawHeaders(b"user-agent")

@@ -28,6 +28,7 @@ from anylog.waiting import deadline, deferring, gather, pause
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 IN_MEMORY = 24 << 20  # bytes of readings held to be loaded, beyond which the yes waits
 READ_AT_ONCE = 256  # journal records read back together at a start
+RELIEVED = 8  # of the oldest segments looked at in one go
 ANEW = 1.0  # seconds before a journal that failed is opened anew
 
 
@@ -483,17 +484,15 @@ class Intake:
         """Called now and then: a slow or waiting table must not pin the journal (hard-parts.md 1.6)."""
         if not self._ready or self.journal.size <= self.most // 4:
             return
-        segment, ids = self.journal.oldest
-        for id in ids:
-            buffer = self._buffers.get(id)
-            if buffer is None:
-                continue
-            if buffer.state == "open":
-                self._cut(buffer)
-            elif buffer.where.dbms not in self._loaders or self._loaders[buffer.where.dbms].waiting:
-                self._carry(buffer, segment).addErrback(
-                    lambda failure: self.log.warn("carrying on: {why}", why=failure.value)
-                )
+        for segment, ids in self.journal.oldest(RELIEVED):
+            for buffer in [self._buffers[id] for id in sorted(ids, key=str) if id in self._buffers]:
+                loader = self._loaders.get(buffer.where.dbms)
+                if buffer.state == "open":
+                    self._cut(buffer)
+                elif loader is None or loader.waiting:
+                    self._carry(buffer, segment).addErrback(
+                        lambda failure: self.log.warn("carrying on: {why}", why=failure.value)
+                    )
 
     @deferring
     async def _carry(self, buffer: Buffer, segment: int) -> None:

@@ -47,7 +47,7 @@ class _Inode:
 
 @define(eq=False)
 class MemoryDisk:
-    """Files in memory. `capacity`: bytes that fit; `fails`: kinds of calls ("write", "sync") that raise EIO."""
+    """Files in memory. `capacity`: bytes that fit; `fails`: "write" and "sync" raise EIO, "grow" raises ENOSPC."""
 
     capacity: int = 1 << 40
     fails: set[str] = field(factory=set)
@@ -63,7 +63,7 @@ class MemoryDisk:
 
     def need(self, size: int) -> None:
         """Raise ENOSPC if `size` more bytes do not fit."""
-        if size > self.free(Path("/")):
+        if size > self.free(Path("/")) or (size and "grow" in self.fails):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def publish(self, final: Path, data: bytes) -> None:

@@ -1,0 +1,112 @@
+"""Logical names and the databases behind them: connect, disconnect (storage.md 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+from attrs import define, field
+
+from anylog.databases.sqlite import STANDARD, Library, SQLite
+from anylog.disk.places import Places
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, Lanes
+
+LATER = ("psql", "mongo", "bucket", "pi")
+
+
+@define(kw_only=True, eq=False)
+class Catalog:
+    """The databases of one node."""
+
+    _places: Places
+    _lanes: Lanes
+    _clock: Clock
+    _home_id: str
+    _library: Library = STANDARD
+    point: Callable[[str], None] = field(default=lambda name: None)
+    _open: dict[str, SQLite] = field(factory=dict)
+    _connecting: set[str] = field(factory=set)
+    _watchers: list[Callable[[str, bool], None]] = field(factory=list)
+
+    def watch(self, told: Callable[[str, bool], None]) -> None:
+        """Call `told(name, True)` after each connect and `told(name, False)` before each disconnect."""
+        self._watchers.append(told)
+
+    def names(self) -> list[str]:
+        """Logical names that are connected."""
+        return sorted(self._open)
+
+    def get(self, name: str) -> SQLite:
+        """The database of that name; AnyLogError 5 if it is not connected."""
+        database = self._open.get(name)
+        if database is None:
+            raise AnyLogError(5, f"Logical DBMS '{name}' not opened on Operator Node")
+        return database
+
+    async def connect(self, name: str, kind: str, *, memory: bool = False, **options: Any) -> bool:
+        """Bind a logical name to a database; False if it is bound to the same kind already.
+
+        `name` may carry a path, whose last element is the logical name. Raises AnyLogError 2 for what does not go
+        together, 136 for a name that is bound to another kind, 237 for kinds that come later, 507 for a database of
+        another node.
+        """
+        path = PurePosixPath(name)
+        logical = path.name.lower()
+        if kind in LATER:
+            raise AnyLogError(237, f"not in this build: connect dbms {name} where type = {kind}")
+        if kind != "sqlite":
+            raise AnyLogError(2, f"connect dbms: '{kind}' is not a type of database")
+        known = self._open.get(logical)
+        if known is not None:
+            if (known.path is None) != memory:
+                raise AnyLogError(136, f"{logical} is connected, with storage {known.storage}: disconnect it first")
+            return False
+        if logical in self._connecting:
+            raise AnyLogError(136, f"{logical} is being connected")
+        if not logical or any(ord(char) < 32 or char == '"' for char in logical):
+            raise AnyLogError(2, f"connect dbms: {name!r} is not a name")
+        folder = self._places.folder("dbms_dir")
+        if len(path.parts) > 1:
+            folder = folder / path.parent
+        if not memory and not folder.is_dir():
+            raise AnyLogError(12, f"connect dbms {name}: the directory {folder} is missing")
+        database = SQLite(
+            name=logical,
+            path=None if memory else folder / f"{logical}.dbms",
+            lanes=self._lanes,
+            clock=self._clock,
+            home=self._home_id,
+            library=self._library,
+            point=self.point,
+        )
+        self._connecting.add(logical)
+        try:
+            await database.open()
+        except AnyLogError:
+            await database.close()
+            raise
+        finally:
+            self._connecting.discard(logical)
+        self._open[logical] = database
+        for told in self._watchers:
+            told(logical, True)
+        return True
+
+    async def disconnect(self, name: str) -> None:
+        """Close it; AnyLogError 5 if it is not connected, 3 while a load or a query uses it."""
+        database = self.get(name.lower())
+        if database.busy:
+            raise AnyLogError(3, f"disconnect dbms {name}: it is in use, {database.busy} pieces of work are under way")
+        for told in self._watchers:
+            told(database.name, False)
+        del self._open[database.name]
+        await database.close()
+
+    async def stop(self) -> None:
+        """Close all."""
+        for name in list(self._open):
+            for told in self._watchers:
+                told(name, False)
+            await self._open.pop(name).close()
