@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from anylog.language.words import Words
 
 from anylog.language.command import Command
+from anylog.language.words import Words
 from anylog.node import ALL_COMMANDS
 
 
