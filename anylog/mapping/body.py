@@ -126,7 +126,7 @@ def _objects(data: bytes, error: orjson.JSONDecodeError) -> tuple[bytes, Any]:
             if len(parsed) == len(lines):
                 return text, parsed
     _check_utf8(data)
-    spans = _spans(data)
+    spans = _spans(data, error)
     if len(spans) < 2:
         raise _refused(str(error))
     text = b"[%b]" % b",".join(spans)
@@ -148,7 +148,7 @@ def _check_utf8(data: bytes) -> None:
         raise _refused(f"the body is not UTF-8 (byte {error.start + 1})") from None
 
 
-def _spans(data: bytes) -> list[bytes]:
+def _spans(data: bytes, error: orjson.JSONDecodeError) -> list[bytes]:
     """The texts of the objects of a body, found by their braces; between them blanks and at most one comma."""
     spans: list[bytes] = []
     depth = start = end = 0
@@ -156,6 +156,8 @@ def _spans(data: bytes) -> list[bytes]:
         mark = token.group()
         if mark in (b"{", b"["):
             if depth == 0:
+                if mark == b"[":
+                    raise _refused(str(error))  # a list is one value or none of ours
                 _check_between(data[end : token.start()], len(spans))
                 start = token.start()
             depth += 1
@@ -165,8 +167,6 @@ def _spans(data: bytes) -> list[bytes]:
                 raise _refused(f"byte {token.start() + 1}: {mark.decode()} closes nothing")
             if depth == 0:
                 end = token.end()
-                if data[start : start + 1] == b"[":
-                    raise _refused(f"entry {len(spans) + 1} is a list, not an object")
                 spans.append(data[start:end])
     if depth:
         raise _refused(f"object {len(spans) + 1} (byte {start + 1}) is not closed")

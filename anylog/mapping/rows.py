@@ -20,8 +20,10 @@ from anylog.mapping import names, schema, times
 from anylog.mapping.body import TooWide, written
 
 _EXACT_FLOAT = 1 << 53  # whole numbers up to here are floats without loss
+_FEW = 6  # up to here a look at each time costs less than one at the column
 _SHOWN = 80  # characters of a value in a reason
 _NUL = "\\u0000"  # as the serialiser writes it
+_NEW, _LAST = 1_000_000, 2_000_000  # ranks of reasons, after those of the columns
 
 
 @frozen
@@ -40,6 +42,10 @@ class Misfit(Exception):
     """This value can be nothing in this column; the text says why."""
 
 
+class WithNul(Misfit):
+    """A text no engine keeps."""
+
+
 class Wider(Exception):
     """The value fits a column of the type named by the text, which this column can be widened to."""
 
@@ -56,9 +62,9 @@ def convert(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], defau
     work = _Work(rows, {column: kind for column, kind in columns.items() if column not in schema.AUTOMATIC})
     work.defaults = _defaults(default_time)
     found, unknown = _gather(rows, work.columns)
+    converted = [work.column(column, kind, found[column]) for column, kind in work.columns.items()]
     for column, values in unknown.items():
         work.add(column, values)
-    converted = [work.column(column, kind, found[column]) for column, kind in work.columns.items()]
     return work.result(converted)
 
 
@@ -69,7 +75,7 @@ class _Work:
     rows: Sequence[Mapping[str, Any]]
     columns: dict[str, str]
     defaults: dict[str, str] = field(factory=dict)
-    misfits: dict[int, str] = field(factory=dict)
+    misfits: dict[int, tuple[tuple[int, str], str]] = field(factory=dict)  # position: rank and reason
     wider: list[tuple[int, str, str]] = field(factory=list)  # position, column, type it should have
     new: dict[str, list[tuple[int, str, Any]]] = field(factory=dict)  # column: position, attribute, value
 
@@ -79,7 +85,7 @@ class _Work:
         default = self.defaults.get(kind)
         if kinds == {type(None)} or not kinds:
             return [default] * len(values)
-        quick = _QUICK.get(kind, _quick_char)
+        quick: _Quick = _QUICK.get(kind, _quick_char)
         done = quick(kind, kinds, values)
         if done is not None:
             return done
@@ -87,7 +93,8 @@ class _Work:
 
     def one_by_one(self, name: str, kind: str, values: Sequence[Any]) -> list[Any]:
         """As `column`, with a look at each value."""
-        one = _CAREFUL.get(kind, _to_char)
+        one: _One = _CAREFUL.get(kind, _to_char)
+        rank = self.rank(name)
         default = self.defaults.get(kind)
         done: list[Any] = []
         for position, value in enumerate(values):
@@ -95,8 +102,10 @@ class _Work:
             if value is not None and not (default and value == ""):
                 try:
                     out = one(kind, value)
+                except WithNul:
+                    self.nul(position, name, value)
                 except Misfit as why:
-                    self.misfit(position, f"column {name!r} is {kind}: {why}: {_short(value)}")
+                    self.misfit(position, rank, f"column {name!r} is {kind}: {why}: {_short(value)}")
                 except Wider as wider:
                     self.wider.append((position, name, str(wider)))
             done.append(out)
@@ -108,31 +117,44 @@ class _Work:
             names.normalise(column, "column")
         except AnyLogError as error:
             for position, _attribute, _value in values:
-                self.misfit(position, f"an attribute cannot be a column: {error}")
+                self.misfit(position, (_NEW, column), f"an attribute cannot be a column: {error}")
             return
         for position, attribute, value in values:
             try:
                 _check_new(value)
             except Misfit as why:
-                self.misfit(position, f"attribute {_short(attribute)}: {why}: {_short(value)}")
+                self.misfit(position, (_NEW, column), f"attribute {_short(attribute)}: {why}: {_short(value)}")
         self.new[column] = values
 
-    def misfit(self, position: int, reason: str) -> None:
-        """The first reason of a row counts."""
-        self.misfits.setdefault(position, reason)
+    def nul(self, position: int, name: str, text: str) -> None:
+        """Park a row for a text with a NUL: whole columns are only searched for it at the end, so it ranks last."""
+        reason = f"column {name!r} is {self.columns[name]}: a text with a NUL character: {_short(text)}"
+        self.misfit(position, (_LAST + self.rank(name)[0], ""), reason)
+
+    def misfit(self, position: int, rank: tuple[int, str], reason: str) -> None:
+        """Park a row. Of several reasons the one of least rank is kept, so that it hangs on this row alone."""
+        known = self.misfits.get(position)
+        if known is None or rank < known[0]:
+            self.misfits[position] = rank, reason
+
+    def rank(self, name: str) -> tuple[int, str]:
+        """The place of a column among the reasons for parking a row."""
+        return list(self.columns).index(name), ""
 
     def result(self, converted: Sequence[Sequence[Any]]) -> Converted:
         """Put the columns together to rows, without the misfits."""
         values = self.written(converted)
         if _NUL in values:
-            for (name, kind), column in zip(self.columns.items(), converted, strict=True):
-                self.find_nul(name, kind, column)
+            for name, column in zip(self.columns, converted, strict=True):
+                for position, value in enumerate(column):
+                    if type(value) is str and "\0" in value:
+                        self.nul(position, name, value)
             values = self.written(converted)
         return Converted(
             tuple(self.columns),
             values,
             len(self.rows) - len(self.misfits),
-            sorted(self.misfits.items()),
+            [(position, reason) for position, (_, reason) in sorted(self.misfits.items())],
             self.wanted(),
         )
 
@@ -142,12 +164,6 @@ class _Work:
         if self.misfits:
             lines = list(compress(lines, [position not in self.misfits for position in range(len(lines))]))
         return orjson.dumps(lines).decode()
-
-    def find_nul(self, name: str, kind: str, column: Sequence[Any]) -> None:
-        """A NUL in a text is refused: SQLite's JSON functions end the text there, PostgreSQL takes none at all."""
-        for position, value in enumerate(column):
-            if type(value) is str and "\0" in value:
-                self.misfit(position, f"column {name!r} is {kind}: a text with a NUL character: {_short(value)}")
 
     def wanted(self) -> dict[str, str]:
         """What rows that fit need of the schema; a row that is parked changes nothing."""
@@ -203,7 +219,7 @@ def _gather_mixed(
     rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
 ) -> tuple[dict[str, Sequence[Any]], _Unknown]:
     """As `_gather`, for rows that differ in their attributes: a plan for each list of attributes."""
-    found: dict[str, list[Any]] = {column: [None] * len(rows) for column in columns}
+    found: dict[str, Any] = {column: [None] * len(rows) for column in columns}
     extra: _Unknown = {}
     plans: dict[tuple[str, ...], tuple[list[tuple[list[Any], str]], dict[str, str]]] = {}
     for position, row in enumerate(rows):
@@ -267,7 +283,7 @@ def _quick_real(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[
     if not kinds <= {float, int, type(None)}:
         return None
     present = _present(kinds, values)
-    if int in kinds and not (min(present) >= -_EXACT_FLOAT and max(present) <= _EXACT_FLOAT):
+    if int in kinds and (min(present) < -_EXACT_FLOAT or max(present) > _EXACT_FLOAT):
         return None
     # NaN and the infinities show in the sum; a sum that merely overflows costs a second look.
     return values if math.isfinite(sum(present)) else None
@@ -288,7 +304,12 @@ def _quick_boolean(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequen
 
 
 def _quick_timestamp(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
-    return times.timestamps(values) if kinds == {str} else None
+    if kinds != {str}:
+        return None
+    if len(values) >= _FEW:
+        return times.timestamps(values)
+    each = list(map(times.timestamp, values))
+    return None if None in each else each
 
 
 def _quick_never(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
@@ -315,6 +336,8 @@ _QUICK: dict[str, _Quick] = {
 
 
 # One value. Null, and an empty text where there is a default, never come here.
+
+_One = Callable[[str, Any], Any]
 
 
 def _to_whole(kind: str, value: Any) -> Any:
@@ -354,6 +377,9 @@ def _number(value: Any) -> int | float:
 def _to_text(kind: str, value: Any) -> str:
     sort = type(value)
     if sort is str:
+        if "\0" in value:
+            # SQLite's JSON functions end a text there, PostgreSQL takes none at all.
+            raise WithNul("a text with a NUL character")
         return str(value)
     if sort is bool:
         return "true" if value else "false"
@@ -414,7 +440,7 @@ def _to_cidr(kind: str, value: Any) -> str:
     raise Misfit("not an IP address or network")
 
 
-_CAREFUL: dict[str, Callable[[str, Any], Any]] = {
+_CAREFUL: dict[str, _One] = {
     "INT": _to_whole,
     "BIGINT": _to_whole,
     "DECIMAL": _to_real,
@@ -431,11 +457,7 @@ _CAREFUL: dict[str, Callable[[str, Any], Any]] = {
 
 def _check_new(value: Any) -> None:
     """Whether the value could be loaded into any column; raises Misfit."""
-    if type(value) is str:
-        if "\0" in value:
-            raise Misfit("a text with a NUL character")
-    else:
-        _to_text("VARCHAR", value)
+    _to_text("VARCHAR", value)
 
 
 def _json(value: Any) -> str:

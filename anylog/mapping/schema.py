@@ -127,15 +127,19 @@ def infer(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 def infer_column(found: Sequence[tuple[str, Any]]) -> str | None:
     """The type that (attribute, value) pairs of one column have together; None if all are null."""
     merged: str | None = None
+    typed: list[Any] = []
     for attribute, value in found:
         kind = infer_value(attribute, value)
-        if kind is not None and kind != merged:
+        if kind is None:
+            continue
+        typed.append(value)
+        if kind != merged:
             merged = kind if merged is None else merge(merged, kind)
     size = char_size(merged) if merged else None
     if size is None:
         return merged
     # CHAR and another type make CHAR(32) (2.4), which a UUID or a time does not fit in.
-    longest = max(len(value) if type(value) is str else len(written(value)) for _, value in found)
+    longest = max(len(value if type(value) is str else written(value)) for value in typed)
     return "VARCHAR" if longest > size else merged
 
 

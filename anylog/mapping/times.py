@@ -24,6 +24,7 @@ _AMERICAN = re.compile(
     r"(?P<month>[0-9]{1,2})/(?P<day>[0-9]{1,2})/(?P<year>[0-9]{4}) "
     r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2}) (?P<half>[AaPp])[Mm]"
 )
+_OFFSET = re.compile(r"[+-][0-9]{2}:[0-9]{2}")
 _TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WHOLE = re.compile(r"-?[0-9]+")
@@ -68,12 +69,12 @@ def plain_timestamp(text: str) -> bool:
 def timestamps(column: Sequence[str]) -> list[str] | None:
     """All texts of a column as `timestamp` gives them, if they share one of the common shapes; else None.
 
-    The shapes: date, `T` or blank, time with none to nine fraction digits, then `Z`, `+00:00` or nothing. They are
+    The shapes: date, `T` or blank, time with none to nine fraction digits, then `Z`, `+hh:mm` or nothing. They are
     checked for the column as a whole, character place by character place, which costs a tenth of a look at each text.
     """
     first = column[0]
     width = len(first)
-    tail = "Z" if first.endswith("Z") else "+00:00" if first.endswith("+00:00") else ""
+    tail = "Z" if first.endswith("Z") else first[-6:] if _OFFSET.fullmatch(first, max(width - 6, 0)) else ""
     end = width - len(tail)
     if not (end == 19 or 21 <= end <= 29) or set(map(len, column)) != {width}:
         return None
@@ -96,9 +97,18 @@ def timestamps(column: Sequence[str]) -> list[str] | None:
     hours = {each[:13] for each in column}
     if any(hour[11:] > "23" for hour in hours) or not all(map(_is_date, {hour[:10] for hour in hours})):
         return None
+    pad = ".000000" if end == 19 else "0" * (26 - end)
+    if tail not in ("", "Z", "+00:00"):
+        # An offset of whole minutes: what follows the minute stays.
+        moved: dict[str, str] = {}
+        for minute in {each[:16] for each in column}:
+            there = timestamp(f"{minute}:00{tail}")
+            if there is None:
+                return None
+            moved[minute] = there[:16]
+        return [f"{moved[each[:16]]}{each[16 : min(end, 26)]}{pad}" for each in column]
     if end > 26:
         return [f"{each[:10]} {each[11:26]}" for each in column]
-    pad = ".000000" if end == 19 else "0" * (26 - end)
     if apart == "T":
         text = text.replace("T", " ")
     if tail or pad:

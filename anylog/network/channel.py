@@ -18,7 +18,6 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
-from twisted.web.resource import IResource
 from twisted.web.server import Request as WebRequest
 from twisted.web.server import Site as WebSite
 
@@ -190,8 +189,11 @@ class Request(WebRequest):
 class Channel(HTTPChannel):
     """One connection: Twisted's HTTP/1.1 with a phase, the time it began, and a way to refuse."""
 
+    transport: Any  # a zope interface with parts of several
+    requests: list[Request]
+    _networkProducer: Any
     timeOut = None  # the site's sweep watches instead: one timer for all connections
-    requestFactory = Request
+    requestFactory = Request  # type: ignore[assignment]
     site: Site
     phase = Phase.IDLE
     stalled: float | None = None  # since when the client takes nothing
@@ -214,6 +216,9 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEADERS)
+            if not (data[:1].isalpha() or data[:1] in b"\r\n"):  # a TLS greeting has no line end to wait for
+                self._drop()
+                return
         elif self.phase is Phase.CLOSING:
             return
         super().dataReceived(data)
@@ -326,6 +331,7 @@ class Channel(HTTPChannel):
         limits, spent = self.site.limits, now - self.since
         if self.stalled is not None and now - self.stalled > limits.reader_seconds:
             self.site.counts.add("slow readers", last=self.peer)
+            self.stalled = None
             self.transport.abortConnection()
         elif self.phase is Phase.IDLE and spent > limits.idle_seconds:
             self.loseConnection()
@@ -362,13 +368,14 @@ def tidy_request_line(line: bytes) -> bytes:
 class _Full(Protocol):
     """Tells one connection too many that it is."""
 
+    transport: Any
+
     def __init__(self, text: bytes) -> None:
         self._text = text
 
     def connectionMade(self) -> None:
-        if self.transport is not None:
-            self.transport.write(self._text)
-            self.transport.loseConnection()
+        self.transport.write(self._text)
+        self.transport.loseConnection()
 
 
 class Site(WebSite):
@@ -376,17 +383,17 @@ class Site(WebSite):
 
     def __init__(
         self,
-        resource: IResource,
+        resource: Any,
         *,
         readings: Callable[[Request], None],
-        refusing: Callable[[bytes], str],
+        refusing: Callable[[bytes], AnyLogError | None],
         clock: Clock,
         node_name: Callable[[], str],
         limits: Limits,
         refused: Callable[[bytes, bytes, str, AnyLogError], None],
     ) -> None:
         """`readings` answers PUT; `refusing(method)` says why no body is taken now; `refused` counts refusals."""
-        super().__init__(resource, requestFactory=Request, reactor=clock)  # type: ignore[arg-type]
+        super().__init__(resource, requestFactory=Request, reactor=clock)
         self.clock, self.node_name, self.limits = clock, node_name, limits
         self.readings, self._refusing, self._tell_refused = readings, refusing, refused
         self.tank = Tank(low=limits.held * 3 // 4, high=limits.held)
@@ -425,8 +432,8 @@ class Site(WebSite):
         if self.closing:
             return AnyLogError(506)
         why = self._refusing(method)
-        if why:
-            return AnyLogError(502, why)
+        if why is not None:
+            return why
         if self.tank.full:
             return AnyLogError(502, "too many bodies are held at once")
         return None

@@ -5,7 +5,7 @@ Order of checks: ingest.md 2. The reply of success follows the sync (decisions 1
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -83,7 +83,7 @@ class Ingest(Resource):
         except Exception:  # whatever it is, the sender must not be left without an answer
             self._refuse(request, self._failed(Failure(), "PUT"))
         else:
-            accepted.addCallbacks(self._kept, self._lost, (request,), None, (request,)).addErrback(
+            accepted.addCallbacks(self._kept, self._lost, callbackArgs=(request,), errbackArgs=(request,)).addErrback(
                 lambda failure: self.log.failure("a reply to PUT failed", failure)
             )
 
@@ -98,7 +98,7 @@ class Ingest(Resource):
             told = f"Failed to process JSON data: {error.detail}" if error.detail else "Failed to process JSON data"
             raise AnyLogError(6, told) from None
 
-    def _name(self, raw: list[bytes] | None) -> str:
+    def _name(self, raw: Sequence[bytes] | None) -> str:
         """A database's or table's name in normal form; AnyLogError 28 if it is no UTF-8."""
         if raw is None:
             return ""
@@ -132,5 +132,5 @@ class Ingest(Resource):
         request.reply(error.http, replies.error_reason(error), told)
 
 
-def _text(raw: list[bytes] | None, default: str) -> str:
+def _text(raw: Sequence[bytes] | None, default: str) -> str:
     return raw[0].decode("utf-8", "replace").strip() or default if raw is not None else default

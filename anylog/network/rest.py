@@ -9,8 +9,6 @@ from attrs import evolve, frozen
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
@@ -37,7 +35,7 @@ GATHERED = 1 << 20  # bytes of pages gathered for a reply that should have a len
 class Net(Protocol):
     """Where a server listens: sockets in life, memory in tests."""
 
-    def listen(self, endpoint: str, factory: Factory) -> Deferred[IListeningPort]:
+    def listen(self, endpoint: str, factory: Any) -> Deferred[Any]:
         """Listen on a Twisted endpoint string."""
 
 
@@ -99,7 +97,8 @@ class RestServer(Process):
         self._execute, self._intake, self._lookup = execute, intake, lookup
         self._net, self._clock, self._node_name = net, clock, node_name
         self._slots = DeferredSemaphore(options.threads)
-        self._port: IListeningPort | None = None
+        self._port: Any = None  # an IListeningPort
+        self.total = self.total_before = 0  # requests answered; and when last reset
         self._faults = 0
         self._agents: dict[bytes, str] = {}
         readings = Ingest(
@@ -129,9 +128,8 @@ class RestServer(Process):
             self._port = await self._net.listen(self.options.endpoint(), self.site)
         except (CannotListenError, OSError) as why:
             raise AnyLogError(3, f"Failed to open a REST server on {self.address}: {why}") from None
-        host = self._port.getHost()
         if not self.options.port:
-            self.address = address_text(host)
+            self.address = address_text(self._port.getHost())
         self.log.info("REST server listens on {address}", address=self.address)
 
     @deferring
@@ -149,9 +147,16 @@ class RestServer(Process):
     def describe(self) -> str:
         """As `get processes` shows it."""
         return (
-            f"Listening on: {self.address}, Threads Pool: {self.options.threads}, "
+            f"Listening on: {self.addresses()[2]}, Threads Pool: {self.options.threads}, "
             f"Timeout: {self.options.timeout:g}, SSL: False"
         )
+
+    def addresses(self) -> tuple[str, str, str]:
+        """External, internal and bound address, as `get connections` shows them."""
+        given = self.options
+        external = f"{given.external_ip}:{given.external_port}" if given.external_port else self.address
+        port = self.address.rpartition(":")[2]
+        return external, self.address, self.address if given.bind else f"0.0.0.0:{port}"
 
     @property
     def busy(self) -> int:
@@ -251,7 +256,7 @@ class RestServer(Process):
         result: Result,
         first: bytes | None,
         printed: _Printed,
-        timeout: float,
+        limit: float,
     ) -> None:
         if result.pages is None:
             body, media = replies.body_of(result)
@@ -275,7 +280,7 @@ class RestServer(Process):
             request.reply(200, b"OK", b"", media)
             return
         request.begin(media)
-        await send(request, pages, first, clock=self._clock, timeout=timeout)
+        await send(request, pages, first, clock=self._clock, limit=limit)
         self._counted(request, None)
         request.finish()
 
@@ -298,7 +303,7 @@ class RestServer(Process):
             except AnyLogError as error:
                 told = f"Error with command #{number} in the message body: '{line[:200]}'"
                 raise AnyLogError(error.number, f"{told}: {error}", http=400) from None
-        result = await self._execute(asked.command, context)
+        result = await self._execute(asked.text, context)
         if result.pages is None:
             return result, None
         try:
@@ -356,9 +361,9 @@ class RestServer(Process):
         self.log.failure("fault {id} in {doing}", failure, id=short, doing=doing[:200])
         return AnyLogError(500, f"a fault of this node; its log has the rest under {short}")
 
-    def _refusing(self, method: bytes) -> str:
+    def _refusing(self, method: bytes) -> AnyLogError | None:
         """Why a body is not read now: only readings wait for room in the journal."""
-        return self._intake.refusal() if method == b"PUT" else ""
+        return self._intake.refusal() if method == b"PUT" else None
 
     def _refused_early(self, agent: bytes, method: bytes, peer: str, error: AnyLogError) -> None:
         self.calls.add(self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text)
@@ -366,6 +371,7 @@ class RestServer(Process):
     def _counted(self, request: Request, error: str | None) -> None:
         agents = request.requestHeaders.getRawHeaders(b"user-agent")
         channel = request.channel
+        self.total += 1
         self.calls.add(
             self._product(agents[0]) if agents else "unknown",
             request.method.decode("latin-1"),

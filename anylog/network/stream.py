@@ -47,10 +47,10 @@ class Taker:
         self._waiting = None
 
 
-async def send(request: Request, pages: Pages, first: bytes | None, *, clock: Clock, timeout: float | None) -> None:
+async def send(request: Request, pages: Pages, first: bytes | None, *, clock: Clock, limit: float | None) -> None:
     """Write `first` and the pages after it. Raises what `pages.next` fails with; always closes the pages.
 
-    Each page may take `timeout` seconds to be made (AnyLogError 26), None or 0: for ever.
+    Each page may take `limit` seconds to be made (AnyLogError 26), None or 0: for ever.
     """
     try:
         taker = Taker(paused=channel_of(request).stalled is not None)
@@ -61,7 +61,7 @@ async def send(request: Request, pages: Pages, first: bytes | None, *, clock: Cl
                 if page:
                     request.write(page)
                 await taker.ready()
-                page = await deadline(clock, timeout, pages.next(), "waiting for the next page")
+                page = await deadline(clock, limit, pages.next(), "waiting for the next page")
         finally:
             request.unregisterProducer()
     finally:
