@@ -52,8 +52,8 @@ Ask for it:
 """
 
 SECURITY = (
-    "Authentication is not configured: anyone who reaches a port may send readings and ask; commands that change "
-    "this node are served to this machine only. To open more, configure users: 'help set user authentication'."
+    "Authentication is not configured: readings and questions are taken from anyone who reaches a port, commands that "
+    "change this node from this machine only; to give them from elsewhere, come through a tunnel (ssh -L)."
 )
 
 
