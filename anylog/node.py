@@ -30,6 +30,7 @@ from anylog.language.logs import Logs
 from anylog.language.words import Words
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
+from anylog.query.watch import QueryTimes
 from anylog.waiting import deferring
 
 ALL_COMMANDS: tuple[type[Command], ...] = (
@@ -77,6 +78,7 @@ class Node:
         self.places = Places.under(home)
         self.dictionary = Dictionary()
         self.logs = Logs(clock)
+        self.queries = QueryTimes(clock, self.logs)
         self.words = Words(ALL_COMMANDS)
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped

@@ -402,12 +402,17 @@ class GetParkedRows(Command):
         found = await node.databases.get(options["dbms"]).parked(options["table"] or "", options["limit"])
         if options["format"] == "json":
             data = [
-                {"table": table, "reason": reason, "row": json.loads(row), "time": at}
+                {"table": table, "reason": reason, "row": json.loads(row, parse_int=_whole), "time": at}
                 for table, reason, row, at in found
             ]
             return Result(data=data, format="json")
         rows = [(table, reason, row, at) for table, reason, row, at in found]
         return Result(text=bar_table(("Table", "Reason", "Row", "Time"), rows), format="table")
+
+
+def _whole(digits: str) -> int | str:
+    """A number of a parked row; one that no reader of JSON could keep is shown as its digits."""
+    return int(digits) if len(digits) < 19 else digits
 
 
 COMMANDS: tuple[type[Command], ...] = (

@@ -70,7 +70,12 @@ class Column:
     @property
     def number(self) -> bool:
         """Whether a value of it may be a fraction, or anything."""
-        return not self.type.startswith(_TEXTS) and not self.type.startswith(_WHOLE) and self.type != "BOOLEAN"
+        return not self.type.startswith((*_TEXTS, *_WHOLE)) and self.type != "BOOLEAN"
+
+    @property
+    def widened(self) -> bool:
+        """Whether it may hold numbers of the time before its type was widened to text."""
+        return self.type.startswith(("VARCHAR", "CHAR"))
 
 
 class Layout(Protocol):
@@ -88,11 +93,24 @@ class Layout(Protocol):
 
 def real_text(value: str) -> str:
     """A real number as a JSON value: short where that is exact, else with 17 digits, so that nothing is lost."""
-    short = " or ".join(f"abs({value}) < {below} and round({value} * {by}) / {by} = {value}" for below, by in _EXACT)
     return (
-        f"case when {short} then {value} when abs({value}) > 1.7976931348623157e308 then null"
+        f"case when {_short(value)} then {value} when abs({value}) > 1.7976931348623157e308 then null"
         f" else json(printf('%!.17g', {value})) end"
     )
+
+
+def as_text(value: str) -> str:
+    """Any value as text, numbers without loss; NULL stays."""
+    return (
+        f"case typeof({value}) when 'text' then {value} when 'blob' then hex({value})"
+        f" when 'real' then case when {_short(value)} then cast({value} as text) else printf('%!.17g', {value}) end"
+        f" else cast({value} as text) end"
+    )
+
+
+def _short(value: str) -> str:
+    """Whether the engine's own 15 digits say exactly this real number."""
+    return " or ".join(f"abs({value}) < {below} and round({value} * {by}) / {by} = {value}" for below, by in _EXACT)
 
 
 @define(kw_only=True, eq=False)
@@ -145,7 +163,7 @@ class Answer:
         if short is not None:
             self._taken = self.count
             return short
-        if self._taken >= self.count or self._closed:
+        if self.over:
             return None
         first, last = self._taken + 1, min(self._taken + self._step, self.count)
         text: str = await self._run(lambda connection: self._page(connection, first, last))
@@ -181,12 +199,12 @@ class Answer:
         if self._lease is None or self._closed:
             raise AnyLogError(26, "the answer is closed")
         waited: Deferred[T] = Deferred(lambda _: self.close())
+        self._expired = False
         left = None if self.until is None else self.until - self.clock.seconds()
         if left is not None and left <= 0:
             raise AnyLogError(self.late, "no time is left for the query")
         alarm = None if left is None else self.clock.callLater(left, self._expire)
         self._busy = True
-        self._expired = False
 
         def ended(result: Any) -> None:
             self._busy = False

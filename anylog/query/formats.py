@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from attrs import define, field
 
 from anylog.errors import AnyLogError
-from anylog.query.answer import PAGE, Answer, Column, Connection, real_text
+from anylog.query.answer import PAGE, Answer, Column, Connection, as_text, real_text
 from anylog.waiting import deferring
 
 FORMATS = ("json", "json:list", "json:output", "table")
@@ -67,7 +67,7 @@ class JsonRows:
                 f"case typeof({value}) when 'real' then {real_text(value)} when 'blob' then hex({value})"
                 f" when 'text' then {value} || '' else {value} end"
             )
-        return value
+        return as_text(value) if column.widened else value
 
 
 class TableRows:
@@ -106,11 +106,8 @@ class TableRows:
         value = column.source
         if column.type == "BOOLEAN":
             return f"case when {value} then 'true' when not {value} then 'false' else 'null' end"
-        if column.number:
-            value = (
-                f"case typeof({value}) when 'real' then {real_text(value)} when 'blob' then hex({value})"
-                f" else {value} end"
-            )
+        if column.number or column.widened:
+            value = as_text(value)
         return f"replace(replace(coalesce({value}, 'null'), char(10), ' '), char(13), ' ')"
 
     def _padded(self, column: Column, cell: str, width: int, last: bool) -> str:

@@ -75,7 +75,9 @@ def part(unit: str, column: str) -> str | None:
 
 def read_increments(arguments: Sequence[Sequence[Token]]) -> Increments:
     """`(unit, n, column)` in any order, or `(column [, points])`. Raises AnyLogError 46."""
-    units, numbers, columns = [], [], []
+    units: list[str] = []
+    numbers: list[int] = []
+    columns: list[str] = []
     for argument in arguments:
         text = argument[0].value if len(argument) == 1 else compact(argument)
         if len(argument) == 1 and argument[0].kind == "number" and text.isdigit():

@@ -46,7 +46,10 @@ class Token(NamedTuple):
 
 
 def tokenise(statement: str) -> list[Token]:
-    """The tokens of a statement, comments left out, lower case outside quotes. Raises AnyLogError 16 if a quote stays open."""
+    """The tokens of a statement, comments left out, lower case outside quotes.
+
+    Raises AnyLogError 16 if a quote stays open.
+    """
     tokens: list[Token] = []
     gap = False
     for found in _TOKEN.finditer(statement):
