@@ -1,65 +1,51 @@
-"""Words about databases and tables (storage.md 1 and 2.9, monitoring.md 4.3)."""
+"""Words about databases: connect, disconnect, drop, and what is connected (storage.md 1)."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anylog.databases.sqlite import SQLite
-from anylog.databases.tables import AUTOMATIC, quoted
+from anylog.databases.catalog import check_kind
+from anylog.databases.table_commands import COMMANDS as TABLE_COMMANDS
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Flag, Format, OneOf, Text, Whole
+from anylog.interfaces import Disk
+from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table
 
 if TYPE_CHECKING:
     from anylog.node import Node
 
-# How types are shown (recorded replies of existing nodes): the name an engine of the field would use.
-_SHOWN = {
-    "SERIAL PRIMARY KEY": "integer",
-    "TIMESTAMP": "timestamp without time zone",
-    "TIME": "time without time zone",
-    "FLOAT": "double precision",
-}
-
-# Tables of the node's own, made by `create table` without a policy: statement for each, and its columns' types.
-_BUILT_IN = {
-    ("almgm", "tsd_info"): (
-        "create table if not exists tsd_info (file_id integer primary key autoincrement, dbms_name text not null,"
-        " table_name text not null, source text not null, file_hash text not null, instructions text not null,"
-        " file_time text not null, rows integer, status1 text, status2 text)",
-        "create unique index if not exists tsd_info_hash_index on tsd_info (file_hash)",
-        "create index if not exists tsd_info_time_index on tsd_info (file_time)",
-    ),
-}
+SYSTEM = ("almgm", "blockchain", "system_query")  # storage.md 1.4
+SIDE_FILES = ("", "-wal", "-shm", "-journal")  # what SQLite keeps under the name of a database file
+KINDS = "sqlite; later psql, mongo, bucket"
 
 
-def _type(kind: str) -> str:
-    return _SHOWN.get(kind, kind.lower())
+class ConnectDBMS(Command):
+    """Bind a logical database name to a database on this node.
 
+    With `type = sqlite` the data is in the file `<name>.dbms` of the directory `dbms_dir`, or, if the name carries a
+    path, there; the last part of the path is the logical name. With `memory = true` the tables are in memory and are
+    gone when the node ends. A database that is connected already stays as it is. A database belongs to one node: the
+    file of another node is refused.
 
-class ConnectDbms(Command):
-    """Bind a logical database name to a database.
-
-    With type sqlite it is a file in `!dbms_dir`, or lies in memory (`memory = true`) and is lost at exit. A name may
-    carry a path. Connecting again is no error. A database belongs to one node: that of another one is refused.
+    Loads are always transactions that are synced to disk; `autocommit` is accepted and shown, and changes nothing.
     """
 
     words = "connect dbms"
     operands = "[name]"
     least = most = 1
     where = {
-        "type": Text(required=True, help="sqlite; psql, mongo and bucket are not in this build"),
+        "type": Text(required=True, help=KINDS),
         "user": Text(),
         "password": Text(also=("passwd",)),
         "ip": Text(),
         "port": Whole(least=1, most=65535),
-        "memory": Flag(default=False, help="keep the tables in memory"),
-        "autocommit": Flag(default=True, help="accepted: every load is one transaction"),
-        "unlog": Flag(default=False, help="accepted for sqlite without effect"),
-        "connection": Text(),
+        "memory": Flag(default=False, help="tables in memory (sqlite)"),
+        "autocommit": Flag(default=True),
+        "unlog": Flag(default=False, help="tables that a crash empties (psql)"),
+        "connection": Text(help="connection string, or name of a bucket group"),
         "provider": Text(),
         "access_key": Text(),
         "secret_key": Text(),
@@ -68,27 +54,31 @@ class ConnectDbms(Command):
         "network_id": Text(),
     }
     examples = (
-        "connect dbms town where type = sqlite",
+        "connect dbms plant where type = sqlite",
         "connect dbms system_query where type = sqlite and memory = true",
     )
     index = ("dbms", "configuration")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        kind, memory = options["type"].lower(), options["memory"]
-        if memory and kind != "sqlite":
-            raise AnyLogError(2, f"connect dbms {operands[0]}: memory = true does not go with type = {kind}")
-        await node.databases.connect(operands[0], kind, memory=memory)
-        return Result(text=f"Database {operands[0]} using {kind} connected!")
+        kind = options.pop("type").lower()
+        if options["memory"] and kind != "sqlite":
+            raise AnyLogError(2, f"connect dbms: 'memory' is for sqlite, not for {kind}")
+        given = [key for key in ("user", "ip", "port", "unlog", "connection", "provider") if options[key]]
+        if kind == "sqlite" and given:
+            raise AnyLogError(2, f"connect dbms: '{given[0]}' is not for sqlite")
+        await node.databases.connect(operands[0], kind, **options)
+        name, _ = node.databases.named(operands[0])
+        return Result(text=f"Database {name} using {kind} connected!")
 
 
-class DisconnectDbms(Command):
-    """Close a database. Refused while a load or a query uses it."""
+class DisconnectDBMS(Command):
+    """Close a database. Refused while a load or a query uses it; readings for it wait, safe, until it is back."""
 
     words = "disconnect dbms"
     operands = "[name]"
     least = most = 1
-    examples = ("disconnect dbms town",)
+    examples = ("disconnect dbms plant",)
     index = ("dbms",)
     guarded = True
 
@@ -97,336 +87,105 @@ class DisconnectDbms(Command):
         return None
 
 
-class DropDbms(Command):
-    """Delete a database with all its content. It must be disconnected first."""
+class DropDBMS(Command):
+    """Delete a database with all its tables. It must be disconnected first."""
 
     words = "drop dbms"
-    operands = "[name] [from sqlite]"
+    operands = "[name] [from type]"
     least, most = 1, 3
-    where = {"type": Text(help="sqlite"), "ip": Text(), "port": Text(), "user": Text(), "password": Text()}
-    examples = ("drop dbms town from sqlite", "drop dbms town where type = sqlite")
+    where = {
+        "type": Text(help=KINDS),
+        "user": Text(),
+        "password": Text(also=("passwd",)),
+        "ip": Text(),
+        "port": Whole(least=1, most=65535),
+    }
+    examples = ("drop dbms plant from sqlite", "drop dbms plant where type = sqlite")
     index = ("dbms",)
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        name = operands[0].lower()
-        kind = options["type"] or (operands[2] if len(operands) == 3 and operands[1] == "from" else "")
-        if kind.lower() != "sqlite":
-            raise AnyLogError(2 if not kind else 237, f"drop dbms {name}: type '{kind}'; usage: {self.usage_text()}")
-        if name in node.databases.names():
-            raise AnyLogError(3, f"drop dbms {name}: it is connected, use 'disconnect dbms {name}' first")
-        path = node.places.folder("dbms_dir") / f"{name}.dbms"
-        lane = node.lanes.open("disk", 2)
-        if path.name not in await lane.run(node.disk.names, path.parent):
-            raise AnyLogError(12, f"drop dbms {name}: there is no {path}")
-        for ending in ("-wal", "-shm", ""):
-            await lane.run(node.disk.forget, path.with_name(path.name + ending))
+        kind = options["type"]
+        if len(operands) > 1:
+            if len(operands) != 3 or operands[1].lower() != "from" or kind:
+                raise AnyLogError(2, f"drop dbms: usage: {self.usage_text()}")
+            kind = operands[2]
+        if not kind:
+            raise AnyLogError(2, f"drop dbms: Missing 'type'; usage: {self.usage_text()}")
+        check_kind(operands[0], kind.lower())
+        name, file = node.databases.named(operands[0])
+        if node.databases.known(name):
+            raise AnyLogError(3, f"drop dbms {name}: it is connected; 'disconnect dbms {name}' comes first")
+        try:
+            found = await node.lanes.open("disk", 2).run(_remove, node.disk, file)
+        except OSError as fault:
+            raise AnyLogError(3, f"drop dbms {name}: {fault}") from fault
+        if not found:
+            raise AnyLogError(5, f"drop dbms {name}: there is no {file}")
         return None
 
 
+def _remove(disk: Disk, file: Path) -> bool:
+    """In a lane: the file and what belongs to it; False if it was not there."""
+    if file.name not in disk.names(file.parent):
+        return False
+    for side in SIDE_FILES:  # the database first: a log without one is of no use to anybody
+        disk.forget(file.with_name(file.name + side))
+    return True
+
+
 class GetDatabases(Command):
-    """List the connected databases with their type and where they are kept."""
+    """List the connected databases: type, owner, place, how they are used, and where they are stored."""
 
     words = "get databases"
     where = {"format": Format}
     examples = ("get databases", "get databases where format = json")
-    index = ("dbms", "monitor")
+    index = ("dbms", "monitor", "node info")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        rows, data = [], {}
-        for name in node.databases.names():
-            database = node.databases.get(name)
-            owner = "system" if name in ("almgm", "blockchain", "system_query") else "user"
-            how = "Autocommit On, Fsync full (after each write)" if database.path else "Autocommit On, RAM"
-            rows.append((name, database.kind, owner, "Local", how, database.storage))
-            data[name] = {"dbms_type": database.kind, "ip_port": "Local", "storage": database.storage}
+        found = [node.databases.get(name) for name in node.databases.names()]
+        data = {each.name: {"dbms_type": each.kind, "ip_port": "Local", "storage": each.storage} for each in found}
         if options["format"] == "json":
             return Result(data=data, format="json")
-        if not rows:
-            return Result(text="No DBMS connections found")
+        if not found:
+            return Result(text="No DBMS connections found", data=data)
         titles = ("Logical DBMS", "Database Type", "Owner", "IP:Port", "Configuration", "Storage")
+        rows = [
+            (
+                each.name,
+                each.kind,
+                "system" if each.name in SYSTEM else "user",
+                "Local",
+                each.configuration,
+                each.storage,
+            )
+            for each in found
+        ]
         return Result(text=bar_table(titles, rows, heading="Active DBMS Connections"), data=data, format="table")
 
 
 class GetDatabaseSize(Command):
-    """Show how many bytes a database takes; 0 in memory, -1 if it is not known."""
+    """Show the bytes a database takes on disk; 0 for one in memory, -1 if that is not known."""
 
     words = "get database size"
     operands = "[name]"
     least = most = 1
-    examples = ("get database size town",)
+    examples = ("get database size plant",)
     index = ("dbms", "monitor")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        if operands[0] not in node.databases.names():
-            return Result(text="-1", data=-1)
-        database = node.databases.get(operands[0])
-        size = 0
-        if database.path is not None:
-            ((pages, page),) = await database.execute("select * from pragma_page_count(), pragma_page_size()")
-            size = pages * page
+        database = node.databases.known(operands[0])
+        size = -1 if database is None else await database.size()
         return Result(text=str(size), data=size)
 
 
-class CreateTable(Command):
-    """Create a table that the node knows by itself: tsd_info in almgm. If it is there, nothing changes.
-
-    Tables of readings are made when their first reading comes.
-    """
-
-    words = "create table"
-    operands = "[name]"
-    least = most = 1
-    where = {"dbms": Text(required=True)}
-    examples = ("create table tsd_info where dbms = almgm",)
-    index = ("dbms",)
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        database = node.databases.get(options["dbms"])
-        if await _table(database, operands[0], missing=True) is not None:
-            return None
-        statements = _BUILT_IN.get((database.name, operands[0]))
-        if statements is None:
-            raise AnyLogError(
-                17, f"create table {operands[0]}: no policy and no definition of its own in '{database.name}' is known"
-            )
-        for statement in statements:
-            await database.execute(statement)
-        return None
-
-
-class DropTable(Command):
-    """Delete a table of this node with all its rows. A later reading makes it anew."""
-
-    words = "drop table"
-    operands = "[name]"
-    least = most = 1
-    where = {"dbms": Text(required=True)}
-    examples = ("drop table weather where dbms = town",)
-    index = ("dbms",)
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        database = node.databases.get(options["dbms"])
-        await _table(database, operands[0])
-        await database.execute(f"drop table {quoted(operands[0])}")
-        return None
-
-
-async def _table(database: SQLite, table: str, missing: bool = False) -> dict[str, str] | None:
-    """Columns of a table; AnyLogError 29 if there is none, unless it may be missing."""
-    columns = (await database.tables()).get(table)
-    if columns is None and not missing:
-        raise AnyLogError(29, f"Table '{table}' in DBMS '{database.name}' not defined (using '{database.kind}')")
-    return columns
-
-
-class GetTables(Command):
-    """List tables, of one database or of all (`dbms = *`), and where they are known."""
-
-    words = "get tables"
-    also = ("get local tables",)
-    where = {"dbms": Text(required=True, help="a database, or *"), "format": Format}
-    examples = ("get tables where dbms = town", "get tables where dbms = * and format = json")
-    index = ("dbms", "monitor")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        names = node.databases.names() if options["dbms"] == "*" else [options["dbms"]]
-        data: dict[str, Any] = {}
-        rows = []
-        for name in names:
-            first = True
-            for table in sorted(await node.databases.get(name).tables()):
-                data.setdefault(name, {})[table] = {"local": True, "blockchain": False}
-                rows.append((name if first else "", table, " V", ""))
-                first = False
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        titles = ("Database", "Table name", "Local DBMS", "Blockchain")
-        return Result(text=bar_table(titles, rows), data=data, format="table")
-
-
-class GetColumns(Command):
-    """List the columns of a table with their types.
-
-    `sys_col = false` leaves out the automatic columns, `type = x` shows only columns of that type (repeatable).
-    """
-
-    words = "get columns"
-    where = {
-        "dbms": Text(required=True),
-        "table": Text(required=True),
-        "sys_col": Flag(default=True, help="false hides the automatic columns"),
-        "type": Text(many=True, help="columns of this type"),
-        "format": OneOf(words=("table", "json", "list")),
-    }
-    examples = (
-        "get columns where dbms = town and table = weather",
-        "get columns where dbms = town and table = weather and sys_col = false and format = list",
-    )
-    index = ("dbms", "metadata")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        dbms, table = options["dbms"], options["table"]
-        columns = await _table(node.databases.get(dbms), table) or {}
-        wanted = {kind.lower() for kind in options["type"]}
-        data = {
-            column: _type(kind)
-            for column, kind in columns.items()
-            if (options["sys_col"] or column not in AUTOMATIC)
-            and (not wanted or _type(kind) in wanted or kind.lower() in wanted)
-        }
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        if options["format"] == "list":
-            return Result(data=list(data), format="json")
-        heading = f"Schema for DBMS: '{dbms}' and Table: '{table}'"
-        text = bar_table(("Column Name", "Column Type"), list(data.items()), heading=heading)
-        return Result(text=text, data=data, format="table")
-
-
-class GetRowsCount(Command):
-    """Count the rows of tables: of all, of a database, or of one table."""
-
-    words = "get rows count"
-    where = {
-        "dbms": Text(),
-        "table": Text(),
-        "group": OneOf(words=("partition", "table"), default="partition"),
-        "format": Format,
-    }
-    examples = ("get rows count", "get rows count where dbms = town and table = weather and format = json")
-    index = ("dbms", "monitor")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        names = [options["dbms"]] if options["dbms"] else [n for n in node.databases.names() if n != "system_query"]
-        rows, data = [], {}
-        for name in names:
-            database = node.databases.get(name)
-            tables = [options["table"]] if options["table"] else sorted(await database.tables())
-            first = True
-            for table in tables:
-                await _table(database, table)
-                count = await _count(database, table)
-                rows.append((name if first else "", table, f"{count:,}"))
-                data[f"{name}.{table}"] = count
-                first = False
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        return Result(text=bar_table(("DBMS Name", "Table Name", "Rows Count"), rows), data=data, format="table")
-
-
-async def _count(database: SQLite, table: str) -> int:
-    statement = f"select count(*) from {quoted(table)}"
-    count: int = await database.read(lambda connection: connection.execute(statement).fetchone()[0])
-    return count
-
-
-class GetTableStatus(Command):
-    """Say of one table whether it is there, and how many rows it has."""
-
-    words = "get table"
-    operands = "exist status | local status | rows count | complete status"
-    least = most = 2
-    where = {"name": Text(required=True), "dbms": Text(required=True)}
-    examples = (
-        "get table local status where name = weather and dbms = town",
-        "get table complete status where dbms = town and name = weather",
-    )
-    index = ("dbms", "metadata")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        asked = " ".join(operands).lower()
-        if asked not in ("exist status", "local status", "blockchain status", "rows count", "complete status"):
-            raise AnyLogError(2, f"get table: '{asked}'; usage: {self.usage_text()}")
-        database = node.databases.get(options["dbms"])
-        known = await _table(database, options["name"], missing=True) is not None
-        data: dict[str, Any] = {}
-        if asked in ("exist status", "local status", "complete status"):
-            data["local"] = known
-        if asked in ("exist status", "blockchain status", "complete status"):
-            data["blockchain"] = False
-        if asked in ("rows count", "complete status"):
-            data["rows"] = await _count(database, options["name"]) if known else 0
-        return Result(data=data, format="json")
-
-
-class InfoTable(Command):
-    """Show the columns of a table, or whether it exists."""
-
-    words = "info table"
-    operands = "[dbms] [table] columns | exists"
-    least = most = 3
-    examples = ("info table town weather columns", "info table town weather exists")
-    index = ("dbms", "metadata")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        dbms, table, what = operands
-        database = node.databases.get(dbms)
-        if what == "exists":
-            there = await _table(database, table, missing=True) is not None
-            return Result(text="true" if there else "false", data=there)
-        if what != "columns":
-            raise AnyLogError(2, f"info table: unexpected '{what}'; usage: {self.usage_text()}")
-        columns = await _table(database, table) or {}
-        rows = [(column, _type(kind)) for column, kind in columns.items()]
-        return Result(text=bar_table(("Column Name", "Column Type"), rows), data=dict(rows), format="table")
-
-
-class GetParkedRows(Command):
-    """Show rows that were kept aside because they do not fit their table's column types, with the reason.
-
-    They were acknowledged and are safe in the database, but in no table that `sql` reads. The newest come first.
-    """
-
-    words = "get parked rows"
-    where = {
-        "dbms": Text(required=True),
-        "table": Text(),
-        "limit": Whole(default=100, least=1, most=100_000),
-        "format": Format,
-    }
-    examples = ("get parked rows where dbms = town", "get parked rows where dbms = town and table = weather")
-    index = ("dbms", "monitor", "streaming")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        found = await node.databases.get(options["dbms"]).parked(options["table"] or "", options["limit"])
-        if options["format"] == "json":
-            data = [
-                {"table": table, "reason": reason, "row": json.loads(row, parse_int=_whole), "time": at}
-                for table, reason, row, at in found
-            ]
-            return Result(data=data, format="json")
-        rows = [(table, reason, row, at) for table, reason, row, at in found]
-        return Result(text=bar_table(("Table", "Reason", "Row", "Time"), rows), format="table")
-
-
-def _whole(digits: str) -> int | str:
-    """A number of a parked row; one that no reader of JSON could keep is shown as its digits."""
-    return int(digits) if len(digits) < 19 else digits
-
-
 COMMANDS: tuple[type[Command], ...] = (
-    ConnectDbms,
-    DisconnectDbms,
-    DropDbms,
+    ConnectDBMS,
+    DisconnectDBMS,
+    DropDBMS,
     GetDatabases,
     GetDatabaseSize,
-    CreateTable,
-    DropTable,
-    GetTables,
-    GetColumns,
-    GetRowsCount,
-    GetTableStatus,
-    InfoTable,
-    GetParkedRows,
+    *TABLE_COMMANDS,
 )
