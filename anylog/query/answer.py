@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Clock, DelayedCall
 from anylog.query.rewrite import Ready
 from anylog.query.times import Zone, offsets
 from anylog.query.tokens import failure
@@ -134,6 +134,7 @@ class Answer:
     _busy: bool = False
     _table: bool = False
     _closed: bool = False
+    _again: DelayedCall | None = None
     _expired: bool = False
     _short: str | None = None
     _taken: int = 0
@@ -177,13 +178,13 @@ class Answer:
 
     def close(self) -> None:
         """Stop what runs, drop the temporary table, give the connection back."""
-        if self._closed and not self._busy:
-            return
         self._closed = True
         if self._busy:
-            self._interrupt()
-            self.clock.callLater(INSIST, self.close)
-            return
+            self._insist()
+        else:
+            self._free()
+
+    def _free(self) -> None:
         lease, self._lease = self._lease, None
         if lease is None:
             return
@@ -209,11 +210,11 @@ class Answer:
 
         def ended(result: Any) -> None:
             self._busy = False
-            if alarm is not None and alarm.active():
-                alarm.cancel()
+            for call in (alarm, self._again):
+                if call is not None and call.active():
+                    call.cancel()
             if self._closed:
-                self._closed = False  # what close() could not free while the lane was at work
-                self.close()
+                self._free()
             if not waited.called:
                 waited.callback(result)
 
@@ -221,15 +222,16 @@ class Answer:
         return waited
 
     def _expire(self) -> None:
-        if self._busy:
-            self._expired = True
-            self._interrupt()
-            self.clock.callLater(INSIST, self._expire)
+        self._expired = True
+        self._insist()
 
-    def _interrupt(self) -> None:
+    def _insist(self) -> None:
+        """Interrupt what runs, and again until it has ended: an interrupt between two statements is lost."""
         with self._lock:
             if self._working and self._lease is not None:
                 self._lease.interrupt()
+        if self._again is None or not self._again.active():
+            self._again = self.clock.callLater(INSIST, self._insist)
 
     # In the lane
 
@@ -279,10 +281,8 @@ class Answer:
                 return
         self._table = True
         connection.execute("pragma query_only = off")  # which stops temporary tables, too
-        connection.execute(f"drop table if exists temp.{self.name}")
         connection.execute(f"create temp table {self.name} ({names})")
-        connection.execute(f"insert into temp.{self.name} {ready.statement}")
-        self.count = connection.execute(f"select count(*) from temp.{self.name}").fetchone()[0]
+        self.count = connection.execute(f"insert into temp.{self.name} {ready.statement}").rowcount
         if self.zoned:
             self.columns = [self._in_zone(connection, column) for column in self.columns]
         self._most = self._step = max(25, self.layout.rows(self.count, width))

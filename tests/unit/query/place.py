@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,10 +41,10 @@ class Asking(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.path = Path(self.mktemp())
-        self.path.mkdir(parents=True)
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
         self.database = SQLite(
-            name="plant", path=self.path / "plant.dbms", lanes=InlineLanes(), clock=self.clock, home="h"
+            name="plant", path=Path(folder.name) / "plant.dbms", lanes=InlineLanes(), clock=self.clock, home="h"
         )
         self.successResultOf(self.database.open())
         self.addCleanup(lambda: self.successResultOf(self.database.close()))
@@ -112,7 +113,7 @@ class Asking(SynchronousTestCase):
     def temporary(self) -> list[str]:
         """Temporary tables left behind in any reading connection."""
         found: list[str] = []
-        for reader in self.database._readers:
+        for reader in self.database._readers._idle:
             assert isinstance(reader, sqlite3.Connection)
             found += [row[0] for row in reader.execute("select name from temp.sqlite_master").fetchall()]
         return found

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC
+from types import SimpleNamespace
+from typing import Any
+
 import orjson
 from place import COLUMNS, NOW, ROWS, Asking
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+
+from anylog.errors import AnyLogError
+from anylog.query.answer import Answer
+from anylog.query.formats import JsonRows
+from anylog.query.rewrite import local_select
+from anylog.query.sql import read_statement
+from anylog.query.times import utc
 
 TWO = "select device, value, ok from readings where n is not null order by row_id limit 2"
 ROW1 = '{"device":"dev-0001","value":1.5,"ok":true}'
@@ -136,3 +150,88 @@ class PageTests(Asking):
         self.assertEqual(self.refusal(f"plant {statement}", deadline=NOW - 1).number, 26)
         self.assertEqual(self.body(f"plant max_time = 5 seconds and stat = false {statement}").count("10000"), 1)
         self.assertEqual(self.database.busy, 0)
+
+
+class LaneTests(Asking):
+    """What happens while a piece of work waits or runs in its lane."""
+
+    def answer(self, lease: Held, until: float | None = None) -> Answer:
+        self.lease = lease
+        source: Any = SimpleNamespace(name="plant", kind="sqlite", lease=lambda: succeed(lease))
+        ready = local_select(read_statement(SLOW)[1], self.database.schema, utc(NOW))
+        return Answer(
+            database=source,
+            ready=ready,
+            layout=JsonRows(","),
+            clock=self.clock,
+            name="anylog_answer_1",
+            zone=UTC,
+            until=until,
+            late=76,
+        )
+
+    def test_interrupted(self) -> None:
+        """At the deadline the running statement is stopped, and the connection goes back."""
+        answer = self.answer(Held(lambda: self.clock.advance(5)), until=NOW + 5)
+        opened = Deferred.fromCoroutine(answer.open())
+        self.lease.work()
+        self.assertEqual(self.failureResultOf(opened, AnyLogError).value.number, 76)
+        self.assertEqual((self.lease.interrupts > 0, self.lease.released), (True, 1))
+
+    def test_left_while_running(self) -> None:
+        """A caller who leaves stops the statement; the connection is given back after it has ended, once."""
+        lease = Held(lambda: (opened.cancel(), self.assertEqual(lease.released, 0)))
+        answer = self.answer(lease)
+        opened = Deferred.fromCoroutine(answer.open())
+        lease.work()
+        self.failureResultOf(opened, CancelledError)
+        self.assertEqual((lease.interrupts > 0, lease.released), (True, 1))
+        self.clock.pump([1] * 3)
+        self.assertEqual((lease.released, self.clock.getDelayedCalls()), (1, []))
+
+    def test_left_while_waiting(self) -> None:
+        """Work that has not begun when its caller leaves is not done, and nothing of others is interrupted."""
+        answer = self.answer(Held(lambda: self.fail("it was done")))
+        opened = Deferred.fromCoroutine(answer.open())
+        opened.cancel()
+        self.failureResultOf(opened, CancelledError)
+        self.lease.work()
+        self.assertEqual((self.lease.interrupts, self.lease.released), (0, 1))
+
+
+SLOW = "with r(n) as (select 1 union all select n + 1 from r) select count(*) as n from r"
+
+
+class Held:
+    """A lease whose work is done when the test says so; `meanwhile` is called once, while a statement runs."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.interrupts = self.released = 0
+        self._queue: list[tuple[Callable[[Any], Any], Deferred[Any]]] = []
+
+        def progress() -> int:
+            self.connection.set_progress_handler(None, 0)
+            meanwhile()
+            return 0
+
+        self.connection.set_progress_handler(progress, 1000)
+
+    def run(self, work: Callable[[Any], Any]) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self._queue.append((work, done))
+        return done
+
+    def work(self) -> None:
+        """Do what waits."""
+        while self._queue:
+            work, done = self._queue.pop(0)
+            maybeDeferred(work, self.connection).chainDeferred(done)
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+        self.connection.interrupt()
+
+    def release(self) -> None:
+        self.released += 1
+        self.connection.close()

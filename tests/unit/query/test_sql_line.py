@@ -157,7 +157,7 @@ class RefusalTests(Asking):
              "Table 'absent' in DBMS 'plant' not defined (using 'sqlite')"),
             ('plant "delete from absent"', 29, "Table 'absent' in DBMS 'plant' not defined (using 'sqlite')"),
             ('plant "selec"', 16, 'Error executing SQL:\r\nselec\r\nnear "selec": syntax error'),
-            ('plant "select frm readings x y"', 16, 'near "y": syntax error'),
+            ('plant "select frm readings x y"', 16, 'near "x": syntax error'),
             ('plant "select nocol from readings"', 16, "no such column: nocol"),
             ('plant "insert into readings (device) vals (1)"', 16, 'near "vals": syntax error'),
             ('plant format = mqtt "select 1"', 161, "'mqtt'"),
