@@ -55,6 +55,7 @@ ERRORS: dict[int, tuple[str, int]] = {
     119: ("Wrong file name", 400),
     120: ("Empty result set", 200),
     130: ("Table excluded", 400),
+    132: ("Local table not declared in blockchain", 400),
     134: ("Error in SQL Select statement", 400),
     135: ("TCP server not running", 400),
     136: ("Process already active", 400),

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attrs import define, field
 
-from anylog.databases.sqlite import STANDARD, Library, SQLite
+from anylog.databases.library import STANDARD, Library
+from anylog.databases.sqlite import SQLite
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Lanes
+from anylog.names import normalise
 
 LATER = ("psql", "mongo", "bucket", "pi")
+
+
+def check_kind(name: str, kind: str) -> None:
+    """AnyLogError 237 for a type of database that comes later, 2 for one that is none."""
+    if kind in LATER:
+        raise AnyLogError(237, f"not in this build: {kind} (dbms {name})")
+    if kind != "sqlite":
+        raise AnyLogError(2, f"'{kind}' is not a type of database (dbms {name})")
 
 
 @define(kw_only=True, eq=False)
@@ -38,26 +48,37 @@ class Catalog:
         """Logical names that are connected."""
         return sorted(self._open)
 
+    def known(self, name: str) -> SQLite | None:
+        """The database of that name, in whatever spelling, or None if it is not connected."""
+        return self._open.get(name) or self._open.get(normalise(name, "database", 5))
+
     def get(self, name: str) -> SQLite:
-        """The database of that name; AnyLogError 5 if it is not connected."""
-        database = self._open.get(name)
+        """The same; AnyLogError 5 if it is not connected."""
+        database = self.known(name)
         if database is None:
             raise AnyLogError(5, f"Logical DBMS '{name}' not opened on Operator Node")
         return database
 
-    async def connect(self, name: str, kind: str, *, memory: bool = False, **options: Any) -> bool:
+    def named(self, name: str) -> tuple[str, Path]:
+        """The logical name and the file that `name` stands for; it may carry a path (storage.md 1.1).
+
+        Raises AnyLogError 2 for what is no name.
+        """
+        path = PurePosixPath(name)
+        logical = normalise(path.name, "database", 2)
+        return logical, self._places.folder("dbms_dir") / path.parent / f"{logical}.dbms"
+
+    async def connect(
+        self, name: str, kind: str, *, memory: bool = False, autocommit: bool = True, **options: Any
+    ) -> bool:
         """Bind a logical name to a database; False if it is bound to the same kind already.
 
         `name` may carry a path, whose last element is the logical name. Raises AnyLogError 2 for what does not go
-        together, 136 for a name that is bound to another kind, 237 for kinds that come later, 507 for a database of
-        another node.
+        together, 12 for a path that is not there, 136 for a name that is bound to another kind, 237 for kinds that come
+        later, 507 for a database of another node.
         """
-        path = PurePosixPath(name)
-        logical = path.name.lower()
-        if kind in LATER:
-            raise AnyLogError(237, f"not in this build: connect dbms {name} where type = {kind}")
-        if kind != "sqlite":
-            raise AnyLogError(2, f"connect dbms: '{kind}' is not a type of database")
+        logical, file = self.named(name)
+        check_kind(name, kind)
         known = self._open.get(logical)
         if known is not None:
             if (known.path is None) != memory:
@@ -65,26 +86,22 @@ class Catalog:
             return False
         if logical in self._connecting:
             raise AnyLogError(136, f"{logical} is being connected")
-        if not logical or any(ord(char) < 32 or char == '"' for char in logical):
-            raise AnyLogError(2, f"connect dbms: {name!r} is not a name")
-        folder = self._places.folder("dbms_dir")
-        if len(path.parts) > 1:
-            folder = folder / path.parent
-        if not memory and not folder.is_dir():
-            raise AnyLogError(12, f"connect dbms {name}: the directory {folder} is missing")
+        if not memory and not file.parent.is_dir():
+            raise AnyLogError(12, f"connect dbms {name}: the directory {file.parent} is missing")
         database = SQLite(
             name=logical,
-            path=None if memory else folder / f"{logical}.dbms",
+            path=None if memory else file,
             lanes=self._lanes,
             clock=self._clock,
             home=self._home_id,
             library=self._library,
             point=self.point,
+            autocommit=autocommit,
         )
         self._connecting.add(logical)
         try:
             await database.open()
-        except AnyLogError:
+        except BaseException:
             await database.close()
             raise
         finally:
@@ -96,7 +113,7 @@ class Catalog:
 
     async def disconnect(self, name: str) -> None:
         """Close it; AnyLogError 5 if it is not connected, 3 while a load or a query uses it."""
-        database = self.get(name.lower())
+        database = self.get(name)
         if database.busy:
             raise AnyLogError(3, f"disconnect dbms {name}: it is in use, {database.busy} pieces of work are under way")
         for told in self._watchers:

@@ -6,29 +6,38 @@ alone, so that a test may put another library, with a disk that forgets, in thei
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.databases.tables import AUTOMATIC, HIDDEN, indexes, quoted
+from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, lies_in_the_load
+from anylog.databases.readers import Lease, Readers
+from anylog.databases.tables import (
+    AUTOMATIC,
+    BuiltIn,
+    belongs_to_the_node,
+    engine_type,
+    indexes,
+    ledger_type,
+    quoted,
+)
 from anylog.errors import AnyLogError
 from anylog.interfaces import AnyLogFault, Clock, ILane, Lanes, Load
 from anylog.waiting import deferring
+
+__all__ = ["STANDARD", "Lease", "Library", "SQLite"]
 
 T = TypeVar("T")
 
 READERS = 3
 BUSY = 5000  # milliseconds to wait for a lock
 CHECKPOINT = 16 << 20  # bytes of write-ahead log after which it is written back
+LONGEST_LOG = 4 * CHECKPOINT  # bytes after which loads wait until it is
 KEYS_KEPT = 100_000
-
-_TYPES = {"BOOLEAN": "INTEGER", "INT": "INTEGER", "BIGINT": "INTEGER", "DECIMAL": "REAL", "FLOAT": "REAL"}
-_DECLARED = {"INTEGER": "BIGINT", "INT": "INT", "REAL": "FLOAT", "NUMERIC": "DECIMAL", "TEXT": "VARCHAR"}
 
 _HIDDEN_TABLES = (
     "create table if not exists anylog_home (id text primary key)",
@@ -44,46 +53,6 @@ _HIDDEN_TABLES = (
 )
 
 
-class Rows(Protocol):
-    """What an execute gives."""
-
-    def fetchall(self) -> list[Any]: ...
-
-    def fetchone(self) -> Any: ...
-
-
-class Connection(Protocol):
-    """A connection of sqlite3 (with `isolation_level = None`) or of apsw."""
-
-    def execute(self, statement: str, parameters: Sequence[Any] = ...) -> Any: ...
-
-    def interrupt(self) -> None: ...
-
-    def close(self) -> Any: ...
-
-
-@frozen
-class Library:
-    """The SQLite library in use: how to connect, and what it raises."""
-
-    connect: Callable[[str, bool], Connection]
-    faults: tuple[type[Exception], ...]
-
-
-def _connect(path: str, readonly: bool) -> Connection:
-    uri = f"file:{_escaped(path)}?mode={'ro' if readonly else 'rwc'}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
-
-
-def _escaped(path: str) -> str:
-    return "".join(
-        char if char.isalnum() or char in "/._-" else "".join(f"%{b:02x}" for b in char.encode()) for char in path
-    )
-
-
-STANDARD = Library(_connect, (sqlite3.Error,))
-
-
 @define(kw_only=True, eq=False)
 class SQLite:
     """One logical database in one file, or in memory. See `interfaces.IDatabase`."""
@@ -95,14 +64,16 @@ class SQLite:
     _home: str
     _library: Library = STANDARD
     point: Callable[[str], None] = field(default=lambda name: None)
+    autocommit: bool = True  # as it was asked for; a load is one transaction in any case
     kind: str = "sqlite"
     log = Logger()
 
     _writing: ILane = field(init=False)
     _reading: ILane = field(init=False)
     _writer: Connection | None = None
-    _readers: list[Connection] = field(factory=list)
-    _leases: int = 0
+    _readers: Readers = field(init=False)
+    _leases: set[Lease] = field(factory=set)
+    _leasing: int = 0
     _schemas: dict[str, dict[str, str]] = field(factory=dict)
     _version: int = -1
     _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
@@ -114,6 +85,7 @@ class SQLite:
         self._writing = self._lanes.open(f"database {self.name}")
         # A database in memory has one connection, so its readers stand in the writer's lane.
         self._reading = self._lanes.open(f"reading {self.name}", READERS) if self.path else self._writing
+        self._readers = Readers(self._new_reader, READERS)
 
     @property
     def storage(self) -> str:
@@ -121,9 +93,16 @@ class SQLite:
         return str(self.path) if self.path else "MEMORY"
 
     @property
+    def configuration(self) -> str:
+        """How it is used, as `get databases` shows it."""
+        commits = f"Autocommit {'On' if self.autocommit else 'Off'}"
+        return f"{commits}, Fsync full (after each write)" if self.path else f"{commits}, RAM"
+
+    @property
     def busy(self) -> int:
         """Pieces of work and answers under way."""
-        return self._writing.depth + (self._reading.depth if self.path else 0) + self._leases
+        reading = self._reading.depth if self.path else 0
+        return self._writing.depth + reading + len(self._leases) + self._leasing
 
     def open(self) -> Deferred[None]:
         """Connect. AnyLogError 507 if it belongs to another home, 16 or 503 if the file cannot be used."""
@@ -131,15 +110,16 @@ class SQLite:
 
     @deferring
     async def close(self) -> None:
-        """Finish what is queued, write the log back, and let the files go."""
+        """Finish what is queued, stop answers, write the log back, and let the files go."""
         if self._closed:
             return
-        self._closed = True
-        await self._reading.run(lambda: None)
-        await self._writing.run(self._close)
-        await self._lanes.close(f"database {self.name}")
+        self._closed = True  # from here on nothing new enters the lanes
+        for lease in list(self._leases):
+            lease.end()
         if self.path:
             await self._lanes.close(f"reading {self.name}")
+        await self._writing.run(self._close)
+        await self._lanes.close(f"database {self.name}")
 
     def schema(self, table: str) -> Mapping[str, str] | None:
         """Column -> ledger type, automatic columns included, without waiting; None if there is no such table."""
@@ -147,52 +127,83 @@ class SQLite:
 
     def tables(self) -> Deferred[dict[str, dict[str, str]]]:
         """All tables with their columns, read anew."""
-        return self._writing.run(self._guarded, self._tables)
+        return self._run(self._writing, self._tables)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Deferred[list[tuple[Any, ...]]]:
         """One statement in one transaction of the writer. Fails with AnyLogError 16."""
-        return self._writing.run(self._guarded, self._execute, statement, parameters)
+        return self._run(self._writing, self._execute, statement, parameters)
+
+    def create(self, table: str, definition: BuiltIn) -> Deferred[None]:
+        """Make a table of the node's own if it is not there, with its indexes, in one transaction."""
+        return self._run(self._writing, self._create_built_in, table, definition)
 
     def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
         """`work(connection)` in a reading lane, with a connection that cannot write."""
-        return self._reading.run(self._read, work)
+        return self._run(self._reading, self._read, work)
 
     def lease(self) -> Deferred[Lease]:
-        """A reading connection for the life of one answer."""
-        self._leases += 1
-        return self._reading.run(self._lease)
+        """A reading connection for the life of one answer; cancelling the wait for it leaves nothing behind."""
+        self._leasing += 1
+        given: Deferred[Lease] = Deferred(lambda _: None)
+
+        def made(lease: Lease) -> None:
+            self._leasing -= 1
+            self._leases.add(lease)
+            if self._closed:
+                lease.end()
+            if given.called:
+                lease.release()
+            else:
+                given.callback(lease)
+
+        def failed(failure: Any) -> None:
+            self._leasing -= 1
+            if not given.called:
+                given.errback(failure)
+
+        self._run(self._reading, self._lease).addCallbacks(made, failed)
+        return given
 
     def load(self, loads: Sequence[Load]) -> Deferred[list[AnyLogFault | None]]:
         """See `interfaces.IDatabase.load`."""
-        done = self._writing.run(self._guarded, self._load, loads)
-        return done.addCallback(self._after_load)
+        return self._run(self._writing, self._load, loads).addCallback(self._after_load)
 
     def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, int]]:
         """See `interfaces.IDatabase.marks`."""
-        return self._writing.run(self._guarded, self._marks, buffers)
+        return self._run(self._writing, self._marks, buffers)
 
     def keys(self, since: float) -> Deferred[list[tuple[str, float, str]]]:
         """See `interfaces.IDatabase.keys`."""
-        return self._writing.run(self._guarded, self._keys, since)
+        return self._run(self._writing, self._keys, since)
 
     def parked(self, table: str = "", most: int = 1000) -> Deferred[list[tuple[str, str, str, str]]]:
-        """Table, reason, row and time of the newest parked rows."""
-        return self._writing.run(self._guarded, self._parked, table, most)
+        """Table, reason, row and time of the newest parked rows, of one table or of all."""
+        return self.read(lambda connection: _parked(connection, table, most))
+
+    def counts(self, tables: Sequence[str]) -> Deferred[dict[str, int]]:
+        """Rows of each of these tables."""
+        return self.read(lambda connection: {table: _count(connection, table) for table in tables})
+
+    def size(self) -> Deferred[int]:
+        """Bytes on disk, 0 for a database in memory, -1 if the file cannot be seen."""
+        if not self.path:
+            return succeed(0)
+        return self._run(self._reading, self._size)
 
     # In the lanes
 
+    def _run(self, lane: ILane, work: Callable[..., T], *args: Any) -> Deferred[T]:
+        # A lane that was closed would drop the work without a word.
+        if self._closed:
+            return fail(AnyLogError(10, f"{self.name} is not open"))
+        return lane.run(self._guarded, work, *args)
+
     def _guarded(self, work: Callable[..., T], *args: Any) -> T:
-        """Engine faults become errors of the house."""
+        """Faults of the library become errors of the house."""
         try:
             return work(*args)
         except self._library.faults as fault:
-            raise self._error(fault) from fault
-
-    def _error(self, fault: Exception) -> AnyLogError:
-        text = str(fault)
-        if "full" in text and "disk" in text:
-            return AnyLogError(503, f"{self.name}: {text}")
-        return AnyLogError(16, f"{self.name}: {text}")
+            raise AnyLogError(503 if code_of(fault) == FULL else 16, f"{self.name}: {fault}") from fault
 
     @property
     def _connection(self) -> Connection:
@@ -211,6 +222,7 @@ class SQLite:
                 connection.execute("pragma synchronous = full")
                 # Written back by a call of its own, so that no load waits for it (hard-parts.md 2.5).
                 connection.execute("pragma wal_autocheckpoint = 0")
+                connection.execute(f"pragma journal_size_limit = {CHECKPOINT}")
             connection.execute("pragma cache_size = -16384")
             connection.execute("begin immediate")
             try:
@@ -232,9 +244,7 @@ class SQLite:
         self._tables()
 
     def _close(self) -> None:
-        for reader in self._readers:
-            reader.close()
-        self._readers.clear()
+        self._readers.close()
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
@@ -251,13 +261,20 @@ class SQLite:
             "select table_name, column_name, type from anylog_columns"
         ).fetchall():
             ours.setdefault(table, {})[column] = kind
-        for table, column, declared in connection.execute(
-            "select m.name, c.name, c.type from sqlite_master m, pragma_table_info(m.name) c"
-            " where m.type in ('table', 'view') and m.name not like 'sqlite\\_%' escape '\\'"
-            f" and m.name not like '{HIDDEN[:-1]}\\_%' escape '\\' order by m.name, c.cid"
+        for table, is_view in connection.execute(
+            "select name, type = 'view' from sqlite_master where type in ('table', 'view')"
+            " and name not like 'sqlite\\_%' escape '\\' order by name"
         ).fetchall():
-            kind = ours.get(table, {}).get(column) or _declared(declared)
-            known.setdefault(table, {})[column] = kind
+            if belongs_to_the_node(table):
+                continue
+            try:
+                columns = connection.execute("select name, type from pragma_table_info(?)", (table,)).fetchall()
+            except self._library.faults:
+                if not is_view:
+                    raise
+                continue  # a view of what is no more
+            types = ours.get(table, {})
+            known[table] = {column: types.get(column) or ledger_type(declared) for column, declared in columns}
         self._schemas = known
         self._version = connection.execute("pragma schema_version").fetchone()[0]
         return {table: dict(columns) for table, columns in known.items()}
@@ -267,12 +284,14 @@ class SQLite:
         connection.execute("begin immediate")
         try:
             rows: list[tuple[Any, ...]] = connection.execute(statement, parameters).fetchall()
+            changed = connection.execute("pragma schema_version").fetchone()[0] != self._version
+            if changed:
+                self._forget_dropped(connection)
             connection.execute("commit")
         except BaseException:
             self._roll_back(connection)
             raise
-        if connection.execute("pragma schema_version").fetchone()[0] != self._version:
-            self._forget_dropped(connection)
+        if changed:
             self._tables()
         return rows
 
@@ -296,7 +315,7 @@ class SQLite:
         changed = any(load.create is not None or load.alter is not None for load in loads)
         connection.execute("begin immediate")
         try:
-            faults = [self._one(connection, load, len(loads) == 1 and not changed) for load in loads]
+            faults = [self._one(connection, load) for load in loads]
             if any(load.keys for load in loads):
                 self._trim_keys(connection)
             self.point("inserted")
@@ -308,21 +327,21 @@ class SQLite:
             raise
         if changed:
             self._tables()
-        size = self._log_size()
-        return faults, size
+        return faults, self._log_size()
 
-    def _one(self, connection: Connection, load: Load, alone: bool) -> AnyLogFault | None:
+    def _one(self, connection: Connection, load: Load) -> AnyLogFault | None:
+        if belongs_to_the_node(load.table) and (load.rows or load.create is not None or load.alter is not None):
+            return AnyLogFault("engine", f"'{load.table}' is not a name for a table: anylog_ begins the node's own")
         connection.execute("savepoint one")
         try:
             self._write(connection, load)
         except self._library.faults as fault:
-            text = str(fault)
-            if not _of_the_row(fault, text):
+            if not lies_in_the_load(fault):
                 raise
             connection.execute("rollback to one")
             connection.execute("release one")
-            kind = "duplicate" if "anylog_marks.hash" in text else "engine"
-            return AnyLogFault(kind, text)
+            text = str(fault)
+            return AnyLogFault("duplicate" if "anylog_marks.hash" in text else "engine", text)
         connection.execute("release one")
         return None
 
@@ -378,24 +397,67 @@ class SQLite:
         return text
 
     def _create(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:
+        if connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone():
+            # Somebody else made it in the meantime: it gets what it lacks, and keeps its types.
+            for column, kind in columns.items():
+                self._alter(connection, table, column, kind, known=True)
+            return
         defined = [
             "row_id integer primary key autoincrement",
             "insert_timestamp text not null default (strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
             "tsd_name text not null default '0'",
             "tsd_id integer not null default 0",
-            *(f"{quoted(column)} {_engine_type(kind)}" for column, kind in columns.items()),
+            *(f"{quoted(column)} {engine_type(kind)}" for column, kind in columns.items()),
         ]
-        connection.execute(f"create table if not exists {quoted(table)} ({', '.join(defined)})")
+        connection.execute(f"create table {quoted(table)} ({', '.join(defined)})")
         for name, indexed in indexes(table, columns):
-            listed = ", ".join(quoted(column) for column in indexed)
-            connection.execute(f"create index if not exists {quoted(name)} on {quoted(table)} ({listed})")
+            self._index(connection, table, name, indexed)
         self._note_types(connection, table, {**AUTOMATIC, **columns})
 
-    def _alter(self, connection: Connection, table: str, column: str, kind: str) -> None:
-        """Add a column, or give it a wider type: SQLite stores any value, so only its name for it changes."""
-        known = {row[0] for row in connection.execute("select name from pragma_table_info(?)", (table,)).fetchall()}
-        if column not in known:
-            connection.execute(f"alter table {quoted(table)} add column {quoted(column)} {_engine_type(kind)}")
+    def _index(
+        self, connection: Connection, table: str, name: str, columns: Sequence[str], unique: bool = False
+    ) -> None:
+        """Tables and indexes share their names in SQLite, so `a` with column `b_c` and `a_b` with `c` would meet."""
+        free, number = name, 1
+        while connection.execute("select 1 from sqlite_master where name = ?", (free,)).fetchone():
+            number += 1
+            free = f"{name}_{number}"
+        listed = ", ".join(quoted(column) for column in columns)
+        kind = "unique index" if unique else "index"
+        connection.execute(f"create {kind} {quoted(free)} on {quoted(table)} ({listed})")
+
+    def _create_built_in(self, table: str, definition: BuiltIn) -> None:
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            if not connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone():
+                defined = [
+                    f"{quoted(column)} integer primary key autoincrement"
+                    if kind == "SERIAL PRIMARY KEY"
+                    else f"{quoted(column)} {engine_type(kind)}{' not null' if column in definition.needed else ''}"
+                    for column, kind in definition.columns.items()
+                ]
+                connection.execute(f"create table {quoted(table)} ({', '.join(defined)})")
+                for column in (*definition.unique, *definition.indexed):
+                    unique = column in definition.unique
+                    self._index(connection, table, f"{table}_{column}_index", (column,), unique)
+                self._note_types(connection, table, definition.columns)
+            connection.execute("commit")
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        self._tables()
+
+    def _alter(self, connection: Connection, table: str, column: str, kind: str, known: bool = False) -> None:
+        """Add a column, or give it a wider type: SQLite stores any value, so only its name for it changes.
+
+        With `known`, a column that is there stays as it is.
+        """
+        there = {row[0] for row in connection.execute("select name from pragma_table_info(?)", (table,)).fetchall()}
+        if column not in there:
+            connection.execute(f"alter table {quoted(table)} add column {quoted(column)} {engine_type(kind)}")
+        elif known:
+            return
         self._note_types(connection, table, {column: kind})
 
     def _note_types(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:
@@ -416,28 +478,23 @@ class SQLite:
         ).fetchall()
         return [(row[0], row[1], row[2]) for row in rows]
 
-    def _parked(self, table: str, most: int) -> list[tuple[str, str, str, str]]:
-        rows: Iterable[Any] = self._connection.execute(
-            "select table_name, reason, row, parked_at from anylog_parked where ? in ('', table_name)"
-            " order by parked_at desc, buffer, sequence, position limit ?",
-            (table, most),
-        ).fetchall()
-        return [(row[0], row[1], row[2], row[3]) for row in rows]
-
     # Reading
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         if not self.path:
-            return work(self._connection)
-        reader = self._take_reader()
+            connection = self._connection
+            connection.execute("pragma query_only = on")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("pragma query_only = off")
+        reader = self._readers.take()
         try:
             return work(reader)
         finally:
-            self._readers.append(reader)
+            self._readers.give(reader)
 
-    def _take_reader(self) -> Connection:
-        if self._readers:
-            return self._readers.pop()
+    def _new_reader(self) -> Connection:
         reader = self._library.connect(str(self.path), True)
         reader.execute(f"pragma busy_timeout = {BUSY}")
         reader.execute("pragma query_only = on")
@@ -445,17 +502,19 @@ class SQLite:
         return reader
 
     def _lease(self) -> Lease:
-        connection = self._take_reader() if self.path else self._connection
-        return Lease(connection, self._reading, self._returned)
+        return Lease(self._readers.take() if self.path else self._connection, self._reading, self._returned)
 
-    def _returned(self, connection: Connection) -> None:
-        self._leases -= 1
-        if not self.path:
-            return
-        if self._closed or len(self._readers) >= READERS:
-            connection.close()
-        else:
-            self._readers.append(connection)
+    def _returned(self, lease: Lease) -> None:
+        self._leases.discard(lease)
+        if self.path:
+            self._readers.give(lease.connection)
+
+    def _size(self) -> int:
+        assert self.path is not None
+        try:
+            return self.path.stat().st_size + self._log_size()
+        except OSError:
+            return -1
 
     # The write-ahead log
 
@@ -476,71 +535,37 @@ class SQLite:
 
     @deferring
     async def _write_back(self) -> None:
-        """Write the log back beside the loads; the log itself begins again from its start when nobody reads it."""
+        """Write the log back beside the loads. It begins again from its start when all of it is written back and nobody
+        reads from it; where loads never leave it such a moment, they wait for one."""
         try:
-            await self.read(self._checkpoint)
+            size = await self._run(self._reading, self._checkpoint_beside)
+            if size > LONGEST_LOG:
+                await self._run(self._writing, self._checkpoint, self._connection)
         finally:
             self._checkpointing = False
 
-    def _checkpoint(self, _: Connection) -> None:
+    def _checkpoint_beside(self) -> int:
         connection = self._library.connect(str(self.path), False)
         try:
             connection.execute(f"pragma busy_timeout = {BUSY}")
-            connection.execute("pragma wal_checkpoint(passive)").fetchall()
-        except self._library.faults as fault:
-            self.log.warn("{name}: writing the log back: {why}", name=self.name, why=str(fault))
+            self._checkpoint(connection)
         finally:
             connection.close()
+        return self._log_size()
+
+    def _checkpoint(self, connection: Connection) -> None:
+        connection.execute("pragma wal_checkpoint(passive)").fetchall()
 
 
-@define(eq=False)
-class Lease:
-    """A reading connection that one answer holds until it is released."""
-
-    connection: Connection
-    _lane: ILane
-    _returned: Callable[[Connection], None]
-    _over: bool = False
-
-    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
-        """`work(connection)` in the reading lane."""
-        return self._lane.run(work, self.connection)
-
-    def interrupt(self) -> None:
-        """Make the statement that runs stop; safe from any thread."""
-        self.connection.interrupt()
-
-    def release(self) -> None:
-        """Give it back; safe to call twice. Nothing may run on it any more."""
-        if not self._over:
-            self._over = True
-            self._returned(self.connection)
+def _count(connection: Connection, table: str) -> int:
+    counted: int = connection.execute(f"select count(*) from {quoted(table)}").fetchone()[0]
+    return counted
 
 
-def _engine_type(kind: str) -> str:
-    return _TYPES.get(kind, "TEXT")
-
-
-def _declared(declared: str) -> str:
-    """The ledger type of a column that somebody else declared."""
-    plain = declared.upper().strip()
-    if plain.startswith(("TIMESTAMP", "DATETIME")):
-        return "TIMESTAMP"
-    if plain.startswith(("CHAR(", "CHARACTER(")):
-        return "CHAR" + plain[plain.index("(") :]
-    if plain in ("BOOLEAN", "INT", "BIGINT", "DECIMAL", "FLOAT", "UUID", "DATE", "TIME", "CIDR"):
-        return plain
-    for ending, kind in _DECLARED.items():
-        if ending in plain:
-            return kind
-    return "VARCHAR"
-
-
-def _of_the_row(fault: Exception, text: str) -> bool:
-    """Whether the fault lies in what was to be written, and not in the file, the disk or the engine."""
-    name = type(fault).__name__
-    if name in ("IntegrityError", "ConstraintError", "MismatchError", "DataError", "TooBigError"):
-        return True
-    signs = ("no such table", "no such column", "has no column named", "malformed JSON", "too big", "datatype mismatch",
-             "duplicate column", "cannot modify", "is not a table", "may not be", "parse error")  # fmt: skip
-    return any(sign in text for sign in signs)
+def _parked(connection: Connection, table: str, most: int) -> list[tuple[str, str, str, str]]:
+    rows: Iterable[Any] = connection.execute(
+        "select table_name, reason, row, parked_at from anylog_parked where ? in ('', table_name)"
+        " order by parked_at desc, buffer, sequence, position limit ?",
+        (table, most),
+    ).fetchall()
+    return [(row[0], row[1], row[2], row[3]) for row in rows]

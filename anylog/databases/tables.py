@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import frozen
+
 AUTOMATIC: Mapping[str, str] = {
     "row_id": "SERIAL PRIMARY KEY",
     "insert_timestamp": "TIMESTAMP",
@@ -12,6 +14,106 @@ AUTOMATIC: Mapping[str, str] = {
 }
 HIDDEN = "anylog_"  # tables of the node's own in a user's database; they are never shown
 DATED = ("TIMESTAMP", "DATE", "TIME")
+
+
+@frozen(kw_only=True)
+class BuiltIn:
+    """A table that the node needs for itself; its columns are all there is."""
+
+    columns: Mapping[str, str]  # ledger types
+    needed: tuple[str, ...] = ()  # NOT NULL
+    unique: tuple[str, ...] = ()  # one unique index each
+    indexed: tuple[str, ...] = ()
+
+
+BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
+    # storage.md 5
+    ("almgm", "tsd_info"): BuiltIn(
+        columns={
+            "file_id": "SERIAL PRIMARY KEY",
+            "dbms_name": "VARCHAR",
+            "table_name": "VARCHAR",
+            "source": "VARCHAR",
+            "file_hash": "VARCHAR",
+            "instructions": "VARCHAR",
+            "file_time": "TIMESTAMP",
+            "rows": "INT",
+            "status1": "VARCHAR",
+            "status2": "VARCHAR",
+        },
+        needed=("dbms_name", "table_name", "source", "file_hash", "instructions", "file_time"),
+        unique=("file_hash",),
+        indexed=("file_time",),
+    ),
+    # metadata.md 6
+    ("blockchain", "ledger"): BuiltIn(
+        columns={
+            "sequence_id": "SERIAL PRIMARY KEY",
+            "policy_type": "VARCHAR",
+            "policy_id": "VARCHAR",
+            "company_name": "VARCHAR",
+            "date": "TIMESTAMP",
+            "host": "VARCHAR",
+            "status": "VARCHAR",
+            "policy": "VARCHAR",
+        },
+        unique=("policy_id",),
+        indexed=("date",),
+    ),
+}
+
+# The types of SQLite for ledger types; TEXT for all others, which changes nothing (storage.md 2.6).
+_TYPES = {"BOOLEAN": "INTEGER", "INT": "INTEGER", "BIGINT": "INTEGER", "DECIMAL": "REAL", "FLOAT": "REAL"}
+# Parts of declared types that somebody else wrote, the first that fits, in the order of SQLite's own rules.
+_DECLARED = {
+    "INTEGER": "BIGINT",
+    "SERIAL": "BIGINT",
+    "INT": "INT",
+    "TEXT": "VARCHAR",
+    "REAL": "FLOAT",
+    "FLOA": "FLOAT",
+    "DOUB": "FLOAT",
+    "NUMERIC": "DECIMAL",
+    "DEC": "DECIMAL",
+    "BOOL": "BOOLEAN",
+}
+
+# How the types of columns are shown; all others as they are, in lower case.
+_SHOWN = {
+    "SERIAL PRIMARY KEY": "integer",
+    "TIMESTAMP": "timestamp without time zone",
+    "TIME": "time without time zone",
+}
+
+
+def shown_type(kind: str) -> str:
+    """A ledger type as `get columns` shows it."""
+    return _SHOWN.get(kind, kind.lower())
+
+
+def belongs_to_the_node(table: str) -> bool:
+    """Whether that is the name of a hidden table; letter case makes no other name for the engine."""
+    return table.lower().startswith(HIDDEN)
+
+
+def engine_type(kind: str) -> str:
+    """The type of an SQLite column for a ledger type."""
+    return _TYPES.get(kind, "TEXT")
+
+
+def ledger_type(declared: str) -> str:
+    """The ledger type of an SQLite column that somebody else declared."""
+    plain = declared.upper().strip()
+    if plain.startswith(("TIMESTAMP", "DATETIME")):
+        return "TIMESTAMP"
+    if plain.startswith(("CHAR(", "CHARACTER(")):
+        return "CHAR" + plain[plain.index("(") :]
+    if plain in ("BOOLEAN", "INT", "BIGINT", "DECIMAL", "FLOAT", "UUID", "DATE", "TIME", "CIDR"):
+        return plain
+    for part, kind in _DECLARED.items():
+        if part in plain:
+            return kind
+    return "VARCHAR"
 
 
 def quoted(name: str) -> str:

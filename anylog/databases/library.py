@@ -1,0 +1,62 @@
+"""The SQLite library in use: sqlite3 of Python, or another one with a disk that forgets.
+
+Connections are used through `execute`, `interrupt` and `close` alone, so that one can stand in for the other.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+FULL = 13  # result codes of SQLite, the same in every library
+# Faults that lie in what was to be written: the statement, a constraint, a size, a type, a range. All others lie in the
+# file, the disk or the memory, and would meet the next load as well.
+_OF_THE_LOAD = {1, 18, 19, 20, 25}
+
+
+class Connection(Protocol):
+    """A connection of sqlite3 (with `isolation_level = None`) or of apsw."""
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ...) -> Any: ...
+
+    def interrupt(self) -> None: ...
+
+    def close(self) -> Any: ...
+
+
+@frozen
+class Library:
+    """How to connect (path, read only), and what is raised."""
+
+    connect: Callable[[str, bool], Connection]
+    faults: tuple[type[Exception], ...]
+
+
+def code_of(fault: Exception) -> int:
+    """The primary result code of a fault, -1 if it has none."""
+    code = getattr(fault, "sqlite_errorcode", None)  # sqlite3
+    if code is None:
+        code = getattr(fault, "result", None)  # apsw
+    return code & 0xFF if isinstance(code, int) else -1
+
+
+def lies_in_the_load(fault: Exception) -> bool:
+    """Whether only this load is at fault, so that others may go on."""
+    return code_of(fault) in _OF_THE_LOAD or isinstance(fault, sqlite3.DataError)
+
+
+def _connect(path: str, readonly: bool) -> Connection:
+    uri = f"file:{_escaped(path)}?mode={'ro' if readonly else 'rwc'}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
+
+
+def _escaped(path: str) -> str:
+    return "".join(
+        char if char.isalnum() or char in "/._-" else "".join(f"%{byte:02x}" for byte in char.encode()) for char in path
+    )
+
+
+STANDARD = Library(_connect, (sqlite3.Error,))

@@ -1,0 +1,338 @@
+"""Words about tables: create, drop, and what is in them (storage.md 2, monitoring.md 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from anylog.databases.sqlite import SQLite
+from anylog.databases.tables import AUTOMATIC, BUILT_IN, quoted, shown_type
+from anylog.errors import AnyLogError
+from anylog.language.command import Command, Flag, Format, OneOf, Text, Whole
+from anylog.language.context import Context, Result
+from anylog.language.tables import bar_table
+from anylog.names import normalise
+
+if TYPE_CHECKING:
+    from anylog.node import Node
+
+HERE = " V"  # as known clients see it
+TEMPORARY = "system_query"  # tables of queries under way; never counted
+
+
+def _table(name: str) -> str:
+    return normalise(name, "table", 28)
+
+
+def _named(database: SQLite, name: str) -> str:
+    """The table of that name, as it is or in our spelling; AnyLogError 28 if there is none."""
+    for spelled in (name, _table(name)):
+        if database.schema(spelled) is not None:
+            return spelled
+    raise AnyLogError(28, f"table '{name}' is not in dbms '{database.name}'")
+
+
+def _asked(node: Node, dbms: str) -> list[SQLite]:
+    """The databases that `dbms = name` or `dbms = *` means. AnyLogError 5 for a name that is not connected."""
+    return [node.databases.get(name) for name in (node.databases.names() if dbms == "*" else [dbms])]
+
+
+class CreateTable(Command):
+    """Create a table that the node needs for itself, if it is not there.
+
+    `tsd_info` of the database `almgm` lists the data files of an operator, `ledger` of `blockchain` holds the metadata
+    of a network. Tables of readings are created by their first reading.
+    """
+
+    words = "create table"
+    operands = "[name]"
+    least = most = 1
+    where = {"dbms": Text(required=True)}
+    examples = ("create table tsd_info where dbms = almgm", "create table ledger where dbms = blockchain")
+    index = ("dbms", "tables")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        database, table = node.databases.get(options["dbms"]), _table(operands[0])
+        definition = BUILT_IN.get((database.name, table))
+        if definition is not None:
+            await database.create(table, definition)
+        elif database.schema(table) is None:
+            raise AnyLogError(113, f"create table {table} where dbms = {database.name}: no policy and no definition")
+        return None
+
+
+class DropTable(Command):
+    """Delete a table with its rows from this node. The next reading for it makes it anew."""
+
+    words = "drop table"
+    operands = "[name]"
+    least = most = 1
+    where = {"dbms": Text(required=True)}
+    examples = ("drop table weather where dbms = town",)
+    index = ("dbms", "tables")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        database = node.databases.get(options["dbms"])
+        await database.execute(f"drop table {quoted(_named(database, operands[0]))}")
+        return None
+
+
+class GetTables(Command):
+    """List the tables of a database, or with `dbms = *` of all; V shows where a table is known."""
+
+    words = "get tables"
+    where = {"dbms": Text(required=True, help="name, or * for all"), "format": Format}
+    examples: ClassVar[tuple[str, ...]] = (
+        "get tables where dbms = town",
+        "get tables where dbms = * and format = json",
+    )
+    index = ("dbms", "tables", "monitor")
+    http = ("GET",)
+    titles: ClassVar[tuple[str, ...]] = ("Database", "Table name", "Local DBMS", "Blockchain")
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        data: dict[str, dict[str, Any]] = {}
+        rows: list[Sequence[str]] = []
+        for database in _asked(node, options["dbms"]):
+            tables = sorted(await database.tables())
+            # There is no ledger in which a table could be known, so that column is empty.
+            data[database.name] = {table: {"local": True, "blockchain": False} for table in tables}
+            for place, table in enumerate(tables):
+                row = (database.name if not place else "", table, HERE, "")
+                rows.append(row[: len(self.titles)])
+        if options["format"] == "json":
+            return Result(data=data, format="json")
+        return Result(text=bar_table(self.titles, rows), data=data, format="table")
+
+
+class GetLocalTables(GetTables):
+    """List the tables of a database that are on this node."""
+
+    words = "get local tables"
+    examples = ("get local tables where dbms = town",)
+    titles = ("Database", "Table name", "Local DBMS")
+
+
+class GetTablesFor(GetTables):
+    """List the tables of a database: the older spelling of `get tables where dbms = name`."""
+
+    words = "get tables for dbms"
+    operands = "[name]"
+    least = most = 1
+    where = {"format": Format}
+    examples = ("get tables for dbms town",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        return await super().run(node, context, (), dbms=operands[0], **options)
+
+
+def _columns(node: Node, dbms: str, name: str) -> tuple[str, str, dict[str, str]]:
+    """Names as they are spelled here, and column -> ledger type. AnyLogError 132 if there is no such table here."""
+    try:
+        database = node.databases.get(dbms)
+        table = _named(database, name)
+    except AnyLogError as error:
+        raise AnyLogError(132, str(error)) from error
+    return database.name, table, dict(database.schema(table) or {})
+
+
+def _schema(dbms: str, table: str, columns: dict[str, str]) -> str:
+    heading = f"Schema for DBMS: '{dbms}' and Table: '{table}'"
+    return bar_table(("Column Name", "Column Type"), list(columns.items()), heading=heading)
+
+
+class GetColumns(Command):
+    """Show the columns of a table and their types.
+
+    `sys_col = false` leaves out the columns that every table has; `type = int` shows the columns of that type alone,
+    and may be repeated. `format = list` gives the names.
+    """
+
+    words = "get columns"
+    where = {
+        "dbms": Text(required=True),
+        "table": Text(required=True),
+        "sys_col": Flag(default=True, help="with the automatic columns"),
+        "type": Text(many=True, help="only columns of this type"),
+        "format": OneOf(words=("table", "json", "list"), help="layout of the reply"),
+    }
+    examples = (
+        "get columns where dbms = town and table = weather",
+        "get columns where dbms = town and table = weather and sys_col = false and type = float and type = int",
+    )
+    index = ("dbms", "tables", "monitor")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        dbms, table, known = _columns(node, options["dbms"], options["table"])
+        wanted = {kind.lower() for kind in options["type"]}
+        columns = {}
+        for column, kind in known.items():
+            if column in AUTOMATIC and not options["sys_col"]:
+                continue
+            name = shown_type(kind)
+            # `char` means char(8) as well, and `timestamp` the whole of its long name.
+            if not wanted or wanted & {name, kind.lower(), name.split("(")[0], name.split(" ")[0]}:
+                columns[column] = name
+        if options["format"] == "json":
+            return Result(data=columns, format="json")
+        if options["format"] == "list":
+            return Result(data=list(columns), format="json")
+        return Result(text=_schema(dbms, table, columns), data=columns, format="table")
+
+
+class InfoTable(Command):
+    """Say whether a table is on this node, or show its columns.
+
+    `exists` says true or false, and false as well if the database is not connected.
+    """
+
+    words = "info table"
+    operands = "[dbms] [table] [exists | columns]"
+    least = most = 3
+    examples = ("info table town weather exists", "info table town weather columns")
+    index = ("dbms", "tables")
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        dbms, name, what = operands
+        if what.lower() == "exists":
+            there = _is_here(node, dbms, name)
+            return Result(text=str(there).lower(), data=there)
+        if what.lower() != "columns":
+            raise AnyLogError(2, f"info table: '{what}' is not one of exists, columns")
+        dbms, table, known = _columns(node, dbms, name)
+        columns = {column: shown_type(kind) for column, kind in known.items()}
+        return Result(text=_schema(dbms, table, columns), data=columns, format="table")
+
+
+def _is_here(node: Node, dbms: str, name: str) -> bool:
+    database = node.databases.known(dbms)
+    return database is not None and (database.schema(name) or database.schema(_table(name))) is not None
+
+
+class GetTableExist(Command):
+    """Say whether a table is on this node, and whether the ledger knows it."""
+
+    words = "get table exist status"
+    where = {"name": Text(required=True, also=("table",)), "dbms": Text(required=True)}
+    examples = ("get table exist status where name = weather and dbms = town",)
+    index = ("dbms", "tables", "monitor")
+    http = ("GET",)
+    shown: ClassVar[tuple[str, ...]] = ("local", "blockchain")
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        data: dict[str, Any] = {"local": _is_here(node, options["dbms"], options["name"]), "blockchain": False}
+        if "rows" in self.shown:
+            database = node.databases.get(options["dbms"])
+            table = _named(database, options["name"])
+            data["rows"] = (await database.counts([table]))[table]
+            data["partitions"] = 0
+        return Result(data={key: data[key] for key in self.shown}, format="json")
+
+
+class GetTableLocal(GetTableExist):
+    """Say whether a table is on this node."""
+
+    words = "get table local status"
+    examples = ("get table local status where name = weather and dbms = town",)
+    shown = ("local",)
+
+
+class GetTableRows(GetTableExist):
+    """Count the rows of a table on this node."""
+
+    words = "get table rows count"
+    examples = ("get table rows count where name = weather and dbms = town",)
+    shown = ("rows",)
+
+
+class GetTableComplete(GetTableExist):
+    """Say where a table is known, how many rows it has here, and in how many partitions."""
+
+    words = "get table complete status"
+    examples = ("get table complete status where name = weather and dbms = town",)
+    shown = ("local", "blockchain", "rows", "partitions")
+
+
+class GetRowsCount(Command):
+    """Count the rows of all tables, of the tables of a database, or of one table."""
+
+    words = "get rows count"
+    where = {
+        "dbms": Text(help="database, all if not given"),
+        "table": Text(help="table, all if not given"),
+        "group": OneOf(words=("partition", "table"), default="partition", help="a line each, or one for a table"),
+        "format": Format,
+    }
+    examples = ("get rows count", "get rows count where dbms = town and table = weather and format = json")
+    index = ("dbms", "tables", "monitor")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        asked, name = options["dbms"] or "*", options["table"]
+        data: dict[str, int] = {}
+        rows: list[tuple[str, str, int]] = []
+        for database in _asked(node, asked):
+            if asked == "*" and database.name == TEMPORARY:
+                continue
+            tables = sorted(await database.tables())
+            if name and asked != "*":
+                tables = [_named(database, name)]
+            elif name:
+                tables = [table for table in tables if table in (name, _table(name))]
+            counted = await database.counts(tables)
+            for place, table in enumerate(tables):
+                data[f"{database.name}.{table}"] = counted[table]
+                rows.append((database.name if not place else "", table, counted[table]))
+        if options["format"] == "json":
+            return Result(data=data, format="json")
+        return Result(text=bar_table(("DBMS Name", "Table Name", "Rows Count"), rows), data=data, format="table")
+
+
+class GetParkedRows(Command):
+    """Show rows that could not be loaded, the newest first, each with the reason.
+
+    A reading whose value fits no type of its column is kept aside in the database while the rest of its batch is
+    loaded. The row is shown as it came; `When` is the time (UTC) at which it was put aside.
+    """
+
+    words = "get parked rows"
+    where = {
+        "dbms": Text(required=True),
+        "table": Text(help="table, all if not given"),
+        "limit": Whole(default=1000, least=1, most=100_000, help="rows at most"),
+        "format": Format,
+    }
+    examples = ("get parked rows where dbms = town", "get parked rows where dbms = town and table = weather")
+    index = ("dbms", "streaming", "monitor")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        database = node.databases.get(options["dbms"])
+        # A table whose every row was parked may not exist, so the name is taken as it is given.
+        table = _table(options["table"]) if options["table"] else ""
+        found = await database.parked(table, options["limit"])
+        titles = ("Table", "Reason", "Row", "When")
+        data = [dict(zip(titles, row, strict=True)) for row in found]
+        if options["format"] == "json":
+            return Result(data=data, format="json")
+        return Result(text=bar_table(titles, found), data=data, format="table")
+
+
+COMMANDS: tuple[type[Command], ...] = (
+    CreateTable,
+    DropTable,
+    GetTables,
+    GetLocalTables,
+    GetTablesFor,
+    GetColumns,
+    InfoTable,
+    GetTableExist,
+    GetTableLocal,
+    GetTableRows,
+    GetTableComplete,
+    GetRowsCount,
+    GetParkedRows,
+)
