@@ -18,6 +18,7 @@ import anylog.network.commands
 import anylog.processes.commands
 import anylog.query.commands
 from anylog.databases.catalog import Catalog
+from anylog.databases.sqlite import STANDARD, Library
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
@@ -29,6 +30,7 @@ from anylog.language.logs import Logs
 from anylog.language.words import Words
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
+from anylog.query.watch import QueryTimes
 from anylog.waiting import deferring
 
 ALL_COMMANDS: tuple[type[Command], ...] = (
@@ -65,9 +67,10 @@ class Node:
         chance: Random,
         environ: MutableMapping[str, str] | None = None,
         token: Callable[[int], bytes] = os.urandom,
-        engine: Any = None,
+        engine: Library = STANDARD,
         point: Callable[[str], None] = lambda name: None,
-        journal: Mapping[str, int] | None = None,
+        segment_size: int = 16 << 20,
+        journal_size: int = 512 << 20,
     ) -> None:
         self.name = name
         self.clock, self.net, self.lanes, self.disk, self.chance = clock, net, lanes, disk, chance
@@ -75,15 +78,16 @@ class Node:
         self.places = Places.under(home)
         self.dictionary = Dictionary()
         self.logs = Logs(clock)
+        self.queries = QueryTimes(clock, self.logs)
         self.words = Words(ALL_COMMANDS)
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
-        self.address = ""  # ip:port by which it is known
         self.started = 0.0
         self.home_id = ""
         self.databases: Catalog
         self.intake: Intake
-        self._token, self._engine, self._point, self._journal = token, engine, point, dict(journal or {})
+        self._token, self._engine, self._point = token, engine, point
+        self._sizes = (segment_size, journal_size)
         self._interpreter = Interpreter(
             words=self.words,
             dictionary=self.dictionary,
@@ -91,6 +95,7 @@ class Node:
             clock=clock,
             node=self,
             logs=self.logs,
+            read_file=self._read_script,
         )
         self._held: DiskFile | None = None
         self._stopping: Deferred[None] | None = None
@@ -106,7 +111,8 @@ class Node:
             lanes=self.lanes,
             clock=self.clock,
             home_id=self.home_id,
-            **({"connect": self._engine} if self._engine else {}),
+            library=self._engine,
+            point=self._point,
         )
         self.intake = Intake(
             clock=self.clock,
@@ -117,7 +123,8 @@ class Node:
             agree=self.agree,
             token=self._token,
             point=self._point,
-            **self._journal,
+            segment_size=self._sizes[0],
+            most=self._sizes[1],
         )
         await self.intake.start()
         self._relief.start()
@@ -128,6 +135,42 @@ class Node:
     def execute(self, asked: str | Call, context: Context) -> Deferred[Result]:
         """One way to ask, for every door (architecture.md 5). Fails with AnyLogError."""
         return self._interpreter.execute(asked, context)
+
+    def meaning(self, word: str) -> Any:
+        """What a word with `!` or `$` stands for, None if undefined; other words are themselves."""
+        return self._interpreter.meaning(word)
+
+    @property
+    def address(self) -> str:
+        """ip:port by which the node is known: of its peer listener, else of REST, else its ip."""
+        for name in ("tcp", "rest"):
+            process: Any = self.processes.find(name)
+            if process is not None:
+                return str(process.addresses()[0])
+        return str(self.dictionary.get("ip"))
+
+    async def process(self, name: str, values: Sequence[str], context: Context) -> Result:
+        """Run a script file."""
+        return await self._interpreter.process(name, values, context)
+
+    def leave(self, name: str) -> None:
+        """Stop one process, without waiting for it."""
+        Deferred.fromCoroutine(self.processes.exit(name)).addErrback(
+            lambda failure: self.log.failure("stopping {name}", failure, name=name)
+        )
+
+    async def _read_script(self, name: str) -> tuple[str, str]:
+        """The path and text of a script: as given, else under the local scripts. AnyLogError 112."""
+        tried = [Path(name), self.places.folder("local_scripts") / name]
+        for path in tried:
+            try:
+                data = await self.lanes.open("disk", 2).run(self.disk.read, path)
+                return str(path), data.decode()
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                continue
+            except (OSError, UnicodeDecodeError) as fault:
+                raise AnyLogError(112, f"script {path} cannot be read: {fault}") from fault
+        raise AnyLogError(112, f"Missing script file: {tried[0]}, nor {tried[1]}")
 
     async def agree(self, dbms: str, table: str, columns: Mapping[str, str]) -> Mapping[str, str]:
         """Columns that a table is about to get. A node without a network decides alone."""
@@ -160,10 +203,10 @@ class Node:
 
     def stop(self) -> Deferred[None]:
         """Stop floor by floor; asking twice waits for the same end."""
-        ended: Deferred[None] = Deferred()
         if self._stopping is None:
             self._stopping = self._stop()
-        self._stopping.addBoth(lambda result: (ended.callback(None), result)[1])
+        ended: Deferred[None] = Deferred()
+        self._stopping.addBoth(ended.callback)
         return ended
 
     @deferring

@@ -39,7 +39,7 @@ class ConnectDBMS(Command):
     where = {
         "type": Text(required=True, help=KINDS),
         "user": Text(),
-        "password": Text(),
+        "password": Text(also=("passwd",)),
         "ip": Text(),
         "port": Whole(least=1, most=65535),
         "memory": Flag(default=False, help="tables in memory (sqlite)"),
@@ -96,7 +96,7 @@ class DropDBMS(Command):
     where = {
         "type": Text(help=KINDS),
         "user": Text(),
-        "password": Text(),
+        "password": Text(also=("passwd",)),
         "ip": Text(),
         "port": Whole(least=1, most=65535),
     }
@@ -166,7 +166,7 @@ class GetDatabases(Command):
 
 
 class GetDatabaseSize(Command):
-    """Show the bytes a connected database takes on disk; 0 for one in memory, -1 if that is not known."""
+    """Show the bytes a database takes on disk; 0 for one in memory, -1 if that is not known."""
 
     words = "get database size"
     operands = "[name]"
@@ -176,7 +176,8 @@ class GetDatabaseSize(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        size = await node.databases.get(operands[0]).size()
+        database = node.databases.known(operands[0])
+        size = -1 if database is None else await database.size()
         return Result(text=str(size), data=size)
 
 

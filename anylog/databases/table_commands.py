@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from anylog.databases.sqlite import SQLite
@@ -25,11 +26,11 @@ def _table(name: str) -> str:
 
 
 def _named(database: SQLite, name: str) -> str:
-    """The table of that name, as it is or in our spelling; AnyLogError 28 if there is none."""
+    """The table of that name, as it is or in our spelling; AnyLogError 29 if there is none."""
     for spelled in (name, _table(name)):
         if database.schema(spelled) is not None:
             return spelled
-    raise AnyLogError(28, f"table '{name}' is not in dbms '{database.name}'")
+    raise AnyLogError(29, f"Table '{name}' in DBMS '{database.name}' not defined (using '{database.kind}')")
 
 
 def _asked(node: Node, dbms: str) -> list[SQLite]:
@@ -58,7 +59,8 @@ class CreateTable(Command):
         if definition is not None:
             await database.create(table, definition)
         elif database.schema(table) is None:
-            raise AnyLogError(113, f"create table {table} where dbms = {database.name}: no policy and no definition")
+            told = f"create table {table}: no policy and no definition of its own in '{database.name}' is known"
+            raise AnyLogError(17, told)
         return None
 
 
@@ -184,21 +186,19 @@ class GetColumns(Command):
 
 
 class InfoTable(Command):
-    """Say whether a table is on this node, or show its columns.
-
-    `exists` says true or false, and false as well if the database is not connected.
-    """
+    """Say whether a table is on this node, true or false, or show its columns."""
 
     words = "info table"
     operands = "[dbms] [table] [exists | columns]"
     least = most = 3
     examples = ("info table town weather exists", "info table town weather columns")
     index = ("dbms", "tables")
+    http = ("GET", "POST")
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         dbms, name, what = operands
         if what.lower() == "exists":
-            there = _is_here(node, dbms, name)
+            there = _is_here(node.databases.get(dbms), name)
             return Result(text=str(there).lower(), data=there)
         if what.lower() != "columns":
             raise AnyLogError(2, f"info table: '{what}' is not one of exists, columns")
@@ -207,53 +207,46 @@ class InfoTable(Command):
         return Result(text=_schema(dbms, table, columns), data=columns, format="table")
 
 
-def _is_here(node: Node, dbms: str, name: str) -> bool:
-    database = node.databases.known(dbms)
-    return database is not None and (database.schema(name) or database.schema(_table(name))) is not None
+def _is_here(database: SQLite, name: str) -> bool:
+    return (database.schema(name) or database.schema(_table(name))) is not None
 
 
-class GetTableExist(Command):
-    """Say whether a table is on this node, and whether the ledger knows it."""
+class GetTable(Command):
+    """Say of one table where it is known, how many rows it has here, and in how many partitions.
 
-    words = "get table exist status"
+    `local status`, `blockchain status` and `rows count` say one of these, `exist status` the first two, and
+    `complete status` all. As there is no ledger yet, no table is known to it.
+    """
+
+    words = "get table"
+    operands = "exist status | local status | blockchain status | rows count | complete status"
+    least = most = 2
     where = {"name": Text(required=True, also=("table",)), "dbms": Text(required=True)}
-    examples = ("get table exist status where name = weather and dbms = town",)
+    examples = (
+        "get table local status where name = weather and dbms = town",
+        "get table complete status where dbms = town and name = weather",
+    )
     index = ("dbms", "tables", "monitor")
     http = ("GET",)
-    shown: ClassVar[tuple[str, ...]] = ("local", "blockchain")
+    told: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "exist status": ("local", "blockchain"),
+        "local status": ("local",),
+        "blockchain status": ("blockchain",),
+        "rows count": ("rows",),
+        "complete status": ("local", "blockchain", "rows", "partitions"),
+    }
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        data: dict[str, Any] = {"local": _is_here(node, options["dbms"], options["name"]), "blockchain": False}
-        if "rows" in self.shown:
-            database = node.databases.get(options["dbms"])
+        asked = " ".join(operands).lower()
+        if asked not in self.told:
+            raise AnyLogError(2, f"get table: '{asked}'; usage: {self.usage_text()}")
+        database = node.databases.get(options["dbms"])
+        local = _is_here(database, options["name"])
+        data: dict[str, Any] = {"local": local, "blockchain": False, "rows": 0, "partitions": 0}
+        if local and "rows" in self.told[asked]:
             table = _named(database, options["name"])
             data["rows"] = (await database.counts([table]))[table]
-            data["partitions"] = 0
-        return Result(data={key: data[key] for key in self.shown}, format="json")
-
-
-class GetTableLocal(GetTableExist):
-    """Say whether a table is on this node."""
-
-    words = "get table local status"
-    examples = ("get table local status where name = weather and dbms = town",)
-    shown = ("local",)
-
-
-class GetTableRows(GetTableExist):
-    """Count the rows of a table on this node."""
-
-    words = "get table rows count"
-    examples = ("get table rows count where name = weather and dbms = town",)
-    shown = ("rows",)
-
-
-class GetTableComplete(GetTableExist):
-    """Say where a table is known, how many rows it has here, and in how many partitions."""
-
-    words = "get table complete status"
-    examples = ("get table complete status where name = weather and dbms = town",)
-    shown = ("local", "blockchain", "rows", "partitions")
+        return Result(data={key: data[key] for key in self.told[asked]}, format="json")
 
 
 class GetRowsCount(Command):
@@ -295,14 +288,14 @@ class GetParkedRows(Command):
     """Show rows that could not be loaded, the newest first, each with the reason.
 
     A reading whose value fits no type of its column is kept aside in the database while the rest of its batch is
-    loaded. The row is shown as it came; `When` is the time (UTC) at which it was put aside.
+    loaded. It is safe there, but in no table that `sql` reads. The row is shown as it came; the time is UTC.
     """
 
     words = "get parked rows"
     where = {
         "dbms": Text(required=True),
         "table": Text(help="table, all if not given"),
-        "limit": Whole(default=1000, least=1, most=100_000, help="rows at most"),
+        "limit": Whole(default=100, least=1, most=100_000, help="rows at most"),
         "format": Format,
     }
     examples = ("get parked rows where dbms = town", "get parked rows where dbms = town and table = weather")
@@ -314,11 +307,18 @@ class GetParkedRows(Command):
         # A table whose every row was parked may not exist, so the name is taken as it is given.
         table = _table(options["table"]) if options["table"] else ""
         found = await database.parked(table, options["limit"])
-        titles = ("Table", "Reason", "Row", "When")
-        data = [dict(zip(titles, row, strict=True)) for row in found]
+        data = [
+            {"table": table, "reason": reason, "row": json.loads(row, parse_int=_whole), "time": at}
+            for table, reason, row, at in found
+        ]
         if options["format"] == "json":
             return Result(data=data, format="json")
-        return Result(text=bar_table(titles, found), data=data, format="table")
+        return Result(text=bar_table(("Table", "Reason", "Row", "Time"), found), data=data, format="table")
+
+
+def _whole(digits: str) -> int | str:
+    """A number of a parked row; one that no reader of JSON could keep is shown as its digits."""
+    return int(digits) if len(digits) < 19 else digits
 
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -329,10 +329,7 @@ COMMANDS: tuple[type[Command], ...] = (
     GetTablesFor,
     GetColumns,
     InfoTable,
-    GetTableExist,
-    GetTableLocal,
-    GetTableRows,
-    GetTableComplete,
+    GetTable,
     GetRowsCount,
     GetParkedRows,
 )

@@ -83,6 +83,7 @@ _SHOWN = {
     "SERIAL PRIMARY KEY": "integer",
     "TIMESTAMP": "timestamp without time zone",
     "TIME": "time without time zone",
+    "FLOAT": "double precision",
 }
 
 

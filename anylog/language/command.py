@@ -29,6 +29,7 @@ class Option:
     many: bool = False  # the key may repeat; the value is a list in order
     also: tuple[str, ...] = ()  # other spellings of the key
     help: str = ""
+    nested: bool = False  # the value is `( options )`, given as written
 
     shape: ClassVar[str] = "text"
 
@@ -129,6 +130,7 @@ class Command:
     most: ClassVar[int | None] = 0  # operands allowed; None: any number
     raw: ClassVar[bool] = False  # the rest of the line is one operand, as written (after substitution of `!key`)
     literal: ClassVar[bool] = False  # with raw: not even substituted; the command does it itself
+    statement: ClassVar[bool] = False  # a form of the language itself: here for its help alone
     where: ClassVar[Mapping[str, Option]] = {}
     usage: ClassVar[str] = ""
     examples: ClassVar[tuple[str, ...]] = ()

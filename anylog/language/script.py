@@ -19,6 +19,7 @@ class Frame:
 
     file: str = ""
     registers: list[bool] = field(factory=list)
+    chains: set[int] = field(factory=set)  # levels whose else-chain has had its branch
     depth: int = 0  # of scripts that called each other
 
     def passes(self, level: int) -> bool:
@@ -28,12 +29,14 @@ class Frame:
     def register(self, level: int, value: bool) -> None:
         """The `if` at this level came out like that."""
         del self.registers[level:]
+        self.chains = {each for each in self.chains if each < level}
         self.registers += [False] * (level - len(self.registers))
         self.registers.append(value)
 
     def was_false(self, level: int) -> bool:
         """Whether the last `if` at this level came out false."""
-        return self.passes(level) and len(self.registers) > level and not self.registers[level]
+        there = self.passes(level) and len(self.registers) > level and level not in self.chains
+        return there and not self.registers[level]
 
 
 @define

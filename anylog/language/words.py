@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
-from anylog.language.tokens import Token
+from anylog.language.tokens import Token, tokenise, unwrapped
 
 
 class Words:
@@ -40,9 +40,22 @@ class Words:
             words.append(token.text.lower())
         for size in range(len(words), 0, -1):
             command = self._commands.get(tuple(words[:size]))
-            if command is not None:
+            if command is not None and not command.statement:
                 return command, size
         return None
+
+    def command_of(self, text: str) -> type[Command] | None:
+        """The command that a text begins with, for those who must know before it runs; None if there is none."""
+        try:
+            found = self.find(tokenise(unwrapped(text)))
+        except AnyLogError:
+            return None
+        return found[0] if found else None
+
+    def starting_with(self, text: str) -> list[str]:
+        """Spellings that begin with what was typed so far, sorted."""
+        begin = " ".join(text.lower().split())
+        return sorted(" ".join(words) for words in self._commands if " ".join(words).startswith(begin))
 
     def begins(self, words: Sequence[str]) -> list[type[Command]]:
         """Commands whose words begin with these."""

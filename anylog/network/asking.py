@@ -20,6 +20,9 @@ Lookup = Callable[[str], "type[Command] | None"]
 COMMAND_AGENTS = ("anylog", "curl")  # products that speak commands
 
 _ASSIGNMENT = re.compile(r"\s*[^\s=<>!'\"(]+(\[\]|\{\})?\s*=(?!=)")
+_SQL_VERB = re.compile(
+    r"^sql\s+\S+\s.*?\b(select|with|insert|create|drop|delete|update|alter|replace)\s+(?!=)", re.IGNORECASE | re.DOTALL
+)
 _KEY = re.compile(r"[^\s=<>!'\"&]+")
 _CURLY = str.maketrans("\u201c\u201d\u2018\u2019", "\"\"''")  # quotes of word processors
 
@@ -35,7 +38,6 @@ class Asked:
     subset: bool = False
     timeout: float | None = None  # seconds; None: the server's
     agent: str = ""  # product in lower case
-    into: str = ""
     by_url: bool = False
     natural: bool = False  # came in a JSON body: any command, whatever the method (rest.md 2.3)
 
@@ -73,9 +75,8 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
     elif text.strip() and method == "POST" and not _takes_body(command):
         before = body_lines(text)
     key = fields.get("assignment", "").strip()
-    if key:
-        if not _KEY.fullmatch(key):
-            raise AnyLogError(175, f"assignment: '{key}' is not the name of a key")
+    if key and not _KEY.fullmatch(key):
+        raise AnyLogError(175, f"assignment: '{key}' is not the name of a key")
     return Asked(
         command=command,
         key=key,
@@ -84,7 +85,6 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
         subset=fields.get("subset", "").strip().lower() == "true",
         timeout=read_timeout(fields["timeout"]) if fields.get("timeout") else None,
         agent=product,
-        into=fields.get("into", "").strip().lower(),
         by_url=by_url,
         natural=natural,
     )
@@ -104,17 +104,22 @@ def _takes_body(command: str) -> bool:
 
 
 def check_method(method: str, command: str, lookup: Lookup) -> None:
-    """Raise AnyLogError 156 if this command is not asked with this method (rest.md 2.1).
+    """Raise AnyLogError 156 if this command is not asked with this method (rest.md 2.1), 167 for unmapped data.
 
     What is no command passes: to be told that it is unknown helps more.
     """
     found = lookup(command)
     if found is not None:
         allowed: tuple[str, ...] = found.http
+        changes = _SQL_VERB.search(command) if method == "GET" else None
+        if changes is not None and changes[1].lower() not in ("select", "with"):
+            allowed = ("POST",)  # a link or an image in a web page must not be able to change tables
     elif _ASSIGNMENT.match(command) or re.match(r"(if|data)\b", command, re.IGNORECASE):
         allowed = ("POST",)
     else:
         return
+    if command.lower() == "data" and found is None and method == "POST":
+        raise AnyLogError(167, "first say 'run msg client where broker = rest and user-agent = ... and topic = (...)'")
     if method not in allowed:
         raise AnyLogError(156, f"'{command.split(None, 3)[0]}' needs {' or '.join(allowed)}")
 
@@ -152,7 +157,7 @@ def read_json_body(body: bytes) -> dict[str, str]:
     return {
         name: value
         for name, value in fields.items()
-        if name in ("command", "destination", "subset", "timeout", "anylog-agent", "user-agent", "into", "assignment")
+        if name in ("command", "destination", "subset", "timeout", "anylog-agent", "user-agent", "assignment")
     }
 
 

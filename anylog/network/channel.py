@@ -216,6 +216,9 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEADERS)
+            if not (data[:1].isalpha() or data[:1] in b"\r\n"):  # a TLS greeting has no line end to wait for
+                self._drop()
+                return
         elif self.phase is Phase.CLOSING:
             return
         super().dataReceived(data)
@@ -383,7 +386,7 @@ class Site(WebSite):
         resource: Any,
         *,
         readings: Callable[[Request], None],
-        refusing: Callable[[bytes], str],
+        refusing: Callable[[bytes], AnyLogError | None],
         clock: Clock,
         node_name: Callable[[], str],
         limits: Limits,
@@ -429,8 +432,8 @@ class Site(WebSite):
         if self.closing:
             return AnyLogError(506)
         why = self._refusing(method)
-        if why:
-            return AnyLogError(502, why)
+        if why is not None:
+            return why
         if self.tank.full:
             return AnyLogError(502, "too many bodies are held at once")
         return None

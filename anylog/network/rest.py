@@ -128,9 +128,8 @@ class RestServer(Process):
             self._port = await self._net.listen(self.options.endpoint(), self.site)
         except (CannotListenError, OSError) as why:
             raise AnyLogError(3, f"Failed to open a REST server on {self.address}: {why}") from None
-        host = self._port.getHost()
         if not self.options.port:
-            self.address = address_text(host)
+            self.address = address_text(self._port.getHost())
         self.log.info("REST server listens on {address}", address=self.address)
 
     @deferring
@@ -148,9 +147,16 @@ class RestServer(Process):
     def describe(self) -> str:
         """As `get processes` shows it."""
         return (
-            f"Listening on: {self.address}, Threads Pool: {self.options.threads}, "
+            f"Listening on: {self.addresses()[2]}, Threads Pool: {self.options.threads}, "
             f"Timeout: {self.options.timeout:g}, SSL: False"
         )
+
+    def addresses(self) -> tuple[str, str, str]:
+        """External, internal and bound address, as `get connections` shows them."""
+        given = self.options
+        external = f"{given.external_ip}:{given.external_port}" if given.external_port else self.address
+        port = self.address.rpartition(":")[2]
+        return external, self.address, self.address if given.bind else f"0.0.0.0:{port}"
 
     @property
     def busy(self) -> int:
@@ -355,9 +361,9 @@ class RestServer(Process):
         self.log.failure("fault {id} in {doing}", failure, id=short, doing=doing[:200])
         return AnyLogError(500, f"a fault of this node; its log has the rest under {short}")
 
-    def _refusing(self, method: bytes) -> str:
+    def _refusing(self, method: bytes) -> AnyLogError | None:
         """Why a body is not read now: only readings wait for room in the journal."""
-        return self._intake.refusal() if method == b"PUT" else ""
+        return self._intake.refusal() if method == b"PUT" else None
 
     def _refused_early(self, agent: bytes, method: bytes, peer: str, error: AnyLogError) -> None:
         self.calls.add(self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text)

@@ -20,7 +20,7 @@ from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IDatabase, ILane, Load, Mark, Parked
-from anylog.mapping.body import read_body
+from anylog.mapping.body import read_body, written
 from anylog.mapping.rows import Converted, convert
 from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Pending
@@ -262,7 +262,7 @@ class Loader:
             for position in range(size) if reasons else ():
                 reason = reasons.get(first + position)
                 if reason is not None:
-                    row = orjson.dumps(share.rows[first + position], default=str).decode()
+                    row = written(share.rows[first + position]).decode()
                     parked.append(Parked(str(buffer.id), pending.sequence, position, buffer.where.table, reason, row))
             first += size
         return parked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from wire import FakePages, Wire, parse, request
 
@@ -52,12 +53,14 @@ class Commands(SynchronousTestCase):
             ("POST only by GET", "GET", {"command": "run streamer"}, 400, 156, "Wrong HTTP method used"),
             ("GET only by POST", "POST", {"command": "get status"}, 400, 156, "Wrong HTTP method used"),
             ("assignment by GET", "GET", {"command": "x = 5"}, 400, 156, "Wrong HTTP method used"),
+            ("sql drop by GET", "GET", {"command": 'sql b "drop table t"'}, 400, 156, "Wrong HTTP method used"),
+            ("sql select", "GET", {"command": 'sql b drop = true "select x from drop"'}, 400, 1, "Unrecognized"),
             ("unknown by GET", "GET", {"command": "no such command"}, 400, 1, "Unrecognized Command: 'no such"),
             ("unknown by POST", "POST", {"command": "run nothing"}, 400, 1, "Unrecognized Command: 'run nothing'"),
             ("no command by POST", "POST", {"User_Agent": AGENT}, 400, 110, "Error in REST headers: Missing 'command'"),
             ("unknown agent", "POST", {"User_Agent": "x/1"}, 400, 163, "Unknown user agent: HTTP server received POST"),
             ("timeout", "GET", {"command": "get status", "timeout": "soon"}, 400, 182, "Error timeout value"),
-            ("no mapping", "POST", {"command": "data"}, 400, 1, "Unrecognized"),
+            ("no mapping", "POST", {"command": "data"}, 400, 167, "Missing data ingest mapping: first say 'run msg"),
             ("peers", "GET", {"command": "get status", "destination": "10.0.0.9:32148"}, 400, 155, "Failed to"),
         ]:
             answer = Wire().ask(method, **headers)
@@ -269,6 +272,17 @@ class Commands(SynchronousTestCase):
         """Two requests in one segment are answered in order on one connection."""
         sent = request(command="get status")
         self.assertEqual(Wire().connect().send(sent + sent).count(RUNNING), 2)
+
+    def test_trace(self) -> None:
+        """A line for each request, from level 2 its headers, but never what opens doors."""
+        events: list[dict[str, object]] = []
+        globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for level, count in [(0, 0), (1, 1), (2, 2)]:
+            events.clear()
+            Wire(trace=level).ask(User_Agent=AGENT, command="get status", Authorization="Basic c2VjcmV0")
+            self.assertEqual(len(events), count)
+        self.assertNotIn("c2VjcmV0", str([event.get("headers") for event in events]))
 
     def test_calls_are_counted(self) -> None:
         """By agent and method, with the last error."""
