@@ -37,6 +37,7 @@ READERS = 3
 BUSY = 5000  # milliseconds to wait for a lock
 CHECKPOINT = 16 << 20  # bytes of write-ahead log after which it is written back
 LONGEST_LOG = 4 * CHECKPOINT  # bytes after which loads wait until it is
+PATIENCE = 500  # milliseconds that they wait for readers
 KEYS_KEPT = 100_000
 
 _HIDDEN_TABLES = (
@@ -78,6 +79,7 @@ class SQLite:
     _version: int = -1
     _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
     _checkpointing: bool = False
+    _too_long: int = LONGEST_LOG
     _loads: int = 0
     _closed: bool = False
 
@@ -535,12 +537,15 @@ class SQLite:
 
     @deferring
     async def _write_back(self) -> None:
-        """Write the log back beside the loads. It begins again from its start when all of it is written back and nobody
-        reads from it; where loads never leave it such a moment, they wait for one."""
+        """Write the log back beside the loads.
+
+        It begins again from its start once all of it is written back and nobody reads from it. Where steady loads or
+        readers never leave it such a moment, the loads wait for one.
+        """
         try:
             size = await self._run(self._reading, self._checkpoint_beside)
-            if size > LONGEST_LOG:
-                await self._run(self._writing, self._checkpoint, self._connection)
+            if size > self._too_long:
+                await self._run(self._writing, self._checkpoint_now, size)
         finally:
             self._checkpointing = False
 
@@ -548,13 +553,20 @@ class SQLite:
         connection = self._library.connect(str(self.path), False)
         try:
             connection.execute(f"pragma busy_timeout = {BUSY}")
-            self._checkpoint(connection)
+            connection.execute("pragma wal_checkpoint(passive)").fetchall()
         finally:
             connection.close()
         return self._log_size()
 
-    def _checkpoint(self, connection: Connection) -> None:
-        connection.execute("pragma wal_checkpoint(passive)").fetchall()
+    def _checkpoint_now(self, size: int) -> None:
+        connection = self._connection
+        connection.execute(f"pragma busy_timeout = {PATIENCE}")
+        try:
+            (held, *_) = connection.execute("pragma wal_checkpoint(restart)").fetchone()
+        finally:
+            connection.execute(f"pragma busy_timeout = {BUSY}")
+        # A reader that stays for minutes would make every load wait: try again when the log has grown as much again.
+        self._too_long = size + LONGEST_LOG if held else LONGEST_LOG
 
 
 def _count(connection: Connection, table: str) -> int:
