@@ -137,7 +137,8 @@ class Answer:
     _expired: bool = False
     _short: str | None = None
     _taken: int = 0
-    _step: int = 0
+    _step: int = 0  # rows of the next page
+    _most: int = 0
 
     async def open(self) -> None:
         """Run the statement as far as its errors and the number of its rows are known."""
@@ -169,7 +170,7 @@ class Answer:
         text: str = await self._run(lambda connection: self._page(connection, first, last))
         self._taken = last
         if text:
-            self._step = max(25, min(PAGE, (last - first + 1) * BYTES // len(text)))
+            self._step = max(25, min(self._most, (last - first + 1) * BYTES // len(text)))
         if last == self.count:
             self.close()
         return text
@@ -284,7 +285,7 @@ class Answer:
         self.count = connection.execute(f"select count(*) from temp.{self.name}").fetchone()[0]
         if self.zoned:
             self.columns = [self._in_zone(connection, column) for column in self.columns]
-        self._step = max(25, self.layout.rows(self.count, width))
+        self._most = self._step = max(25, self.layout.rows(self.count, width))
 
     def _at_once(self, connection: Connection, names: str, rows: str, whole: str) -> tuple[int, str | None]:
         try:

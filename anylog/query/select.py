@@ -86,7 +86,8 @@ class Select:
         if any(word in _COMPOUNDS for _, word in words):
             select.rest = list(tokens[end:])
         else:
-            for (place, word), (until, _) in zip(words, [*words[1:], (len(tokens), "")], strict=True):
+            ends = [*(place for place, _ in words[1:]), len(tokens)]
+            for (place, word), until in zip(words, ends, strict=False):
                 body = list(tokens[place + 1 : until])
                 select.clauses[word] = body[1:] if word in ("group", "order") and body else body
         if top is not None:

@@ -141,20 +141,27 @@ def offsets(first: str, last: str, zone: Zone) -> list[tuple[str, int]]:
 
     Looked for week by week between 1900 and 2100, then to the second.
     """
-    low = max(moment_of(first) or datetime(1970, 1, 1), datetime(1900, 1, 1))
-    high = min(moment_of(last) or datetime(1970, 1, 1), datetime(2100, 1, 1))
+    zero = datetime(1900, 1, 1)
+
+    def seconds(text: str) -> int:
+        moment = min(max(moment_of(text) or zero, zero), datetime(2100, 1, 1))
+        return (moment - zero) // timedelta(seconds=1)
+
+    def at(second: int) -> int:
+        return offset(zero + timedelta(seconds=second), zone)
+
     steps: list[tuple[str, int]] = []
-    ahead = offset(low, zone)
+    low, high = seconds(first), seconds(last)
+    ahead = at(low)
     while low < high:
-        end = min(low + timedelta(days=7), high)
-        if offset(end, zone) != ahead:
-            before, after = low.replace(microsecond=0), end
-            while after - before > timedelta(seconds=1):
-                middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
-                before, after = (middle, after) if offset(middle, zone) == ahead else (before, middle)
-            end = after.replace(microsecond=0)
-            steps.append((shown(end), ahead))
-            ahead = offset(end, zone)
+        end = min(low + 7 * 86_400, high)
+        if at(end) != ahead:
+            before = low  # still as far ahead; `end` is not
+            while end - before > 1:
+                middle = (before + end) // 2
+                before, end = (middle, end) if at(middle) == ahead else (before, middle)
+            steps.append((shown(zero + timedelta(seconds=end)), ahead))
+            ahead = at(end)
         low = end
     return [*steps, ("", ahead)]
 
