@@ -12,8 +12,8 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # Installing Debian packages is for root alone; anybody else is told what is missing.
-APT = test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	(apt-get install -y -qq $(1) >/dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq $(1))) >/dev/null
+APT = (test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	(apt-get install -y -qq $(1) >/dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq $(1))) >/dev/null)
 
 .PHONY: run test lint types tests tools bench kill storm clean
 

@@ -23,7 +23,7 @@ from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
 from anylog.language.command import Command
-from anylog.language.context import Call, Context, Result
+from anylog.language.context import Call, Context, Pages, Result
 from anylog.language.dictionary import Dictionary
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
@@ -101,8 +101,11 @@ class Node:
         self._stopping: Deferred[None] | None = None
         self._relief = Rhythm(clock=clock, every=1.0, do=lambda: self.intake.relieve(), name="journal relief")
 
-    async def start(self, commands: Sequence[str] = ()) -> None:
-        """Hold the home, read the journal, then run the commands. Raises AnyLogError if any of that fails."""
+    async def start(self, commands: Sequence[str] = (), write: Callable[[str], None] = print) -> None:
+        """Hold the home, read the journal, then run the commands. Raises AnyLogError if any of that fails.
+
+        Each command is echoed through `write` before it runs, and what came of it after (cli-console.md 8).
+        """
         self.started = self.clock.seconds()
         await self.lanes.open("disk", 2).run(self._hold_home)
         self.preset()
@@ -123,18 +126,32 @@ class Node:
             agree=self.agree,
             token=self._token,
             point=self._point,
+            soon=lambda call: self.clock.callLater(0, call),
             segment_size=self._sizes[0],
             most=self._sizes[1],
         )
         await self.intake.start()
         self._relief.start()
-        context = Context(origin="start", who="start", write=lambda text: print(text, flush=True))
+        context = Context(origin="start", who="start", write=write)
         for command in commands:
-            await self.execute(command, context)
+            write(f"AL {self.name} > {command}" if self.name else f"AL > {command}")
+            result = await self.execute(command, context)
+            if result.text:
+                write(result.text)
+            if result.pages is not None:
+                await self._write_out(result.pages, write)
 
     def execute(self, asked: str | Call, context: Context) -> Deferred[Result]:
         """One way to ask, for every door (architecture.md 5). Fails with AnyLogError."""
         return self._interpreter.execute(asked, context)
+
+    async def _write_out(self, pages: Pages, write: Callable[[str], None]) -> None:
+        """All pages of an answer, as they come."""
+        try:
+            while (page := await pages.next()) is not None:
+                write(page.decode().rstrip("\r\n"))
+        finally:
+            pages.close()
 
     def meaning(self, word: str) -> Any:
         """What a word with `!` or `$` stands for, None if undefined; other words are themselves."""

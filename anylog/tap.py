@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from anylog import __version__
 from anylog.errors import AnyLogError
+from anylog.process import ROWS
 from anylog.waiting import deadline
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ Ask for it:
 """
 
 SECURITY = (
-    "Authentication is not configured: anyone who reaches a port may send readings and ask; commands that change "
-    "this node are served to this machine only. To open more, configure users: 'help set user authentication'."
+    "Authentication is not configured: readings and questions are taken from anyone who reaches a port, commands that "
+    "change this node from this machine only; to give them from elsewhere, come through a tunnel (ssh -L)."
 )
 
 
@@ -159,7 +160,7 @@ class NodeService(Service):
     async def _start(self) -> None:
         node = self._node = self._make()
         node.exiting.addCallback(lambda _: self._leave())
-        await node.start(self._commands or DEFAULT_COMMANDS)
+        await node.start(self._commands or DEFAULT_COMMANDS, self._say)
         self._say(self._greeting(node))
 
     async def _end(self) -> None:
@@ -195,9 +196,10 @@ class NodeService(Service):
             self._reactor.stop()
 
     def _greeting(self, node: Node) -> str:
-        doors = [(process.name, process.describe()) for process in node.processes.running()]
+        titles = {name: title for title, name in ROWS}
+        doors = [(titles.get(door.name, door.name), door.describe()) for door in node.processes.running()]
         lines = [f"anylog {__version__}: {node.name or 'a node'} is ready, its data is in {self.home}"]
-        lines += [f"    {name:<10} {text}" for name, text in doors if "Listening on" in text]
+        lines += [f"    {title:<15} {text}" for title, text in doors if "Listening on" in text]
         if not self._commands:
             lines += ["", FIRST_STEPS.format(port=REST_PORT)]
         lines.append(SECURITY)

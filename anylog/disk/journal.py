@@ -78,6 +78,8 @@ class Journal:
     segment_size: int = 16 << 20
     most: int = 512 << 20
     point: Callable[[str], None] = field(default=lambda name: None)
+    # Begin to write at the end of the reactor's turn: what came in one turn shares one sync.
+    _soon: Callable[[Callable[[], object]], object] = field(default=lambda write: write())
     counts: Counts = field(factory=Counts)
     broken: str = ""  # why nothing is promised any more
     log = Logger()
@@ -124,7 +126,7 @@ class Journal:
         self._waiting.append(_Waiting(sequence, kind, buffer, body, told))
         if not self._writing:
             self._writing = True
-            self._write().addErrback(lambda failure: self.log.failure("journal: {f}", failure=failure, f=failure))
+            self._soon(self._begin_write)
         return told
 
     def read(self, wanted: Iterable[Stored]) -> Deferred[list[bytes]]:
@@ -171,6 +173,9 @@ class Journal:
         if current is not None and not current.buffers:
             self._forget(current)
         await self._lane.run(self._close_all)
+
+    def _begin_write(self) -> None:
+        self._write().addErrback(lambda failure: self.log.failure("writing the journal", failure))
 
     @deferring
     async def _write(self) -> None:

@@ -55,6 +55,7 @@ class Intake:
     _token: Callable[[int], bytes]
     thresholds: Thresholds = field(factory=Thresholds)
     point: Callable[[str], None] = field(default=lambda name: None)
+    _soon: Callable[[Callable[[], object]], object] = field(default=lambda call: call())  # at the end of this turn
     segment_size: int = 16 << 20
     most: int = 512 << 20
     counts: Counts = field(factory=Counts)
@@ -441,6 +442,7 @@ class Intake:
             segment_size=self.segment_size,
             most=self.most,
             point=self.point,
+            soon=self._soon,
             counts=self.counts,
         )
 

@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from house import PACKAGE, name_of, sources, tree_of, uses_of
 
 OWNERS = {"anylog/node.py", "anylog/tap.py", "anylog/cli.py", "anylog/disk/lanes.py"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from house import PACKAGE, ROOT, imports_of, module_of, name_of, sources
 
 FLOORS: dict[str, int] = {

@@ -14,7 +14,7 @@ from anylog.errors import AnyLogError
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLane, InlineLane
 
-FOLDER = Path("/home/journal")
+FOLDER = Path("/journal")
 
 
 def tokens(seed=1):

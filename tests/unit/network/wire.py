@@ -75,9 +75,9 @@ class FakeIntake:
             return fail(self.answer)
         return succeed(Receipt("5d41402abc4b2a76b9719d911017c592" if options["whole"] else "0", len(rows)))
 
-    def refusal(self) -> str:
+    def refusal(self) -> AnyLogError | None:
         """As IIntake."""
-        return self.why_not
+        return AnyLogError(502, self.why_not) if self.why_not else None
 
 
 class FakePages:

@@ -17,7 +17,7 @@ from anylog.processes.loading import AUTOMATIC
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLane, InlineLane, InlineLanes
 
-FOLDER = Path("/home/journal")
+FOLDER = Path("/journal")
 
 
 class Engine:

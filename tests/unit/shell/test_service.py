@@ -49,7 +49,7 @@ class FakeNode:
         self.processes = SimpleNamespace(running=lambda: [door])
         self.stops = 0
 
-    async def start(self, commands: Sequence[str]) -> None:
+    async def start(self, commands: Sequence[str], write: Callable[[str], None]) -> None:
         self.commands = commands
         if isinstance(self._started, Exception):
             raise self._started
