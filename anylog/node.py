@@ -42,6 +42,8 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.commands.COMMANDS,
 )
 
+GATHER = 0.01  # seconds: readings of that long share one transaction
+
 
 class Net(Protocol):
     """Listening and connecting: sockets, or memory."""
@@ -127,6 +129,7 @@ class Node:
             token=self._token,
             point=self._point,
             soon=lambda call: self.clock.callLater(0, call),
+            gather=GATHER,
             segment_size=self._sizes[0],
             most=self._sizes[1],
         )

@@ -39,7 +39,7 @@ DEFAULT_COMMANDS = (
     f"run rest server where internal_ip = 127.0.0.1 and internal_port = {REST_PORT} and bind = false",
 )
 
-SWITCH_SECONDS = 0.0005  # a lane that is ready to run waits at most this long for the reactor's turn to end
+SWITCH_SECONDS = 0.0002  # a lane that is ready to run waits at most this long for the reactor's turn to end
 STOP_SECONDS = 75.0  # for all floors together; each has its own, shorter, limit
 
 FIRST_STEPS = """\

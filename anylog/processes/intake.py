@@ -56,6 +56,7 @@ class Intake:
     thresholds: Thresholds = field(factory=Thresholds)
     point: Callable[[str], None] = field(default=lambda name: None)
     _soon: Callable[[Callable[[], object]], object] = field(default=lambda call: call())  # at the end of this turn
+    _gather: float = 0.0  # see `Loader`
     segment_size: int = 16 << 20
     most: int = 512 << 20
     counts: Counts = field(factory=Counts)
@@ -427,6 +428,7 @@ class Intake:
             agree=self._agree,
             tank=self.tank,
             settled=self._loaded,
+            gather=self._gather,
             point=self.point,
             counts=self.counts,
         )

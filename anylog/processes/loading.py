@@ -28,7 +28,7 @@ from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
-SMALL = 1500  # rows up to which converting is not worth a hop to another thread
+SMALL = 256  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
 
 AUTOMATIC = ("row_id", "insert_timestamp", "tsd_name", "tsd_id")
@@ -70,12 +70,16 @@ class Loader:
     _agree: Agree
     _tank: Tank  # bytes of rows held in memory
     _settled: Callable[[Buffer, int, int], None]  # told after each commit: buffer, rows loaded, rows parked
+    # Seconds between rounds while less than a quarter of a full one waits: one transaction for what comes meanwhile
+    # costs the engine and the disk a fraction of many, and a reading is still seen long before its second is over.
+    _gather: float = 0.0
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     waiting: str = ""  # why the database takes nothing at the moment
     log = Logger()
 
     _queue: dict[Buffer, deque[Pending]] = field(factory=dict)
+    _queued: int = 0  # bytes of it
     _alone: dict[Buffer, int] = field(factory=dict)  # how many of a buffer's next records are tried one by one
     _running: bool = False
     _stopped: bool = False
@@ -85,6 +89,7 @@ class Loader:
     def add(self, buffer: Buffer, pendings: Sequence[Pending]) -> None:
         """These records are synced: load them, in this order."""
         self._queue.setdefault(buffer, deque()).extend(pendings)
+        self._queued += sum(pending.weight for pending in pendings)
         if self.waiting:
             self._let_go(pendings)
         if not self._running and not self._stopped:
@@ -96,6 +101,8 @@ class Loader:
         told: Deferred[None] = Deferred()
         if (self._running or self._queue) and not self.waiting and not self._stopped:
             self._idle.append(told)
+            if self._pausing is not None:
+                self._pausing.cancel()
         else:
             told.callback(None)
         return told
@@ -122,6 +129,8 @@ class Loader:
                 try:
                     await self._round()
                     attempt, self.waiting = 0, ""
+                    if self._gather and not self._idle and self._queued < ROUND_BYTES // 4:
+                        await self._wait(self._gather)
                 except AnyLogError as refusal:
                     if not self.waiting:
                         self.log.warn("{dbms} takes nothing: {why}", dbms=self.database.name, why=str(refusal))
@@ -146,7 +155,7 @@ class Loader:
         try:
             await self._pausing
         except CancelledError:
-            pass  # told to stop
+            pass  # told to stop, or to hurry
         finally:
             self._pausing = None
 
@@ -302,6 +311,7 @@ class Loader:
         queue = self._queue[buffer]
         for pending in share.pendings:
             queue.popleft()
+            self._queued -= pending.weight
             buffer.pending.popleft()
             if pending.rows is not None:
                 self._tank.take(pending.weight)
