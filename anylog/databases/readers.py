@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from attrs import define, field
@@ -38,6 +38,10 @@ class Readers:
             connection.close()
         else:
             self._idle.append(connection)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """The idle ones."""
+        return iter(tuple(self._idle))
 
     def close(self) -> None:
         """Close the idle ones, and each other one when it comes back."""

@@ -35,8 +35,9 @@ T = TypeVar("T")
 
 READERS = 3
 BUSY = 5000  # milliseconds to wait for a lock
-CHECKPOINT = 16 << 20  # bytes of write-ahead log after which it is written back
-LONGEST_LOG = 4 * CHECKPOINT  # bytes after which loads wait until it is
+CHECKPOINT = 8 << 20  # bytes of readings after which the write-ahead log, some times larger, is written back
+LOG_KEPT = 16 << 20  # bytes that its file keeps when it begins again
+LONGEST_LOG = 64 << 20  # bytes of it after which loads wait until it does
 PATIENCE = 500  # milliseconds that they wait for readers
 KEYS_KEPT = 100_000
 
@@ -78,7 +79,9 @@ class SQLite:
     _schemas: dict[str, dict[str, str]] = field(factory=dict)
     _version: int = -1
     _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
+    _checkpointer: Connection | None = None
     _checkpointing: bool = False
+    _unchecked: int = 0  # bytes of readings since the log was last written back
     _too_long: int = LONGEST_LOG
     _loads: int = 0
     _closed: bool = False
@@ -168,7 +171,8 @@ class SQLite:
 
     def load(self, loads: Sequence[Load]) -> Deferred[list[AnyLogFault | None]]:
         """See `interfaces.IDatabase.load`."""
-        return self._run(self._writing, self._load, loads).addCallback(self._after_load)
+        done = self._run(self._writing, self._load, loads)
+        return done.addCallback(self._after_load, sum(len(load.values) for load in loads))
 
     def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, int]]:
         """See `interfaces.IDatabase.marks`."""
@@ -224,7 +228,7 @@ class SQLite:
                 connection.execute("pragma synchronous = full")
                 # Written back by a call of its own, so that no load waits for it (hard-parts.md 2.5).
                 connection.execute("pragma wal_autocheckpoint = 0")
-                connection.execute(f"pragma journal_size_limit = {CHECKPOINT}")
+                connection.execute(f"pragma journal_size_limit = {LOG_KEPT}")
             connection.execute("pragma cache_size = -16384")
             connection.execute("begin immediate")
             try:
@@ -247,6 +251,8 @@ class SQLite:
 
     def _close(self) -> None:
         self._readers.close()
+        if self._checkpointer is not None:
+            self._checkpointer.close()
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
@@ -310,7 +316,7 @@ class SQLite:
         except self._library.faults:
             pass  # the engine has rolled back by itself, as it does when the disk is full
 
-    def _load(self, loads: Sequence[Load]) -> tuple[list[AnyLogFault | None], int]:
+    def _load(self, loads: Sequence[Load]) -> list[AnyLogFault | None]:
         connection = self._connection
         if connection.execute("pragma schema_version").fetchone()[0] != self._version:
             self._tables()
@@ -329,7 +335,7 @@ class SQLite:
             raise
         if changed:
             self._tables()
-        return faults, self._log_size()
+        return faults
 
     def _one(self, connection: Connection, load: Load) -> AnyLogFault | None:
         if belongs_to_the_node(load.table) and (load.rows or load.create is not None or load.alter is not None):
@@ -528,10 +534,11 @@ class SQLite:
         except OSError:
             return 0
 
-    def _after_load(self, loaded: tuple[list[AnyLogFault | None], int]) -> list[AnyLogFault | None]:
-        faults, size = loaded
-        if size > CHECKPOINT and not self._checkpointing and not self._closed:
+    def _after_load(self, faults: list[AnyLogFault | None], size: int) -> list[AnyLogFault | None]:
+        self._unchecked += size
+        if self._unchecked > CHECKPOINT and self.path and not self._checkpointing and not self._closed:
             self._checkpointing = True
+            self._unchecked = 0
             self._write_back().addErrback(lambda failure: self.log.warn("{name}: {f}", name=self.name, f=failure.value))
         return faults
 
@@ -543,19 +550,18 @@ class SQLite:
         readers never leave it such a moment, the loads wait for one.
         """
         try:
-            size = await self._run(self._reading, self._checkpoint_beside)
+            size = await self._run(self._reading, self._checkpoint)
             if size > self._too_long:
                 await self._run(self._writing, self._checkpoint_now, size)
         finally:
             self._checkpointing = False
 
-    def _checkpoint_beside(self) -> int:
-        connection = self._library.connect(str(self.path), False)
-        try:
-            connection.execute(f"pragma busy_timeout = {BUSY}")
-            connection.execute("pragma wal_checkpoint(passive)").fetchall()
-        finally:
-            connection.close()
+    def _checkpoint(self) -> int:
+        if self._checkpointer is None:
+            self._checkpointer = self._library.connect(str(self.path), False)
+            self._checkpointer.execute(f"pragma busy_timeout = {BUSY}")
+            self._checkpointer.execute("pragma synchronous = full")
+        self._checkpointer.execute("pragma wal_checkpoint(passive)").fetchall()
         return self._log_size()
 
     def _checkpoint_now(self, size: int) -> None:

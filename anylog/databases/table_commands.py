@@ -25,12 +25,24 @@ def _table(name: str) -> str:
     return normalise(name, "table", 28)
 
 
-def _named(database: SQLite, name: str) -> str:
-    """The table of that name, as it is or in our spelling; AnyLogError 29 if there is none."""
+async def _found(database: SQLite, name: str) -> tuple[str, dict[str, str]] | None:
+    """The table of that name, as it is or in our spelling, and column -> ledger type; None if there is none.
+
+    Read behind the loads that wait, so that a table is seen whose first row is on its way.
+    """
+    tables = await database.tables()
     for spelled in (name, _table(name)):
-        if database.schema(spelled) is not None:
-            return spelled
-    raise AnyLogError(29, f"Table '{name}' in DBMS '{database.name}' not defined (using '{database.kind}')")
+        if spelled in tables:
+            return spelled, tables[spelled]
+    return None
+
+
+async def _existing(database: SQLite, name: str) -> tuple[str, dict[str, str]]:
+    """The same; AnyLogError 29 if there is none."""
+    found = await _found(database, name)
+    if found is None:
+        raise AnyLogError(29, f"Table '{name}' in DBMS '{database.name}' not defined (using '{database.kind}')")
+    return found
 
 
 def _asked(node: Node, dbms: str) -> list[SQLite]:
@@ -58,7 +70,7 @@ class CreateTable(Command):
         definition = BUILT_IN.get((database.name, table))
         if definition is not None:
             await database.create(table, definition)
-        elif database.schema(table) is None:
+        elif await _found(database, table) is None:
             told = f"create table {table}: no policy and no definition of its own in '{database.name}' is known"
             raise AnyLogError(17, told)
         return None
@@ -77,7 +89,8 @@ class DropTable(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         database = node.databases.get(options["dbms"])
-        await database.execute(f"drop table {quoted(_named(database, operands[0]))}")
+        table, _ = await _existing(database, operands[0])
+        await database.execute(f"drop table {quoted(table)}")
         return None
 
 
@@ -130,14 +143,14 @@ class GetTablesFor(GetTables):
         return await super().run(node, context, (), dbms=operands[0], **options)
 
 
-def _columns(node: Node, dbms: str, name: str) -> tuple[str, str, dict[str, str]]:
+async def _columns(node: Node, dbms: str, name: str) -> tuple[str, str, dict[str, str]]:
     """Names as they are spelled here, and column -> ledger type. AnyLogError 132 if there is no such table here."""
     try:
         database = node.databases.get(dbms)
-        table = _named(database, name)
+        table, columns = await _existing(database, name)
     except AnyLogError as error:
         raise AnyLogError(132, str(error)) from error
-    return database.name, table, dict(database.schema(table) or {})
+    return database.name, table, columns
 
 
 def _schema(dbms: str, table: str, columns: dict[str, str]) -> str:
@@ -168,7 +181,7 @@ class GetColumns(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        dbms, table, known = _columns(node, options["dbms"], options["table"])
+        dbms, table, known = await _columns(node, options["dbms"], options["table"])
         wanted = {kind.lower() for kind in options["type"]}
         columns = {}
         for column, kind in known.items():
@@ -198,17 +211,13 @@ class InfoTable(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         dbms, name, what = operands
         if what.lower() == "exists":
-            there = _is_here(node.databases.get(dbms), name)
+            there = await _found(node.databases.get(dbms), name) is not None
             return Result(text=str(there).lower(), data=there)
         if what.lower() != "columns":
             raise AnyLogError(2, f"info table: '{what}' is not one of exists, columns")
-        dbms, table, known = _columns(node, dbms, name)
+        dbms, table, known = await _columns(node, dbms, name)
         columns = {column: shown_type(kind) for column, kind in known.items()}
         return Result(text=_schema(dbms, table, columns), data=columns, format="table")
-
-
-def _is_here(database: SQLite, name: str) -> bool:
-    return (database.schema(name) or database.schema(_table(name))) is not None
 
 
 class GetTable(Command):
@@ -241,11 +250,10 @@ class GetTable(Command):
         if asked not in self.told:
             raise AnyLogError(2, f"get table: '{asked}'; usage: {self.usage_text()}")
         database = node.databases.get(options["dbms"])
-        local = _is_here(database, options["name"])
-        data: dict[str, Any] = {"local": local, "blockchain": False, "rows": 0, "partitions": 0}
-        if local and "rows" in self.told[asked]:
-            table = _named(database, options["name"])
-            data["rows"] = (await database.counts([table]))[table]
+        found = await _found(database, options["name"])
+        data: dict[str, Any] = {"local": found is not None, "blockchain": False, "rows": 0, "partitions": 0}
+        if found is not None and "rows" in self.told[asked]:
+            data["rows"] = (await database.counts([found[0]]))[found[0]]
         return Result(data={key: data[key] for key in self.told[asked]}, format="json")
 
 
@@ -272,7 +280,7 @@ class GetRowsCount(Command):
                 continue
             tables = sorted(await database.tables())
             if name and asked != "*":
-                tables = [_named(database, name)]
+                tables = [(await _existing(database, name))[0]]
             elif name:
                 tables = [table for table in tables if table in (name, _table(name))]
             counted = await database.counts(tables)
