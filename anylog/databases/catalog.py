@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import define, field
 
-from anylog.databases.sqlite import STANDARD, Library, SQLite
+from anylog.databases.library import STANDARD, Library
+from anylog.databases.sqlite import CHECKPOINT, SQLite
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Lanes
@@ -26,8 +27,10 @@ class Catalog:
     _home_id: str
     _library: Library = STANDARD
     point: Callable[[str], None] = field(default=lambda name: None)
+    checkpoint: int = CHECKPOINT
     _open: dict[str, SQLite] = field(factory=dict)
-    _connecting: set[str] = field(factory=set)
+    _changing: set[str] = field(factory=set)  # being connected or disconnected
+    _stopped: bool = False
     _watchers: list[Callable[[str, bool], None]] = field(factory=list)
 
     def watch(self, told: Callable[[str, bool], None]) -> None:
@@ -40,7 +43,7 @@ class Catalog:
 
     def get(self, name: str) -> SQLite:
         """The database of that name; AnyLogError 5 if it is not connected."""
-        database = self._open.get(name)
+        database = self._open.get(name.lower())
         if database is None:
             raise AnyLogError(5, f"Logical DBMS '{name}' not opened on Operator Node")
         return database
@@ -63,9 +66,9 @@ class Catalog:
             if (known.path is None) != memory:
                 raise AnyLogError(136, f"{logical} is connected, with storage {known.storage}: disconnect it first")
             return False
-        if logical in self._connecting:
-            raise AnyLogError(136, f"{logical} is being connected")
-        if not logical or any(ord(char) < 32 or char == '"' for char in logical):
+        if logical in self._changing or self._stopped:
+            raise AnyLogError(136, f"{logical} is being connected or disconnected")
+        if logical in ("", "..") or any(ord(char) < 32 or char == '"' for char in logical):
             raise AnyLogError(2, f"connect dbms: {name!r} is not a name")
         folder = self._places.folder("dbms_dir")
         if len(path.parts) > 1:
@@ -80,15 +83,18 @@ class Catalog:
             home=self._home_id,
             library=self._library,
             point=self.point,
+            checkpoint=self.checkpoint,
         )
-        self._connecting.add(logical)
+        self._changing.add(logical)
         try:
             await database.open()
-        except AnyLogError:
+            if self._stopped:
+                raise AnyLogError(506, f"connect dbms {logical}: the node is shutting down")
+        except BaseException:
             await database.close()
             raise
         finally:
-            self._connecting.discard(logical)
+            self._changing.discard(logical)
         self._open[logical] = database
         for told in self._watchers:
             told(logical, True)
@@ -102,10 +108,15 @@ class Catalog:
         for told in self._watchers:
             told(database.name, False)
         del self._open[database.name]
-        await database.close()
+        self._changing.add(database.name)  # its lanes are its own until they are closed
+        try:
+            await database.close()
+        finally:
+            self._changing.discard(database.name)
 
     async def stop(self) -> None:
         """Close all."""
+        self._stopped = True
         for name in list(self._open):
             for told in self._watchers:
                 told(name, False)

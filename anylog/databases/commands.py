@@ -165,8 +165,11 @@ class GetDatabaseSize(Command):
         database = node.databases.get(operands[0])
         size = 0
         if database.path is not None:
-            ((pages, page),) = await database.execute("select * from pragma_page_count(), pragma_page_size()")
-            size = pages * page
+            size = await database.read(
+                lambda connection: connection.execute(
+                    "select page_count * page_size from pragma_page_count(), pragma_page_size()"
+                ).fetchone()[0]
+            )
         return Result(text=str(size), data=size)
 
 

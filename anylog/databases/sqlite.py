@@ -1,20 +1,19 @@
 """SQLite: one writer in a lane of its own, readers beside it, rows and marks in one transaction (hard-parts.md 1-2).
 
-Everything that must last is committed with `synchronous = FULL`. Connections are used through `execute` and `close`
-alone, so that a test may put another library, with a disk that forgets, in their place.
+Everything that must last is committed with `synchronous = FULL`.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from attrs import define, field
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from anylog.databases.library import STANDARD, Connection, Lease, Library, is_full, of_the_row
 from anylog.databases.tables import AUTOMATIC, HIDDEN, indexes, quoted
 from anylog.errors import AnyLogError
 from anylog.interfaces import AnyLogFault, Clock, ILane, Lanes, Load
@@ -26,6 +25,9 @@ READERS = 3
 BUSY = 5000  # milliseconds to wait for a lock
 CHECKPOINT = 16 << 20  # bytes of write-ahead log after which it is written back
 KEYS_KEPT = 100_000
+
+# What the engine says when the schema is not what the load was prepared for.
+_STALE = ("no such table", "no such column", "has no column named")
 
 _TYPES = {"BOOLEAN": "INTEGER", "INT": "INTEGER", "BIGINT": "INTEGER", "DECIMAL": "REAL", "FLOAT": "REAL"}
 _DECLARED = {"INTEGER": "BIGINT", "INT": "INT", "REAL": "FLOAT", "NUMERIC": "DECIMAL", "TEXT": "VARCHAR"}
@@ -44,46 +46,6 @@ _HIDDEN_TABLES = (
 )
 
 
-class Rows(Protocol):
-    """What an execute gives."""
-
-    def fetchall(self) -> list[Any]: ...
-
-    def fetchone(self) -> Any: ...
-
-
-class Connection(Protocol):
-    """A connection of sqlite3 (with `isolation_level = None`) or of apsw."""
-
-    def execute(self, statement: str, parameters: Sequence[Any] = ...) -> Any: ...
-
-    def interrupt(self) -> None: ...
-
-    def close(self) -> Any: ...
-
-
-@frozen
-class Library:
-    """The SQLite library in use: how to connect, and what it raises."""
-
-    connect: Callable[[str, bool], Connection]
-    faults: tuple[type[Exception], ...]
-
-
-def _connect(path: str, readonly: bool) -> Connection:
-    uri = f"file:{_escaped(path)}?mode={'ro' if readonly else 'rwc'}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
-
-
-def _escaped(path: str) -> str:
-    return "".join(
-        char if char.isalnum() or char in "/._-" else "".join(f"%{b:02x}" for b in char.encode()) for char in path
-    )
-
-
-STANDARD = Library(_connect, (sqlite3.Error,))
-
-
 @define(kw_only=True, eq=False)
 class SQLite:
     """One logical database in one file, or in memory. See `interfaces.IDatabase`."""
@@ -96,17 +58,21 @@ class SQLite:
     _library: Library = STANDARD
     point: Callable[[str], None] = field(default=lambda name: None)
     kind: str = "sqlite"
+    checkpoint: int = CHECKPOINT
     log = Logger()
 
     _writing: ILane = field(init=False)
     _reading: ILane = field(init=False)
     _writer: Connection | None = None
     _readers: list[Connection] = field(factory=list)
-    _leases: int = 0
+    _leases: int = 0  # given out or asked for
+    _out: set[Lease] = field(factory=set)
     _schemas: dict[str, dict[str, str]] = field(factory=dict)
     _version: int = -1
     _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
     _checkpointing: bool = False
+    _logged: int = 0  # bytes of log after the last load
+    _tried: int = 0  # bytes of log when it was last written back, 0 once it began again
     _loads: int = 0
     _closed: bool = False
 
@@ -127,19 +93,23 @@ class SQLite:
 
     def open(self) -> Deferred[None]:
         """Connect. AnyLogError 507 if it belongs to another home, 16 or 503 if the file cannot be used."""
-        return self._writing.run(self._guarded, self._open)
+        return self._run(self._writing, self._open)
 
     @deferring
     async def close(self) -> None:
-        """Finish what is queued, write the log back, and let the files go."""
+        """Finish what is queued, end the answers that are out, write the log back, and let the files go.
+
+        What is asked of it from now on fails with AnyLogError 10.
+        """
         if self._closed:
             return
         self._closed = True
-        await self._reading.run(lambda: None)
+        for lease in self._out:
+            lease.end()
+        if self.path:
+            await self._lanes.close(f"reading {self.name}")  # nobody reads any more
         await self._writing.run(self._close)
         await self._lanes.close(f"database {self.name}")
-        if self.path:
-            await self._lanes.close(f"reading {self.name}")
 
     def schema(self, table: str) -> Mapping[str, str] | None:
         """Column -> ledger type, automatic columns included, without waiting; None if there is no such table."""
@@ -147,37 +117,61 @@ class SQLite:
 
     def tables(self) -> Deferred[dict[str, dict[str, str]]]:
         """All tables with their columns, read anew."""
-        return self._writing.run(self._guarded, self._tables)
+        return self._run(self._writing, self._tables)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Deferred[list[tuple[Any, ...]]]:
-        """One statement in one transaction of the writer. Fails with AnyLogError 16."""
-        return self._writing.run(self._guarded, self._execute, statement, parameters)
+        """One statement in one transaction of the writer. Fails with AnyLogError 16 or 503."""
+        return self._run(self._writing, self._execute, statement, parameters)
 
     def read(self, work: Callable[[Connection], T]) -> Deferred[T]:
-        """`work(connection)` in a reading lane, with a connection that cannot write."""
-        return self._reading.run(self._read, work)
+        """`work(connection)` in a reading lane, with a connection that cannot write. Fails with AnyLogError 16."""
+        return self._run(self._reading, self._read, work)
 
     def lease(self) -> Deferred[Lease]:
-        """A reading connection for the life of one answer."""
+        """A reading connection for the life of one answer. Cancelling it while it is awaited is clean."""
+        told: Deferred[Lease] = Deferred(lambda _: None)
         self._leases += 1
-        return self._reading.run(self._lease)
+
+        def came(connection: Connection) -> None:
+            lease = Lease(connection, self._reading, self._returned)
+            self._out.add(lease)
+            if told.called or self._closed:
+                lease.release()
+            if not told.called:
+                told.callback(lease)
+
+        def failed(failure: Any) -> None:
+            self._leases -= 1
+            if not told.called:
+                told.errback(failure)
+
+        self._run(self._reading, self._leased).addCallbacks(came, failed)
+        return told
 
     def load(self, loads: Sequence[Load]) -> Deferred[list[AnyLogFault | None]]:
         """See `interfaces.IDatabase.load`."""
-        done = self._writing.run(self._guarded, self._load, loads)
-        return done.addCallback(self._after_load)
+        return self._run(self._writing, self._load, loads).addCallback(self._after_load)
 
     def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, int]]:
         """See `interfaces.IDatabase.marks`."""
-        return self._writing.run(self._guarded, self._marks, buffers)
+        return self._run(self._writing, self._marks, buffers)
 
     def keys(self, since: float) -> Deferred[list[tuple[str, float, str]]]:
         """See `interfaces.IDatabase.keys`."""
-        return self._writing.run(self._guarded, self._keys, since)
+        return self._run(self._writing, self._keys, since)
 
     def parked(self, table: str = "", most: int = 1000) -> Deferred[list[tuple[str, str, str, str]]]:
         """Table, reason, row and time of the newest parked rows."""
-        return self._writing.run(self._guarded, self._parked, table, most)
+        return self._run(self._writing, self._parked, table, most)
+
+    def _run(self, lane: ILane, work: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Work in a lane; a closed database has none, and one that is full says so like any other refusal."""
+        if self._closed:
+            return fail(AnyLogError(10, f"{self.name} is closed"))
+        try:
+            return lane.run(self._guarded, work, *args)
+        except AnyLogError:
+            return fail()
 
     # In the lanes
 
@@ -189,10 +183,7 @@ class SQLite:
             raise self._error(fault) from fault
 
     def _error(self, fault: Exception) -> AnyLogError:
-        text = str(fault)
-        if "full" in text and "disk" in text:
-            return AnyLogError(503, f"{self.name}: {text}")
-        return AnyLogError(16, f"{self.name}: {text}")
+        return AnyLogError(503 if is_full(fault) else 16, f"{self.name}: {fault}")
 
     @property
     def _connection(self) -> Connection:
@@ -211,6 +202,8 @@ class SQLite:
                 connection.execute("pragma synchronous = full")
                 # Written back by a call of its own, so that no load waits for it (hard-parts.md 2.5).
                 connection.execute("pragma wal_autocheckpoint = 0")
+                # A log that begins again is cut to this size, so that its length says how much is in it.
+                connection.execute(f"pragma journal_size_limit = {self.checkpoint // 4}")
             connection.execute("pragma cache_size = -16384")
             connection.execute("begin immediate")
             try:
@@ -223,7 +216,7 @@ class SQLite:
                     raise AnyLogError(507, f"database '{self.name}' belongs to another node")
                 connection.execute("commit")
             except BaseException:
-                connection.execute("rollback")
+                self._roll_back(connection)
                 raise
         except BaseException:
             connection.close()
@@ -232,9 +225,11 @@ class SQLite:
         self._tables()
 
     def _close(self) -> None:
-        for reader in self._readers:
-            reader.close()
+        if self.path:
+            for reader in [*self._readers, *(lease.connection for lease in self._out)]:
+                reader.close()
         self._readers.clear()
+        self._out.clear()
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
@@ -251,13 +246,21 @@ class SQLite:
             "select table_name, column_name, type from anylog_columns"
         ).fetchall():
             ours.setdefault(table, {})[column] = kind
-        for table, column, declared in connection.execute(
-            "select m.name, c.name, c.type from sqlite_master m, pragma_table_info(m.name) c"
-            " where m.type in ('table', 'view') and m.name not like 'sqlite\\_%' escape '\\'"
-            f" and m.name not like '{HIDDEN[:-1]}\\_%' escape '\\' order by m.name, c.cid"
-        ).fetchall():
-            kind = ours.get(table, {}).get(column) or _declared(declared)
-            known.setdefault(table, {})[column] = kind
+        names = connection.execute(
+            "select name from sqlite_master where type in ('table', 'view') and name not like 'sqlite\\_%' escape '\\'"
+            f" and name not like '{HIDDEN[:-1]}\\_%' escape '\\' order by name"
+        ).fetchall()
+        for (table,) in names:
+            try:
+                columns = connection.execute(
+                    "select name, type from pragma_table_info(?) order by cid", (table,)
+                ).fetchall()
+            except self._library.faults as fault:
+                if not of_the_row(fault):
+                    raise
+                continue  # a view whose tables are gone
+            types = ours.get(table, {})
+            known[table] = {column: types.get(column) or _declared(declared) for column, declared in columns}
         self._schemas = known
         self._version = connection.execute("pragma schema_version").fetchone()[0]
         return {table: dict(columns) for table, columns in known.items()}
@@ -267,14 +270,21 @@ class SQLite:
         connection.execute("begin immediate")
         try:
             rows: list[tuple[Any, ...]] = connection.execute(statement, parameters).fetchall()
+            changed = self._changed(connection)
+            if changed:
+                self._forget_dropped(connection)
             connection.execute("commit")
         except BaseException:
             self._roll_back(connection)
             raise
-        if connection.execute("pragma schema_version").fetchone()[0] != self._version:
-            self._forget_dropped(connection)
+        if changed:
             self._tables()
         return rows
+
+    def _changed(self, connection: Connection) -> bool:
+        """Whether the schema is another than the one in the cache."""
+        version: int = connection.execute("pragma schema_version").fetchone()[0]
+        return version != self._version
 
     def _forget_dropped(self, connection: Connection) -> None:
         """Types of columns that are no more; a table made again begins anew."""
@@ -284,6 +294,7 @@ class SQLite:
         )
 
     def _roll_back(self, connection: Connection) -> None:
+        self._version = -1
         try:
             connection.execute("rollback")
         except self._library.faults:
@@ -291,46 +302,42 @@ class SQLite:
 
     def _load(self, loads: Sequence[Load]) -> tuple[list[AnyLogFault | None], int]:
         connection = self._connection
-        if connection.execute("pragma schema_version").fetchone()[0] != self._version:
+        if self._changed(connection):
             self._tables()
-        changed = any(load.create is not None or load.alter is not None for load in loads)
         connection.execute("begin immediate")
         try:
-            faults = [self._one(connection, load, len(loads) == 1 and not changed) for load in loads]
+            faults = [self._one(connection, load) for load in loads]
             if any(load.keys for load in loads):
                 self._trim_keys(connection)
             self.point("inserted")
             connection.execute("commit")
         except BaseException:
             self._roll_back(connection)
-            if changed:
-                self._tables()
             raise
-        if changed:
-            self._tables()
-        size = self._log_size()
-        return faults, size
+        if self._changed(connection) or any(load.alter for load in loads):
+            self._tables()  # a wider type is no change to the engine
+        return faults, self._log_size()
 
-    def _one(self, connection: Connection, load: Load, alone: bool) -> AnyLogFault | None:
+    def _one(self, connection: Connection, load: Load) -> AnyLogFault | None:
         connection.execute("savepoint one")
         try:
             self._write(connection, load)
         except self._library.faults as fault:
-            text = str(fault)
-            if not _of_the_row(fault, text):
+            if not of_the_row(fault):
                 raise
             connection.execute("rollback to one")
             connection.execute("release one")
-            kind = "duplicate" if "anylog_marks.hash" in text else "engine"
-            return AnyLogFault(kind, text)
+            text = str(fault)
+            if "anylog_marks.hash" in text:
+                return AnyLogFault("duplicate", text)
+            return AnyLogFault("missing table" if any(sign in text for sign in _STALE) else "engine", text)
         connection.execute("release one")
         return None
 
     def _write(self, connection: Connection, load: Load) -> None:
-        for mark in load.marks:
-            done = connection.execute("select sequence from anylog_marks where buffer = ?", (mark.buffer,)).fetchone()
-            if done is not None and done[0] >= mark.sequence:
-                return  # this very load was committed before: the node ended before it noticed
+        done = self._marks([mark.buffer for mark in load.marks])
+        if any(done.get(mark.buffer, 0) >= mark.sequence for mark in load.marks):
+            return  # this very load was committed before: the node ended before it noticed
         if load.create is not None:
             self._create(connection, load.table, load.create)
         for column, kind in (load.alter or {}).items():
@@ -378,6 +385,11 @@ class SQLite:
         return text
 
     def _create(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:
+        if self._is_there(connection, "table", table):
+            return
+        if self._is_there(connection, "index", table):
+            # An index of another table has the name that this one needs; rows matter more than their index.
+            connection.execute(f"drop index {quoted(table)}")
         defined = [
             "row_id integer primary key autoincrement",
             "insert_timestamp text not null default (strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
@@ -385,11 +397,19 @@ class SQLite:
             "tsd_id integer not null default 0",
             *(f"{quoted(column)} {_engine_type(kind)}" for column, kind in columns.items()),
         ]
-        connection.execute(f"create table if not exists {quoted(table)} ({', '.join(defined)})")
+        connection.execute(f"create table {quoted(table)} ({', '.join(defined)})")
         for name, indexed in indexes(table, columns):
+            if self._is_there(connection, "table", name):
+                name = f"{name} of {table}"
             listed = ", ".join(quoted(column) for column in indexed)
             connection.execute(f"create index if not exists {quoted(name)} on {quoted(table)} ({listed})")
         self._note_types(connection, table, {**AUTOMATIC, **columns})
+
+    def _is_there(self, connection: Connection, kind: str, name: str) -> bool:
+        found = connection.execute(
+            "select 1 from sqlite_master where type = ? and name = ? collate nocase", (kind, name)
+        ).fetchone()
+        return found is not None
 
     def _alter(self, connection: Connection, table: str, column: str, kind: str) -> None:
         """Add a column, or give it a wider type: SQLite stores any value, so only its name for it changes."""
@@ -428,34 +448,53 @@ class SQLite:
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         if not self.path:
-            return work(self._connection)
+            return self._read_in_memory(work)
         reader = self._take_reader()
         try:
-            return work(reader)
+            result = work(reader)
+        except BaseException:
+            reader.close()  # who knows what it still holds
+            raise
+        self._put_back(reader)
+        return result
+
+    def _read_in_memory(self, work: Callable[[Connection], T]) -> T:
+        connection = self._connection
+        connection.execute("pragma query_only = on")
+        try:
+            return work(connection)
         finally:
-            self._readers.append(reader)
+            connection.execute("pragma query_only = off")
 
     def _take_reader(self) -> Connection:
-        if self._readers:
+        try:
             return self._readers.pop()
+        except IndexError:  # asked by several threads, so not looked at before
+            pass
         reader = self._library.connect(str(self.path), True)
-        reader.execute(f"pragma busy_timeout = {BUSY}")
-        reader.execute("pragma query_only = on")
-        reader.execute("pragma cache_size = -8192")
+        try:
+            reader.execute(f"pragma busy_timeout = {BUSY}")
+            reader.execute("pragma query_only = on")
+            reader.execute("pragma cache_size = -8192")
+        except BaseException:
+            reader.close()
+            raise
         return reader
 
-    def _lease(self) -> Lease:
-        connection = self._take_reader() if self.path else self._connection
-        return Lease(connection, self._reading, self._returned)
-
-    def _returned(self, connection: Connection) -> None:
-        self._leases -= 1
-        if not self.path:
-            return
-        if self._closed or len(self._readers) >= READERS:
-            connection.close()
+    def _put_back(self, reader: Connection) -> None:
+        if len(self._readers) >= READERS:
+            reader.close()
         else:
-            self._readers.append(connection)
+            self._readers.append(reader)
+
+    def _leased(self) -> Connection:
+        return self._take_reader() if self.path else self._connection
+
+    def _returned(self, lease: Lease) -> None:
+        self._leases -= 1
+        self._out.discard(lease)
+        if self.path:
+            self._put_back(lease.connection)
 
     # The write-ahead log
 
@@ -469,52 +508,41 @@ class SQLite:
 
     def _after_load(self, loaded: tuple[list[AnyLogFault | None], int]) -> list[AnyLogFault | None]:
         faults, size = loaded
-        if size > CHECKPOINT and not self._checkpointing and not self._closed:
+        if size < self._logged:
+            self._tried = 0  # the log began again
+        self._logged = size
+        if size > self._tried + self.checkpoint and not self._checkpointing and not self._closed:
             self._checkpointing = True
-            self._write_back().addErrback(lambda failure: self.log.warn("{name}: {f}", name=self.name, f=failure.value))
+            self._write_back().addErrback(
+                lambda failure: self.log.warn("{name}: {why}", name=self.name, why=str(failure.value))
+            )
         return faults
 
     @deferring
     async def _write_back(self) -> None:
-        """Write the log back beside the loads; the log itself begins again from its start when nobody reads it."""
+        """Write the log back, most of it beside the loads; then it begins again from its start if nobody reads it.
+
+        What the loads have added meanwhile is little, and written back between two of them: else a log under steady
+        load would never be written back to its end, and so never begin again.
+        """
         try:
-            await self.read(self._checkpoint)
+            await self._run(self._reading, self._write_back_beside)
+            await self._run(self._writing, self._write_back_rest)
         finally:
             self._checkpointing = False
+            # If a reader holds the log, another attempt is worth its while only after as much again.
+            self._tried = self._logged
 
-    def _checkpoint(self, _: Connection) -> None:
+    def _write_back_beside(self) -> None:
         connection = self._library.connect(str(self.path), False)
         try:
             connection.execute(f"pragma busy_timeout = {BUSY}")
             connection.execute("pragma wal_checkpoint(passive)").fetchall()
-        except self._library.faults as fault:
-            self.log.warn("{name}: writing the log back: {why}", name=self.name, why=str(fault))
         finally:
             connection.close()
 
-
-@define(eq=False)
-class Lease:
-    """A reading connection that one answer holds until it is released."""
-
-    connection: Connection
-    _lane: ILane
-    _returned: Callable[[Connection], None]
-    _over: bool = False
-
-    def run(self, work: Callable[[Connection], T]) -> Deferred[T]:
-        """`work(connection)` in the reading lane."""
-        return self._lane.run(work, self.connection)
-
-    def interrupt(self) -> None:
-        """Make the statement that runs stop; safe from any thread."""
-        self.connection.interrupt()
-
-    def release(self) -> None:
-        """Give it back; safe to call twice. Nothing may run on it any more."""
-        if not self._over:
-            self._over = True
-            self._returned(self.connection)
+    def _write_back_rest(self) -> None:
+        self._connection.execute("pragma wal_checkpoint(passive)").fetchall()
 
 
 def _engine_type(kind: str) -> str:
@@ -534,13 +562,3 @@ def _declared(declared: str) -> str:
         if ending in plain:
             return kind
     return "VARCHAR"
-
-
-def _of_the_row(fault: Exception, text: str) -> bool:
-    """Whether the fault lies in what was to be written, and not in the file, the disk or the engine."""
-    name = type(fault).__name__
-    if name in ("IntegrityError", "ConstraintError", "MismatchError", "DataError", "TooBigError"):
-        return True
-    signs = ("no such table", "no such column", "has no column named", "malformed JSON", "too big", "datatype mismatch",
-             "duplicate column", "cannot modify", "is not a table", "may not be", "parse error")  # fmt: skip
-    return any(sign in text for sign in signs)
