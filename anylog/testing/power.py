@@ -42,6 +42,9 @@ class PowerVFS(apsw.VFS):
 
     def cut(self, source: Path, target: Path, chance: Random) -> None:
         """Write what would be found of the files under `source` to `target`."""
+        for path in sorted(source.rglob("*")):  # files of before that were not opened yet
+            if path.is_file() and not path.name.endswith("-shm") and str(path) not in self.images:
+                self.images[str(path)] = Image(path.read_bytes())
         for name, image in sorted(self.images.items()):
             path = Path(name)
             back = name not in self.gone or chance.random() < 0.5

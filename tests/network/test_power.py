@@ -142,7 +142,7 @@ class Storm:
         places = Places.under(self.home)
         places.folder("dbms_dir").mkdir(parents=True, exist_ok=True)
         self.catalog = Catalog(
-            places=places, lanes=lanes, clock=self.clock, home_id="here", point=self.moment, checkpoint=40_000,
+            places=places, lanes=lanes, clock=self.clock, home_id="here", point=self.moment, checkpoint=self.chance.choice([40_000, 4_000_000]),
             library=Library(self.connect, (apsw.Error,)),
         )  # fmt: skip
         self.intake = Intake(
