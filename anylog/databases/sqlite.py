@@ -349,7 +349,7 @@ class SQLite:
             connection.execute("rollback to one")
             connection.execute("release one")
             text = str(fault)
-            return AnyLogFault("duplicate" if "anylog_marks.hash" in text else "engine", text)
+            return AnyLogFault(_kind(text), text)
         connection.execute("release one")
         return None
 
@@ -573,6 +573,15 @@ class SQLite:
             connection.execute(f"pragma busy_timeout = {BUSY}")
         # A reader that stays for minutes would make every load wait: try again when the log has grown as much again.
         self._too_long = size + LONGEST_LOG if held else LONGEST_LOG
+
+
+def _kind(text: str) -> str:
+    """What a fault of one load means to whoever asked for it."""
+    if "anylog_marks.hash" in text:
+        return "duplicate"
+    # Dropped or altered by somebody else since the load was made.
+    outdated = ("no such table", "no such column", "has no column named")
+    return "missing table" if any(sign in text for sign in outdated) else "engine"
 
 
 def _count(connection: Connection, table: str) -> int:
