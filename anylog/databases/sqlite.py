@@ -66,6 +66,7 @@ class SQLite:
     _home: str
     _library: Library = STANDARD
     point: Callable[[str], None] = field(default=lambda name: None)
+    checkpoint: int = CHECKPOINT
     autocommit: bool = True  # as it was asked for; a load is one transaction in any case
     kind: str = "sqlite"
     log = Logger()
@@ -536,7 +537,7 @@ class SQLite:
 
     def _after_load(self, faults: list[AnyLogFault | None], size: int) -> list[AnyLogFault | None]:
         self._unchecked += size
-        if self._unchecked > CHECKPOINT and self.path and not self._checkpointing and not self._closed:
+        if self._unchecked > self.checkpoint and self.path and not self._checkpointing and not self._closed:
             self._checkpointing = True
             self._unchecked = 0
             self._write_back().addErrback(lambda failure: self.log.warn("{name}: {f}", name=self.name, f=failure.value))

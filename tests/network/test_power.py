@@ -142,8 +142,8 @@ class Storm:
         places = Places.under(self.home)
         places.folder("dbms_dir").mkdir(parents=True, exist_ok=True)
         self.catalog = Catalog(
-            places=places, lanes=lanes, clock=self.clock, home_id="here", point=self.moment, checkpoint=self.chance.choice([40_000, 4_000_000]),
-            library=Library(self.connect, (apsw.Error,)),
+            places=places, lanes=lanes, clock=self.clock, home_id="here", point=self.moment,
+            checkpoint=self.chance.choice([40_000, 4_000_000]), library=Library(self.connect, (apsw.Error,)),
         )  # fmt: skip
         self.intake = Intake(
             clock=self.clock, disk=self.disk, lanes=lanes, folder=Path("/journal"), databases=self.catalog,
