@@ -349,7 +349,9 @@ class SQLite:
             connection.execute("rollback to one")
             connection.execute("release one")
             text = str(fault)
-            return AnyLogFault("duplicate" if "anylog_marks.hash" in text else "engine", text)
+            stale = any(sign in text for sign in ("no such table", "no such column", "has no column named"))
+            kind = "duplicate" if "anylog_marks.hash" in text else "missing table" if stale else "engine"
+            return AnyLogFault(kind, text)
         connection.execute("release one")
         return None
 

@@ -298,7 +298,7 @@ class Journal:
         """In the lane: every readable record of every segment; blocking."""
         self._disk.make(self.folder)
         found: list[Stored] = []
-        before: tuple[Path, bytes, int] | None = None
+        before: tuple[int, Path, bytes, int] | None = None
         for name in self._disk.names(self.folder):
             path = self.folder / name
             stem, _, ending = name.partition(".")
@@ -314,12 +314,12 @@ class Journal:
                     self._aside(path, data, "its header is not readable")
                 self._disk.forget(path)
                 continue
-            if before is not None and before[2] < seen.synced:
-                # The segment before it was synced to its end before this one began.
-                self._aside(before[0], before[1], f"it ends after record {before[2]}, not {seen.synced}")
+            if before is not None and before[0] == number - 1 and before[3] < seen.synced:
+                # The segment before it was synced to its end before this one began. (One between them may be gone.)
+                self._aside(before[1], before[2], f"it ends after record {before[3]}, not {seen.synced}")
             if seen.damage:
                 self._aside(path, data, seen.damage)
-            before = (path, data, seen.last)
+            before = (number, path, data, seen.last)
             segment = self._segments[number] = _Segment(number, path, len(data), seen.end)
             for record in seen.records:
                 self._next_sequence = max(self._next_sequence, record.sequence + 1)

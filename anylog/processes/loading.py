@@ -49,6 +49,15 @@ class Schemas(IDatabase, Protocol):
 
 
 @define(eq=False)
+class _Plan:
+    """A table as it will be within this transaction, and what makes it so from what it is now."""
+
+    columns: dict[str, str]
+    create: dict[str, str] | None = None
+    alter: dict[str, str] = field(factory=dict)
+
+
+@define(eq=False)
 class _Share:
     """What one buffer has in a round."""
 
@@ -81,6 +90,7 @@ class Loader:
     _queue: dict[Buffer, deque[Pending]] = field(factory=dict)
     _queued: int = 0  # bytes of it
     _alone: dict[Buffer, int] = field(factory=dict)  # how many of a buffer's next records are tried one by one
+    _outdated: set[Buffer] = field(factory=set)  # refused once because the schema was another than thought
     _running: bool = False
     _stopped: bool = False
     _pausing: Deferred[None] | None = None
@@ -184,7 +194,7 @@ class Loader:
         """One transaction. Nothing is taken from the queues before it is committed."""
         shares = self._take()
         await self._fill(shares)
-        planned: dict[str, dict[str, str]] = {}  # schemas as they will be within this transaction
+        planned: dict[str, _Plan] = {}
         loads = [await self._prepare(share, planned) for share in shares]
         faults = await self.database.load(loads)
         self.point("loaded")
@@ -194,6 +204,8 @@ class Loader:
             elif fault.kind == "duplicate":
                 self.counts.add("duplicates", 1, fault.text)
                 self._settle(share, 0)
+            elif fault.kind == "missing table" and share.buffer not in self._outdated:
+                self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
             elif len(share.pendings) > 1:
                 self._alone[share.buffer] = len(share.pendings)
             else:
@@ -213,34 +225,30 @@ class Loader:
                 share.rows.extend(rows)
                 share.sizes.append(len(rows))
 
-    async def _prepare(self, share: _Share, planned: dict[str, dict[str, str]]) -> Load:
-        """The rows of a share by the columns of its table, which is made or grown if need be."""
+    async def _prepare(self, share: _Share, planned: dict[str, _Plan]) -> Load:
+        """The rows of a share by the columns of its table, which is made or grown if need be.
+
+        Every load says all that its table needs, also if one before it in the round says the same: that one may be
+        left out.
+        """
         buffer, rows = share.buffer, share.rows
         table = buffer.where.table
-        known = planned.get(table)
-        if known is None:
+        plan = planned.get(table)
+        if plan is None:
             schema = self.database.schema(table)
-            known = {name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC}
-            missing = schema is None
-        else:
-            missing = False
-        create: Mapping[str, str] | None = None
-        alter: dict[str, str] = {}
-        if missing:
-            known = dict(await self._agree(self.database.name, table, infer(rows)))
-            create = dict(known)
+            plan = _Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
+            if schema is None:
+                plan.columns = dict(await self._agree(self.database.name, table, infer(rows)))
+                plan.create = dict(plan.columns)
+            planned[table] = plan
         while True:
-            converted = await self._convert(rows, known, buffer.at)
-            grown = {name: kind for name, kind in converted.wanted.items() if known.get(name) != kind}
+            converted = await self._convert(rows, plan.columns, buffer.at)
+            grown = {name: kind for name, kind in converted.wanted.items() if plan.columns.get(name) != kind}
             if not grown:
                 break
             agreed = await self._agree(self.database.name, table, grown)
-            known = {**known, **agreed}
-            if create is not None:
-                create = dict(known)
-            else:
-                alter.update(agreed)
-        planned[table] = dict(known)
+            plan.columns.update(agreed)
+            plan.alter.update(agreed)
         parked = self._parked(share, dict(converted.misfits))
         share.parked = len(parked)
         last = share.pendings[-1]
@@ -255,8 +263,8 @@ class Loader:
             tsd_name="0",
             tsd_id=0,
             inserted=self._now(),
-            create=create,
-            alter=alter or None,
+            create=plan.create,
+            alter=dict(plan.alter) or None,
         )
 
     async def _convert(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], at: str) -> Converted:
@@ -320,6 +328,7 @@ class Loader:
             self._alone[buffer] -= 1
             if not self._alone[buffer]:
                 del self._alone[buffer]
+        self._outdated.discard(buffer)
         if not queue:
             del self._queue[buffer]
         self.counts.add("rows", rows)

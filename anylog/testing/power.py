@@ -6,6 +6,7 @@ write when the file is synced. `cut` writes those images, with unsynced writes l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,8 +17,9 @@ import apsw
 class PowerVFS(apsw.VFS):
     """A VFS under a name of its own on top of the system's."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, point: Callable[[str], None] = lambda name: None) -> None:
         self.name = name
+        self.point = point  # told before each write, truncation and sync
         self.images: dict[str, Image] = {}
         self.gone: set[str] = set()
         super().__init__(name, "")
@@ -40,6 +42,9 @@ class PowerVFS(apsw.VFS):
 
     def cut(self, source: Path, target: Path, chance: Random) -> None:
         """Write what would be found of the files under `source` to `target`."""
+        for path in sorted(source.rglob("*")):  # files of before that were not opened yet
+            if path.is_file() and not path.name.endswith("-shm") and str(path) not in self.images:
+                self.images[str(path)] = Image(path.read_bytes())
         for name, image in sorted(self.images.items()):
             path = Path(name)
             back = name not in self.gone or chance.random() < 0.5
@@ -90,23 +95,28 @@ class PowerFile(apsw.VFSFile):
         self._vfs = vfs
         if name is not None:
             key = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-            vfs.gone.discard(key)
+            if key in vfs.gone:  # made anew: nothing of the old file is in it
+                vfs.gone.discard(key)
+                vfs.images[key] = Image()
             if key not in vfs.images:
                 path = Path(key)
                 vfs.images[key] = Image(path.read_bytes() if path.exists() else b"")
             self._image = vfs.images[key]
 
     def xWrite(self, data: bytes, offset: int) -> None:
+        self._vfs.point("xWrite")
         super().xWrite(data, offset)
         if self._image is not None:
             self._image.unsynced.append((offset, bytes(data)))
 
     def xTruncate(self, size: int) -> None:
+        self._vfs.point("xTruncate")
         super().xTruncate(size)
         if self._image is not None:
             self._image.unsynced.append((size, None))
 
     def xSync(self, flags: int) -> None:
+        self._vfs.point("xSync")
         super().xSync(flags)
         if self._image is not None:
             self._image.sync()

@@ -149,7 +149,7 @@ class Loads(DatabaseCase):
             )
         )
         self.assertIsNone(faults[0])
-        self.assertEqual(faults[1].kind, "engine")
+        self.assertEqual(faults[1].kind, "missing table")
         self.assertIn("nosuch", faults[1].text)
         self.assertIsNone(faults[2])
         self.assertEqual(list(self.get(town.tables())), ["t", "v"])
@@ -172,7 +172,8 @@ class Loads(DatabaseCase):
         ):
             with self.subTest(table=bad.table):
                 (bad_fault, fine) = self.get(town.load([bad, load(buffer=f"good/{bad.table}")]))
-                self.assertEqual((type(bad_fault), bad_fault.kind), (AnyLogFault, "engine"), bad.table)
+                self.assertIsInstance(bad_fault, AnyLogFault)
+                self.assertIn(bad_fault.kind, ("engine", "missing table"), bad.table)
                 self.assertIsNone(fine)
         self.assertEqual(self.get(town.counts(["t"])), {"t": 14})
         self.assertEqual(len(self.all(town, "select * from pragma_table_info('anylog_marks')")), 7)
@@ -208,7 +209,7 @@ class Loads(DatabaseCase):
         )
         refused = load(columns=["a", "nosuch"], rows=[[1, 1]], sequence=3, alter={"d": "INT", "a": "DECIMAL"})
         (fault,) = self.get(town.load([refused]))
-        self.assertEqual(fault.kind, "engine")
+        self.assertEqual(fault.kind, "missing table")
         self.assertEqual(
             list((town.schema("t") or {}).items())[4:], [("a", "BIGINT"), ("b", "CHAR(8)"), ("c", "DECIMAL")]
         )
