@@ -111,7 +111,7 @@ class SQLite:
 
     def open(self) -> Deferred[None]:
         """Connect. AnyLogError 507 if it belongs to another home, 16 or 503 if the file cannot be used."""
-        return self._writing.run(self._guarded, self._open)
+        return self._run(self._writing, self._open)
 
     @deferring
     async def close(self) -> None:
@@ -251,6 +251,8 @@ class SQLite:
 
     def _close(self) -> None:
         self._readers.close()
+        for lease in self._leases if self.path else ():
+            lease.connection.close()  # ended, and nobody is in the reading lane
         if self._checkpointer is not None:
             self._checkpointer.close()
         writer, self._writer = self._writer, None
@@ -412,6 +414,8 @@ class SQLite:
             for column, kind in columns.items():
                 self._alter(connection, table, column, kind, known=True)
             return
+        if connection.execute("select 1 from sqlite_master where type = 'index' and name = ?", (table,)).fetchone():
+            connection.execute(f"drop index {quoted(table)}")  # of another table: rows matter more than their index
         defined = [
             "row_id integer primary key autoincrement",
             "insert_timestamp text not null default (strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
@@ -500,9 +504,12 @@ class SQLite:
                 connection.execute("pragma query_only = off")
         reader = self._readers.take()
         try:
-            return work(reader)
-        finally:
-            self._readers.give(reader)
+            result = work(reader)
+        except BaseException:
+            reader.close()  # it may still hold a snapshot, and would show the next one the rows of then
+            raise
+        self._readers.give(reader)
+        return result
 
     def _new_reader(self) -> Connection:
         reader = self._library.connect(str(self.path), True)
