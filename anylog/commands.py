@@ -1,9 +1,8 @@
-"""Words about the node itself (monitoring.md 2, cli-console.md 7, commands.md 2, 3 and 14)."""
+"""Words about the node itself: its status, name, processes, directories, and its end (monitoring.md 2)."""
 
 from __future__ import annotations
 
 import platform
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,117 +11,132 @@ from anylog import __version__
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Format, Text
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import shown
-from anylog.language.tables import bar_table
+from anylog.language.dictionary import HIDDEN, is_secret, shown
+from anylog.language.statements import scope_of
+from anylog.language.tables import bar_table, framed
 from anylog.process import ROWS
 
 if TYPE_CHECKING:
     from anylog.node import Node
 
-# What may stand after `exit`, and the process that is meant (commands.md 14).
-EXITS = {
+# Every name that `exit` and `test process` know -> the process (commands.md 14, monitoring.md 2.2).
+PROCESSES: dict[str, str] = {
     **{name: name for _, name in ROWS},
-    "msg client": "mqtt",
+    **{row.lower(): name for row, name in ROWS},
     "blockchain sync": "synchronizer",
+    "msg client": "mqtt",
     "message broker": "broker",
     "blobs archiver": "archiver",
-    "kafka": "kafka",
-    "grpc": "grpc",
-    "plc": "plc",
-    "pull": "pull",
+    "workers": "query pool",
+    **{name: name for name in ("kafka", "grpc", "plc", "pull", "uns streamer", "video", "threads")},
+    "plc client": "plc",
+    "kafka consumer": "kafka",
 }
+_NUMBERED = ("scheduler", "msg client", "kafka", "grpc", "plc client", "plc", "pull", "video")  # an id may follow
 
 
-def called(node: Node) -> str:
-    """`name@ip:port` as status shows it; an unnamed node is AnyLog."""
-    return f"{node.name or 'AnyLog'}@{node.address}"
+def node_title(node: Node) -> str:
+    """`name@ip:port`; an unnamed node is called AnyLog."""
+    name = node.name or "AnyLog"
+    return f"{name}@{node.address}" if node.address else name
 
 
 class GetStatus(Command):
-    """Say that the node runs, and under which name and address.
+    """Say that the node is running, and under which name and address; with `include` also values of its dictionary.
 
-    With `format = json` also the values of keys named by `include = !!key`.
+    A key is written `!!key`, so that it is resolved on the node that answers.
     """
 
     words = "get status"
-    where = {"format": Format, "include": Text(many=True, help="a key of the dictionary, as !!key")}
-    examples = ("get status", "get status where format = json", "get status where format = json and include = !!ip")
-    index = ("monitor", "node info")
+    where = {"format": Format, "include": Text(many=True, late=True, help="a key whose value is shown too")}
+    examples = (
+        "get status",
+        "get status where format = json",
+        "get status where format = json and include = !!disk_space and include = !!cpu",
+    )
+    index = ("node info", "monitor")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        text = f"{called(node)} running"
-        data: dict[str, Any] = {"Status": text, "status": text, "assigned_name": called(node), "profiling": False}
-        for word in options["include"]:
-            key = word.lstrip("!")
-            data[key] = node.dictionary.get(key)
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        extra = "".join(f"\r\n{word.lstrip('!')}: {shown(data[word.lstrip('!')])}" for word in options["include"])
-        return Result(text=text + extra, data=data)
+        """JSON keys as in monitoring.md 2.1: those that known clients read, whichever they are."""
+        title, scope = node_title(node), scope_of(node, context)
+        status = f"{title} running"
+        included: dict[str, Any] = {}
+        for key in options["include"]:
+            name = key.strip("\"'").lstrip("!")
+            value = scope.resolve(f"!{name}")
+            included[name] = HIDDEN if value is not None and is_secret(name) else value
+        data = {"Status": status, "status": status, "assigned_name": title, "profiling": False, **included}
+        lines = [status, *(f"{key}: {shown(value)}" for key, value in included.items())]
+        return Result(text="\r\n".join(lines), data=data, format=options["format"] or "text")
 
 
 class GetProcesses(Command):
-    """List the background processes, whether they run, and their main settings."""
+    """Show the background processes, whether they run, and with what settings."""
 
     words = "get processes"
     where = {"format": Format}
     examples = ("get processes", "get processes where format = json")
-    index = ("monitor", "background processes")
+    index = ("background processes", "node info", "monitor")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        rows, data = [], {}
-        for row, name in ROWS:
-            process = node.processes.find(name)
-            status = "Running" if process is not None else "Not declared"
-            details = process.describe() if process is not None else ""
-            rows.append((row, status, details))
-            data[row] = {"Status": status, **({"Details": details} if details else {})}
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        return Result(text=bar_table(("Process", "Status", "Details"), rows, indent=4), data=data, format="table")
+        titles = {name: row for row, name in ROWS}
+        running = {process.name: process for process in node.processes.running()}
+        others = sorted(name for name in running if name not in titles)
+        data: dict[str, dict[str, str]] = {}
+        for name, row in [*titles.items(), *((name, name) for name in others)]:
+            process = running.get(name)
+            entry = data[row] = {"Status": "Running" if process else "Not declared"}
+            details = process.describe() if process else ""
+            if details:
+                entry["Details"] = details
+        rows = [(row, entry["Status"], entry.get("Details", "")) for row, entry in data.items()]
+        text = framed(bar_table(("Process", "Status", "Details"), rows, indent=4))
+        return Result(text=text, data=data, format=options["format"] or "table")
 
 
 class TestProcess(Command):
-    """Say true if a background process runs, false if not."""
+    """Say true if a background process is running, and false if it is not."""
 
     words = "test process"
     operands = "[name]"
     least, most = 1, 3
-    examples = ("test process rest",)
-    index = ("monitor", "background processes")
+    examples = ("test process rest", "ready = test process tcp")
+    index = ("background processes", "test")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        name = " ".join(operands).lower()
-        if name not in EXITS:
-            raise AnyLogError(2, f"Wrong process name: '{name}'")
-        runs = node.processes.find(EXITS[name]) is not None
-        return Result(text=shown(runs), data=runs)
+        """Raises AnyLogError 40 for a name that no process has."""
+        name = " ".join(operands)
+        if name.lower() not in PROCESSES:
+            raise AnyLogError(40, f"Wrong process name: '{name}'")
+        runs = node.processes.find(PROCESSES[name.lower()]) is not None
+        return Result(text="true" if runs else "false", data=runs)
 
 
 class SetNodeName(Command):
-    """Give the node a name, shown in its prompt and its status; an empty one takes it away."""
+    """Name the node, as shown in its prompt and its status; "" takes the name away."""
 
     words = "set node name"
     operands = "[name]"
     least = most = 1
-    examples = ("set node name plant_7",)
-    index = ("configuration",)
+    examples = ("set node name operator_3", 'set node name ""')
+    index = ("configuration", "node info")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 175 for a name that cannot be shown on one line."""
         name = operands[0].strip()
-        if len(name) > 100 or not all(char.isprintable() for char in name):
-            raise AnyLogError(175, f"set node name: {name[:40]!r} is not a name of up to 100 characters")
+        if not name.isprintable() or len(name) > 100:
+            raise AnyLogError(175, "set node name: a name has up to 100 printable characters")
         node.name = name
-        node.dictionary.set("node_name", name or None)
+        node.dictionary.set("node_name", name)
         return None
 
 
 class GetNodeName(Command):
-    """Show the node's name and address."""
+    """Show the name and the address of the node."""
 
     words = "get node name"
     examples = ("get node name",)
@@ -130,7 +144,7 @@ class GetNodeName(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        return Result(text=called(node))
+        return Result(text=node_title(node))
 
 
 class GetHostname(Command):
@@ -142,7 +156,7 @@ class GetHostname(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        return Result(text=socket.gethostname())
+        return Result(text=platform.node())
 
 
 class GetVersion(Command):
@@ -155,37 +169,40 @@ class GetVersion(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        data = {"version": __version__, "node_name": called(node)}
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        return Result(text=f"AnyLog Version: {__version__}", data=data)
+        data = {"version": __version__, "node_name": node_title(node)}
+        return Result(text=f"AnyLog Version: {__version__}", data=data, format=options["format"] or "text")
 
 
 class GetPlatformInfo(Command):
-    """Show the operating system and the machine."""
+    """Show the machine and the operating system."""
 
     words = "get platform info"
     where = {"format": Format}
     examples = ("get platform info",)
-    index = ("node info",)
+    index = ("node info", "monitor")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        told = platform.uname()
-        data = {
-            "System": told.system,
-            "Version": told.version,
-            "Node": told.node,
-            "Machine": told.machine,
-            "Processor": told.processor or told.machine,
-        }
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        return Result(text="\r\n".join(f"{key}: {value}" for key, value in data.items()), data=data)
+        data = await node.lanes.open("disk", 2).run(_platform)
+        text = "\r\n".join(f"{key + ':':<11}{value}" for key, value in data.items())
+        return Result(text=text, data=data, format=options["format"] or "text")
+
+
+def _platform() -> dict[str, str]:
+    """In a lane: asking for the processor may start a program."""
+    found = platform.uname()
+    return {
+        "System": found.system,
+        "Version": found.version,
+        "Node": found.node,
+        "Machine": found.machine,
+        "Processor": found.processor,
+        "Python": platform.python_version(),
+    }
 
 
 class GetConnections(Command):
-    """Show the addresses at which the node listens."""
+    """Show where the node listens: for peers, for HTTP and for messages."""
 
     words = "get connections"
     where = {"format": Format}
@@ -194,23 +211,19 @@ class GetConnections(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """A server tells its addresses: external, internal, bound."""
         rows, data = [], {}
-        for row, name in (("TCP", "tcp"), ("REST", "rest"), ("Messaging", "broker")):
-            process: Any = node.processes.find(name)
-            if process is None:
-                external = internal = bound = "Not declared"
-            else:
-                external, internal, bound = process.addresses()
-            rows.append((row, external, internal, bound))
-            data[row] = {"external": external, "local": internal, "bind": bound}
-        if options["format"] == "json":
-            return Result(data=data, format="json")
-        titles = ("Type", "External Address", "Internal Address", "Bind Address")
-        return Result(text=bar_table(titles, rows), data=data, format="table")
+        for title, name in (("TCP", "tcp"), ("REST", "rest"), ("Messaging", "broker")):
+            server: Any = node.processes.find(name)
+            places = ("Not declared",) * 3 if server is None else server.addresses()
+            rows.append((title, *places))
+            data[title] = dict(zip(("external", "local", "bind"), places, strict=True))
+        text = framed(bar_table(("Type", "External Address", "Internal Address", "Bind Address"), rows))
+        return Result(text=text, data=data, format=options["format"] or "table")
 
 
-class SetHome(Command):
-    """Let the work directories lie under another path; `create work directories` makes them."""
+class SetAnylogHome(Command):
+    """Set the directory below which the work directories are; the keys of the dictionary follow."""
 
     words = "set anylog home"
     operands = "[path]"
@@ -220,14 +233,14 @@ class SetHome(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        node.places.move_to(Path(operands[0]))
+        node.places.move_to(Path(operands[0].strip("'")).expanduser())
         for key, path in node.places.keys().items():
             node.dictionary.set(key, path)
         return None
 
 
 class CreateWorkDirectories(Command):
-    """Make the node's work directories where they are missing."""
+    """Make the directories of the node that are missing."""
 
     words = "create work directories"
     examples = ("create work directories",)
@@ -235,43 +248,62 @@ class CreateWorkDirectories(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 3 if one cannot be made."""
         try:
             await node.lanes.open("disk", 2).run(node.places.make_all, node.disk)
-        except OSError as fault:
-            raise AnyLogError(3, f"create work directories: {fault}") from fault
+        except OSError as why:
+            raise AnyLogError(3, f"create work directories: {why}") from None
         return None
 
 
 class Exit(Command):
-    """End a background process, or the node.
-
-    `exit node` cuts the buffers, waits until their rows are in the tables, closes the databases and ends the process.
-    Ending a process that does not run is no error.
-    """
+    """Stop a background process; what it holds is finished first. One that is not running is left as it is."""
 
     words = "exit"
-    operands = "[name]"
-    least, most = 1, 3
-    examples = ("exit streamer", "exit rest", "exit node")
-    index = ("background processes", "cli")
+    operands = "[name of a process]"
+    least, most = 1, None
+    examples = ("exit rest", "exit streamer", "exit msg client 1")
+    index = ("background processes",)
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        name = " ".join(operands).lower()
-        if name in ("node", "node force"):
-            node.exit()
-            return None
-        wanted = EXITS.get(name) or EXITS.get(name.rsplit(" ", 1)[0])
-        if wanted is None:
-            raise AnyLogError(2, f"exit: '{name}' is not one of {', '.join(sorted(EXITS))}, scripts, node")
-        if node.processes.find(wanted) is None:
-            return Result(text=f"{wanted} was not running")
-        if wanted == "rest" and context.origin == "rest":
+        """Raises AnyLogError 2 for a name that no process has."""
+        asked = " ".join(operands).lower()
+        name = PROCESSES.get(asked)
+        if name is None:
+            for begin in _NUMBERED:
+                if asked.startswith(begin + " "):
+                    number = asked[len(begin) :].strip()
+                    name = PROCESSES[begin] + ("" if number in ("all", "pool") else f" {number}")
+        if name is None:
+            known = ", ".join(sorted(set(PROCESSES)))
+            raise AnyLogError(2, f"exit: '{' '.join(operands)}' is not a process; one of {known}, scripts, node")
+        if node.processes.find(name) is None:
+            return Result(text=f"'{' '.join(operands)}' is not running")
+        if name == "rest" and context.origin == "rest":
             # The answer goes out first: this very call is one of those the server waits for.
-            node.clock.callLater(0.05, node.leave, wanted)
+            node.clock.callLater(0.05, node.leave, name)
             return None
-        await node.processes.exit(wanted)
+        await node.processes.exit(name)
         return None
+
+
+class ExitNode(Command):
+    """Stop the node: doors close, what is held is written, then the program ends."""
+
+    words = "exit node"
+    operands = "[force]"
+    most = 1
+    examples = ("exit node",)
+    index = ("cli", "node info")
+    guarded = here = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """The one who asks is answered first. `force` is for consoles, which ask back otherwise."""
+        if operands and operands[0].lower() != "force":
+            raise AnyLogError(2, f"exit node: unexpected '{operands[0]}'")
+        node.exit()
+        return Result(text="The node is stopping")
 
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -284,7 +316,8 @@ COMMANDS: tuple[type[Command], ...] = (
     GetVersion,
     GetPlatformInfo,
     GetConnections,
-    SetHome,
+    SetAnylogHome,
     CreateWorkDirectories,
     Exit,
+    ExitNode,
 )

@@ -18,7 +18,7 @@ import anylog.network.commands
 import anylog.processes.commands
 import anylog.query.commands
 from anylog.databases.catalog import Catalog
-from anylog.databases.sqlite import STANDARD, Library
+from anylog.databases.library import STANDARD, Library
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from anylog.databases.library import STANDARD, Library
-from anylog.databases.sqlite import SQLite
+from anylog.databases.sqlite import CHECKPOINT, SQLite
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Lanes
@@ -36,6 +36,7 @@ class Catalog:
     _home_id: str
     _library: Library = STANDARD
     point: Callable[[str], None] = field(default=lambda name: None)
+    checkpoint: int = CHECKPOINT  # bytes of readings after which a write-ahead log is written back
     _open: dict[str, SQLite] = field(factory=dict)
     _changing: set[str] = field(factory=set)  # being connected or disconnected
     _stopped: bool = False
@@ -97,6 +98,7 @@ class Catalog:
             home=self._home_id,
             library=self._library,
             point=self.point,
+            checkpoint=self.checkpoint,
             autocommit=autocommit,
         )
         self._changing.add(logical)

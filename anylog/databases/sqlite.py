@@ -14,7 +14,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, lies_in_the_load
+from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, kind_of, lies_in_the_load
 from anylog.databases.readers import Lease, Readers
 from anylog.databases.tables import (
     AUTOMATIC,
@@ -66,6 +66,7 @@ class SQLite:
     _home: str
     _library: Library = STANDARD
     point: Callable[[str], None] = field(default=lambda name: None)
+    checkpoint: int = CHECKPOINT
     autocommit: bool = True  # as it was asked for; a load is one transaction in any case
     kind: str = "sqlite"
     log = Logger()
@@ -351,9 +352,7 @@ class SQLite:
             connection.execute("rollback to one")
             connection.execute("release one")
             text = str(fault)
-            stale = any(sign in text for sign in ("no such table", "no such column", "has no column named"))
-            kind = "duplicate" if "anylog_marks.hash" in text else "missing table" if stale else "engine"
-            return AnyLogFault(kind, text)
+            return AnyLogFault(kind_of(text), text)
         connection.execute("release one")
         return None
 
@@ -545,7 +544,7 @@ class SQLite:
 
     def _after_load(self, faults: list[AnyLogFault | None], size: int) -> list[AnyLogFault | None]:
         self._unchecked += size
-        if self._unchecked > CHECKPOINT and self.path and not self._checkpointing and not self._closed:
+        if self._unchecked > self.checkpoint and self.path and not self._checkpointing and not self._closed:
             self._checkpointing = True
             self._unchecked = 0
             self._write_back().addErrback(lambda failure: self.log.warn("{name}: {f}", name=self.name, f=failure.value))

@@ -28,6 +28,7 @@ class Option:
     default: Any = None
     many: bool = False  # the key may repeat; the value is a list in order
     also: tuple[str, ...] = ()  # other spellings of the key
+    late: bool = False  # '!key' in the value is left as written: the command resolves it
     help: str = ""
     nested: bool = False  # the value is `( options )`, given as written
 
@@ -117,6 +118,11 @@ class OneOf(Option):
 Format = OneOf(words=("table", "json"), help="layout of the reply")  # most `get` commands have it
 
 
+def option_name(key: str) -> str:
+    """The key of an option as the name of a value: `-`, `.` and blanks as `_`."""
+    return re.sub(r"[- .]", "_", key)
+
+
 class Command:
     """One command of the language.
 
@@ -151,7 +157,7 @@ class Command:
         """
         if len(operands) < cls.least:
             raise AnyLogError(2, f"{cls.words}: {cls.operands or 'a value'} is missing; usage: {cls.usage_text()}")
-        if cls.most is not None and len(operands) > cls.most:
+        if not cls.raw and cls.most is not None and len(operands) > cls.most:
             raise AnyLogError(2, f"{cls.words}: unexpected '{operands[cls.most]}'; usage: {cls.usage_text()}")
         names = {spelling: name for name, option in cls.where.items() for spelling in (name, *option.also)}
         values: dict[str, Any] = {}
@@ -179,7 +185,7 @@ class Command:
                 if option.required:
                     raise AnyLogError(2, f"{cls.words}: Missing '{name}'; usage: {cls.usage_text()}")
                 values[name] = list(option.default or ()) if option.many else option.default
-        return {re.sub(r"[- .]", "_", name): value for name, value in values.items()}
+        return {option_name(name): value for name, value in values.items()}
 
     @classmethod
     def usage_text(cls) -> str:

@@ -1,153 +1,200 @@
-"""Conditions of `if` and `wait` (language.md 7). Pure: what words mean is handed in."""
+"""Conditions of `if`, `wait ... for` and of data (language.md 7). Pure.
+
+A condition is read whole before any of it is evaluated, so that a wrong one is an error (181) whatever its values.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from attrs import frozen
+
 from anylog.errors import AnyLogError
-from anylog.language.dictionary import shown
-from anylog.language.tokens import Token, tokenise
+from anylog.language.dictionary import Scope, shown
+from anylog.language.tokens import Kind, Token, joined, tokens_of
 
-Meaning = Callable[[str], Any]  # of a word with `!` or `$`: its value, None if undefined
+Test = Callable[[Scope, "Mapping[str, Any] | None"], bool]
 
-_OPERATORS = ("==", "!=", "<=", ">=", "<", ">", "=")
-_WORDS = {
-    "contains": "contains",
-    "includes": "contains",
-    "startswith": "startswith",
-    "startwith": "startswith",
-    "endswith": "endswith",
-    "endwith": "endswith",
-    "childfrom": "childfrom",
-}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_CAST = re.compile(r".*\.(int|float)$")
+_ALIASES = {"includes": "contains", "startwith": "startswith", "endwith": "endswith"}
+_TEXT_OPERATORS = ("contains", "startswith", "endswith", "childfrom")
+_OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def holds(tokens: Sequence[Token], meaning: Meaning) -> bool:
-    """Whether the condition is true. Raises AnyLogError 181 for one that cannot be read, 2 for a failed cast.
+def holds(tokens: Sequence[Token], scope: Scope, row: Mapping[str, Any] | None = None) -> bool:
+    """Whether the condition is true. `row` is the policy or data row that `[attribute]` refers to.
 
-    Terms stand left to right with equal precedence, nested to the right: `A and B or C` is `A and (B or C)`.
+    Raises AnyLogError 181 for what is no condition and 2 for values that cannot be compared as asked.
     """
-    if not tokens:
-        raise AnyLogError(181, "a condition is missing")
-    place = _term_end(tokens)
-    value = _term(tokens[:place], meaning)
-    if place == len(tokens):
-        return value
-    joined = tokens[place].text.lower()
-    rest = tokens[place + 1 :]
-    if not rest:
-        raise AnyLogError(181, f"nothing stands after '{joined}'")
-    if joined == "and":
-        return holds(rest, meaning) if value else False
-    return True if value else holds(rest, meaning)
+    return condition(tokens)(scope, row)
 
 
-def _term_end(tokens: Sequence[Token]) -> int:
-    for place, token in enumerate(tokens):
+def condition(tokens: Sequence[Token]) -> Test:
+    """The condition, ready to be evaluated as often as wanted. Raises AnyLogError 181."""
+    tokens = _operands_joined(tokens)
+    tests: list[Test] = []
+    words: list[str] = []
+    part: list[Token] = []
+    for token in tokens:
         if token.is_word("and", "or"):
-            if place == 0:
-                raise AnyLogError(181, f"nothing stands before '{token.text}'")
-            return place
-    return len(tokens)
+            tests.append(_simple(part, tokens))
+            words.append(token.text.lower())
+            part = []
+        else:
+            part.append(token)
+    tests.append(_simple(part, tokens))
+
+    def evaluate(scope: Scope, row: Mapping[str, Any] | None) -> bool:
+        # Equal precedence, right-nested: a false term before `and` ends it, and so does a true one before `or`.
+        for test, word in zip(tests, words, strict=False):
+            value = test(scope, row)
+            if value is (word == "or"):
+                return value
+        return tests[-1](scope, row)
+
+    return evaluate
 
 
-def _term(tokens: Sequence[Token], meaning: Meaning) -> bool:
-    first = tokens[0]
-    if len(tokens) == 1 and not first.quoted and first.text.startswith("(") and first.text.endswith(")"):
-        return holds(tokenise(first.text[1:-1]), meaning)
-    if first.is_word("not"):
-        if len(tokens) == 2:
-            return not _term(tokens[1:], meaning)
-        raise AnyLogError(181, _written(tokens))
-    if len(tokens) == 1:
-        return _exists(_value(first, meaning))
-    place = next((at for at, token in enumerate(tokens) if token.is_word(*_OPERATORS, *_WORDS)), -1)
-    if place < 1 or place == len(tokens) - 1:
-        raise AnyLogError(181, f"{_written(tokens)}: an operand or a comparison is missing")
-    left, right = tokens[:place], tokens[place + 1 :]
-    operator = tokens[place].text.lower()
-    return _compare(_side(left, meaning), operator, _side(right, meaning), left, right)
+@frozen
+class _Value:
+    """An operand with its value."""
+
+    value: Any
+    cast: str = ""  # "int", "float" or "bool" if the operand says so
+    defined: bool = True
+
+    @property
+    def text(self) -> str:
+        return shown(self.value)
+
+    @property
+    def number(self) -> float | int | None:
+        """As a number, if it is or looks like one."""
+        if isinstance(self.value, bool) or self.value is None:
+            return None
+        if isinstance(self.value, int | float):
+            return self.value
+        text = self.text.strip()
+        if not _NUMBER.fullmatch(text):
+            return None
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
 
 
-def _written(tokens: Sequence[Token]) -> str:
-    return "'" + " ".join(token.text for token in tokens) + "'"
+def _simple(part: Sequence[Token], whole: Sequence[Token]) -> Test:
+    """`operand`, `not operand`, `operand operator operand`, `[attribute] is|not declared`, or a group."""
+    negated = False
+    if part and part[0].is_word("not"):
+        negated, part = True, part[1:]
+    if len(part) == 1 and part[0].kind is Kind.GROUP:
+        inner = condition(tokens_of(part[0].text[1:-1]))
+        return (lambda scope, row: not inner(scope, row)) if negated else inner
+    if len(part) == 1 and _is_operand(part[0]):
+        operand = part[0]
+        return lambda scope, row: _exists(_value(operand, scope, row)) is not negated
+    if len(part) == 3 and part[2].is_word("declared") and part[1].is_word("is", "not") and not negated:
+        path, wanted = part[0], part[1].is_word("is")
+        return lambda scope, row: _value(path, scope, row).defined is wanted
+    if len(part) == 3 and not negated and _is_operand(part[0]) and _is_operand(part[2]):
+        left, right = part[0], part[2]
+        operator = part[1].text.lower()
+        operator = _ALIASES.get(operator, operator)
+        if part[1].kind is Kind.OPERATOR and operator in _OPERATORS:
+            return lambda scope, row: _compare(_value(left, scope, row), operator, _value(right, scope, row))
+        if part[1].kind is Kind.WORD and operator in _TEXT_OPERATORS:
+            return lambda scope, row: _text_test(
+                _value(left, scope, row).text, operator, _value(right, scope, row).text
+            )
+    raise AnyLogError(181, f"cannot read '{joined(part)}' in the condition '{joined(whole)}'")
 
 
-def _value(token: Token, meaning: Meaning) -> Any:
-    if token.quoted:
-        return token.text
-    if len(token.text) > 1 and token.text[0] == token.text[-1] == "'":
-        return token.text[1:-1]
-    return meaning(token.text)
+def _is_operand(token: Token) -> bool:
+    return token.kind is not Kind.OPERATOR and not token.is_word("not", *_TEXT_OPERATORS, *_ALIASES)
 
 
-def _side(tokens: Sequence[Token], meaning: Meaning) -> Any:
-    if len(tokens) == 1:
-        return _value(tokens[0], meaning)
-    if any(token.text[:1] in "!$" for token in tokens):
-        raise AnyLogError(181, f"unexpected words in {_written(tokens)}")
-    return " ".join(token.text for token in tokens)
+def _operands_joined(tokens: Sequence[Token]) -> list[Token]:
+    """Signs and operators glued between two pieces make one operand again: `+5`, `2026-01-01T00:00+02:00`."""
+    whole: list[Token] = []
+    for token in tokens:
+        before = whole[-1] if whole else None
+        plus = token.is_operator("+")
+        if (
+            before is not None
+            and before.kind is Kind.WORD
+            and before.end == token.start
+            and (plus or (token.kind is Kind.WORD and before.text.endswith("+")))
+        ):
+            whole[-1] = Token(Kind.WORD, before.text + token.text, before.start, token.end)
+        else:
+            whole.append(Token(Kind.WORD, "+", token.start, token.end) if plus else token)
+    return whole
 
 
-def _exists(value: Any) -> bool:
-    if isinstance(value, str):
-        return value not in ("", "False", "false")
-    return bool(value)
+def _value(token: Token, scope: Scope, row: Mapping[str, Any] | None) -> _Value:
+    text = token.text
+    if token.kind is Kind.JSON and text.startswith("["):
+        if row is None:
+            raise AnyLogError(181, f"'{text}' has a meaning for a policy or a row of data alone")
+        found: Any = row
+        for name in re.findall(r"\[([^\[\]]*)\]", text):
+            found = found.get(name.strip("\"'")) if isinstance(found, Mapping) else None
+        return _Value(found, defined=found is not None)
+    if token.kind is Kind.SINGLE:
+        return _Value(text[1:-1])
+    if token.kind is not Kind.WORD:
+        return _Value(text)
+    value = scope.resolve(text)
+    cast = text.rpartition(".")[2] if text[:1] in "!$" and text.endswith((".int", ".float", ".bool")) else ""
+    if not cast:
+        return _Value(value, defined=value is not None)
+    defined = scope.resolve(text.rpartition(".")[0]) is not None
+    return _Value(value, cast, defined)
 
 
-def _compare(left: Any, operator: str, right: Any, lefts: Sequence[Token], rights: Sequence[Token]) -> bool:
-    operator = _WORDS.get(operator, "==" if operator == "=" else operator)
-    if operator in _WORDS.values():
-        return _words(shown(left), operator, shown(right))
-    if left is None or right is None:
-        empty = left is None and right is None
-        same = empty or (shown(left) == shown(right))
-        return same if operator == "==" else not same if operator == "!=" else False
-    for one, other, tokens in ((left, right, rights), (right, left, lefts)):
-        if isinstance(one, bool) and not isinstance(other, bool) and shown(other).lower() not in ("true", "false"):
-            raise AnyLogError(2, f"{_written(tokens)} is compared with true or false")
-    cast = any(_CAST.match(token.text) for token in (*lefts, *rights) if token.text[:1] in "!$")
-    numbers = [_number(left), _number(right)]
-    if None not in numbers and not isinstance(left, bool) and not isinstance(right, bool):
+def _exists(operand: _Value) -> bool:
+    """Text that is not empty, a number that is not zero, True: `0` as text is true."""
+    return bool(operand.value)
+
+
+def _compare(left: _Value, operator: str, right: _Value) -> bool:
+    casts = {left.cast, right.cast} - {""}
+    if casts & {"int", "float"}:
+        if not (left.defined and right.defined):
+            return False
+        numbers = left.number, right.number
+        if numbers[0] is None or numbers[1] is None:
+            wrong = left if numbers[0] is None else right
+            raise AnyLogError(2, f"'{wrong.text}' is not a number: it cannot be compared with one")
         return _ordered(numbers[0], operator, numbers[1])
-    if cast and not isinstance(left, bool) and not isinstance(right, bool):
-        wrong = left if numbers[0] is None else right
-        raise AnyLogError(2, f"'{shown(wrong)}' is not a number")
-    return _ordered(shown(left).lower(), operator, shown(right).lower())
-
-
-def _number(value: Any) -> float | int | None:
-    if isinstance(value, (int, float)):
-        return value
-    text = shown(value).strip()
-    if not _NUMBER.fullmatch(text):
-        return None
-    return int(text) if text.lstrip("+-").isdigit() else float(text)
+    if "bool" in casts:
+        for side in (left, right):
+            if side.defined and side.text.lower() not in ("true", "false"):
+                raise AnyLogError(2, f"'{side.text}' is neither true nor false")
+        return _ordered(left.text.lower() or "false", operator, right.text.lower() or "false")
+    one, other = left.number, right.number
+    if one is not None and other is not None:
+        return _ordered(one, operator, other)
+    if operator not in ("==", "!=") and not (left.defined and right.defined):
+        return False
+    return _ordered(left.text.lower(), operator, right.text.lower())
 
 
 def _ordered(left: Any, operator: str, right: Any) -> bool:
-    results = {
-        "==": left == right,
-        "!=": left != right,
-        "<": left < right,
-        "<=": left <= right,
-        ">": left > right,
-        ">=": left >= right,
-    }
-    return bool(results[operator])
+    if operator == "==":
+        return bool(left == right)
+    if operator == "!=":
+        return bool(left != right)
+    if operator in ("<", "<="):
+        return bool(left < right or (operator == "<=" and left == right))
+    return bool(left > right or (operator == ">=" and left == right))
 
 
-def _words(left: str, operator: str, right: str) -> bool:
+def _text_test(left: str, operator: str, right: str) -> bool:
+    if operator == "childfrom":  # an immediate child; the last character of the parent parts the levels
+        rest = left[len(right) :] if right and left.startswith(right) else ""
+        return rest != "" and right[-1] not in rest
     left, right = left.lower(), right.lower()
     if operator == "contains":
         return right in left
-    if operator == "startswith":
-        return left.startswith(right)
-    if operator == "endswith":
-        return left.endswith(right)
-    separator = right[-1:]
-    return left.startswith(right) and separator not in left[len(right) :] and len(left) > len(right)
+    return left.startswith(right) if operator == "startswith" else left.endswith(right)

@@ -1,209 +1,315 @@
-"""The node dictionary, and what `!key` and `$NAME` stand for (language.md 3 and 4)."""
+"""The node dictionary and what `!name`, `!!name` and `$NAME` stand for (language.md 3 and 4). Pure."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-from attrs import define, field
+from attrs import define, field, frozen
 
 from anylog.errors import AnyLogError
 
-SECRET = re.compile(r"pass|passwd|password|secret|private|token|access_key|activation_key|authorization", re.I)
-
-_CASTS = ("int", "float", "str", "bool", "name", "len", "replies", "diff")
-_REFERENCE = re.compile(r"(?P<mark>[!$])(?P<key>[A-Za-z0-9_\-]+)(?P<rest>(?:\.[A-Za-z_]\w*|\[[^\[\]]*\])*)")
-_STEP = re.compile(r"\.(?P<word>[A-Za-z_]\w*)|\[(?P<index>[^\[\]]*)\]")
-_PIECE = re.compile(r"(?P<before>^|[/\\.:])(?P<reference>[!$][A-Za-z0-9_\-]+)")
-_IN_JSON = re.compile(r"(?<=[\s:\[{,])!(?P<key>[A-Za-z0-9_\-]+)(?P<cast>\.(?:int|float|str|bool|name))?")
 _KEY = re.compile(r"[A-Za-z0-9_.\- ]+")
+_NAME = re.compile(r"[A-Za-z0-9_\-]+")
+_CAST = re.compile(r"(.+)\.(int|float|str|bool|name|len|replies|diff)", re.DOTALL)
+_INDEX = re.compile(r"([^\[\]]+?)((?:\[[^\[\]]*\])+)")
+_SECRET = re.compile(r"passw|secret|private_key|token|licen[cs]e_key", re.IGNORECASE)
+HIDDEN = "****"
 
 
 def shown(value: Any) -> str:
-    """A value as text: booleans as true and false, lists and objects as JSON."""
+    """A value as text: booleans in lower case, lists and objects as JSON, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (dict, list)):
-        return orjson.dumps(value, default=str).decode()
+    if isinstance(value, dict | list):
+        return json.dumps(value)
     return str(value)
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value of that key is not shown in listings (monitoring.md 2)."""
+    return _SECRET.search(key) is not None
 
 
 @define
 class Dictionary:
-    """Values by key, kept in memory. A key that is not there is undefined, which is not the same as empty."""
+    """String keys to values: text, int, float, bool, list or dict. An empty text is no value: the key is undefined."""
 
     _values: dict[str, Any] = field(factory=dict)
 
+    def set(self, key: str, value: Any) -> None:
+        """Assign; None, `""` and `''` delete. Raises AnyLogError 175 for a name that no key may have."""
+        if not _KEY.fullmatch(key):
+            raise AnyLogError(175, f"'{key}' is not a name for a key: letters, digits, '_', '-', '.' and blanks")
+        if value is None or value in ("", "''"):
+            self._values.pop(key, None)
+        else:
+            self._values[key] = value
+
     def get(self, key: str) -> Any:
-        """The value, or None."""
+        """The value, or None if there is none."""
         return self._values.get(key)
+
+    def delete(self, key: str) -> None:
+        """Make it undefined."""
+        self._values.pop(key, None)
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return iter(sorted(self._values.items()))
+    def items(self, substring: str = "") -> list[tuple[str, Any]]:
+        """Keys (those that hold `substring`, any letter case) and values, in order of the key."""
+        return sorted((key, value) for key, value in self._values.items() if substring.lower() in key.lower())
 
-    def set(self, key: str, value: Any) -> None:
-        """Keep a value; None deletes the key. Raises AnyLogError 175 for a key with odd characters."""
-        if value is None:
-            self._values.pop(key, None)
-            return
-        if not _KEY.fullmatch(key):
-            raise AnyLogError(175, f"'{key}' is not a key: letters, digits, _ . - and blanks are")
-        self._values[key] = value
+    def assign(self, key: str, parts: Sequence[str], value: Any) -> None:
+        """`key[part][part] = value`: only the last level may be missing. An empty text removes the entry.
 
-    def set_inside(self, key: str, path: list[str], value: Any) -> None:
-        """`key[a][b] = value`: the last level is made, those before it must be there (language.md 5)."""
+        Raises AnyLogError 2 naming the level that is missing or is no container.
+        """
         holder = self._values.get(key)
-        if isinstance(holder, str):
-            try:
-                holder = orjson.loads(holder)
-            except orjson.JSONDecodeError:
-                holder = None
-        if not isinstance(holder, dict):
+        if holder is None:
             holder = {}
-        level = holder
-        for step in path[:-1]:
-            inner = level.get(step)
-            if not isinstance(inner, dict):
-                raise AnyLogError(175, f"'{key}' has no object at [{step}]")
-            level = inner
-        if value is None:
-            level.pop(path[-1], None)
-        else:
-            level[path[-1]] = value
-        self._values[key] = holder
+            self.set(key, holder)
+        elif isinstance(holder, str):
+            holder = read_json(holder) if holder.lstrip()[:1] in ("{", "[") else holder
+            self._values[key] = holder
+        path = key
+        for place, part in enumerate(parts):
+            last = place == len(parts) - 1
+            if isinstance(holder, dict):
+                if last:
+                    if value is None or value in ("", "''"):
+                        holder.pop(part, None)
+                    else:
+                        holder[part] = value
+                    return
+                step: Any = holder.get(part)
+            elif isinstance(holder, list) and re.fullmatch(r"-?[0-9]{1,9}", part) and int(part) < len(holder):
+                if last:
+                    holder[int(part)] = value
+                    return
+                step = holder[int(part)]
+            else:
+                raise AnyLogError(2, f"'{path}' has no place for [{part}]: it is neither a dictionary nor a list of it")
+            path += f"[{part}]"
+            if step is None:
+                raise AnyLogError(2, f"'{path}' is not assigned: use '{path} = {{}}' first")
+            holder = step
 
-    def resolve(self, word: str, environ: Mapping[str, str]) -> Any:
-        """What a word with `!` or `$` stands for; None if that is undefined. Other words are themselves."""
-        if word.startswith("!!"):
-            return word[1:]
-        if word[:1] in "!$" and len(word) > 1:
-            if word[0] == "!" and word[1:] in self._values:
-                return self._values[word[1:]]
-            found = _REFERENCE.fullmatch(word)
-            if found:
-                return self._reference(found, environ)
+
+@frozen
+class Scope:
+    """Where references are looked up: the dictionary and the environment.
+
+    For who asks from elsewhere (`guarded`) the environment and secrets are undefined: `get env var` and `get
+    dictionary` are guarded commands, and a reference must not be a way round them (security.md 8).
+    """
+
+    dictionary: Dictionary
+    environ: Mapping[str, str]
+    guarded: bool = False
+
+    def value(self, key: str) -> Any:
+        """The dictionary value, or None."""
+        return None if self.guarded and is_secret(key) else self.dictionary.get(key)
+
+    def variable(self, name: str) -> Any:
+        """The environment variable, or None; a value that begins with `!` is resolved once more."""
+        text = None if self.guarded else self.environ.get(name)
+        if text and re.fullmatch(r"![A-Za-z0-9_.\-]+", text):
+            return self.value(text[1:])
+        return text or None
+
+    def resolve(self, word: str) -> Any:
+        """The typed value of a word: itself if it holds no reference, None if a reference in it is undefined."""
         if "!" not in word and "$" not in word:
             return word
-        return self._pieces(word, environ)
+        if word.startswith("!!"):
+            return word[1:]  # for the receiver
+        if len(word) > 1 and word[0] in "!$":
+            value, cast = self.plain(word), _CAST.fullmatch(word)
+            if value is not None:
+                return value
+            if cast and (_NAME.match(cast[1], 1) or "[" in cast[1]):
+                return _casted(self.resolve(cast[1]), cast[2])
+            indexed = _INDEX.fullmatch(word)
+            if indexed and word[0] == "!":
+                return self._indexed(indexed[1][1:], re.findall(r"\[([^\[\]]*)\]", indexed[2]))
+        return self._concatenated(word)
 
-    def _reference(self, found: re.Match[str], environ: Mapping[str, str]) -> Any:
-        value: Any
-        steps = list(_STEP.finditer(found["rest"]))
-        if found["mark"] == "$":
-            value = environ.get(found["key"])
-            if value is not None and value.startswith("!"):
-                value = self.resolve(value, environ)
-        else:
-            value = self._values.get(found["key"])
-        cast = steps.pop()["word"] if steps and steps[-1]["word"] in _CASTS else ""
-        if any(step["word"] for step in steps) and not isinstance(value, (dict, list)) and not _looks_json(value):
-            # `!host.domain`: no attribute of an object, so a name put together
-            return self._pieces(found[0], environ)
-        attribute = ""
-        for step in steps:
-            if step["word"]:
-                attribute = step["word"]
-            else:
-                value = _item(value, step["index"])
-                if attribute and isinstance(value, dict):
-                    value = value.get(attribute)
-                attribute = ""
+    def plain(self, word: str) -> Any:
+        """The value of `!key` or `$KEY` with nothing after the key, or None."""
+        return self.value(word[1:]) if word[0] == "!" else self.variable(word[1:])
+
+    def text(self, word: str) -> str | None:
+        """`resolve` as text; None stays None."""
+        value = self.resolve(word)
+        return None if value is None else shown(value)
+
+    def _indexed(self, name: str, parts: Sequence[str]) -> Any:
+        """`!key[a:b]`, `!key[n]`, `!key[name]` and `!key.attr[n]`."""
+        value, attribute = self.value(name), ""
+        if value is None and "." in name:
+            name, attribute = name.rsplit(".", 1)
+            value = self.value(name)
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and ":" not in parts[0]:
+            try:
+                value = read_json(value)
+            except AnyLogError:
+                return None
+        for part in parts:
+            part = part.strip()
+            if part == "+":
+                raise AnyLogError(2, f"'!{name}[+]' has a meaning inside a 'for loop' alone")
+            if part[:1] in ("!", "$"):
+                part = shown(self.resolve(part))
+            value = _item(value, part.strip("\"'"))
         if attribute:
             value = value.get(attribute) if isinstance(value, dict) else None
-        return _cast(value, cast) if cast else value
+        return value
 
-    def _pieces(self, word: str, environ: Mapping[str, str]) -> Any:
-        """`!dir/sub/!file.al`, `!host.$DOMAIN`: references between separators are replaced, the rest stays."""
-        missing = False
-
-        def replaced(found: re.Match[str]) -> str:
-            nonlocal missing
-            value = self.resolve(found["reference"], environ)
+    def _concatenated(self, word: str) -> Any:
+        """`!dir/sub/!file.al`, `$HOME/x`, `!ip:!port`: references are replaced, the rest is as it is."""
+        pieces: list[str] = []
+        at, found, literal = 0, False, ""
+        while at < len(word):
+            name = _NAME.match(word, at + 1) if word[at] in "!$" else None
+            if name is None:
+                literal += word[at]
+                at += 1
+                continue
+            reference = word[at : name.end()]
+            # A key with dots in its name wins over one that ends at the dot.
+            dotted = re.compile(r"[A-Za-z0-9_.\-]+").match(word, at + 1)
+            if dotted and self.plain(word[at : dotted.end()]) is not None:
+                reference = word[at : dotted.end()]
+            value = self.plain(reference)
+            if value is None and at and word[at - 1] not in "/\\.:,@=-([{":
+                literal += word[at]  # a mark inside a word, as in a password: text
+                at += 1
+                continue
             if value is None:
-                missing = True
-            return found["before"] + shown(value)
-
-        text = _PIECE.sub(replaced, word)
-        return None if missing else text
-
-    def resolve_json(self, text: str, environ: Mapping[str, str]) -> Any:
-        """The value of a JSON text whose references stand outside quotes (language.md 4.1). AnyLogError 6."""
-        parts = re.split(r"(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')", text)
-
-        def inserted(found: re.Match[str]) -> str:
-            value = self.resolve(f"!{found['key']}{found['cast'] or ''}", environ)
-            if value is None:
-                return found[0]
-            if isinstance(value, str) and value[:1] in "{[" and _looks_json(value):
-                return value
-            return orjson.dumps(value, default=str).decode()
-
-        for place, part in enumerate(parts):
-            if place % 2 == 0:
-                parts[place] = _IN_JSON.sub(inserted, part)
-            elif part.startswith("'"):
-                parts[place] = orjson.dumps(part[1:-1].replace("\\'", "'")).decode()
-        for place in range(0, len(parts), 2):
-            plain = re.sub(
-                r"\bTrue\b", "true", re.sub(r"\bFalse\b", "false", re.sub(r"\bNone\b", "null", parts[place]))
-            )
-            parts[place] = re.sub(r",(\s*[}\]])", r"\1", plain)
-        try:
-            return orjson.loads("".join(parts))
-        except orjson.JSONDecodeError as wrong:
-            raise AnyLogError(6, f"{wrong}: {text[:80]}") from None
+                return None
+            found = True
+            pieces += [literal, shown(value)]
+            literal = ""
+            at += len(reference)
+        pieces.append(literal)
+        if not found:
+            return word
+        if os.sep == "/" and "://" not in word:
+            pieces = [piece.replace("\\", "/") if place % 2 == 0 else piece for place, piece in enumerate(pieces)]
+        return "".join(pieces)
 
 
-def _looks_json(value: Any) -> bool:
-    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
-        return False
-    try:
-        orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _item(value: Any, index: str) -> Any:
-    """`[n]` of a list, `[a:b]` of a text, `[key]` of an object."""
-    if _looks_json(value):
-        value = orjson.loads(value)
-    if ":" in index:
-        first, _, last = index.partition(":")
-        try:
-            part = slice(int(first) if first.strip() else None, int(last) if last.strip() else None)
-        except ValueError:
-            return None
-        return value[part] if isinstance(value, (str, list)) else None
+def _item(value: Any, part: str) -> Any:
+    if re.fullmatch(r"-?[0-9]*:-?[0-9]*", part):
+        begin, _, end = part.partition(":")
+        whole = value if isinstance(value, list) else shown(value)
+        return whole[int(begin) if begin else None : int(end) if end else None] or None
     if isinstance(value, dict):
-        return value.get(index.strip("'\""))
-    if isinstance(value, list) and re.fullmatch(r"-?\d{1,9}", index):
-        return value[int(index)] if -len(value) <= int(index) < len(value) else None
+        return value.get(part)
+    if isinstance(value, list) and re.fullmatch(r"-?[0-9]{1,9}", part):
+        return value[int(part)] if -len(value) <= int(part) < len(value) else None
     return None
 
 
-def _cast(value: Any, cast: str) -> Any:
+def _casted(value: Any, cast: str) -> Any:
+    """The value of `.int`, `.len` and so on; None where the table of language.md 4 says empty."""
     if cast == "bool":
-        return bool(value) and shown(value).strip().lower() not in ("", "false")
+        return shown(value).strip().lower() not in ("", "false")
     if cast in ("len", "replies", "diff"):
-        if _looks_json(value):
-            value = orjson.loads(value)
-        return len(value) if isinstance(value, (list, dict, str)) else 0 if value is None else len(shown(value))
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+            try:
+                value = read_json(value)
+            except AnyLogError:
+                value = str(value)
+        if cast == "len":
+            return 0 if value is None else len(value if isinstance(value, dict | list) else shown(value))
+        answers = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        missing = sum(answer is None for answer in answers)  # nodes that were asked and did not answer
+        return missing if cast == "diff" else len(answers) - missing
     if value is None:
         return None
-    if cast == "name":
-        return shown(value).lower().replace(" ", "_")
     if cast == "str":
         return shown(value)
+    if cast == "name":
+        return shown(value).lower().replace(" ", "_")
     try:
-        number = float(shown(value))
-        return number if cast == "float" else int(shown(value)) if shown(value).lstrip("+-").isdigit() else int(number)
-    except (ValueError, OverflowError):
+        if cast == "float":
+            return float(value)
+        return int(value) if isinstance(value, int | float) else int(value.strip())
+    except (ValueError, OverflowError, TypeError, AttributeError):
         return None
+
+
+# ---------------------------------------------------------------------- JSON
+
+_PIECE = re.compile(
+    r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<space>\s+)|(?P<mark>[{}\[\],:])|(?P<word>[^\s{}\[\],:"']+)""",
+    re.DOTALL,
+)
+_REFERENCE = re.compile(r"[!$][^\s{}\[\],\"']+")
+_WORDS = {"true": "true", "false": "false", "null": "null", "none": "null"}
+
+
+def resolve_json(text: str, scope: Scope) -> str:
+    """JSON text with the references in it replaced by their values, as strict JSON (language.md 4.1).
+
+    Only references outside quotes count. One that is undefined is left, so that the document is refused: raises
+    AnyLogError 6.
+    """
+    return json.dumps(_read(text, scope))
+
+
+def read_json(text: str) -> Any:
+    """The values of a JSON text that may use single quotes, Python's words and trailing commas; AnyLogError 6."""
+    return _read(text, None)
+
+
+def _read(text: str, scope: Scope | None) -> Any:
+    if scope is None:
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise AnyLogError(6, f"nested too deep: {text[:40]}") from None
+        except ValueError:
+            pass
+    parts: list[str] = []
+    at = 0
+    while at < len(text):
+        reference = _REFERENCE.match(text, at) if scope else None
+        if reference and scope and (not at or text[at - 1] in " \t\r\n:[{,"):
+            word = reference[0]
+            key = word.rstrip(":")
+            value = scope.resolve(key)
+            if value is None:
+                raise AnyLogError(6, f"'{key}' is not defined: {text[:80]}")
+            is_json = isinstance(value, str) and value.lstrip()[:1] in ("{", "[")
+            parts.append(json.dumps(_read(value, scope) if is_json else value))
+            at += len(key)
+            continue
+        piece = _PIECE.match(text, at)
+        if piece is None:
+            raise AnyLogError(6, f"not JSON from here on: {text[at : at + 60]}")
+        at = piece.end()
+        if piece["string"]:
+            string = piece["string"]
+            if string[0] == "'":
+                string = '"' + string[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
+            parts.append(string)
+        elif piece["mark"]:
+            if piece["mark"] in "]}" and parts and parts[-1] == ",":
+                parts.pop()
+            parts.append(piece["mark"])
+        elif piece["word"]:
+            parts.append(_WORDS.get(piece["word"].lower(), piece["word"]))
+    try:
+        return json.loads("".join(parts), strict=False)
+    except (ValueError, RecursionError) as why:
+        raise AnyLogError(6, f"{why}: {text[:80]}") from None

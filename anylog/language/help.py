@@ -1,82 +1,124 @@
-"""Help is made from what commands say of themselves (cli-console.md 6)."""
+"""Help made from the commands themselves (cli-console.md 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anylog.language.command import Command
+from anylog.language.context import Context, Result
+from anylog.language.tokens import joined, tokens_of
 from anylog.language.words import Words
 
+if TYPE_CHECKING:
+    from anylog.node import Node
 
-def help_text(words: Words, asked: Sequence[str]) -> str:
-    """What `help` answers to these words; never an error."""
+DOCUMENTATION = "Documentation: 'help [command]' explains one command, 'help index' lists keywords, docs/ has the rest"
+
+
+class Help(Command):
+    """Explain the commands.
+
+    Without more: the usage of all commands. With the beginning of commands: their usage lines. With a command: usage,
+    explanation, examples and keywords. `help index` lists the keywords, `help index s` those that begin with s and
+    their commands, `help index *` all of them with their commands.
+    """
+
+    words = "help"
+    operands = "[command] | index [keyword]"
+    usage = "help [command] | help index [keyword] [where format = table/json]"
+    raw = literal = True
+    examples = ("help", "help get", "help connect dbms", "help index s", "help get status where format = json")
+    index = ("help", "cli")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """What is unknown is answered with suggestions, without an error."""
+        tokens = tokens_of(operands[0]) if operands else []
+        words = [token.text.lower() for token in tokens]
+        format = "text"
+        if words[-4:-1] == ["where", "format", "="]:
+            format = "json" if words[-1] in ("json", "mcp") else "text"
+            tokens, words = tokens[:-4], words[:-4]
+        if words[:1] == ["index"]:
+            keywords = keywords_of(node.words)
+            if len(words) > 1:
+                begin = "" if words[1] == "*" else " ".join(words[1:])
+                keywords = {key: names for key, names in keywords.items() if key.lower().startswith(begin)}
+            return Result(text=index_text(keywords, with_commands=len(words) > 1), data=keywords, format=format)
+        text, data = explain(node.words, joined(tokens))
+        return Result(text=text, data=data, format=format)
+
+
+def explain(words: Words, asked: str) -> tuple[str, dict[str, Any]]:
+    """The help for what was asked, as text and as JSON values."""
     if not asked:
-        usages = [command.usage_text() for command in words.all()]
-        return "\r\n".join([*usages, "", "help [command] shows one in full, help index lists keywords"])
-    if asked[0].lower() == "index":
-        return _index(words, asked[1] if len(asked) > 1 else "")
-    found = words.begins(asked)
-    name = " ".join(asked).lower()
-    exact = [command for command in found if name in (command.words, *command.also)]
-    if exact and (len(found) == 1 or exact[0].statement):
-        return one(exact[0])
-    if exact:
-        others = [command.usage_text() for command in found if command is not exact[0]]
-        return one(exact[0]) + "\r\n\r\nSee also:\r\n" + "\r\n".join(f"\t{usage}" for usage in others)
-    if len(found) == 1:
-        return one(found[0])
-    if found:
-        return "\r\n".join(command.usage_text() for command in found)
-    near = words.nearest(name)
-    return f"No help on '{name}'." + (f" Maybe: {', '.join(near)}" if near else " Use help for a list of commands.")
-
-
-def help_data(words: Words, asked: Sequence[str]) -> dict[str, Any]:
-    """The same as JSON values: one command in full, or a list."""
-    found = words.begins(asked)
-    name = " ".join(asked).lower()
-    exact = [command for command in found if name in (command.words, *command.also)] or found
-    if len(exact) == 1:
-        return {exact[0].words: _object(exact[0])}
-    return {"commands": [command.words for command in found]}
-
-
-def one(command: type[Command]) -> str:
-    """The page of one command."""
-    parts = ["Usage:", f"\t{command.usage_text()}", "", "Explanation:"]
-    parts += [f"\t{line}".rstrip() for line in command.explanation().splitlines()]
-    options = [
-        f"\t{name:<16} {option.help or option.shape}"
-        + (" (required)" if option.required else "")
-        + (f" (default: {option.default})" if option.default is not None else "")
-        for name, option in command.where.items()
+        return _listing(words.all(), top=True), {"commands": [_described(command) for command in words.all()]}
+    group = words.group(asked)
+    exact = [
+        command
+        for command in group
+        if " ".join(asked.lower().split()) in (spelling.lower() for spelling in (command.words, *command.also))
     ]
-    if options:
-        parts += ["", "Options:", *options]
-    parts += ["", "Examples:", *(f"\t{example}" for example in command.examples)]
-    if command.also:
-        parts += ["", "Also:", *(f"\t{spelling}" for spelling in command.also)]
-    parts += ["", "Index:", f"\t{list(command.index)}"]
-    return "\r\n".join(parts)
+    if not group:  # a whole line was given: the command it begins with
+        found = words.match(asked.split())
+        exact = [found[0]] if found else []
+    if exact and len(group) <= 1:
+        return command_text(exact[0]), {"command": _described(exact[0])}
+    if exact:
+        others = [command for command in group if command is not exact[0]]
+        text = command_text(exact[0]) + "\r\n" + _listing(others)
+        return text, {"command": _described(exact[0]), "commands": [_described(command) for command in others]}
+    if group:
+        return _listing(group), {"commands": [_described(command) for command in group]}
+    near = words.nearest(asked, least=0)
+    return "Maybe: " + ", ".join(near), {"commands": [], "maybe": near}
 
 
-def _object(command: type[Command]) -> dict[str, Any]:
+def command_text(command: type[Command]) -> str:
+    """The page of one command."""
+    spelled = [command.usage_text(), *(f"also: {also}" for also in command.also)]
+    parts = [("Usage", spelled), ("Explanation", command.explanation().splitlines())]
+    told = [f"{name}: {option.help}" for name, option in command.where.items() if option.help]
+    if told:
+        parts.append(("Options", told))
+    parts.append(("Examples", list(command.examples)))
+    if command.index:
+        parts.append(("Index", [str(sorted(command.index))]))
+    return (
+        "\r\n\r\n".join(f"{title}:\r\n" + "\r\n".join(f"\t{line}".rstrip() for line in lines) for title, lines in parts)
+        + "\r\n"
+    )
+
+
+def keywords_of(words: Words) -> dict[str, list[str]]:
+    """Keyword -> words of its commands, both sorted."""
+    found: dict[str, list[str]] = {}
+    for command in words.all():
+        for keyword in command.index:
+            found.setdefault(keyword, []).append(command.words)
+    return dict(sorted(found.items()))
+
+
+def index_text(keywords: dict[str, list[str]], with_commands: bool) -> str:
+    """One keyword a line, with its commands below it."""
+    lines = []
+    for keyword, names in keywords.items():
+        lines.append(keyword)
+        if with_commands:
+            lines += [f"     {name}" for name in names]
+    return "\r\n".join(lines)
+
+
+def _listing(commands: Sequence[type[Command]], top: bool = False) -> str:
+    lines = sorted(command.usage_text() for command in commands)
+    return "\r\n".join([*lines, "", DOCUMENTATION] if top else lines)
+
+
+def _described(command: type[Command]) -> dict[str, Any]:
     return {
         "usage": command.usage_text(),
         "explanations": command.explanation(),
         "examples": list(command.examples),
-        "index": list(command.index),
+        "documentation": list(command.index),
     }
-
-
-def _index(words: Words, begin: str) -> str:
-    keys = sorted({key for command in words.all() for key in command.index})
-    if not begin:
-        return "\r\n".join(keys)
-    lines = []
-    for key in keys:
-        if begin == "*" or key.startswith(begin.lower()):
-            lines.append(key)
-            lines += [f"     {command.words}" for command in words.all() if key in command.index]
-    return "\r\n".join(lines) or f"No keyword begins with '{begin}'"

@@ -1,39 +1,49 @@
-"""One interpreter for every door: read, substitute, find, options, allowed?, run, note (architecture.md 5)."""
+"""One way to ask: read, substitute, find, options, allowed?, run, log (architecture.md 5, language.md 2 to 8)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
 
-import orjson
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
-from anylog.language.command import Command
+from anylog.language.assignment import Target, concatenated, is_concatenation, value_of
+from anylog.language.command import Command, option_name
 from anylog.language.conditions import holds
-from anylog.language.context import Call, Context, Control, Result
-from anylog.language.dictionary import Dictionary, shown
+from anylog.language.context import Call, Context, Control, Pages, Result
+from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.logs import Logs, masked
-from anylog.language.script import Frame, Script, Walk, arguments
-from anylog.language.tokens import Token, commands_of, tokenise, unwrapped
-from anylog.language.where import pairs_of
+from anylog.language.script import DEEPEST, Frame, Script, read_sections, run_script
+from anylog.language.tokens import Kind, Token, logical_lines, tokens_of
+from anylog.language.where import read_where, replaced, required_text
 from anylog.language.words import Words
-from anylog.waiting import deferring
+from anylog.waiting import deferring, pause
 
-if TYPE_CHECKING:
-    from anylog.node import Node
+LARGEST = 16 << 20  # bytes of an answer that is assigned to a key
 
-DEEPEST = 50  # scripts that call each other
+_OF_SCRIPTS = frozenset(Control) - {Control.ELSE_IGNORED, Control.DO_IGNORED}
 
-_TARGET = re.compile(r"(?P<mark>[!$]?)(?P<key>[A-Za-z0-9_.\-]+)(?P<path>(?:\[[^\]]*\]|\{\})*)")
-_STEP = re.compile(r"\[([^\]]*)\]")
+
+class Form(Command):
+    """A form of the language that is no command by itself, such as `if`: it is in the registry for its help.
+
+    A `Call` of it is asked again as text; text never comes here.
+    """
+
+    raw = literal = statement = True
+
+    async def run(self, node: Any, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        return await node.execute(" ".join((self.words, *operands)), context)  # type: ignore[no-any-return]
 
 
 class Interpreter:
-    """Reads commands as text or as calls and runs them on one node."""
+    """Executes text and calls for one node."""
 
     log = Logger()
 
@@ -44,371 +54,338 @@ class Interpreter:
         dictionary: Dictionary,
         environ: MutableMapping[str, str],
         clock: Clock,
-        node: Node,
+        node: Any,
         logs: Logs,
         read_file: Callable[[str], Awaitable[tuple[str, str]]],
     ) -> None:
-        """`read_file(name)` gives the path and the text of a script; AnyLogError 112 if there is none."""
+        """`node` is what commands are handed; the interpreter itself uses no more of it than its address.
+
+        `read_file(name)` gives the path and the text of a script; AnyLogError 112 if there is none.
+        """
         self._words, self._dictionary, self._environ = words, dictionary, environ
         self._clock, self._node, self._logs, self._read_file = clock, node, logs, read_file
 
-    def execute(self, asked: str | Call, context: Context) -> Deferred[Result]:
-        """Run it and give its result. Fails with AnyLogError; anything else is noted with its traceback as 500."""
-        done: Deferred[Result] = self._execute(asked, context)
-        return done
+    @deferring
+    async def execute(self, asked: str | Call, context: Context) -> Result:
+        """Do what is asked; of several statements (`a & b`) the texts are joined. Fails with AnyLogError."""
+        if isinstance(asked, Call):
+            return await self._call(asked, context)
+        if context.frame is None:
+            context.frame = Frame()
+        with self._failing(asked, context):
+            lines = [line.text.strip() for line in logical_lines(asked, typed=True)]
+        result, texts = Result.nothing(), []
+        for line in lines:
+            result = await self._statement(line, context)
+            if result.control in _OF_SCRIPTS and not context.frame.script:
+                raise AnyLogError(2, f"'{line}' has a meaning in a script alone")
+            if len(lines) > 1 and (result.text or result.pages):
+                texts.append(result.text if result.pages is None else await collected(result.pages))
+        return Result(text="\r\n".join(map(str, texts))) if texts else result
 
     def meaning(self, word: str) -> Any:
         """What a word with `!` or `$` stands for, None if undefined; other words are themselves."""
-        return self._dictionary.resolve(word, self._environ)
-
-    @deferring
-    async def _execute(self, asked: str | Call, context: Context) -> Result:
-        if isinstance(asked, Call):
-            return await self._run(asked.command, asked.command.words, asked.operands, dict(asked.options), context)
-        result = Result.nothing()
-        for text in commands_of(unwrapped(asked)):
-            result = await self._statement(text, context)
-            if result.control is not None:
-                break
-        return result
-
-    async def _statement(self, text: str, context: Context) -> Result:
-        """One command or statement form; its outcome is noted in the logs."""
-        tokens = tokenise(text)
-        if not tokens:
-            return Result.nothing()
-        frame = context.frame
-        if frame is None:
-            frame = context.frame = Frame()
-        first = tokens[0]
-        if first.is_word("if", "else", "do"):
-            return await self._branch(text, tokens, frame, context)
-        if first.is_word("set") and len(tokens) > 2 and tokens[2].is_word("=") and self._words.find(tokens[:2]) is None:
-            self._may_change(context, text)
-            self._assign(tokens[1], text, tokens[3:])
-            return Result.nothing()
-        if len(tokens) > 1 and tokens[1].is_word("=") and not first.quoted:
-            return await self._assignment(text, tokens, context)
-        if not first.quoted and first.text[0] in "!$" and len(first.text) > 1:
-            if len(tokens) == 1:
-                return self._show(first.text)
-            if tokens[1].is_word("+"):
-                return Result(text=self._joined(tokens))
-            # A variable may hold the word of a command (language.md 2.3).
-            value = self.meaning(first.text)
-            if isinstance(value, str) and value and value[0] not in "!$":
-                return await self._statement(value + text[first.end :], context)
-        return await self._command(text, tokens, context)
-
-    # Statement forms
-
-    async def _branch(self, text: str, tokens: Sequence[Token], frame: Frame, context: Context) -> Result:
-        """`if`, `else`, `do`, in any nesting; the level is the number of leading `do` (language.md 8)."""
-        level = 0
-        while level < len(tokens) and tokens[level].is_word("do"):
-            level += 1
-        if level and not frame.passes(level):
-            return Result(control=Control.DO_IGNORED)
-        rest = tokens[level:]
-        if not rest:
-            raise AnyLogError(2, "nothing stands after 'do'")
-        if rest[0].is_word("else"):
-            if not frame.was_false(level):
-                # Of an else-chain whose branch was taken, the rest must not run, `do` lines included.
-                if len(rest) > 1 and rest[1].is_word("if"):
-                    self._skip(frame, level)
-                return Result(control=Control.ELSE_IGNORED)
-            rest = rest[1:]
-            if not rest:
-                raise AnyLogError(2, "nothing stands after 'else'")
-        if not rest[0].is_word("if"):
-            return await self._statement(text[rest[0].start :], context)
-        place = next((at for at, token in enumerate(rest) if token.is_word("then")), -1)
-        condition = rest[1:place] if place > 0 else rest[1:]
-        if place < 0 and any(token.is_word("goto") for token in rest):
-            raise AnyLogError(181, f"'then' is missing in '{text}'")
-        value = holds(condition, self.meaning)
-        frame.register(level, value)
-        if place < 0:
-            return Result(text=str(value), data=value)
-        behind = rest[place + 1 :]
-        if not behind:
-            return Result.nothing()
-        if not value:
-            return Result(control=Control.DO_IGNORED)
-        if behind[0].is_word("do"):
-            behind = behind[1:]
-        return await self._statement(text[behind[0].start :], context) if behind else Result.nothing()
-
-    def _skip(self, frame: Frame, level: int) -> None:
-        """A branch of this chain was taken: what follows at this level is neither true nor false."""
-        if len(frame.registers) > level:
-            frame.chains.add(level)
-            frame.registers[level] = False
-
-    async def _assignment(self, text: str, tokens: Sequence[Token], context: Context) -> Result:
-        """`x = value` or `x = command` (language.md 5). The old value is seen while the new one is made."""
-        self._may_change(context, text)
-        values = tokens[2:]
-        if not values:
-            raise AnyLogError(2, f"nothing stands after '=' in '{text}'")
-        first = values[0]
-        if first.is_word("if"):
-            place = next((at for at, token in enumerate(values) if token.is_word("then")), len(values))
-            self._keep(tokens[0], str(holds(values[1:place], self.meaning)))
-            return Result.nothing()
-        found = None if first.quoted or any(token.is_word("+") for token in values) else self._words.find(values)
-        if found is None:
-            self._assign(tokens[0], text, values)
-            return Result.nothing()
-        inner = Context(
-            origin=context.origin,
-            who=context.who,
-            local=context.local,
-            deadline=context.deadline,
-            write=context.write,
-            frame=context.frame,
-        )
-        try:
-            result = await self._statement(text[first.start :], inner)
-            value = await self._value_of(result)
-        except AnyLogError as error:
-            if error.number in (1, 2) and len(values) == 1:
-                self.log.warn("'{text}': taken as a value, not as a command", text=masked(text))
-                self._assign(tokens[0], text, values)
-                return Result.nothing()
-            self._keep(tokens[0], None)
-            raise
-        self._keep(tokens[0], value)
-        return Result.nothing()
-
-    async def _value_of(self, result: Result) -> Any:
-        """What an assignment keeps of a result: its text, or its data if it has nothing else."""
-        if result.pages is not None:
-            parts = []
-            try:
-                while (page := await result.pages.next()) is not None:
-                    parts.append(page)
-            finally:
-                result.pages.close()
-            return b"".join(parts).decode().strip("\r\n") or None
-        if result.text is None:
-            return None if result.data is None else orjson.dumps(result.data, default=str).decode()
-        if result.format == "json" and result.data is not None:
-            return orjson.dumps(result.data, default=str).decode()
-        return result.text.strip("\r\n") or None
-
-    def _assign(self, target: Token, text: str, values: Sequence[Token]) -> None:
-        """Keep a value that is no command: typed for a single reference, else text."""
-        if len(values) == 1:
-            token = values[0]
-            if token.quoted:
-                self._keep(target, token.text or None)
-            elif token.text in ("''", "``"):
-                self._keep(target, None)
-            elif token.text[:1] in "{[":
-                path = target.text.partition("[")[1]
-                literal: Any = token.text
-                if path:
-                    literal = self._dictionary.resolve_json(token.text, self._environ)
-                self._keep(target, literal)  # late-bound: resolved when it is used (language.md 4.1)
-            elif token.text[0] in "'`" and token.text[-1] == token.text[0] and len(token.text) > 1:
-                self._keep(target, token.text[1:-1])
-            else:
-                self._keep(target, self.meaning(token.text))
-        elif any(token.is_word("+") for token in values):
-            self._keep(target, self._joined(values) or None)
-        else:
-            words = [token.text if token.quoted else shown(self.meaning(token.text)) for token in values]
-            self._keep(target, " ".join(words) or None)
-
-    def _joined(self, tokens: Sequence[Token]) -> str:
-        """Operands with `+` between them, put together as text; never arithmetic (language.md 4.2)."""
-        parts = []
-        for place, token in enumerate(tokens):
-            if place % 2 == 0:
-                value = token.text if token.quoted else self.meaning(token.text)
-                parts.append(shown(value))
-            elif not token.is_word("+"):
-                raise AnyLogError(302, f"String concatenation failed: '{token.text}' stands where a + should")
-        if len(tokens) % 2 == 0:
-            raise AnyLogError(302, "String concatenation failed: nothing stands after the last +")
-        return "".join(parts)
-
-    def _keep(self, target: Token, value: Any) -> None:
-        found = _TARGET.fullmatch(target.text)
-        if found is None:
-            raise AnyLogError(175, f"'{target.text}' is not a key that a value can be assigned to")
-        if found["mark"] == "$":
-            if value is None:
-                self._environ.pop(found["key"], None)
-            else:
-                self._environ[found["key"]] = shown(value)
-            return
-        steps = [shown(self.meaning(step.strip("'\""))) for step in _STEP.findall(found["path"])]
-        if steps and steps != [""]:
-            self._dictionary.set_inside(found["key"], steps, value)
-        else:
-            self._dictionary.set(found["key"], value)
-
-    def _show(self, word: str) -> Result:
-        """`!key` or `$NAME` alone: its value."""
-        value = self.meaning(word)
-        if value is None:
-            return Result.nothing()
-        structured = isinstance(value, (dict, list))
-        return Result(text=shown(value), data=value if structured else None)
-
-    # Commands
-
-    async def _command(self, text: str, tokens: Sequence[Token], context: Context) -> Result:
-        found = self._words.find(tokens)
-        if found is None:
-            error = self._words.unknown(text)
-            self._note(text, context, error)
-            raise error
-        command, eaten = found
-        try:
-            operands, options = self._read(command, text, tokens[eaten:])
-        except AnyLogError as error:
-            self._note(text, context, error)
-            raise
-        return await self._run(command, text, operands, options, context)
-
-    def _read(self, command: type[Command], text: str, tokens: Sequence[Token]) -> tuple[list[str], dict[str, Any]]:
-        """Operands and options of a command, substituted. Raises AnyLogError 2 or 175 naming the culprit."""
-        if command.raw:
-            rest = text[tokens[0].start :] if tokens else ""
-            if not command.literal:
-                rest = self._substituted(text, tokens)
-            operands = [rest] if rest else []
-            return operands, command.read(operands, ())
-        place = next((at for at, token in enumerate(tokens) if token.is_word("where")), len(tokens))
-        operands = []
-        for token in tokens[:place]:
-            value = token.text if token.quoted or token.text.startswith("!!") else self.meaning(token.text)
-            if value is None:
-                raise AnyLogError(2, f"Missing dictionary definition for '{token.text}'")
-            operands.append(shown(value))
-        nested = [name for name, option in command.where.items() if option.nested]
-        pairs = []
-        if place < len(tokens):
-            if not command.where:
-                raise AnyLogError(2, f"{command.words}: takes no options; usage: {command.usage_text()}")
-            if place + 1 == len(tokens):
-                raise AnyLogError(2, f"{command.words}: nothing stands after 'where'; usage: {command.usage_text()}")
-            pairs = pairs_of(tokens[place + 1 :], text, self._dictionary, self._environ, nested)
-        return operands, command.read(operands, pairs)
-
-    def _substituted(self, text: str, tokens: Sequence[Token]) -> str:
-        """The rest of a line as it is written, with each unquoted reference replaced."""
-        parts, place = [], tokens[0].start if tokens else len(text)
-        for token in tokens:
-            if not token.quoted and token.text[:1] in ("!", "$") and len(token.text) > 1:
-                value = self.meaning(token.text)
-                if value is None:
-                    raise AnyLogError(2, f"Missing dictionary definition for '{token.text}'")
-                parts += [text[place : token.start], shown(value)]
-                place = token.end
-        return "".join([*parts, text[place:]])
-
-    async def _run(
-        self, command: type[Command], text: str, operands: Sequence[str], options: dict[str, Any], context: Context
-    ) -> Result:
-        """Check that the asker may, run it, and note how it went."""
-        try:
-            if not context.local and (command.guarded or command.here):
-                raise AnyLogError(212, f"'{command.words}' is served to this machine only: see 'get authentication'")
-            result = await command().run(self._node, context, operands, **options)
-        except AnyLogError as error:
-            self._note(text, context, error)
-            raise
-        except (CancelledError, GeneratorExit):
-            raise
-        except Exception as fault:
-            ident = f"{self._clock.seconds():.6f}"
-            self.log.failure("{ident}: '{text}' failed", ident=ident, text=masked(text))
-            internal = AnyLogError(500, f"{command.words}: internal error {ident}: {type(fault).__name__}")
-            self._note(text, context, internal)
-            raise internal from fault
-        self._note(text, context, None)
-        return result or Result.nothing()
-
-    def _note(self, text: str, context: Context, error: AnyLogError | None) -> None:
-        thread = context.origin if not context.who else f"{context.origin} {context.who}"
-        if error is None:
-            self._logs.event.add("Cmd", f"(ok) {masked(text)}", thread)
-            return
-        told = f"(Failed: {error.text}) {masked(text)}"
-        self._logs.event.add("Cmd", told, thread)
-        self._logs.error.add("Error", f"{told}: {masked(str(error))}", thread)
-
-    def _may_change(self, context: Context, text: str) -> None:
-        if not context.local:
-            error = AnyLogError(212, "assignments are served to this machine only: see 'get authentication'")
-            self._note(text, context, error)
-            raise error
-
-    # Scripts
+        return Scope(self._dictionary, self._environ).resolve(word)
 
     async def process(self, name: str, values: Sequence[str], context: Context) -> Result:
-        """Run a script file; its errors name file, line and command. AnyLogError 112 if there is none."""
-        frame = context.frame
-        depth = frame.depth + 1 if isinstance(frame, Frame) else 1
-        if depth > DEEPEST:
-            raise AnyLogError(3, f"{DEEPEST} scripts call each other: {name}")
+        """Run a script file; its errors name file, line and command. AnyLogError 112 if it cannot be read."""
+        outer = context.frame if isinstance(context.frame, Frame) else Frame()
+        if outer.depth >= DEEPEST:
+            raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST} deep")
         path, text = await self._read_file(name)
-        if path.endswith(".json"):
-            return await self._process_json(path, text, context)
-        walk = Walk(Script.read(path, text))
-        inner = Context(
-            origin="script",
-            who=context.who,
-            local=context.local,
-            deadline=context.deadline,
-            write=context.write,
-            frame=Frame(path, depth=depth),
-            trace=context.trace,
+        frame = Frame(script=path, depth=outer.depth + 1, arguments=tuple(values))
+        inner = evolve(
+            context, frame=frame, origin="script" if context.origin in ("start", "console") else context.origin
         )
-        if values or (walk.script.lines and walk.script.lines[0].text.startswith("variables ")):
-            line = walk.line()
-            bound = arguments(line.text if line is not None and line.text.startswith("variables ") else "", values)
-            for key, value in bound.items():
-                self._dictionary.set(key, value)
-        while (line := walk.line()) is not None:
-            try:
-                result = await self._execute(line.text, inner)
-                if result.pages is not None or result.text is not None:
-                    shown_text = await self._value_of(result)
-                    if shown_text is not None:
-                        context.write(shown(shown_text))
-                if result.control is not None:
-                    if result.control is Control.EXIT_SCRIPTS:
-                        return Result(control=Control.EXIT_SCRIPTS)
-                    walk.obey(result.control, result.target)
-            except AnyLogError as error:
-                where = f"{path}: line {line.number}"
-                told = str(error) if str(error).startswith(path) else f"{where}: '{masked(line.text)}': {error}"
-                try:
-                    handled = walk.failed()
-                except AnyLogError as lost:
-                    raise AnyLogError(lost.number, f"{told}; and {lost}") from error
-                if not handled:
-                    raise AnyLogError(error.number, told, http=error.http) from error
-        return Result.nothing()
+        ended: Control | None = None
+        if path.lower().endswith(".json"):
+            for section in read_sections(path, text):
+                for key, value in section.settings.items():
+                    self._dictionary.set(key, value)
+                ended = await self._walk(section.script, inner)
+                if ended is not None:
+                    break
+        else:
+            ended = await self._walk(Script.read(path, text), inner)
+        return Result(control=ended) if ended and outer.script else Result.nothing()
 
-    async def _process_json(self, path: str, text: str, context: Context) -> Result:
-        """A script as JSON: sections of settings and commands (language.md 10.3)."""
-        sections = self._dictionary.resolve_json(text, {}).get("config")
-        if not isinstance(sections, list):
-            raise AnyLogError(6, f"{path}: no list 'config'")
-        for section in sections:
-            for key, value in section.get("setting", {}).items():
-                self._dictionary.set(key, value)
-            for number, command in enumerate(section.get("commands", ()), 1):
-                try:
-                    await self._execute(command, context)
-                except AnyLogError as error:
-                    where = f"{path}: section '{section.get('name', '')}', command {number}"
-                    raise AnyLogError(error.number, f"{where}: '{masked(command)}': {error}") from error
-        return Result.nothing()
+    async def _walk(self, script: Script, context: Context) -> Control | None:
+        for warning in script.warnings:
+            self._logs.event.add("Warning", warning, context.who)
+        return await run_script(
+            script,
+            context,
+            execute=self.execute,
+            show=result_shower(context.write),
+            breathe=lambda: pause(self._clock, 0),
+        )
+
+    # ------------------------------------------------------------------ statements
+
+    async def _statement(self, text: str, context: Context, level: int = 0) -> Result:
+        """One statement; `level` is how many blocks of `if` it stands in (language.md 8)."""
+        with self._failing(text, context):
+            tokens = tokens_of(text)
+        if not tokens:
+            return Result.nothing()
+        if tokens[0].is_word("if", "else", "do") and not (len(tokens) > 1 and tokens[1].is_operator("=")):
+            return await self._branch(text, tokens, context, level)
+        return await self._logged(text, context, self._plain(text, tokens, context))
+
+    async def _branch(self, text: str, tokens: Sequence[Token], context: Context, level: int) -> Result:
+        """`if`, `else if`, `else` and `do`, the number of leading `do` being the level."""
+        frame: Frame = context.frame
+        with self._failing(text, context):
+            self._allow(True, False, tokens[0].text.lower(), context)
+            place = 0
+            while place < len(tokens) and tokens[place].is_word("do"):
+                if not frame.branch(level).active:
+                    return Result(control=Control.DO_IGNORED)
+                place, level = place + 1, level + 1
+            otherwise = place < len(tokens) and tokens[place].is_word("else")
+            place += otherwise
+            conditional = place < len(tokens) and tokens[place].is_word("if")
+            if otherwise and frame.branch(level).taken:
+                if conditional:
+                    frame.branch(level).active = False  # of this chain an earlier block was taken
+                return Result(control=Control.ELSE_IGNORED)
+            if place == len(tokens):
+                raise AnyLogError(2, f"a command is missing after '{text}'")
+            if not conditional:
+                rest = text[tokens[place].start :]
+            else:
+                then = next((at for at, token in enumerate(tokens) if at > place and token.is_word("then")), None)
+                outcome = holds(tokens[place + 1 : then], self._scope(context))
+                frame.decide(level, outcome)
+                if then is None:
+                    return Result(text=str(outcome), data=outcome)
+                following = tokens[then + 1 :]
+                if following and following[0].is_word("do"):
+                    following = following[1:]
+                if not outcome or not following:
+                    return Result.nothing()
+                rest = text[following[0].start :]
+        return await self._statement(rest, context, level)
+
+    async def _plain(self, text: str, tokens: Sequence[Token], context: Context) -> Result:
+        """An assignment, a command, or a value to show."""
+        forced = len(tokens) > 2 and tokens[0].is_word("set") and tokens[2].is_operator("=")
+        if forced:
+            found = self._words.match(_texts(tokens))
+            forced = found is None or found[1] < 2
+        first = 1 if forced else 0
+        if len(tokens) > first + 1 and tokens[first + 1].is_operator("="):
+            self._allow(True, False, f"{tokens[first].text} =", context)
+            target = Target.read(tokens[first], self._scope(context))
+            await self._assign(target, tokens[first + 2 :], text, context, forced)
+            return Result.nothing()
+        scope = self._scope(context)
+        found = self._words.match(_texts(tokens))
+        if found is None and (tokens[0].kind is not Kind.WORD or tokens[0].text[0] in "!$"):
+            if len(tokens) == 1 and tokens[0].kind is Kind.WORD:
+                self._allow(True, False, text, context)
+                value = scope.resolve(tokens[0].text)
+                return Result.nothing() if value is None else Result(text=shown(value))
+            if is_concatenation(tokens):
+                self._allow(True, False, text, context)
+                return Result(text=concatenated(tokens, scope))
+            if tokens[0].text[:1] == "!" and context.local:
+                text, tokens = self._with_first_word(text, tokens, scope)
+        return await self._command(text, tokens, context)
+
+    def _with_first_word(self, text: str, tokens: Sequence[Token], scope: Scope) -> tuple[str, Sequence[Token]]:
+        """A key may hold the words of a command: `!what status`."""
+        value = scope.resolve(tokens[0].text)
+        if value is None:
+            raise AnyLogError(2, f"Missing dictionary definition for '{tokens[0].text}'")
+        text = shown(value) + text[tokens[0].end :]
+        return text, tokens_of(text)
+
+    # ------------------------------------------------------------------ commands
+
+    async def _command(self, text: str, tokens: Sequence[Token], context: Context) -> Result:
+        command, eaten = self._words.find(_texts(tokens))
+        if command.statement:
+            raise self._words.unknown(_texts(tokens))
+        self._allow(command.guarded, command.here, command.words, context)
+        scope, rest = self._scope(context), tokens[eaten:]
+        pairs: list[tuple[str, str]] = []
+        if command.raw:
+            tail = text[rest[0].start :] if rest else ""
+            operands = [tail if command.literal else replaced(tail, scope)] if tail else []
+        else:
+            where = next((at for at, token in enumerate(rest) if token.is_word("where")), len(rest))
+            operands = _operands(rest[:where], scope)
+            if where < len(rest):
+                if where == len(rest) - 1:
+                    raise AnyLogError(2, f"{command.words}: options are missing after 'where'")
+                pairs = read_where(rest[where + 1 :], command.where, scope)
+        return await self._run(command, operands, command.read(operands, pairs), context)
+
+    async def _call(self, call: Call, context: Context) -> Result:
+        """A command with typed values: nothing is read, everything else is as for text."""
+        command = call.command
+        values: dict[str, Any] = {}
+        for name, option in command.where.items():
+            if option.required and option_name(name) not in call.options:
+                raise AnyLogError(2, f"{command.words}: Missing '{name}'")
+            values[option_name(name)] = list(option.default or ()) if option.many else option.default
+        values.update(call.options)
+        text = " ".join((command.words, *call.operands))
+        if call.options:
+            text += " where " + " and ".join(f"{key} = {shown(value)}" for key, value in call.options.items())
+
+        async def run() -> Result:
+            self._allow(command.guarded, command.here, command.words, context)
+            return await self._run(command, call.operands, values, context)
+
+        return await self._logged(text, context, run())
+
+    async def _run(
+        self, command: type[Command], operands: Sequence[str], values: dict[str, Any], context: Context
+    ) -> Result:
+        return await command().run(self._node, context, operands, **values) or Result.nothing()
+
+    def _allow(self, guarded: bool, here: bool, what: str, context: Context) -> None:
+        """Who asks from elsewhere may read (decisions.md 10)."""
+        if (guarded or here) and not context.local:
+            raise AnyLogError(
+                212, f"'{what}' changes this node or shows its secrets: it is served to this machine only"
+            )
+
+    # ------------------------------------------------------------------ assignment
+
+    async def _assign(self, target: Target, right: Sequence[Token], text: str, context: Context, forced: bool) -> None:
+        """`target = right` (language.md 5): an error or an empty value leaves the key undefined."""
+        if not right:
+            raise AnyLogError(2, f"a value is missing after '{text}'; '{target.written} = \"\"' deletes")
+        scope = self._scope(context)
+        try:
+            value = await self._evaluated(right, text, context, forced, target.typed)
+        except AnyLogError:
+            target.store(None, self._dictionary, self._environ)
+            raise
+        if target.collects and value is not None:
+            address = getattr(self._node, "address", "")
+            value = [[address, value]] if target.collects == "[]" else {address: value}
+        target.store(value, scope.dictionary, self._environ)
+
+    async def _evaluated(self, right: Sequence[Token], text: str, context: Context, forced: bool, typed: bool) -> Any:
+        """The value of the right side; `text` is the whole statement, in which the tokens have their places."""
+        scope, written = self._scope(context), text[right[0].start :]
+        if forced:
+            if is_concatenation(right):
+                return concatenated(right, scope)
+            if any(one.end != other.start for one, other in pairwise(right)):
+                raise AnyLogError(2, f"'{written}' is more than one word: put it in double quotes")
+            return value_of(right, scope, typed)
+        if len(right) > 1 and right[1].is_operator("+") and is_concatenation(right):
+            return concatenated(right, scope)
+        if right[0].is_word("if"):
+            return str(holds(right[1:], scope))
+        words = right
+        if len(right) > 1 and right[0].kind is Kind.WORD and right[0].text[:1] == "!" and not is_concatenation(right):
+            try:
+                text, words = self._with_first_word(text, right, scope)
+            except AnyLogError:
+                words = right  # undefined: so becomes the key
+        found = self._words.match(_texts(words))
+        if found is None or found[0].statement:
+            return concatenated(right, scope) if is_concatenation(right) else value_of(right, scope, typed)
+        try:
+            return await self._value_of_command(text, words, context)
+        except AnyLogError as error:
+            if error.number in (1, 2) and len(right) == 1:
+                self._logs.event.add("Warning", f"'{written}' is stored as text: as a command {error}")
+                return written
+            raise
+
+    async def _value_of_command(self, text: str, tokens: Sequence[Token], context: Context) -> Any:
+        result = await self._command(text, tokens, context)
+        if result.pages is not None:
+            return await collected(result.pages)
+        if result.data is not None and (result.format == "json" or result.text is None):
+            return result.data
+        return None if result.text is None else result.text.strip("\r\n")
+
+    # ------------------------------------------------------------------ what all share
+
+    def _scope(self, context: Context) -> Scope:
+        return Scope(self._dictionary, self._environ, guarded=not context.local)
+
+    @contextmanager
+    def _failing(self, text: str, context: Context) -> Iterator[None]:
+        """A statement that cannot even be read is a failed one in the logs."""
+        try:
+            yield
+        except AnyLogError as error:
+            self._logs.command(text, context.who or context.origin, error)
+            raise
+
+    async def _logged(self, text: str, context: Context, work: Coroutine[Deferred[Any], Any, Result]) -> Result:
+        who = context.who or context.origin
+        try:
+            result = await work
+        except AnyLogError as error:
+            self._logs.command(text, who, error)
+            raise
+        except CancelledError:
+            self._logs.command(text, who, AnyLogError(26, "given up by who asked"))
+            raise
+        except Exception as fault:  # a fault of ours: the log has its traceback, the asker a number to find it by
+            ident = f"{self._clock.seconds():.6f}"
+            self.log.failure("{ident}: fault in '{command}'", ident=ident, command=masked(text[:200]))
+            internal = AnyLogError(500, f"internal error {ident}: {type(fault).__name__}")
+            self._logs.command(text, who, internal)
+            raise internal from fault
+        self._logs.command(text, who)
+        return result
+
+
+async def collected(pages: Pages) -> str:
+    """An answer as one text. Raises AnyLogError 77 if it is too large to be held."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while (page := await pages.next()) is not None:
+            parts.append(page)
+            size += len(page)
+            if size > LARGEST:
+                raise AnyLogError(77, f"an answer of more than {LARGEST >> 20} MB cannot be assigned")
+    finally:
+        pages.close()
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def result_shower(write: Callable[[str], None]) -> Callable[[Result], Coroutine[Deferred[Any], Any, None]]:
+    """What writes the result of a line of a script where its output goes."""
+
+    async def show(result: Result) -> None:
+        if result.pages is not None:
+            try:
+                while (page := await result.pages.next()) is not None:
+                    write(page.decode("utf-8", "replace"))
+            finally:
+                result.pages.close()
+        elif result.text and not (result.format == "json" and result.data is not None):
+            write(result.text)
+        elif result.data is not None:
+            write(shown(result.data))
+
+    return show
+
+
+def _texts(tokens: Sequence[Token]) -> list[str]:
+    return [token.text if token.kind is Kind.WORD else "" for token in tokens[:8]]
+
+
+def _operands(tokens: Sequence[Token], scope: Scope) -> list[str]:
+    """References replaced; what is glued together is one operand."""
+    operands: list[str] = []
+    for place, token in enumerate(tokens):
+        text = required_text(token, scope)
+        if place and tokens[place - 1].end == token.start:
+            operands[-1] += text
+        else:
+            operands.append(text)
+    return operands

@@ -1,4 +1,4 @@
-"""The logs of a node, each a ring: the oldest entry goes when it is full (monitoring.md 6)."""
+"""What happened on this node lately: rings of entries, by kind (monitoring.md 6, language.md 12)."""
 
 from __future__ import annotations
 
@@ -8,109 +8,120 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 
+from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
-from anylog.language.tables import bar_table
 
-SIZES = {"event": 100, "error": 20, "file": 20, "query": 20, "rest": 20, "msg": 20}
+TITLES = ("ID", "Count", "Thread", "Time", "Type", "Text")
 
-_SECRET = re.compile(
-    r"\b(password|passwd|private_key|secret_key|access_key|activation_key|token|old|new)(\s*=\s*)"
-    r"(\"[^\"]*\"|'[^']*'|[^\s,)}]+)",
-    re.I,
-)
+# Names whose values are secret, in `name = value` up to the next `and`, in JSON, and in `user@address:password`.
+# Each is linear in the length of the text, whatever the text.
+_SECRET = r"(?:passwd|password|private_key|secret_key|token|(?<![\w.\-])(?:old|new))"
+_PAIR = re.compile(rf"(?i)({_SECRET}\]?(?:\[[^\[\]]*\])?\s*=(?!=)\s*)(\"[^\"]*\"|'[^']*'|.+?)(?=\sand\s|$)", re.DOTALL)
+_JSON = re.compile(rf"(?i)({_SECRET}[\"']\s*:\s*)(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,}}\]]+)")
+_POSITION = re.compile(r"((?<![\w.\-])[\w.\-]{1,64}@[\w.\-]{1,255}:)([^\s,;()]+)")
+_ADDRESS = re.compile(r"(://[^\s/:@]{1,64}:)([^\s/@]{1,256})(?=@)")
+_BASIC = re.compile(r"(?i)\b(basic|bearer)\s+[A-Za-z0-9+/=._\-]{6,}")
 
 
 def masked(text: str) -> str:
-    """The text with the values of secret keys hidden (language.md 12)."""
-    return _SECRET.sub(r"\1\2****", text)
+    """The text with the values of secrets shown as `****`."""
+    for pattern in (_PAIR, _JSON, _POSITION, _ADDRESS):
+        text = pattern.sub(r"\1****", text)
+    return _BASIC.sub(r"\1 ****", text)
+
+
+LONGEST = 4000  # characters of an entry that are kept
 
 
 @define
 class Entry:
-    """One thing that happened; `count` times in a row."""
+    """One entry; `count` grows when it comes again with nothing between."""
 
     number: int
+    count: int
     thread: str
-    time: float
-    type: str
+    time: float  # unix seconds
+    kind: str
     text: str
-    count: int = 1
 
 
-@define
 class Log:
-    """A ring of entries. An entry like the one before raises its count."""
+    """A ring of entries, the oldest dropped first."""
 
-    _clock: Clock
-    size: int
-    _entries: deque[Entry] = field(factory=deque)
-    _number: int = 0
+    def __init__(self, clock: Clock, name: str, size: int) -> None:
+        self.name = name
+        self._clock, self._entries = clock, deque[Entry](maxlen=size)
+        self._number = 0
 
-    def add(self, type: str, text: str, thread: str = "main") -> None:
-        """Note it now."""
-        now = self._clock.seconds()
+    def add(self, kind: str, text: str, thread: str = "") -> None:
+        """Add an entry; secrets in the text are masked. `thread` is who or what did it."""
+        text, now = masked(text[:LONGEST]), self._clock.seconds()
         last = self._entries[-1] if self._entries else None
-        if last is not None and (last.type, last.text, last.thread) == (type, text, thread):
+        if last is not None and (last.text, last.kind, last.thread) == (text, kind, thread):
             last.count += 1
             last.time = now
             return
         self._number += 1
-        self._entries.append(Entry(self._number, thread, now, type, text))
-        while len(self._entries) > self.size:
-            self._entries.popleft()
+        self._entries.append(Entry(self._number, 1, thread, now, kind, text))
 
     def clear(self) -> None:
-        """Forget all; numbers go on."""
+        """Forget all entries; numbers go on."""
         self._entries.clear()
 
     def find(self, keys: Sequence[str] = ()) -> list[Entry]:
-        """Entries, oldest first, whose type or text holds one of `keys` (any letter case); all without keys."""
+        """Entries, oldest first; with keys those whose type or text holds one of them, any letter case."""
         wanted = [key.lower() for key in keys]
         return [
             entry
             for entry in self._entries
-            if not wanted or any(key in entry.text.lower() or key in entry.type.lower() for key in wanted)
+            if not wanted or any(key in f"{entry.kind}\n{entry.text}".lower() for key in wanted)
         ]
 
-    def table(self, keys: Sequence[str] = ()) -> str:
-        """As a bar table."""
-        rows = [
-            (entry.number, entry.count, entry.thread, _time(entry.time), entry.type, entry.text)
-            for entry in self.find(keys)
-        ]
-        return bar_table(("ID", "Count", "Thread", "Time", "Type", "Text"), rows)
-
-    def objects(self, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """As JSON values."""
+    def rows(self, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """The same by title, as `get event log` shows them."""
         return [
-            {
-                "ID": entry.number,
-                "Count": entry.count,
-                "Thread": entry.thread,
-                "Time": _time(entry.time),
-                "Type": entry.type,
-                "Text": entry.text,
-            }
+            dict(
+                zip(
+                    TITLES,
+                    (entry.number, entry.count, entry.thread, _moment(entry.time), entry.kind, entry.text),
+                    strict=True,
+                )
+            )
             for entry in self.find(keys)
         ]
 
 
 class Logs:
-    """All logs of one node."""
+    """The logs of one node."""
 
     def __init__(self, clock: Clock) -> None:
-        self._logs = {name: Log(clock, size) for name, size in SIZES.items()}
-        self.event, self.error = self._logs["event"], self._logs["error"]
-        self.file, self.query = self._logs["file"], self._logs["query"]
-        self.rest, self.msg = self._logs["rest"], self._logs["msg"]
+        self.event = Log(clock, "event", 100)
+        self.error = Log(clock, "error", 20)
+        self.file = Log(clock, "file", 20)
+        self.query = Log(clock, "query", 20)
+        self.rest = Log(clock, "rest", 20)
+        self.msg = Log(clock, "msg", 20)
         self.query_seconds: float | None = None  # queries as slow as that are noted; None: none, 0: all
 
     def named(self, name: str) -> Log:
-        """The log of that name; `streaming` is another name of `rest`. Raises KeyError."""
-        return self._logs["rest" if name == "streaming" else name]
+        """The log of that name; AnyLogError 2 if there is none."""
+        logs = {log.name: log for log in (self.event, self.error, self.file, self.query, self.rest, self.msg)}
+        if name not in logs:
+            raise AnyLogError(2, f"'{name}' is not a log: one of {', '.join(logs)}")
+        return logs[name]
+
+    def command(self, text: str, who: str, error: AnyLogError | None = None) -> None:
+        """A command was run: `(ok) command` or `(Failed: text) command`; failures also in the error log."""
+        if error is None:
+            self.event.add("Command", f"(ok) {text}", who)
+            return
+        self.event.add("Command", f"(Failed: {error.text}) {text}", who)
+        detail = f": {error.detail}" if error.detail and error.detail != error.text else ""
+        self.error.add("Error", f"(Failed: {error.text}) {text}{detail}", who)
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%a %b %e %H:%M:%S %Y")
+def _moment(seconds: float) -> str:
+    """`Wed May  1 10:00:00 2024`, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).ctime()

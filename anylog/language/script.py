@@ -1,148 +1,193 @@
-"""Scripts: lines with labels, and where a script stands while it runs (language.md 8 and 9)."""
+"""Scripts: labels, jumps, what an error does, and the frame that a running script has (language.md 8 to 10.3). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from anylog.errors import AnyLogError
-from anylog.language.context import Control
+from anylog.language.context import Context, Control, Result
+from anylog.language.dictionary import read_json, shown
+from anylog.language.logs import masked
 from anylog.language.tokens import Line, logical_lines
 
-BACKWARD = 100_000  # jumps back without a wait, after which a script is taken for an endless one
+MOST_JUMPS = 100_000  # backward, without a `wait`: more is a loop that never ends
+DEEPEST = 50  # scripts that call scripts
+BREATH = 200  # lines, then others get a turn
+
+_LABEL = re.compile(r":(\S*[^\s:;]):")
+
+
+@define
+class Branch:
+    """The outcome of the last `if` on one level: `active` is what `do` asks, `taken` what `else` asks."""
+
+    active: bool
+    taken: bool
 
 
 @define
 class Frame:
-    """The registers of `if`, one for each depth of `do`, and where the script stands."""
+    """What one running script, or one console, remembers between its lines."""
 
-    file: str = ""
-    registers: list[bool] = field(factory=list)
-    chains: set[int] = field(factory=set)  # levels whose else-chain has had its branch
-    depth: int = 0  # of scripts that called each other
+    script: str = ""  # its name; empty on a console
+    depth: int = 0  # scripts that wait for this one to end
+    arguments: Sequence[str] = ()
+    line: int = 0
+    branches: list[Branch] = field(factory=list)  # one a level, the outermost first
+    handler: Control | None = None  # what an error does; None: it ends the script
+    target: str = ""
+    jumps: int = 0  # backward, since the last wait
 
-    def passes(self, level: int) -> bool:
-        """Whether the registers above `level` are all true."""
-        return all(self.registers[:level]) and len(self.registers) >= level
+    def branch(self, level: int) -> Branch:
+        """The outcome on a level; AnyLogError 2 if no `if` was there."""
+        if level >= len(self.branches):
+            raise AnyLogError(2, "there is no 'if' before this 'do' or 'else'" + (" on its level" if level else ""))
+        return self.branches[level]
 
-    def register(self, level: int, value: bool) -> None:
-        """The `if` at this level came out like that."""
-        del self.registers[level:]
-        self.chains = {each for each in self.chains if each < level}
-        self.registers += [False] * (level - len(self.registers))
-        self.registers.append(value)
-
-    def was_false(self, level: int) -> bool:
-        """Whether the last `if` at this level came out false."""
-        there = self.passes(level) and len(self.registers) > level and level not in self.chains
-        return there and not self.registers[level]
+    def decide(self, level: int, outcome: bool) -> None:
+        """An `if` on that level was evaluated; what was decided inside it is forgotten."""
+        del self.branches[level:]
+        self.branches.append(Branch(outcome, outcome))
 
 
-@define
+@frozen
 class Script:
-    """The lines of one script and its labels. Raises AnyLogError 2 for a label that stands twice."""
+    """The lines of one script and where its labels are."""
 
     name: str
-    lines: list[Line]
-    labels: dict[str, int]  # label -> index of the line behind it
+    lines: Sequence[Line]
+    labels: dict[str, int]  # name -> index of the line with the label
+    warnings: Sequence[str] = ()
 
     @classmethod
     def read(cls, name: str, text: str) -> Script:
-        """From the text of a file."""
-        lines: list[Line] = []
-        labels: dict[str, int] = {}
+        """Raises AnyLogError 2 naming the line of an unclosed block or of a label that is there twice."""
         try:
-            found = logical_lines(text)
-        except AnyLogError as wrong:
-            raise AnyLogError(wrong.number, f"{name}: {wrong}") from None
-        for line in found:
-            if not line.text.startswith(":"):
-                lines.append(Line(line.number, line.text.strip()))
+            return cls.of_lines(name, logical_lines(text))
+        except AnyLogError as error:
+            raise AnyLogError(error.number, f"{name} {error}") from None
+
+    @classmethod
+    def of_lines(cls, name: str, lines: Sequence[Line]) -> Script:
+        """A script of lines that were read already."""
+        labels: dict[str, int] = {}
+        warnings = []
+        for place, line in enumerate(lines):
+            text = line.text.strip()
+            if not text.startswith(":"):
                 continue
-            label = line.text[1:].split()[0].rstrip(":;") if line.text[1:].split() else ""
-            if not label or label in labels:
-                what = f"the label '{label}' stands twice" if label else "a label without a name"
-                raise AnyLogError(2, f"{name}: line {line.number}: {what}")
-            labels[label] = len(lines)
-        return cls(name, lines, labels)
+            label = text[1:].split()[0].rstrip(":;") if text[1:].split() else ""
+            if not label:
+                raise AnyLogError(2, f"line {line.number}: a label has no name")
+            if not _LABEL.fullmatch(line.text):
+                warnings.append(f"{name} line {line.number}: '{text}' is read as the label ':{label}:'")
+            if label in labels:
+                first = lines[labels[label]].number
+                raise AnyLogError(2, f"line {line.number}: the label ':{label}:' is also in line {first}")
+            labels[label] = place
+        return cls(name, lines, labels, warnings)
+
+    def label_at(self, place: int) -> str:
+        """The label under which a line stands, or an empty text."""
+        return max((at, label) for label, at in (("", -1), *self.labels.items()) if at <= place)[1]
 
 
-@define
-class Walk:
-    """Where a run through a script stands: the next line, the calls to come back from, and what errors do."""
+@frozen
+class Section:
+    """One section of a JSON script: settings become dictionary entries, then its commands run."""
 
+    settings: dict[str, Any]
     script: Script
-    place: int = 0
-    calls: list[int] = field(factory=list)
-    handler: tuple[Control, str] | None = None
-    inside: str = ""  # the label whose lines handle an error right now: an error in there ends the script
-    backward: int = 0
-    ended: bool = False
 
-    def line(self) -> Line | None:
-        """The next line, or None at the end."""
-        if self.ended or self.place >= len(self.script.lines):
-            return None
-        line = self.script.lines[self.place]
-        self.place += 1
-        return line
 
-    def jump(self, label: str) -> None:
-        """To the line behind a label; AnyLogError 2 for one that is not there."""
-        if label not in self.script.labels:
-            raise AnyLogError(2, f"no label ':{label}:' in {self.script.name}")
-        target = self.script.labels[label]
-        if target < self.place:
-            self.backward += 1
-            if self.backward > BACKWARD:
-                raise AnyLogError(3, f"{BACKWARD:,} jumps back without a 'wait': taken for an endless loop")
-        self.place = target
+def read_sections(name: str, text: str) -> list[Section]:
+    """`{"config": [{"setting": {...}, "commands": [...]}]}` (language.md 10.3). Raises AnyLogError 6 or 2."""
+    whole = read_json(text)
+    config = whole.get("config") if isinstance(whole, dict) else None
+    if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
+        raise AnyLogError(6, f"{name} has no list of sections named 'config'")
+    sections = []
+    for number, part in enumerate(config, 1):
+        settings, commands = part.get("setting") or {}, part.get("commands") or []
+        if not isinstance(settings, dict) or not isinstance(commands, list):
+            raise AnyLogError(6, f"{name} section {number}: 'setting' is an object, 'commands' a list")
+        title = f"{name} section {shown(part.get('name') or number)}"
+        lines = [Line(place, shown(command)) for place, command in enumerate(commands, 1)]
+        sections.append(Section(settings, Script.of_lines(title, lines)))
+    return sections
 
-    def obey(self, control: Control, target: str) -> None:
-        """Do what a statement asks of the script."""
-        if control is Control.GOTO:
-            self.jump(target)
-        elif control is Control.CALL:
-            back = self.place
-            self.jump(target)
-            self.calls.append(back)
+
+async def run_script(
+    script: Script,
+    context: Context,
+    *,
+    execute: Callable[[str, Context], Awaitable[Result]],
+    show: Callable[[Result], Awaitable[None]],
+    breathe: Callable[[], Awaitable[None]],
+) -> Control | None:
+    """Run it line by line; `context.frame` is the script's own frame.
+
+    `show` gets the result of each line, `breathe` gives others a turn. Gives EXIT_SCRIPTS if the callers are to end
+    too. An error that no `on error` takes is raised with its number, naming the script, the line and the command.
+    """
+    frame: Frame = context.frame
+    calls: list[int] = []
+    place = done = 0
+    while place < len(script.lines):
+        here, line = place, script.lines[place]
+        frame.line, place = line.number, place + 1
+        if line.text.lstrip().startswith(":"):
+            continue
+        done += 1
+        if done % BREATH == 0:
+            await breathe()
+        try:
+            result = await execute(line.text.strip(), context)
+            await show(result)
+        except AnyLogError as error:
+            failed = _told(script, line, error)
+            if frame.handler is Control.ON_ERROR_END:
+                return None
+            if frame.handler is Control.ON_ERROR_IGNORE:
+                continue
+            if frame.handler is None or script.label_at(here) == frame.target:
+                raise failed from error
+            result = Result(
+                control=Control.GOTO if frame.handler is Control.ON_ERROR_GOTO else Control.CALL, target=frame.target
+            )
+        control = result.control
+        if control in (Control.GOTO, Control.CALL):
+            if control is Control.CALL:
+                if len(calls) >= 1000:
+                    raise _told(script, line, AnyLogError(2, "1000 calls without a 'return'"))
+                calls.append(place)
+            if result.target not in script.labels:
+                raise _told(script, line, AnyLogError(2, f"there is no label ':{result.target}:'"))
+            place = script.labels[result.target] + 1
+            if place <= here:
+                frame.jumps += 1
+                if frame.jumps > MOST_JUMPS:
+                    why = f"{MOST_JUMPS:,} jumps backward without a 'wait': the script was ended"
+                    raise _told(script, line, AnyLogError(3, why))
         elif control is Control.RETURN:
-            if self.calls:
-                self.place = self.calls.pop()
-            else:
-                self.ended = True
-            self.inside = ""
-        elif control in (Control.END_SCRIPT, Control.EXIT_SCRIPTS):
-            self.ended = True
-        elif control in (
-            Control.ON_ERROR_IGNORE,
-            Control.ON_ERROR_GOTO,
-            Control.ON_ERROR_CALL,
-            Control.ON_ERROR_END,
-        ):
-            self.handler = (control, target)
-
-    def failed(self) -> bool:
-        """A line failed: True if the handler takes care of it, False if the script ends with the error."""
-        if self.handler is None:
-            return False
-        control, target = self.handler
-        if control is Control.ON_ERROR_IGNORE:
-            return True
-        if control is Control.ON_ERROR_END:
-            self.ended = True
-            return True
-        if self.inside == target:
-            return False
-        self.obey(Control.GOTO if control is Control.ON_ERROR_GOTO else Control.CALL, target)
-        self.inside = target
-        return True
+            if not calls:
+                return None
+            place = calls.pop()
+        elif control is Control.END_SCRIPT:
+            return None
+        elif control is Control.EXIT_SCRIPTS:
+            return control
+        elif control is Control.ON_ERROR_CALL or control is Control.ON_ERROR_GOTO:
+            frame.handler, frame.target = control, result.target
+        elif control in (Control.ON_ERROR_IGNORE, Control.ON_ERROR_END):
+            frame.handler, frame.target = control, ""
+    return None
 
 
-def arguments(line: str, values: Sequence[str]) -> dict[str, str]:
-    """Bind `variables (a, b)` to the words after the script's name; AnyLogError 55 if they do not match."""
-    names = [name.strip() for name in line.partition("(")[2].rpartition(")")[0].split(",") if name.strip()]
-    if len(names) != len(values):
-        raise AnyLogError(55, f"the script takes {len(names)} arguments ({', '.join(names)}), {len(values)} were given")
-    return dict(zip(names, values, strict=True))
+def _told(script: Script, line: Line, error: AnyLogError) -> AnyLogError:
+    where = f"{script.name} line {line.number}: {masked(line.text.strip())}"
+    return AnyLogError(error.number, f"{where}: {error}", http=error.http)

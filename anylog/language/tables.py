@@ -1,49 +1,66 @@
-"""Bar tables: how status is shown, and how known clients parse it (monitoring.md 1)."""
+"""Bar tables: how every status table is laid out (monitoring.md 1)."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from anylog.language.dictionary import shown
-
-_NUMBER = re.compile(r"-?[0-9][0-9.,]*")
+_NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
 
 def bar_table(
-    titles: Sequence[str], rows: Sequence[Sequence[object]], *, heading: str = "", indent: int = 0, width: int = 100
+    titles: Sequence[str], rows: Iterable[Sequence[Any]], *, heading: str = "", indent: int = 0, width: int = 100
 ) -> str:
-    """A table with a bar after each cell, lines ended by CR LF.
+    """Titles, a line of dashes, rows; each column of the dashes and of the rows ends with a bar, CR LF between lines.
 
-    Titles may have two lines. Numbers stand right, text left; a cell longer than `width` goes on in the next lines of
-    its column; a bar inside a cell is written as a broken bar, so that every row has the bars of the title line.
+    A title may have two lines. Numbers, and texts that look like one, stand at the right. A cell longer than `width`
+    characters goes on in the lines below it. A bar inside a cell is shown as a broken one, so that columns can be
+    told apart by whoever reads the text with a program.
     """
-    cells = [[shown(cell).replace("|", "¦").replace("\r", "") for cell in row] for row in rows]
-    lines_of = [[_folded(cell, width) for cell in row] for row in cells]
     heads = [title.split("\n") for title in titles]
+    cells = [[_pieces(_shown(cell), width) for cell in row] for row in rows]
     widths = [
-        max([len(line) for line in head] + [len(line) for row in lines_of for line in row[place]])
+        max([len(line) for line in head] + [len(piece) for row in cells for piece in row[place]])
         for place, head in enumerate(heads)
     ]
-    margin = " " * indent
-    out = [heading] if heading else []
-    for number in range(max(len(head) for head in heads)):
-        words = [head[number] if number < len(head) else "" for head in heads]
-        out.append(margin + "".join(word.ljust(size + 1) for word, size in zip(words, widths, strict=True)))
-    out.append(margin + "".join("-" * size + "|" for size in widths))
-    for row in lines_of:
-        for number in range(max(len(lines) for lines in row)):
-            parts = []
-            for lines, size in zip(row, widths, strict=True):
-                text = lines[number] if number < len(lines) else ""
-                number_cell = len(lines) == 1 and _NUMBER.fullmatch(text)
-                parts.append((text.rjust(size) if number_cell else text.ljust(size)) + "|")
-            out.append(margin + "".join(parts))
-    return "\r\n".join(out)
+    lines = [heading] if heading else []
+    for number in range(max(map(len, heads), default=0)):
+        lines.append(
+            "".join(
+                (head[number] if number < len(head) else "").ljust(wide + 1)
+                for head, wide in zip(heads, widths, strict=True)
+            )
+        )
+    lines.append("".join("-" * wide + "|" for wide in widths))
+    for row in cells:
+        for number in range(max(map(len, row), default=0)):
+            lines.append("".join(_cell(row[place], number, wide) + "|" for place, wide in enumerate(widths)))
+    return "\r\n".join(" " * indent + line for line in lines)
 
 
-def _folded(cell: str, width: int) -> list[str]:
-    lines = []
-    for line in cell.split("\n"):
-        lines += [line[start : start + width] for start in range(0, len(line), width)] or [""]
-    return lines
+def framed(table: str) -> str:
+    """A table with an empty line before it and a line end behind it, as status commands reply."""
+    return f"\r\n{table}\r\n"
+
+
+def _cell(pieces: Sequence[str], number: int, wide: int) -> str:
+    text = pieces[number] if number < len(pieces) else ""
+    return text.rjust(wide) if len(pieces) == 1 and _NUMBER.fullmatch(text) else text.ljust(wide)
+
+
+def _pieces(text: str, width: int) -> list[str]:
+    """The lines of one cell."""
+    lines = text.replace("|", "¦").expandtabs(4).splitlines() or [""]
+    return [line[at : at + width] for line in lines for at in range(0, max(len(line), 1), width)]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return str(value)

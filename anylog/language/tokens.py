@@ -1,211 +1,264 @@
-"""From text to logical lines, commands and tokens (language.md 2). Pure."""
+"""From text to logical lines, statements and tokens (language.md 2). Pure; a wrong structure is AnyLogError 2."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from enum import Enum
 
 from attrs import frozen
 
 from anylog.errors import AnyLogError
 
-LONGEST = 1 << 20  # characters of one command (security.md 9)
+_OPERATORS = ("==", "!=", "<=", ">=", "->", "<", ">", "=", "+")
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+_BLANK = " \t\r\n"
+_DEEPEST = 100  # brackets in brackets
 
-_OPERATOR = re.compile(r"==|!=|<=|>=|->|[<>=+]")
-_CLOSING = {"(": ")", "{": "}", "[": "]"}
-_QUOTES = "\"'`"
+
+class Kind(Enum):
+    """What a token is; it decides whether references in it are replaced."""
+
+    WORD = "word"
+    DOUBLE = "text in double quotes, the quotes removed"
+    SINGLE = "text in single quotes or backticks, the quotes kept"
+    ESCAPED = 'text in \\"...\\", its double quotes kept'
+    GROUP = "( ... ), the parentheses included"
+    JSON = "{ ... } or a token that begins with [ ... ]"
+    OPERATOR = "one of == != <= >= -> < > = +"
 
 
 @frozen
 class Token:
-    """One word of a command. `quoted`: it stood in double quotes, which are removed, and is taken as it is."""
+    """One token and where it stands in its text."""
 
+    kind: Kind
     text: str
-    start: int  # offset in the command, of the quote if there is one
+    start: int
     end: int
-    quoted: bool = False
 
     def is_word(self, *words: str) -> bool:
-        """Whether it is one of these words, unquoted, in any letter case."""
-        return not self.quoted and self.text.lower() in words
+        """Whether it is one of these words (lower case), in any letter case."""
+        return self.kind is Kind.WORD and self.text.lower() in words
+
+    def is_operator(self, text: str) -> bool:
+        """Whether it is this operator."""
+        return self.kind is Kind.OPERATOR and self.text == text
 
 
 @frozen
 class Line:
-    """One logical line of a script: the number of its first physical line, from 1, and its text."""
+    """One logical line of a script and the number of the physical line where it begins."""
 
     number: int
     text: str
 
 
-def logical_lines(text: str) -> list[Line]:
-    """Physical lines joined where a block `< >` or an open bracket asks for it; comments and blank lines left out.
+def logical_lines(text: str, *, typed: bool = False) -> list[Line]:
+    """The statements of a script: blocks and JSON joined, comments dropped, `a & b` split (language.md 2.1).
 
-    Raises AnyLogError 2 naming the line where a block without its `>` begins.
+    Labels (`:name:`) keep their place at the first column. In what was typed or sent (`typed`) double quotes may span
+    lines; in a script a missing one is an error of its own line. Raises AnyLogError 2 naming the line where a block
+    or a bracket opens that is never closed.
     """
-    found: list[Line] = []
-    physical = [line.rstrip("\r") for line in text.lstrip("\ufeff").split("\n")]
+    lines: list[Line] = []
+    physical = text.removeprefix("\ufeff").replace("\r", "").split("\n")
     place = 0
     while place < len(physical):
-        first = place
-        line = without_comment(physical[place]).rstrip()
+        number, line = place + 1, _without_comment(physical[place]).rstrip()
         place += 1
         if not line.strip():
             continue
         if line.lstrip().startswith("<"):
-            parts = [line.strip()]
+            parts = [line.lstrip()[1:]]
             while not parts[-1].endswith(">"):
-                if place >= len(physical):
-                    raise AnyLogError(2, f"line {first + 1}: missing closing > of the block that begins here")
-                parts.append(without_comment(physical[place]).strip())
+                if place == len(physical):
+                    raise AnyLogError(2, f"line {number}: missing closing > of the block that begins here")
+                parts.append(_without_comment(physical[place]).rstrip())
                 place += 1
-                if not parts[-1]:
-                    parts.pop()
-            line = " ".join(parts)[1:-1].strip()
+            parts[-1] = parts[-1][:-1].rstrip()
+            line = " ".join(part for part in parts if part.strip()).strip()
         elif not line.startswith(":"):
-            while _open_brackets(line) > 0 and place < len(physical):
-                line += " " + without_comment(physical[place]).strip()
+            depth, quotes, parts = _open_brackets(line), line.count('"') if typed else 0, [line]
+            while depth > 0 or (quotes % 2 and place < len(physical)):
+                if place == len(physical):
+                    raise AnyLogError(2, f"line {number}: a bracket that opens here is never closed")
+                following = _without_comment(physical[place]).strip()
                 place += 1
-        found.append(Line(first + 1, line))
-    return found
+                if following:
+                    parts.append(following)
+                    depth += _open_brackets(following)
+                    quotes += following.count('"') if typed else 0
+            line = " ".join(parts)
+        lines.extend(Line(number, statement) for statement in _statements(line))
+    return lines
 
 
-def without_comment(line: str) -> str:
-    """The line up to a `#` that begins a token outside quotes."""
-    quote, before = "", " "
-    for place, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char == '"' or (char in _QUOTES and before in " \t=(,"):
-            quote = char
-        elif char == "#" and before in " \t":
-            return line[:place]
-        before = char
-    return line
-
-
-def commands_of(line: str) -> list[str]:
-    """The commands of a line that are joined by `&` outside quotes and brackets."""
-    if "&" not in line:
-        return [line]
-    found, depth, quote, start = [], 0, "", 0
-    for place, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in _QUOTES:
-            quote = char
-        elif char in "({[":
-            depth += 1
-        elif char in ")}]":
-            depth -= 1
-        elif char == "&" and depth <= 0:
-            found.append(line[start:place])
-            start = place + 1
-    found.append(line[start:])
-    return [command.strip() for command in found if command.strip()]
-
-
-def unwrapped(text: str) -> str:
-    """A command without the `< >` of a block, its lines joined by blanks."""
-    stripped = text.strip()
-    if stripped.startswith("<") and stripped.endswith(">") and len(stripped) > 1:
-        lines = [without_comment(line.rstrip("\r")).strip() for line in stripped[1:-1].split("\n")]
-        return " ".join(line for line in lines if line)
-    return stripped
-
-
-def tokenise(text: str) -> list[Token]:
-    """The tokens of one command (language.md 2.2). Raises AnyLogError 2 for a missing quote or bracket."""
-    if len(text) > LONGEST:
-        raise AnyLogError(2, f"a command of {len(text):,} characters, at most {LONGEST:,}")
+def tokens_of(text: str) -> list[Token]:
+    """The tokens of one statement (language.md 2.2)."""
     tokens: list[Token] = []
-    place, size = 0, len(text)
-    while place < size:
-        char = text[place]
-        if char in " \t\r\n":
-            place += 1
-        elif char == '"':
-            end = text.find('"', place + 1)
-            if end < 0:
-                raise AnyLogError(2, f"missing double quotation: {text[place : place + 40]}")
-            tokens.append(Token(text[place + 1 : end], place, end + 1, quoted=True))
-            place = end + 1
-        elif text.startswith('\\"', place):
-            end = text.find('\\"', place + 2)
-            if end < 0:
-                raise AnyLogError(2, f"missing double quotation: {text[place : place + 40]}")
-            tokens.append(Token('"' + text[place + 2 : end] + '"', place, end + 2, quoted=True))
-            place = end + 2
-        elif char in "'`":
-            end = text.find(char, place + 1)
-            end = size if end < 0 else end + 1
-            # An apostrophe inside a word (it's) is no quotation: one that never ends is a word.
-            end = end if text[end - 1] == char and end > place + 1 else _word_end(text, place)
-            tokens.append(Token(text[place:end], place, end))
-            place = end
-        elif char in "({[":
-            end = _bracket_end(text, place)
-            while char == "[" and end < size and (text[end] == "[" or text.startswith(":[", end)):
-                end = _bracket_end(text, end + (text[end] == ":"))
-            tokens.append(Token(text[place:end], place, end))
-            place = end
-        elif found := _OPERATOR.match(text, place):
-            tokens.append(Token(found[0], place, found.end()))
-            place = found.end()
-        else:
-            end = _word_end(text, place)
-            tokens.append(Token(text[place:end], place, end))
-            place = end
+    at = 0
+    while at < len(text):
+        char = text[at]
+        if char in _BLANK:
+            at += 1
+            continue
+        if char == "#" and (at == 0 or text[at - 1] in _BLANK):
+            end = text.find("\n", at)
+            at = len(text) if end < 0 else end
+            continue
+        tokens.append(_token(text, at))
+        at = tokens[-1].end
     return tokens
 
 
-def _word_end(text: str, place: int) -> int:
-    """Where the word that begins at `place` ends; brackets glued to it belong to it."""
-    start = place
+def joined(tokens: Sequence[Token], texts: Sequence[str] | None = None) -> str:
+    """The tokens as one text: what stood apart is parted by one blank, what was glued together still is."""
+    texts = [token.text for token in tokens] if texts is None else texts
+    whole = ""
+    for place, (token, text) in enumerate(zip(tokens, texts, strict=True)):
+        apart = place and tokens[place - 1].end != token.start
+        whole += f" {text}" if apart else text
+    return whole
+
+
+def _token(text: str, at: int) -> Token:
+    char = text[at]
+    if char == '"':
+        end = text.find('"', at + 1)
+        if end < 0:
+            raise AnyLogError(2, f"missing double quotation: {text[at : at + 60]}")
+        return Token(Kind.DOUBLE, text[at + 1 : end], at, end + 1)
+    if text.startswith('\\"', at):
+        end = text.find('\\"', at + 2)
+        if end > 0:
+            return Token(Kind.ESCAPED, f'"{text[at + 2 : end]}"', at, end + 2)
+    if char in "'`":
+        end = text.find(char, at + 1)
+        if end > 0:
+            return Token(Kind.SINGLE, text[at : end + 1], at, end + 1)
+    operator = _operator(text, at)
+    if operator:
+        return Token(Kind.OPERATOR, operator, at, at + len(operator))
+    if char == "(":
+        end = _required_end(text, at)
+        return Token(Kind.GROUP, text[at:end], at, end)
+    if char == "{":
+        end = _required_end(text, at)
+        return Token(Kind.JSON, text[at:end], at, end)
+    if char == "[":
+        _required_end(text, at)
+    end = _word_end(text, at)
+    return Token(Kind.JSON if char == "[" else Kind.WORD, text[at:end], at, end)
+
+
+def _operator(text: str, at: int) -> str:
+    return next((operator for operator in _OPERATORS if text.startswith(operator, at)), "")
+
+
+def _word_end(text: str, at: int) -> int:
+    """Where the word that begins at `at` ends; bracket groups glued to it belong to it."""
+    start, grouping = at, True
+    while at < len(text):
+        char = text[at]
+        if char in _BLANK or char == '"' or (at > start and text.startswith('\\"', at)) or _operator(text, at):
+            break
+        if char in "[{" and grouping:
+            end = _group_end(text, at)
+            grouping = end > 0  # looking again from every further bracket would take the square of the time
+            at = end or at + 1
+        elif char == "'" and at > start and text[at - 1] in ",:(":
+            end = text.find("'", at + 1)  # a list such as 'a b','c d' is one word
+            at = end + 1 if end > 0 else at + 1
+        else:
+            at += 1
+    return at
+
+
+def _group_end(text: str, at: int) -> int:
+    """Just after the bracket that closes the one at `at`, or 0 if none does."""
+    expected = [_CLOSING[text[at]]]
+    place = at + 1
     while place < len(text):
         char = text[place]
-        if char in " \t\r\n":
-            break
-        if char in "([{":
-            place = _bracket_end(text, place)
-            continue
-        # `!key` keeps its mark; `a!=b` is three tokens; `->` and `=` end a word, `-` and `/` do not.
-        found = _OPERATOR.match(text, place)
-        if found and place > start:
-            break
-        if char == '"' and place > start:
-            break
-        place += 1
-    return place
-
-
-def _bracket_end(text: str, place: int) -> int:
-    """Behind the bracket that closes the one at `place`. Raises AnyLogError 2 if none does."""
-    stack, quote = [], ""
-    for at in range(place, len(text)):
-        char = text[at]
-        if quote:
-            quote = "" if char == quote else quote
-        elif char == '"' or (char in "'`" and text[at - 1] in " \t=(,[{:"):
-            quote = char
+        if char == expected[-1]:
+            expected.pop()
+            if not expected:
+                return place + 1
         elif char in _CLOSING:
-            stack.append(_CLOSING[char])
-        elif stack and char == stack[-1]:
-            stack.pop()
-            if not stack:
-                return at + 1
-    raise AnyLogError(2, f"missing {stack[-1] if stack else _CLOSING[text[place]]} in: {text[place : place + 40]}")
+            expected.append(_CLOSING[char])
+            if len(expected) > _DEEPEST:
+                raise AnyLogError(2, f"brackets are nested more than {_DEEPEST} deep: {text[at : at + 40]}")
+        elif char in "\"'" and (char == '"' or text[place - 1] in " \t,:=([{"):
+            end = text.find(char, place + 1)
+            place = end if end > 0 else place
+        place += 1
+    return 0
+
+
+def _required_end(text: str, at: int) -> int:
+    end = _group_end(text, at)
+    if not end:
+        raise AnyLogError(2, f"missing '{_CLOSING[text[at]]}': {text[at : at + 60]}")
+    return end
+
+
+def _quote_end(text: str, at: int) -> int:
+    """The closing quote for the one at `at`, or -1: a lone apostrophe, or one inside a word, opens nothing."""
+    if text[at] != '"' and at and text[at - 1] not in " \t,:=([{<":
+        return -1
+    return text.find(text[at], at + 1)
+
+
+def _without_comment(line: str) -> str:
+    """A physical line up to a `#` that begins a token."""
+    if "#" not in line:
+        return line
+    at = 0
+    while at < len(line):
+        if line[at] in "\"'`":
+            end = _quote_end(line, at)
+            at = end if end > 0 else at
+        elif line[at] == "#" and (at == 0 or line[at - 1] in " \t<"):
+            return line[:at]
+        at += 1
+    return line
 
 
 def _open_brackets(line: str) -> int:
-    """How many `{` and `[` of a script line wait for their end."""
-    depth, quote = 0, ""
-    for place, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char == '"' or (char in "'`" and line[place - 1 : place] in (" ", "=", "(", ",", "[", "{", ":")):
-            quote = char
-        elif char in "{[":
+    """How many `{` and `[` outside quotes are not closed."""
+    if "{" not in line and "[" not in line and "}" not in line and "]" not in line:
+        return 0
+    depth = at = 0
+    while at < len(line):
+        if line[at] in "\"'`":
+            end = _quote_end(line, at)
+            at = end if end > 0 else at
+        elif line[at] in "{[":
             depth += 1
-        elif char in "}]":
+        elif line[at] in "}]":
             depth -= 1
+        at += 1
     return depth
+
+
+def _statements(line: str) -> list[str]:
+    """`a & b` as `a` and `b`: an ampersand that stands alone, outside quotes and brackets."""
+    if "&" not in line:
+        return [line.rstrip()] if line.strip() else []
+    parts: list[str] = []
+    start = at = depth = 0
+    while at < len(line):
+        char = line[at]
+        if char in "\"'`":
+            end = _quote_end(line, at)
+            at = end if end > 0 else at
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char == "&" and depth <= 0 and line[at - 1 : at].strip() == "" and line[at + 1 : at + 2].strip() == "":
+            parts.append(line[start:at])
+            start = at + 1
+        at += 1
+    parts.append(line[start:])
+    return [part.rstrip() if place == 0 else part.strip() for place, part in enumerate(parts) if part.strip()]

@@ -1,84 +1,99 @@
-"""The registry of commands: built once, then only read; the longest match wins (language.md 2.3)."""
+"""The registry of commands: longest match, suggestions, completion (language.md 2.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
-from anylog.language.tokens import Token, tokenise, unwrapped
+from anylog.language.tokens import Kind, tokens_of
+
+REFERENCE = "!key"  # in the words of a command: any token that begins with ! or $, not eaten
 
 
 class Words:
-    """Finds the command that words begin with."""
+    """All commands of a node, built once from their classes, then only read."""
 
-    def __init__(self, commands: Iterable[type[Command]]) -> None:
-        """Raises ValueError for a command without words, help or example, and for two of the same words."""
+    def __init__(self, commands: Iterable[type[Command]] = ()) -> None:
         self._commands: dict[tuple[str, ...], type[Command]] = {}
         self._longest = 0
+        self.register(*commands)
+
+    def register(self, *commands: type[Command]) -> None:
+        """Add commands. Raises AnyLogError 2 for words used twice, and for a command without help or example."""
         for command in commands:
-            if not command.words or not command.__doc__ or not command.examples:
-                raise ValueError(f"{command.__name__}: a command has words, a docstring and an example")
+            if not command.words or not command.explanation() or not command.examples:
+                raise AnyLogError(2, f"the command {command.__name__} needs words, a docstring and an example")
             for spelling in (command.words, *command.also):
-                words = tuple(spelling.split())
-                if words in self._commands:
-                    raise ValueError(f"'{spelling}' is {self._commands[words].__name__} and {command.__name__}")
-                self._commands[words] = command
-                self._longest = max(self._longest, len(words))
+                key = tuple(spelling.lower().split())
+                if key in self._commands:
+                    raise AnyLogError(2, f"'{spelling}' is both {self._commands[key].__name__} and {command.__name__}")
+                self._commands[key] = command
+                self._longest = max(self._longest, len(key))
 
-    def all(self) -> list[type[Command]]:
-        """Every command once, by its words."""
-        return sorted(dict.fromkeys(self._commands.values()), key=lambda command: command.words)
-
-    def find(self, tokens: Sequence[Token]) -> tuple[type[Command], int] | None:
-        """The command that the tokens begin with, and how many tokens its words are."""
-        words = []
-        for token in tokens[: self._longest]:
-            if token.quoted:
-                break
-            words.append(token.text.lower())
-        for size in range(len(words), 0, -1):
-            command = self._commands.get(tuple(words[:size]))
-            if command is not None and not command.statement:
+    def match(self, texts: Sequence[str]) -> tuple[type[Command], int] | None:
+        """The command with the most words that the texts begin with, and how many of them are its words."""
+        texts = [text.lower() for text in texts[: self._longest]]
+        for size in range(len(texts), 0, -1):
+            command = self._commands.get(tuple(texts[:size]))
+            if command is not None:
                 return command, size
+            if texts[size - 1][:1] in ("!", "$"):
+                command = self._commands.get((*texts[: size - 1], REFERENCE))
+                if command is not None:
+                    return command, size - 1
         return None
 
+    def find(self, texts: Sequence[str]) -> tuple[type[Command], int]:
+        """As `match`; raises AnyLogError 1 with the closest commands if there is none."""
+        found = self.match(texts)
+        if found is None:
+            raise self.unknown(texts)
+        return found
+
+    def unknown(self, texts: Sequence[str]) -> AnyLogError:
+        """The error for words that are no command; what may be a value is not repeated."""
+        end = next((at for at, text in enumerate(texts) if text.lower() in ("", "where")), len(texts))
+        text = " ".join(texts[: min(end, 5)])
+        near = " or ".join(f"'{words}'" for words in self.nearest(text))
+        return AnyLogError(1, f"Unrecognized Command: '{text}'" + (f"; did you mean {near}?" if near else ""))
+
+    def nearest(self, text: str, count: int = 3, least: float = 0.5) -> list[str]:
+        """The words of the commands closest to the text, the best first; `least` of 0 takes any."""
+        words = text.lower().split()
+
+        def likeness(key: tuple[str, ...]) -> float:
+            begin = words[: len(key)]
+            return SequenceMatcher(None, " ".join(key), " ".join(begin)).ratio() + 0.3 * (begin[:1] == list(key[:1]))
+
+        scored = sorted(((-likeness(key), " ".join(key)) for key in self._commands), key=lambda pair: pair)
+        return [name for score, name in scored[:count] if score <= -least]
+
     def command_of(self, text: str) -> type[Command] | None:
-        """The command that a text begins with, for those who must know before it runs; None if there is none."""
+        """The command that a text asks for, or None: unknown, or an assignment."""
         try:
-            found = self.find(tokenise(unwrapped(text)))
+            tokens = tokens_of(text.strip().removeprefix("<"))
         except AnyLogError:
             return None
+        if len(tokens) > 1 and tokens[1].is_operator("="):
+            return None
+        found = self.match([token.text if token.kind is Kind.WORD else "" for token in tokens[: self._longest]])
         return found[0] if found else None
 
     def starting_with(self, text: str) -> list[str]:
-        """Spellings that begin with what was typed so far, sorted."""
-        begin = " ".join(text.lower().split())
-        return sorted(" ".join(words) for words in self._commands if " ".join(words).startswith(begin))
+        """Words of the commands that begin with what was typed, sorted."""
+        typed = " ".join(text.lower().split()) + (" " if text.endswith(" ") and text.strip() else "")
+        return sorted(
+            " ".join(key) for key in self._commands if " ".join(key).startswith(typed) and REFERENCE not in key
+        )
 
-    def begins(self, words: Sequence[str]) -> list[type[Command]]:
-        """Commands whose words begin with these."""
-        prefix = tuple(word.lower() for word in words)
-        found = [command for spelling, command in self._commands.items() if spelling[: len(prefix)] == prefix]
-        return sorted(dict.fromkeys(found), key=lambda command: command.words)
+    def all(self) -> list[type[Command]]:
+        """Every command once, in order of its words."""
+        return sorted(set(self._commands.values()), key=lambda command: command.words)
 
-    def nearest(self, text: str) -> list[str]:
-        """Up to three commands that look like it."""
-        spellings = {" ".join(words): words for words in self._commands}
-        asked = text.lower().split()
-        found: list[str] = []
-        for size in range(min(len(asked), self._longest), 0, -1):
-            begin = " ".join(asked[:size])
-            same_size = [spelling for spelling, words in spellings.items() if len(words) >= size]
-            found += get_close_matches(begin, same_size, 3, 0.6)
-            found += [spelling for spelling in sorted(spellings) if spelling.startswith(begin + " ")][:3]
-            if len(found) >= 3:
-                break
-        return list(dict.fromkeys(found))[:3]
-
-    def unknown(self, text: str) -> AnyLogError:
-        """The refusal of a command that nobody knows, with the nearest known ones."""
-        near = self.nearest(text)
-        hint = f"; did you mean {', '.join(repr(word) for word in near)}?" if near else ""
-        return AnyLogError(1, f"Unrecognized Command: '{text[:80]}'{hint}")
+    def group(self, prefix: str) -> list[type[Command]]:
+        """Commands one of whose spellings begins with these words, in order of their words."""
+        begin = tuple(prefix.lower().split())
+        found = {command for key, command in self._commands.items() if key[: len(begin)] == begin}
+        return sorted(found, key=lambda command: command.words)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from anylog.counts import Counts
+from anylog.databases.tables import HIDDEN
 from anylog.disk.journal import Journal, Stored
 from anylog.disk.records import BufferId, Kind, pack_rows, unpack_rows
 from anylog.errors import AnyLogError
@@ -187,6 +188,8 @@ class Intake:
                 self._databases.get(dbms)
             except AnyLogError as unknown:
                 refusal = unknown
+        if refusal is None and table.startswith((HIDDEN, "sqlite_")):
+            refusal = AnyLogError(28, f"'{table}': names of this kind are the database's own")
         if refusal is not None:
             self.counts.add("refused", 1, str(refusal))
             return fail(refusal)

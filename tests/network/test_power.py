@@ -143,7 +143,7 @@ class Storm:
         places.folder("dbms_dir").mkdir(parents=True, exist_ok=True)
         self.catalog = Catalog(
             places=places, lanes=lanes, clock=self.clock, home_id="here", point=self.moment,
-            library=Library(self.connect, (apsw.Error,)),
+            checkpoint=self.chance.choice([40_000, 4_000_000]), library=Library(self.connect, (apsw.Error,)),
         )  # fmt: skip
         self.intake = Intake(
             clock=self.clock, disk=self.disk, lanes=lanes, folder=Path("/journal"), databases=self.catalog,
@@ -152,8 +152,6 @@ class Storm:
         )  # fmt: skip
         self.wait(Deferred.fromCoroutine(self.intake.start()))
         self.wait(Deferred.fromCoroutine(self.catalog.connect("town", "sqlite")))
-        if self.chance.random() < 0.5:
-            self.catalog.get("town")._unchecked = 1 << 40  # the log is written back in the course of this life
         self.intake.thresholds.set(time=0.05, volume=self.chance.choice([100, 1000, 100_000]))
 
     def wait(self, waited: Deferred[Any]) -> Any:
@@ -291,7 +289,7 @@ def test_power_cuts(tmp_path: Path) -> None:
 
 
 def test_the_storm_has_teeth(tmp_path: Path) -> None:
-    """A database that does not sync its commits loses what was acknowledged: 86 of the first 100 storms see it."""
+    """A database that does not sync its commits loses what was acknowledged: most of the first 100 storms see it."""
     failed, _ = storms(tmp_path, range(15), full=False)
     assert [each for each in failed if "acknowledged and lost" in each]
 
