@@ -38,7 +38,8 @@ class Catalog:
     point: Callable[[str], None] = field(default=lambda name: None)
     checkpoint: int = CHECKPOINT  # bytes of readings after which a write-ahead log is written back
     _open: dict[str, SQLite] = field(factory=dict)
-    _connecting: set[str] = field(factory=set)
+    _changing: set[str] = field(factory=set)  # being connected or disconnected
+    _stopped: bool = False
     _watchers: list[Callable[[str, bool], None]] = field(factory=list)
 
     def watch(self, told: Callable[[str, bool], None]) -> None:
@@ -85,8 +86,8 @@ class Catalog:
             if (known.path is None) != memory:
                 raise AnyLogError(136, f"{logical} is connected, with storage {known.storage}: disconnect it first")
             return False
-        if logical in self._connecting:
-            raise AnyLogError(136, f"{logical} is being connected")
+        if logical in self._changing or self._stopped:
+            raise AnyLogError(136, f"{logical} is being connected or disconnected")
         if not memory and not file.parent.is_dir():
             raise AnyLogError(12, f"connect dbms {name}: the directory {file.parent} is missing")
         database = SQLite(
@@ -100,14 +101,16 @@ class Catalog:
             checkpoint=self.checkpoint,
             autocommit=autocommit,
         )
-        self._connecting.add(logical)
+        self._changing.add(logical)
         try:
             await database.open()
+            if self._stopped:
+                raise AnyLogError(506, f"connect dbms {logical}: the node is shutting down")
         except BaseException:
             await database.close()
             raise
         finally:
-            self._connecting.discard(logical)
+            self._changing.discard(logical)
         self._open[logical] = database
         for told in self._watchers:
             told(logical, True)
@@ -121,10 +124,15 @@ class Catalog:
         for told in self._watchers:
             told(database.name, False)
         del self._open[database.name]
-        await database.close()
+        self._changing.add(database.name)  # its lanes are its own until they are closed
+        try:
+            await database.close()
+        finally:
+            self._changing.discard(database.name)
 
     async def stop(self) -> None:
         """Close all."""
+        self._stopped = True
         for name in list(self._open):
             for told in self._watchers:
                 told(name, False)

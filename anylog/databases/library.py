@@ -48,6 +48,15 @@ def lies_in_the_load(fault: Exception) -> bool:
     return code_of(fault) in _OF_THE_LOAD or isinstance(fault, sqlite3.DataError)
 
 
+def kind_of(text: str) -> str:
+    """What a fault of one load means to whoever asked for it."""
+    if "anylog_marks.hash" in text:
+        return "duplicate"
+    # Dropped or altered by somebody else since the load was made.
+    outdated = ("no such table", "no such column", "has no column named")
+    return "missing table" if any(sign in text for sign in outdated) else "engine"
+
+
 def _connect(path: str, readonly: bool) -> Connection:
     uri = f"file:{_escaped(path)}?mode={'ro' if readonly else 'rwc'}"
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)

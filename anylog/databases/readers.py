@@ -75,13 +75,13 @@ class Lease:
 
     def interrupt(self) -> None:
         """Make the statement that runs stop; safe from any thread, and when none runs."""
-        if not self._released:
+        if not self._released and not self._ended:
             self.connection.interrupt()
 
     def end(self) -> None:
         """The database is being closed: what runs is stopped, and nothing more is begun."""
-        self._ended = True
         self.interrupt()
+        self._ended = True
 
     def release(self) -> None:
         """Give it back; safe to call twice. Nothing may run on it any more."""

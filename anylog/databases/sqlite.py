@@ -14,7 +14,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, lies_in_the_load
+from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, kind_of, lies_in_the_load
 from anylog.databases.readers import Lease, Readers
 from anylog.databases.tables import (
     AUTOMATIC,
@@ -112,7 +112,7 @@ class SQLite:
 
     def open(self) -> Deferred[None]:
         """Connect. AnyLogError 507 if it belongs to another home, 16 or 503 if the file cannot be used."""
-        return self._writing.run(self._guarded, self._open)
+        return self._run(self._writing, self._open)
 
     @deferring
     async def close(self) -> None:
@@ -252,6 +252,8 @@ class SQLite:
 
     def _close(self) -> None:
         self._readers.close()
+        for lease in self._leases if self.path else ():
+            lease.connection.close()  # ended, and nobody is in the reading lane
         if self._checkpointer is not None:
             self._checkpointer.close()
         writer, self._writer = self._writer, None
@@ -350,7 +352,7 @@ class SQLite:
             connection.execute("rollback to one")
             connection.execute("release one")
             text = str(fault)
-            return AnyLogFault(_kind(text), text)
+            return AnyLogFault(kind_of(text), text)
         connection.execute("release one")
         return None
 
@@ -411,6 +413,8 @@ class SQLite:
             for column, kind in columns.items():
                 self._alter(connection, table, column, kind, known=True)
             return
+        if connection.execute("select 1 from sqlite_master where type = 'index' and name = ?", (table,)).fetchone():
+            connection.execute(f"drop index {quoted(table)}")  # of another table: rows matter more than their index
         defined = [
             "row_id integer primary key autoincrement",
             "insert_timestamp text not null default (strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
@@ -499,9 +503,12 @@ class SQLite:
                 connection.execute("pragma query_only = off")
         reader = self._readers.take()
         try:
-            return work(reader)
-        finally:
-            self._readers.give(reader)
+            result = work(reader)
+        except BaseException:
+            reader.close()  # it may still hold a snapshot, and would show the next one the rows of then
+            raise
+        self._readers.give(reader)
+        return result
 
     def _new_reader(self) -> Connection:
         reader = self._library.connect(str(self.path), True)
@@ -574,15 +581,6 @@ class SQLite:
             connection.execute(f"pragma busy_timeout = {BUSY}")
         # A reader that stays for minutes would make every load wait: try again when the log has grown as much again.
         self._too_long = size + LONGEST_LOG if held else LONGEST_LOG
-
-
-def _kind(text: str) -> str:
-    """What a fault of one load means to whoever asked for it."""
-    if "anylog_marks.hash" in text:
-        return "duplicate"
-    # Dropped or altered by somebody else since the load was made.
-    outdated = ("no such table", "no such column", "has no column named")
-    return "missing table" if any(sign in text for sign in outdated) else "engine"
 
 
 def _count(connection: Connection, table: str) -> int:

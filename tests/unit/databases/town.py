@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -69,8 +70,9 @@ class TownCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock, self.lanes = Clock(), InlineLanes()
         self.clock.advance(1_790_000_000)
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir(parents=True)
+        kept = TemporaryDirectory()
+        self.addCleanup(kept.cleanup)
+        self.folder = Path(kept.name)
         self.path = self.folder / "town.dbms"
         self.made: list[SQLite] = []
         self.town = self.open()
