@@ -375,8 +375,12 @@ class Intake:
             if self._ready:
                 self._attach(name)
             return
+        # What is loaded is done with: a database that is dropped after this does not get it again.
+        for buffer in [buffer for buffer in self._open.values() if buffer.where.dbms == name]:
+            self._cut(buffer)
         loader = self._loaders.pop(name, None)
-        self._attaching.pop(name, None)
+        for ready in self._attaching.pop(name, ()):
+            ready.callback(None)
         if loader is not None:
             loader.stop().addErrback(lambda failure: self.log.failure("stopping {name}", failure=failure, name=name))
 

@@ -28,7 +28,7 @@ from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
-SMALL = 256  # rows up to which converting is not worth a hop to another thread
+SMALL = 4096  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
 
 AUTOMATIC = ("row_id", "insert_timestamp", "tsd_name", "tsd_id")
