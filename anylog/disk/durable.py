@@ -16,6 +16,9 @@ from attrs import define
 Policy = Literal["full", "none"]
 
 
+_ZEROS = bytes(1 << 20)
+
+
 @define
 class RealFile:
     """A file on the real disk, see `interfaces.DiskFile`."""
@@ -77,9 +80,12 @@ class RealDisk:
     def create(self, path: Path, size: int) -> RealFile:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            # Reserved at once, so that a full disk is met here and not in the middle of a record.
+            # Reserved at once, so that a full disk is met here and not in the middle of a record; and written, because
+            # a sync of blocks that were written before takes half the time of one that must also note new blocks.
             if size:
                 os.posix_fallocate(descriptor, 0, size)
+                for start in range(0, size, len(_ZEROS)):
+                    os.pwrite(descriptor, _ZEROS[: size - start], start)
             if self.policy == "full":
                 os.fsync(descriptor)
             self._sync_folder(path.parent)

@@ -13,6 +13,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from anylog.counts import Counts
 from anylog.disk.records import (
@@ -73,6 +74,7 @@ class Journal:
 
     _disk: Disk
     _lane: ILane
+    _making: ILane  # where segments are made before they are needed
     folder: Path
     _token: Callable[[int], bytes]
     segment_size: int = 16 << 20
@@ -92,6 +94,7 @@ class Journal:
     _segments: dict[int, _Segment] = field(factory=dict)
     _places: dict[BufferId, set[int]] = field(factory=dict)
     _current: _Segment | None = None
+    _spare: Deferred[DiskFile | None] | None = None  # the next segment, being made or ready
     _waiting: list[_Waiting] = field(factory=list)
     _writing: bool = False
     _idle: list[Deferred[None]] = field(factory=list)
@@ -169,6 +172,10 @@ class Journal:
             self._idle.append(idle)
             await idle
         self.broken = self.broken or "the journal is closed"
+        spare = await self._spare if self._spare is not None else None
+        if spare is not None:
+            spare.close()
+            await self._lane.run(self._disk.forget, self._path(self._next_segment))
         current, self._current = self._current, None
         if current is not None and not current.buffers:
             self._forget(current)
@@ -217,7 +224,12 @@ class Journal:
                 segment.buffers.add(each.buffer)
                 self._places.setdefault(each.buffer, set()).add(segment.number)
             batch = batch[len(taken) :]
+            if start == SEGMENT_HEADER:
+                parts.insert(0, pack_segment(self._epoch, segment.number, self._synced))
+                start = 0
             segment.end = position
+            if position > segment.size // 2:
+                self._provide()
             assert segment.file is not None
             try:
                 await self._lane.run(self._keep, segment.file, start, parts)
@@ -237,10 +249,18 @@ class Journal:
         self.point("synced")
 
     async def _next(self, size: int) -> _Segment:
-        """Begin a new segment of at least `size` bytes."""
+        """Begin a new segment of at least `size` bytes. Its header lasts with its first records."""
+        file = None
+        if self._spare is not None:
+            spare, self._spare = self._spare, None
+            file = await spare
+        if file is not None and size != self.segment_size:
+            file.close()  # made anew under the same name, larger
+            file = None
         number = self._next_segment
-        path = self.folder / f"{number:016x}.journal"
-        file = await self._lane.run(self._begin, path, size, number)
+        path = self._path(number)
+        if file is None:
+            file = await self._making.run(self._disk.create, path, size)
         self._next_segment = number + 1
         before, self._current = self._current, _Segment(number, path, size, SEGMENT_HEADER, file)
         self._segments[number] = self._current
@@ -248,16 +268,20 @@ class Journal:
             self._forget(before)
         return self._current
 
-    def _begin(self, path: Path, size: int, number: int) -> DiskFile:
-        file = self._disk.create(path, size)
-        try:
-            file.write(0, pack_segment(self._epoch, number, self._synced))
-            file.sync()
-        except OSError:
-            file.close()
-            self._disk.forget(path)
-            raise
-        return file
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:016x}.journal"
+
+    def _provide(self) -> None:
+        """Have the next segment made beside the writing: reserving it takes longer than a sync."""
+        if self._spare is None:
+
+            def absent(failure: Failure) -> None:
+                # No room, perhaps: whoever needs the segment tries again and hears of it.
+                failure.trap(OSError)
+
+            path = self._path(self._next_segment)
+            made = self._making.run(self._disk.create, path, self.segment_size)
+            self._spare = made.addCallbacks(lambda file: file, absent)
 
     def _refuse(self, batch: list[_Waiting], fault: OSError) -> None:
         """Nothing was written, so nothing is broken: say no to those who wait, and try again with the next."""

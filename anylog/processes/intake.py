@@ -446,6 +446,7 @@ class Intake:
         return Journal(
             disk=self._disk,
             lane=self._lanes.open("journal"),
+            making=self._lanes.open("disk", 2),
             folder=self._folder,
             token=self._token,
             segment_size=self.segment_size,
