@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
+from anylog.databases.tables import AUTOMATIC
 from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
@@ -30,8 +31,6 @@ from anylog.waiting import deferring, pause
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
 SMALL = 4096  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
-
-AUTOMATIC = ("row_id", "insert_timestamp", "tsd_name", "tsd_id")
 
 
 class Agree(Protocol):
