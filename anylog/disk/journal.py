@@ -354,8 +354,20 @@ class Journal:
                 del self._segments[number]
                 self._disk.forget(path)
             self._next_sequence = max(self._next_sequence, seen.last + 1)
+        if before is not None and before[0] in self._segments:
+            self._keep_found(self._segments[before[0]], before[2])
         self._synced = self._next_sequence - 1
         return found
+
+    def _keep_found(self, segment: _Segment, data: bytes) -> None:
+        """What was read of the newest segment may be in the memory of the kernel alone, which would not tell.
+
+        So it is after a process was killed between a write and its sync, and after a sync that failed, whose pages the
+        kernel holds for written: hence it is written again, and not only synced.
+        """
+        segment.file = self._disk.open(segment.path)
+        segment.file.write(0, data[: segment.end])
+        segment.file.sync()
 
     def _aside(self, path: Path, data: bytes, why: str) -> None:
         kept = path.with_suffix(".damaged")

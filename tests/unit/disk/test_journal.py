@@ -95,6 +95,21 @@ class KeepingTests(JournalCase):
         self.close(journal)
         self.assertEqual(self.disk.names(FOLDER), [])
 
+    def test_what_is_found_lasts(self):
+        """A record whose sync failed, or never came, may be seen after a start: then it survives a power cut, too."""
+        for seed in range(20):
+            self.disk = MemoryDisk()
+            journal = self.journal()
+            buffer = journal.new_buffer()
+            self.successResultOf(journal.append(Kind.ROWS, buffer, b"kept"))
+            self.disk.fails = {"sync"}
+            self.failureResultOf(journal.append(Kind.ROWS, buffer, b"refused"), AnyLogError)
+            self.disk.fails = set()
+            self.assertEqual(self.bodies(self.journal()), [b"kept", b"refused"])
+            self.disk = self.disk.crash(Random(seed))
+            again = self.journal()
+            self.assertEqual((self.bodies(again), again.counts["damaged"]), ([b"kept", b"refused"], 0), f"seed {seed}")
+
     def test_a_record_larger_than_a_segment(self):
         """A large body gets a segment of its own size."""
         journal = self.journal()
