@@ -247,7 +247,8 @@ def decode_value(raw: bytes) -> str:
     text = decode(raw).strip()
     if "=?" in text and "?=" in text:
         try:
-            return str(make_header(decode_header(text)))
+            # Some charsets make lone surrogates, which no JSON can hold.
+            return str(make_header(decode_header(text))).encode("utf-8", "replace").decode("utf-8")
         except (HeaderParseError, LookupError, ValueError):
             return text
     return text
