@@ -14,6 +14,7 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Seconds
+from anylog.language.tokens import logical_lines
 
 Lookup = Callable[[str], "type[Command] | None"]
 
@@ -106,8 +107,14 @@ def _takes_body(command: str) -> bool:
 def check_method(method: str, command: str, lookup: Lookup) -> None:
     """Raise AnyLogError 156 if this command is not asked with this method (rest.md 2.1), 167 for unmapped data.
 
-    What is no command passes: to be told that it is unknown helps more.
+    Of several (`a & b`) each is looked at; AnyLogError 2 if they cannot be told apart. What is no command passes: to be
+    told that it is unknown helps more.
     """
+    for line in logical_lines(command, typed=True):
+        _check_method(method, line.text.strip(), lookup)
+
+
+def _check_method(method: str, command: str, lookup: Lookup) -> None:
     found = lookup(command)
     if found is not None:
         allowed: tuple[str, ...] = found.http

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -196,6 +198,19 @@ class Commands(SynchronousTestCase):
         for method in ("DELETE", "HEAD", "PATCH", "VIEW"):
             answer = Wire().ask(method)
             self.assertEqual((answer.status, answer.reason, answer.body), (501, f"{method} NOT SUPPORTED", b""))
+
+    def test_methods_of_each(self) -> None:
+        """Of several commands in one text each needs its method: a link must not smuggle one in behind another."""
+        for text in (
+            "get status & run streamer",
+            "& run streamer",
+            "get status\nrun streamer",
+            "<get status & run streamer>",
+            "get status & x = 5",
+        ):
+            wire = Wire()
+            answer = wire.ask("GET", f"/?command={quote(text)}")
+            self.assertEqual((answer.status, answer.json()["err_code"], wire.asked), (400, 156, []), text)
 
     def test_fixed_paths(self) -> None:
         """For load balancers; and a namespace that is nobody's."""
