@@ -204,7 +204,7 @@ class Journal:
             if segment is None or segment.end + first > segment.size:
                 try:
                     segment = await self._next(max(self.segment_size, SEGMENT_HEADER + first))
-                except OSError as fault:
+                except (OSError, AnyLogError) as fault:
                     self._refuse(batch, fault)
                     return
             start = position = segment.end
@@ -233,7 +233,7 @@ class Journal:
             assert segment.file is not None
             try:
                 await self._lane.run(self._keep, segment.file, start, parts)
-            except OSError as fault:
+            except (OSError, AnyLogError) as fault:  # the lane may refuse, too
                 self._break(fault, [each for each, _ in taken] + batch)
                 return
             self._synced = taken[-1][0].sequence
@@ -277,21 +277,21 @@ class Journal:
 
             def absent(failure: Failure) -> None:
                 # No room, perhaps: whoever needs the segment tries again and hears of it.
-                failure.trap(OSError)
+                failure.trap(OSError, AnyLogError)
 
             path = self._path(self._next_segment)
             made = self._making.run(self._disk.create, path, self.segment_size)
             self._spare = made.addCallbacks(lambda file: file, absent)
 
-    def _refuse(self, batch: list[_Waiting], fault: OSError) -> None:
+    def _refuse(self, batch: list[_Waiting], fault: OSError | AnyLogError) -> None:
         """Nothing was written, so nothing is broken: say no to those who wait, and try again with the next."""
-        full = fault.errno in (ENOSPC, EDQUOT)
+        full = isinstance(fault, OSError) and fault.errno in (ENOSPC, EDQUOT)
         error = AnyLogError(503 if full else 504, f"the journal cannot grow: {fault}")
         self.counts.add("refused", len(batch), str(fault))
         for each in batch:
             each.told.errback(error)
 
-    def _break(self, fault: OSError, unkept: list[_Waiting]) -> None:
+    def _break(self, fault: OSError | AnyLogError, unkept: list[_Waiting]) -> None:
         """A failed write or sync is final: the kernel may have dropped the pages (hard-parts.md 1.2)."""
         self.broken = f"the journal failed and promises nothing more: {fault}"
         self.log.critical("{why}", why=self.broken)
