@@ -16,6 +16,10 @@ FULL = 13  # result codes of SQLite, the same in every library
 # file, the disk or the memory, and would meet the next load as well.
 _OF_THE_LOAD = {1, 18, 19, 20, 25}
 
+# Faults of this node and not of who asks: memory, read-only, I/O, a damaged file, one that cannot be opened; and busy.
+_OF_THE_NODE = {7, 8, 10, 11, 14, 15, 26}
+_BUSY = {5, 6}
+
 
 class Connection(Protocol):
     """A connection of sqlite3 (with `isolation_level = None`) or of apsw."""
@@ -46,6 +50,13 @@ def code_of(fault: Exception) -> int:
 def lies_in_the_load(fault: Exception) -> bool:
     """Whether only this load is at fault, so that others may go on."""
     return code_of(fault) in _OF_THE_LOAD or isinstance(fault, sqlite3.DataError)
+
+
+def status_of(fault: Exception) -> int:
+    """The HTTP status of a fault: the sender's, or ours, or of what may be asked again (decisions.md 32)."""
+    if code_of(fault) in _BUSY:
+        return 503
+    return 500 if code_of(fault) in _OF_THE_NODE else 400
 
 
 def kind_of(text: str) -> str:

@@ -14,7 +14,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, kind_of, lies_in_the_load
+from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, kind_of, lies_in_the_load, status_of
 from anylog.databases.readers import Lease, Readers
 from anylog.databases.tables import (
     AUTOMATIC,
@@ -210,7 +210,9 @@ class SQLite:
         try:
             return work(*args)
         except self._library.faults as fault:
-            raise AnyLogError(503 if code_of(fault) == FULL else 16, f"{self.name}: {fault}") from fault
+            if code_of(fault) == FULL:
+                raise AnyLogError(503, f"{self.name}: {fault}") from fault
+            raise AnyLogError(16, f"{self.name}: {fault}", http=status_of(fault)) from fault
 
     @property
     def _connection(self) -> Connection:
