@@ -18,6 +18,7 @@ from anylog.language.tokens import logical_lines
 
 Lookup = Callable[[str], "type[Command] | None"]
 
+LONGEST_BODY = 256 << 10  # bytes of a body that holds commands; reading 1 MB of them takes the node seconds
 COMMAND_AGENTS = ("anylog", "curl")  # products that speak commands
 
 _ASSIGNMENT = re.compile(r"\s*[^\s=<>!'\"(]+(\[\]|\{\})?\s*=(?!=)")
@@ -51,9 +52,11 @@ class Asked:
 def read_request(method: str, query: bytes, headers: Mapping[str, str], body: bytes) -> Asked:
     """What a GET or POST asks. `headers` have lower case names and decoded values.
 
-    Raises AnyLogError 6, 110, 163, 175, 182 or 193.
+    Raises AnyLogError 6, 110, 163, 175, 182, 193 or 501.
     """
     fields, by_url, natural = dict(headers), False, False
+    if len(body) > LONGEST_BODY and not _takes_body(fields.get("command", "").strip()):
+        raise AnyLogError(501, f"a body with commands may have {LONGEST_BODY} bytes, this one has {len(body)}")
     if not fields.get("command") and query:
         fields.update(read_query(query))
         by_url = True

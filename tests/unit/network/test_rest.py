@@ -189,6 +189,17 @@ class Commands(SynchronousTestCase):
             self.assertEqual(answer.status, 400, body)
             self.assertTrue(answer.json()["err_text"], body)
 
+    def test_long_bodies_of_commands(self) -> None:
+        """A body with commands that is too long to be read in a moment is 413; a body that is data may be longer."""
+        long = b"# nothing\n" * 30_000
+        for headers in ({"command": "body"}, {"command": "get status"}, {}):
+            wire = Wire()
+            answer = wire.ask("POST", "/", long, User_Agent=AGENT, **headers)
+            self.assertEqual((answer.status, answer.json()["err_code"], wire.asked), (413, 501, []), headers)
+        wire = Wire()
+        wire.ask("POST", "/", long, User_Agent=AGENT, command="file store x")
+        self.assertEqual([text for text, _ in wire.asked], ["file store x"])
+
     def test_methods(self) -> None:
         """OPTIONS for pages of elsewhere; the rest is not supported."""
         answer = Wire().ask("OPTIONS", "/any", Access_Control_Request_Headers="command,dbms")
