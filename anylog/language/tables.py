@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from anylog.language.dictionary import shown
 
 _NUMBER = re.compile(r"[+-]?[0-9][0-9.,]*")
 
@@ -20,7 +21,7 @@ def bar_table(
     told apart by whoever reads the text with a program.
     """
     heads = [title.split("\n") for title in titles]
-    cells = [[_pieces(_shown(cell), width) for cell in row] for row in rows]
+    cells = [[_pieces(shown(cell), width) for cell in row] for row in rows]
     widths = [
         max([len(line) for line in head] + [len(piece) for row in cells for piece in row[place]])
         for place, head in enumerate(heads)
@@ -54,13 +55,3 @@ def _pieces(text: str, width: int) -> list[str]:
     """The lines of one cell."""
     lines = text.replace("|", "¦").expandtabs(4).splitlines() or [""]
     return [line[at : at + width] for line in lines for at in range(0, max(len(line), 1), width)]
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    return str(value)

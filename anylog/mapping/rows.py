@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from attrs import define, field, frozen
 
+from anylog.databases.tables import AUTOMATIC
 from anylog.errors import AnyLogError
 from anylog.mapping import names, schema, times
 from anylog.mapping.body import TooWide, written
@@ -59,7 +60,7 @@ def convert(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], defau
 
     `default_time` is a timestamp text in UTC; raises AnyLogError 40 if it is none.
     """
-    work = _Work(rows, {column: kind for column, kind in columns.items() if column not in schema.AUTOMATIC})
+    work = _Work(rows, {column: kind for column, kind in columns.items() if column not in AUTOMATIC})
     work.defaults = _defaults(default_time)
     found, unknown = _gather(rows, work.columns)
     converted = [work.column(column, kind, found[column]) for column, kind in work.columns.items()]
@@ -254,7 +255,7 @@ def _plan(attributes: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[s
         except AnyLogError:
             unknown[attribute] = attribute
             continue
-        if column in schema.AUTOMATIC:
+        if column in AUTOMATIC:
             continue
         place = sources if column in columns else unknown
         if column in place:

@@ -10,23 +10,12 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import md5
 from typing import Any
 
+from anylog.databases.tables import AUTOMATIC, DATED, indexes
 from anylog.errors import AnyLogError
 from anylog.mapping import names, times
 from anylog.mapping.body import written
-
-# First in every data table, in this order (storage.md 2.3). Attributes of these names are ignored.
-AUTOMATIC: Mapping[str, str] = {
-    "row_id": "SERIAL PRIMARY KEY",
-    "insert_timestamp": "TIMESTAMP",
-    "tsd_name": "CHAR(3)",
-    "tsd_id": "BIGINT",
-}
-
-# Kinds of time: a row that lacks one gets the default time.
-DATED = ("TIMESTAMP", "DATE", "TIME")
 
 MOST_INT = 99_999_999
 MOST_BIGINT = (1 << 63) - 1
@@ -217,25 +206,6 @@ def create_statement(table: str, columns: Mapping[str, str]) -> str:
         listed = ", ".join(f'"{column}"' for column in indexed)
         statements.append(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({listed})')
     return "; ".join(statements) + ";"
-
-
-def indexes(table: str, columns: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:
-    """Name and columns of each index of a data table, in the order of storage.md 2.2."""
-    chosen: list[tuple[str, ...]] = [("tsd_name", "tsd_id")]
-    chosen += [(column,) for column, kind in columns.items() if kind == "TIMESTAMP"]
-    chosen += [(column,) for column, kind in columns.items() if kind == "UUID"][:1]
-    chosen += [(column,) for column in columns if "sensor_id" in column]
-    chosen.append(("insert_timestamp",))
-    unique = dict.fromkeys(chosen)  # a uuid column may be a sensor_id, too
-    return [(_index_name(table, "tsd" if len(each) == 2 else each[0]), each) for each in unique]
-
-
-def _index_name(table: str, what: str) -> str:
-    name = f"{table}_{what}_index"
-    if len(name) <= names.LONGEST:
-        return name
-    # Cut by the engine, two long names could become one and the second index be skipped.
-    return f"{name[:46]}_{md5(name.encode(), usedforsecurity=False).hexdigest()[:10]}_index"
 
 
 def _definition(kind: str) -> str:

@@ -14,7 +14,6 @@ from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, datetimeToString
@@ -25,6 +24,7 @@ from anylog.counts import Counts
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, DelayedCall
 from anylog.network import replies
+from anylog.network.turned_away import TurnedAway
 from anylog.tank import Tank
 
 if TYPE_CHECKING:
@@ -365,19 +365,6 @@ def tidy_request_line(line: bytes) -> bytes:
     )
 
 
-class _Full(Protocol):
-    """Tells one connection too many that it is."""
-
-    transport: Any
-
-    def __init__(self, text: bytes) -> None:
-        self._text = text
-
-    def connectionMade(self) -> None:
-        self.transport.write(self._text)
-        self.transport.loseConnection()
-
-
 class Site(WebSite):
     """All connections of one REST server and what they share: limits, tank, clock."""
 
@@ -419,7 +406,7 @@ class Site(WebSite):
             if not idle:
                 error = AnyLogError(502, f"{self.limits.connections} connections are open")
                 told = replies.dump(replies.error_object("", self.node_name(), error))
-                return _Full(
+                return TurnedAway(
                     replies.whole(b"HTTP/1.1", 503, replies.error_reason(error), self.date(), told, close=True)
                 )
             min(idle, key=lambda channel: channel.since).transport.abortConnection()

@@ -25,6 +25,7 @@ from anylog.network.console import Session
 from anylog.network.lines import End, Interrupt, Line, LineEditor
 from anylog.network.rest import Net
 from anylog.network.stream import Taker
+from anylog.network.turned_away import TurnedAway
 from anylog.process import DOORS, Process
 from anylog.waiting import deferring
 
@@ -315,19 +316,6 @@ class TelnetConsole(Telnet):
             self._send("\r\n[output truncated]\r\n")
 
 
-class _Turned(Protocol):
-    """Says one line and closes."""
-
-    transport: Any
-
-    def __init__(self, text: bytes) -> None:
-        self._text = text
-
-    def connectionMade(self) -> None:
-        self.transport.write(self._text)
-        self.transport.loseConnection()
-
-
 class TelnetServer(Process):
     """`run telnet server`: consoles for this machine, and for others only if that was said."""
 
@@ -391,9 +379,9 @@ class TelnetServer(Process):
         host = getattr(address, "host", "127.0.0.1")
         if not loopback(host) and not self.options.allow_remote:
             self.log.warn("a console was asked for by {host}, which is another machine", host=host)
-            return _Turned(b"Only from this machine\r\n")
+            return TurnedAway(b"Only from this machine\r\n")
         if len(self.consoles) >= self.options.sessions:
-            return _Turned(b"Too many sessions\r\n")
+            return TurnedAway(b"Too many sessions\r\n")
         console = TelnetConsole(self)
         self.consoles.append(console)
         return console

@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
+from anylog.databases.tables import AUTOMATIC
 from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
@@ -30,8 +31,6 @@ from anylog.waiting import deferring, pause
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
 SMALL = 4096  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
-
-AUTOMATIC = ("row_id", "insert_timestamp", "tsd_name", "tsd_id")
 
 
 class Agree(Protocol):
@@ -195,10 +194,18 @@ class Loader:
         shares = self._take()
         await self._fill(shares)
         planned: dict[str, _Plan] = {}
-        loads = [await self._prepare(share, planned) for share in shares]
-        faults = await self.database.load(loads)
+        prepared: list[tuple[_Share, Load]] = []
+        for share in shares:
+            try:
+                prepared.append((share, await self._prepare(share, planned)))
+            except (AnyLogError, CancelledError):
+                raise
+            except Exception as stumble:  # a fault of ours over these rows must not hold up what is behind them
+                self.log.failure("rows for {table} cannot be converted", table=share.buffer.where.table)
+                await self._leave_out(share, f"internal error: {stumble!r}")
+        faults = await self.database.load([load for _, load in prepared]) if prepared else []
         self.point("loaded")
-        for share, load, fault in zip(shares, loads, faults, strict=True):
+        for (share, load), fault in zip(prepared, faults, strict=True):
             if fault is None:
                 self._settle(share, load.rows)
             elif fault.kind == "duplicate":
@@ -206,10 +213,15 @@ class Loader:
                 self._settle(share, 0)
             elif fault.kind == "missing table" and share.buffer not in self._outdated:
                 self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
-            elif len(share.pendings) > 1:
-                self._alone[share.buffer] = len(share.pendings)
             else:
-                await self._park_all(share, fault.text)
+                await self._leave_out(share, fault.text)
+
+    async def _leave_out(self, share: _Share, reason: str) -> None:
+        """These records cannot be loaded together: try each alone next time; one that is alone is parked."""
+        if len(share.pendings) > 1:
+            self._alone[share.buffer] = len(share.pendings)
+        else:
+            await self._park_all(share, reason)
 
     async def _fill(self, shares: Sequence[_Share]) -> None:
         """Have all rows at hand; those that were let go are read back from the journal."""

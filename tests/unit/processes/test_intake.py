@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import AnyLogFault
+from anylog.processes import loading
 from anylog.processes.intake import FLOOR, Intake
 from anylog.processes.loading import AUTOMATIC
 from anylog.testing.disk import MemoryDisk
@@ -183,6 +184,24 @@ class AcceptTests(IntakeCase):
         self.clock.advance(0)
         self.assertEqual(self.values(), [0, 12, 14])
         self.assertEqual([row for _, _, row in self.engine.parked], [{"v": 13}])
+
+    def test_rows_that_our_own_code_stumbles_over(self):
+        """A fault of ours over one record parks it with the fault; what is around it is loaded."""
+        self.begin()
+        real = loading.convert
+
+        def stumbles(rows, columns, at):
+            if any(row.get("v") == 13 for row in rows):
+                raise ZeroDivisionError("stumbled")
+            return real(rows, columns, at)
+
+        self.patch(loading, "convert", stumbles)
+        for number in (12, 13, 14):
+            self.put({"v": number})
+        self.clock.advance(0)
+        self.assertEqual(self.values(), [12, 14])
+        self.assertEqual([row for _, _, row in self.engine.parked], [{"v": 13}])
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
 
     def test_a_database_that_refuses_for_a_while(self):
         """Readings are accepted and wait, by name and reason; they follow when the database takes them."""
