@@ -89,6 +89,7 @@ class RunRestServer(Command):
             clock=node.clock,
             node_name=lambda: node.address,
             options=RestOptions(**given, trace=context.trace),
+            lane=node.lanes.open("cpu"),
         )
         await node.processes.start(server)
         return None

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import IIntake, Receipt
+from anylog.interfaces import IIntake, ILane, Receipt
 from anylog.network import replies
 from anylog.network.channel import Request
 
+LARGE = 256 << 10  # bytes of a body from which reading it is worth a hop to another thread
 NAMES_KEPT = 10_000  # normalised names remembered; devices send the same few over and over
 
 
@@ -37,11 +38,16 @@ class Ingest(Resource):
         node_name: Callable[[], str],
         counted: Callable[[Request, str | None], None],
         failed: Callable[[Failure, str], AnyLogError],
+        lane: ILane | None = None,
     ) -> None:
-        """`counted(request, error)` counts a call; `failed(failure, doing)` logs what nobody expected."""
+        """`counted(request, error)` counts a call; `failed(failure, doing)` logs what nobody expected.
+
+        Large bodies are read in `lane`, if there is one, so that others are served meanwhile.
+        """
         super().__init__()
         self._intake, self._read_body, self._normalise = intake, read_body, normalise
         self._node_name, self._counted, self._failed = node_name, counted, failed
+        self._lane = lane
         self._names: dict[bytes, str] = {}
 
     def render_PUT(self, request: Request) -> int:
@@ -63,21 +69,12 @@ class Ingest(Resource):
             if not table:
                 raise AnyLogError(28, "Missing 'table' name in REST PUT command")
             body = request.body
-            rows = self._rows(body)
-            mode = headers.getRawHeaders(b"mode")
-            source = headers.getRawHeaders(b"source")
-            instructions = headers.getRawHeaders(b"instructions")
-            key = headers.getRawHeaders(b"Idempotency-Key")
-            accepted = self._intake.accept(
-                dbms,
-                table,
-                body,
-                rows,
-                source=_text(source, "0"),
-                instructions=_text(instructions, "0"),
-                whole=mode is None or mode[0].lower() != b"streaming",
-                key=_text(key, ""),
-            )
+            if self._lane is not None and len(body) > LARGE:
+                accepted = self._lane.run(self._rows, body).addCallback(
+                    lambda rows: self._accept(request, dbms, table, body, rows)
+                )
+            else:
+                accepted = self._accept(request, dbms, table, body, self._rows(body))
         except AnyLogError as error:
             self._refuse(request, error)
         except Exception:  # whatever it is, the sender must not be left without an answer
@@ -86,6 +83,25 @@ class Ingest(Resource):
             accepted.addCallbacks(self._kept, self._lost, callbackArgs=(request,), errbackArgs=(request,)).addErrback(
                 lambda failure: self.log.failure("a reply to PUT failed", failure)
             )
+
+    def _accept(
+        self, request: Request, dbms: str, table: str, body: bytes, rows: list[dict[str, Any]]
+    ) -> Deferred[Receipt]:
+        headers = request.requestHeaders
+        mode = headers.getRawHeaders(b"mode")
+        source = headers.getRawHeaders(b"source")
+        instructions = headers.getRawHeaders(b"instructions")
+        key = headers.getRawHeaders(b"Idempotency-Key")
+        return self._intake.accept(
+            dbms,
+            table,
+            body,
+            rows,
+            source=_text(source, "0"),
+            instructions=_text(instructions, "0"),
+            whole=mode is None or mode[0].lower() != b"streaming",
+            key=_text(key, ""),
+        )
 
     def _rows(self, body: bytes) -> list[dict[str, Any]]:
         if not body.strip():

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, IIntake
+from anylog.interfaces import Clock, IIntake, ILane
 from anylog.language.context import Call, Context, Pages, Result
 from anylog.network import replies
 from anylog.network.asking import Asked, Lookup, check_method, decode_value, foreign, loopback, read_request
@@ -27,6 +27,7 @@ from anylog.waiting import deadline, deferring
 
 Execute = Callable[[str | Call, Context], Deferred[Result]]
 
+LONGEST = 600.0  # seconds that a stranger's question may take, whatever its timeout header says
 STOP_SECONDS = 10.0  # running requests may finish this long after `exit rest`
 PRINTED = 1 << 20  # characters of `print` kept for one reply
 LONGEST_AGENT = 500  # bytes of a user agent that is remembered: a stranger may send some of 64 KB
@@ -90,6 +91,7 @@ class RestServer(Process):
         node_name: Callable[[], str],
         options: RestOptions,
         limits: Limits | None = None,
+        lane: ILane | None = None,
     ) -> None:
         """`lookup` gives the command class of a text, or None; it tells which HTTP methods may ask it."""
         self.options = options
@@ -109,6 +111,7 @@ class RestServer(Process):
             node_name=node_name,
             counted=self._counted,
             failed=self._unexpected,
+            lane=lane,
         )
         self.site = Site(
             self.app.resource(),
@@ -227,7 +230,10 @@ class RestServer(Process):
             if not asked.natural:
                 check_method(method, asked.command, self._lookup)
             timeout = self.options.timeout if asked.timeout is None else asked.timeout
-            context = self._context(request, asked, headers, timeout)
+            context = self._context(request, asked, headers)
+            if not context.local:
+                timeout = min(timeout or LONGEST, LONGEST)
+            context.deadline = self._clock.seconds() + timeout if timeout else None
             printed = _Printed()
             context.write = printed.add
             result, first = await deadline(
@@ -332,7 +338,7 @@ class RestServer(Process):
         elif outcome[0].pages is not None:
             outcome[0].pages.close()
 
-    def _context(self, request: Request, asked: Asked, headers: dict[str, str], timeout: float) -> Context:
+    def _context(self, request: Request, asked: Asked, headers: dict[str, str]) -> Context:
         peer = request.getClientAddress()
         own = getattr(request.host, "port", 0)
         if asked.destination and (
@@ -343,7 +349,6 @@ class RestServer(Process):
             origin="rest",
             who=address_text(peer),
             local=loopback(getattr(peer, "host", "")) and not foreign(headers, own),
-            deadline=self._clock.seconds() + timeout if timeout else None,
             destination=asked.destination,
             subset=asked.subset,
             trace=self.options.trace,

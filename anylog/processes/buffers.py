@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
 
 from anylog.disk.journal import Stored
 from anylog.disk.records import BufferId
@@ -46,6 +47,8 @@ class Buffer:
     at: str  # UTC time of its first row, to the second: default of missing timestamps (hard-parts.md 4.1)
     whole: str = ""  # the hash, if it is one whole file
     opened: bool = False  # its OPEN record is synced
+    opening: list[Deferred[None]] = field(factory=list)  # who waits for that, where it was refused at first
+    lost: bool = False  # it was refused again: nothing of it was promised
     volume: int = 0  # bytes of its readings as they came
     rows: int = 0
     last: int = 0  # sequence of its newest record

@@ -28,6 +28,7 @@ from anylog.waiting import deadline, deferring, gather, pause
 
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 IN_MEMORY = 24 << 20  # bytes of readings held to be loaded, beyond which the yes waits
+LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
 READ_AT_ONCE = 256  # journal records read back together at a start
 RELIEVED = 8  # of the oldest segments looked at in one go
 ANEW = 1.0  # seconds before a journal that failed is opened anew
@@ -71,6 +72,7 @@ class Intake:
     _buffers: dict[BufferId, Buffer] = field(factory=dict)  # all that are not done
     _loaders: dict[str, Loader] = field(factory=dict)
     _attaching: dict[str, list[Deferred[None]]] = field(factory=dict)
+    _carrying: set[BufferId] = field(factory=set)
     _closing: bool = False
     _ready: bool = False
     _free: tuple[float, int] = (-1e9, 0)
@@ -206,8 +208,16 @@ class Intake:
         now = self._clock.seconds()
         if not whole and not key:
             return self._keep(where, body, rows, "", "", now)
-        hash = content_hash(dbms, table, normal_form(rows)) if whole else ""
-        known = (dbms, table, key) if key else (dbms, hash)
+        if whole and len(body) > LARGE:
+            named = self._lanes.open("cpu").run(_hash, dbms, table, rows)
+            return named.addCallback(lambda hash: self._once(where, body, rows, key, hash, now))
+        return self._once(where, body, rows, key, _hash(dbms, table, rows) if whole else "", now)
+
+    def _once(
+        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, hash: str, now: float
+    ) -> Deferred[Receipt]:
+        """Keep what may be a repeat: of a sender's key, or of a whole content."""
+        known = (where.dbms, where.table, key) if key else (where.dbms, hash)
         coming = self.once.begin(known, now)
         if coming is not None:
             return coming
@@ -268,7 +278,41 @@ class Intake:
     def _synced(
         self, stored: Stored, buffer: Buffer, rows: Sequence[Mapping[str, Any]], weight: int, key: str
     ) -> Receipt | Deferred[Receipt]:
-        """The readings are safe. They are loaded soon; the yes waits only if too much is on its way already."""
+        """The readings are safe, if what describes their buffer is."""
+        if buffer.opened:
+            return self._take_in(stored, buffer, rows, weight, key)
+        # A full disk refused its OPEN record, and there was room again for the readings behind it.
+        return self._open_late(buffer).addCallbacks(
+            lambda _: self._take_in(stored, buffer, rows, weight, key), self._unsynced, errbackArgs=(buffer,)
+        )
+
+    def _open_late(self, buffer: Buffer) -> Deferred[None]:
+        """Describe a buffer once for all who wait. If that fails nothing of it is understood after a start, so nothing
+        of it may be promised, now or later: its id is never used again."""
+        told: Deferred[None] = Deferred()
+        buffer.opening.append(told)
+        if len(buffer.opening) == 1:
+            if self._open.get(buffer.where) is buffer:
+                del self._open[buffer.where]
+            refused = AnyLogError(503, "the journal has no room")
+            described = fail(refused) if buffer.lost else self._describe(buffer)
+
+            def ended(result: Any) -> None:
+                waiting, buffer.opening = buffer.opening, []
+                for each in waiting:
+                    if buffer.opened:
+                        each.callback(None)
+                    else:
+                        buffer.lost = True
+                        each.errback(result.value)
+
+            described.addBoth(ended)
+        return told
+
+    def _take_in(
+        self, stored: Stored, buffer: Buffer, rows: Sequence[Mapping[str, Any]], weight: int, key: str
+    ) -> Receipt | Deferred[Receipt]:
+        """They are loaded soon; the yes waits only if too much is on its way already."""
         buffer.unsynced -= 1
         buffer.last = stored.sequence
         pending = Pending(stored, stored.sequence, weight, rows, key)
@@ -277,9 +321,6 @@ class Intake:
         self._count(buffer, len(rows))
         self._send(buffer, [pending])
         receipt = Receipt(buffer.whole or "0", len(rows))
-        if not buffer.opened:
-            # A full disk refused its OPEN record and there was room again for the readings behind it.
-            return self._describe(buffer).addCallback(lambda _: receipt)
         if self.tank.full:
             return self.tank.room().addCallback(lambda _: receipt)
         return receipt
@@ -392,10 +433,11 @@ class Intake:
     @deferring
     async def _attached(self, name: str) -> None:
         """Learn from the database what it holds already, then load the rest (hard-parts.md 2.2)."""
-        database = self._databases.get(name)
+        journal = self.journal
         wait = 0.1
         while True:
             try:
+                database = self._databases.get(name)
                 for key, at, hash in await database.keys(self._clock.seconds() - self.once.lasting):
                     table, _, own = key.partition("/")
                     self.once.remember((name, table, own), at, Receipt(hash, 0))
@@ -405,9 +447,9 @@ class Intake:
                 self.log.warn("{name} cannot be read yet: {why}", name=name, why=str(refusal))
                 await pause(self._clock, wait)
                 wait = min(wait * 2, 5.0)
-                if name not in self._attaching:
-                    return
-        if name not in self._attaching:
+            if name not in self._attaching or self.journal is not journal:
+                return  # disconnected meanwhile; or the journal began anew, and attaches it again
+        if name not in self._attaching or self.journal is not journal:
             return
         loader = self._loaders[name] = self._new_loader(database)
         for buffer in self._of(name):
@@ -501,10 +543,11 @@ class Intake:
                 loader = self._loaders.get(buffer.where.dbms)
                 if buffer.state == "open":
                     self._cut(buffer)
-                elif loader is None or loader.waiting:
+                elif (loader is None or loader.waiting) and buffer.id not in self._carrying:
+                    self._carrying.add(buffer.id)
                     self._carry(buffer, segment).addErrback(
                         lambda failure: self.log.warn("carrying on: {why}", why=failure.value)
-                    )
+                    ).addBoth(lambda _, id: self._carrying.discard(id), buffer.id)
 
     @deferring
     async def _carry(self, buffer: Buffer, segment: int) -> None:
@@ -522,3 +565,7 @@ class Intake:
         self.journal.moved(buffer.id, segment)
         if buffer.state == "done":
             self.journal.release(buffer.id)  # it was loaded meanwhile: what was written again is needed no more
+
+
+def _hash(dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    return content_hash(dbms, table, normal_form(rows))

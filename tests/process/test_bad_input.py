@@ -183,6 +183,16 @@ def test_a_large_garbage_body(node: NodeProcess) -> None:
         assert one.recv(1000).startswith(b"HTTP/1.1 413")
 
 
+def test_a_large_body_twice(node: NodeProcess) -> None:
+    """50,000 rows in one body are taken off the reactor's turn; the same file again is one copy."""
+    body = json.dumps([{"n": number, "text": "x" * 20} for number in range(50_000)]).encode()
+    answers = [put(node, body, table="large", mode="file") for _ in range(2)]
+    assert [status for status, _ in answers] == [200, 200]
+    assert answers[0][1] == answers[1][1] and len(str(answers[0][1]["AnyLog.hash"])) == 32
+    wait(lambda: node.count("large") == 50_000)
+    assert put(node, body[:-1], table="large")[0] == 400
+
+
 def test_full_disk(tmp_path: Path) -> None:
     """On a full disk readings are refused with 507; with room again they are taken, without a restart."""
     if os.geteuid() != 0:

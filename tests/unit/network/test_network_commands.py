@@ -16,6 +16,7 @@ from anylog.language.command import Command
 from anylog.language.context import Context, Result
 from anylog.network import commands
 from anylog.process import Processes
+from anylog.testing.lanes import InlineLanes
 
 
 class FakePort:
@@ -44,6 +45,7 @@ class CommandCase(SynchronousTestCase):
         clock.advance(1_790_000_000)
         self.net = FakeNet()
         self.node: Any = SimpleNamespace(
+            lanes=InlineLanes(),
             execute=lambda text, context: succeed(Result(text="fine")),
             intake=FakeIntake(),
             words=SimpleNamespace(command_of=lambda text: None, starting_with=lambda text: []),

@@ -4,12 +4,14 @@ import json
 from itertools import count
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import orjson
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from anylog.disk.records import Kind
 from anylog.errors import AnyLogError
 from anylog.interfaces import AnyLogFault
 from anylog.processes import loading
@@ -306,6 +308,35 @@ class RefusalTests(IntakeCase):
         self.successResultOf(self.put({"v": 9}))
         self.restart()
         self.assertEqual(self.values(), [9])
+
+    def refuse_opens(self, times):
+        """As when a full disk has room for readings again, but had none for what describes their buffer."""
+        append, left = self.intake.journal.append, [times]
+
+        def refusing(kind, buffer, body=b""):
+            if kind is Kind.OPEN and left[0]:
+                left[0] -= 1
+                return fail(AnyLogError(503))
+            return append(kind, buffer, body)
+
+        kept = ("new_buffer", "broken", "size", "release")
+        others = {name: getattr(self.intake.journal, name) for name in kept}
+        self.intake.journal = SimpleNamespace(append=refusing, **others)
+
+    def test_readings_whose_buffer_was_not_described(self):
+        """The description is written again before the yes; if that fails too, nothing was promised."""
+        for refusals, answers in [(1, [True]), (2, [False, True])]:
+            self.setUp()
+            self.begin()
+            self.refuse_opens(refusals)
+            for answer in answers:
+                told = self.put({"v": 1}, key="k")
+                if answer:
+                    self.successResultOf(told)
+                else:
+                    self.assertEqual(self.failureResultOf(told, AnyLogError).value.http, 507)
+            self.restart()
+            self.assertEqual(self.values(), [1], refusals)
 
     def test_a_journal_that_failed_starts_anew(self):
         """After a failed sync nothing is promised; the node begins again from the disk, by itself."""
