@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import md5
 
 from attrs import frozen
@@ -16,6 +16,8 @@ AUTOMATIC: Mapping[str, str] = {
     "tsd_id": "BIGINT",
 }
 HIDDEN = "anylog_"  # tables of the node's own in a user's database; they are never shown
+# How no table of a user may begin: what the node and the engine keep for themselves, and no question reaches.
+RESERVED = (HIDDEN, "sqlite_", "pragma_")
 DATED = ("TIMESTAMP", "DATE", "TIME")
 
 
@@ -123,6 +125,12 @@ def ledger_type(declared: str) -> str:
 def quoted(name: str) -> str:
     """An identifier as SQL takes it, whatever it holds."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def insert_one(table: str, columns: Sequence[str]) -> str:
+    """One row of many columns: out of a JSON list the engine would count from its start for each value."""
+    names = [quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns)]
+    return f"insert into {quoted(table)} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
 
 
 def indexes(table: str, columns: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:
