@@ -10,18 +10,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, kind_of, lies_in_the_load
-from anylog.databases.readers import Lease, Readers
+from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, file_of, kind_of, lies_in_the_load
+from anylog.databases.readers import Lease, Readers, parked_rows, row_count
 from anylog.databases.tables import (
     AUTOMATIC,
     BuiltIn,
     belongs_to_the_node,
     engine_type,
     indexes,
+    insert_one,
     ledger_type,
     quoted,
 )
@@ -40,6 +42,7 @@ LOG_KEPT = 16 << 20  # bytes that its file keeps when it begins again
 LONGEST_LOG = 64 << 20  # bytes of it after which loads wait until it does
 PATIENCE = 500  # milliseconds that they wait for readers
 KEYS_KEPT = 100_000
+WIDE = 100  # columns of a load beyond which its rows are inserted one by one
 
 _HIDDEN_TABLES = (
     "create table if not exists anylog_home (id text primary key)",
@@ -77,6 +80,7 @@ class SQLite:
     _readers: Readers = field(init=False)
     _leases: set[Lease] = field(factory=set)
     _leasing: int = 0
+    _file: tuple[int, int] = (0, 0)  # device and inode, by which the file is known to be the same
     _schemas: dict[str, dict[str, str]] = field(factory=dict)
     _version: int = -1
     _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
@@ -185,11 +189,11 @@ class SQLite:
 
     def parked(self, table: str = "", most: int = 1000) -> Deferred[list[tuple[str, str, str, str]]]:
         """Table, reason, row and time of the newest parked rows, of one table or of all."""
-        return self.read(lambda connection: _parked(connection, table, most))
+        return self.read(lambda connection: parked_rows(connection, table, most))
 
     def counts(self, tables: Sequence[str]) -> Deferred[dict[str, int]]:
         """Rows of each of these tables."""
-        return self.read(lambda connection: {table: _count(connection, table) for table in tables})
+        return self.read(lambda connection: {table: row_count(connection, table) for table in tables})
 
     def size(self) -> Deferred[int]:
         """Bytes on disk, 0 for a database in memory, -1 if the file cannot be seen."""
@@ -248,6 +252,7 @@ class SQLite:
             connection.close()
             raise
         self._writer = connection
+        self._file = file_of(self.path)
         self._tables()
 
     def _close(self) -> None:
@@ -319,8 +324,14 @@ class SQLite:
         except self._library.faults:
             pass  # the engine has rolled back by itself, as it does when the disk is full
 
+    def _same_file(self) -> None:
+        """AnyLogError 16 if the file was removed or replaced: what is committed now would be lost with it."""
+        if file_of(self.path) != self._file:
+            raise AnyLogError(16, f"{self.name}: {self.path} was removed or replaced; disconnect and connect it again")
+
     def _load(self, loads: Sequence[Load]) -> list[AnyLogFault | None]:
         connection = self._connection
+        self._same_file()
         if connection.execute("pragma schema_version").fetchone()[0] != self._version:
             self._tables()
         changed = any(load.create is not None or load.alter is not None for load in loads)
@@ -365,7 +376,11 @@ class SQLite:
             self._create(connection, load.table, load.create)
         for column, kind in (load.alter or {}).items():
             self._alter(connection, load.table, column, kind)
-        if load.rows:
+        if load.rows and len(load.columns) > WIDE:
+            statement = insert_one(load.table, load.columns)
+            for values in orjson.loads(load.values):
+                connection.execute(statement, (load.inserted, load.tsd_name, load.tsd_id, *values))
+        elif load.rows:
             connection.execute(
                 self._insert(load.table, tuple(load.columns)),
                 (load.inserted, load.tsd_name, load.tsd_id, load.values),
@@ -581,17 +596,3 @@ class SQLite:
             connection.execute(f"pragma busy_timeout = {BUSY}")
         # A reader that stays for minutes would make every load wait: try again when the log has grown as much again.
         self._too_long = size + LONGEST_LOG if held else LONGEST_LOG
-
-
-def _count(connection: Connection, table: str) -> int:
-    counted: int = connection.execute(f"select count(*) from {quoted(table)}").fetchone()[0]
-    return counted
-
-
-def _parked(connection: Connection, table: str, most: int) -> list[tuple[str, str, str, str]]:
-    rows: Iterable[Any] = connection.execute(
-        "select table_name, reason, row, parked_at from anylog_parked where ? in ('', table_name)"
-        " order by parked_at desc, buffer, sequence, position limit ?",
-        (table, most),
-    ).fetchall()
-    return [(row[0], row[1], row[2], row[3]) for row in rows]
