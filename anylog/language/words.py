@@ -10,6 +10,8 @@ from anylog.language.command import Command
 from anylog.language.tokens import Kind, tokens_of
 
 REFERENCE = "!key"  # in the words of a command: any token that begins with ! or $, not eaten
+LONGEST = 128 << 10  # characters of a command: reading one holds up all others
+SHOWN = 100  # characters of an unknown one that are repeated and compared
 
 
 class Words:
@@ -56,12 +58,13 @@ class Words:
         """The error for words that are no command; what may be a value is not repeated."""
         end = next((at for at, text in enumerate(texts) if text.lower() in ("", "where")), len(texts))
         text = " ".join(texts[: min(end, 5)])
+        text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
         near = " or ".join(f"'{words}'" for words in self.nearest(text))
         return AnyLogError(1, f"Unrecognized Command: '{text}'" + (f"; did you mean {near}?" if near else ""))
 
     def nearest(self, text: str, count: int = 3, least: float = 0.5) -> list[str]:
         """The words of the commands closest to the text, the best first; `least` of 0 takes any."""
-        words = text.lower().split()
+        words = text[:SHOWN].lower().split()
 
         def likeness(key: tuple[str, ...]) -> float:
             begin = words[: len(key)]
@@ -71,7 +74,9 @@ class Words:
         return [name for score, name in scored[:count] if score <= -least]
 
     def command_of(self, text: str) -> type[Command] | None:
-        """The command that a text asks for, or None: unknown, or an assignment."""
+        """The command that a text asks for, or None: unknown, too long, or an assignment."""
+        if len(text) > LONGEST:
+            return None
         try:
             tokens = tokens_of(text.strip().removeprefix("<"))
         except AnyLogError:
