@@ -12,11 +12,17 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
+from anylog.errors import AnyLogError
+
 LONGEST = 128 << 20  # bytes of one value of an answer; twice the largest body that is taken
 FULL = 13  # result codes of SQLite, the same in every library
 # Faults that lie in what was to be written: the statement, a constraint, a size, a type, a range. All others lie in the
 # file, the disk or the memory, and would meet the next load as well.
 _OF_THE_LOAD = {1, 18, 19, 20, 25}
+
+# Faults of this node and not of who asks: memory, read-only, I/O, a damaged file, one that cannot be opened; and busy.
+_OF_THE_NODE = {7, 8, 10, 11, 14, 15, 26}
+_BUSY = {5, 6}
 
 
 class Connection(Protocol):
@@ -50,6 +56,13 @@ def lies_in_the_load(fault: Exception) -> bool:
     return code_of(fault) in _OF_THE_LOAD or isinstance(fault, sqlite3.DataError)
 
 
+def status_of(fault: Exception) -> int:
+    """The HTTP status of a fault: the sender's, or ours, or of what may be asked again (decisions.md 32)."""
+    if code_of(fault) in _BUSY:
+        return 503
+    return 500 if code_of(fault) in _OF_THE_NODE else 400
+
+
 def kind_of(text: str) -> str:
     """What a fault of one load means to whoever asked for it."""
     if "anylog_marks.hash" in text:
@@ -66,6 +79,12 @@ def file_of(path: Path | None) -> tuple[int, int]:
     except OSError:
         state = None
     return (state.st_dev, state.st_ino) if state is not None else (0, 0)
+
+
+def check_same(name: str, path: Path | None, known: tuple[int, int]) -> None:
+    """AnyLogError 16 if the file was removed or replaced: what is committed now would be lost with it."""
+    if file_of(path) != known:
+        raise AnyLogError(16, f"{name}: {path} was removed or replaced; disconnect and connect it again", http=503)
 
 
 def _connect(path: str, readonly: bool) -> Connection:

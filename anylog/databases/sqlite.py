@@ -15,7 +15,18 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, file_of, kind_of, lies_in_the_load
+from anylog.databases.library import (
+    FULL,
+    STANDARD,
+    Connection,
+    Library,
+    check_same,
+    code_of,
+    file_of,
+    kind_of,
+    lies_in_the_load,
+    status_of,
+)
 from anylog.databases.readers import Lease, Readers, parked_rows, row_count
 from anylog.databases.tables import (
     AUTOMATIC,
@@ -23,7 +34,7 @@ from anylog.databases.tables import (
     belongs_to_the_node,
     engine_type,
     indexes,
-    insert_one,
+    insert_statement,
     ledger_type,
     quoted,
 )
@@ -214,7 +225,9 @@ class SQLite:
         try:
             return work(*args)
         except self._library.faults as fault:
-            raise AnyLogError(503 if code_of(fault) == FULL else 16, f"{self.name}: {fault}") from fault
+            if code_of(fault) == FULL:
+                raise AnyLogError(503, f"{self.name}: {fault}") from fault
+            raise AnyLogError(16, f"{self.name}: {fault}", http=status_of(fault)) from fault
 
     @property
     def _connection(self) -> Connection:
@@ -324,14 +337,9 @@ class SQLite:
         except self._library.faults:
             pass  # the engine has rolled back by itself, as it does when the disk is full
 
-    def _same_file(self) -> None:
-        """AnyLogError 16 if the file was removed or replaced: what is committed now would be lost with it."""
-        if file_of(self.path) != self._file:
-            raise AnyLogError(16, f"{self.name}: {self.path} was removed or replaced; disconnect and connect it again")
-
     def _load(self, loads: Sequence[Load]) -> list[AnyLogFault | None]:
         connection = self._connection
-        self._same_file()
+        check_same(self.name, self.path, self._file)
         if connection.execute("pragma schema_version").fetchone()[0] != self._version:
             self._tables()
         changed = any(load.create is not None or load.alter is not None for load in loads)
@@ -376,15 +384,12 @@ class SQLite:
             self._create(connection, load.table, load.create)
         for column, kind in (load.alter or {}).items():
             self._alter(connection, load.table, column, kind)
+        stamp = (load.inserted, load.tsd_name, load.tsd_id)
         if load.rows and len(load.columns) > WIDE:
-            statement = insert_one(load.table, load.columns)
             for values in orjson.loads(load.values):
-                connection.execute(statement, (load.inserted, load.tsd_name, load.tsd_id, *values))
+                connection.execute(self._insert(load.table, tuple(load.columns)), (*stamp, *values))
         elif load.rows:
-            connection.execute(
-                self._insert(load.table, tuple(load.columns)),
-                (load.inserted, load.tsd_name, load.tsd_id, load.values),
-            )
+            connection.execute(self._insert(load.table, tuple(load.columns)), (*stamp, load.values))
         for mark in load.marks:
             connection.execute(
                 "insert into anylog_marks values (?, ?, ?, ?, ?, ?, ?) on conflict (buffer) do update set"
@@ -413,13 +418,9 @@ class SQLite:
         """One statement a batch: the engine takes the rows out of one JSON text (hard-parts.md 5.1)."""
         text = self._inserts.get((table, columns))
         if text is None:
-            names = ", ".join(quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns))
-            values = ", ".join(["?, ?, ?", *(f"value->>{place}" for place in range(len(columns)))])
             if len(self._inserts) > 1000:
                 self._inserts.clear()
-            text = self._inserts[table, columns] = (
-                f"insert into {quoted(table)} ({names}) select {values} from json_each(?)"
-            )
+            text = self._inserts[table, columns] = insert_statement(table, columns, len(columns) > WIDE)
         return text
 
     def _create(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:

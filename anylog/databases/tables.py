@@ -127,10 +127,16 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def insert_one(table: str, columns: Sequence[str]) -> str:
-    """One row of many columns: out of a JSON list the engine would count from its start for each value."""
-    names = [quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns)]
-    return f"insert into {quoted(table)} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
+def insert_statement(table: str, columns: Sequence[str], one: bool) -> str:
+    """For all rows of a JSON list of lists, which is the last parameter; or for one row and its values.
+
+    Out of a JSON list the engine counts from its start for each value, which is too slow for rows of many columns.
+    """
+    names = ", ".join(quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns))
+    values = ", ".join(["?, ?, ?", *("?" if one else f"value->>{place}" for place in range(len(columns)))])
+    return f"insert into {quoted(table)} ({names}) " + (
+        f"values ({values})" if one else f"select {values} from json_each(?)"
+    )
 
 
 def indexes(table: str, columns: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -212,7 +212,7 @@ class Journal:
             if segment is None or segment.end + first > segment.size:
                 try:
                     segment = await self._next(max(self.segment_size, SEGMENT_HEADER + first))
-                except OSError as fault:
+                except (OSError, AnyLogError) as fault:
                     self._refuse(batch, fault)
                     return
             start = position = segment.end
@@ -241,7 +241,7 @@ class Journal:
             assert segment.file is not None
             try:
                 await self._lane.run(self._keep, segment.file, start, parts)
-            except OSError as fault:
+            except (OSError, AnyLogError) as fault:  # the lane may refuse, too
                 self._break(fault, [each for each, _ in taken] + batch)
                 return
             self._synced = taken[-1][0].sequence
@@ -285,15 +285,15 @@ class Journal:
 
             def absent(failure: Failure) -> None:
                 # No room, perhaps: whoever needs the segment tries again and hears of it.
-                failure.trap(OSError)
+                failure.trap(OSError, AnyLogError)
 
             path = self._path(self._next_segment)
             made = self._making.run(self._disk.create, path, self.segment_size)
             self._spare = made.addCallbacks(lambda file: file, absent)
 
-    def _refuse(self, batch: list[_Waiting], fault: OSError) -> None:
+    def _refuse(self, batch: list[_Waiting], fault: OSError | AnyLogError) -> None:
         """Nothing was written, so nothing is broken: say no to those who wait, and try again with the next."""
-        full = fault.errno in (ENOSPC, EDQUOT)
+        full = isinstance(fault, OSError) and fault.errno in (ENOSPC, EDQUOT)
         error = AnyLogError(503 if full else 504, f"the journal cannot grow: {fault}")
         self.counts.add("refused", len(batch), str(fault))
         for each in batch:
@@ -361,8 +361,20 @@ class Journal:
                 del self._segments[number]
                 self._disk.forget(path)
             self._next_sequence = max(self._next_sequence, seen.last + 1)
+        if before is not None and before[0] in self._segments:
+            self._keep_found(self._segments[before[0]], before[2])
         self._synced = self._next_sequence - 1
         return found
+
+    def _keep_found(self, segment: _Segment, data: bytes) -> None:
+        """What was read of the newest segment may be in the memory of the kernel alone, which would not tell.
+
+        So it is after a process was killed between a write and its sync, and after a sync that failed, whose pages the
+        kernel holds for written: hence it is written again, and not only synced.
+        """
+        segment.file = self._disk.open(segment.path)
+        segment.file.write(0, data[: segment.end])
+        segment.file.sync()
 
     def _aside(self, path: Path, data: bytes, why: str) -> None:
         kept = path.with_suffix(".damaged")

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
@@ -47,11 +47,11 @@ class ThreadLane:
             thread.start()
 
     def run(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
-        """Do `work(*args)`; raises AnyLogError 502 when more than the lane's limit waits, 506 when it was closed."""
+        """Do `work(*args)`; fails with AnyLogError 502 if too much waits, 506 if it was closed."""
         if self.depth >= self._most:
-            raise AnyLogError(502, f"lane {self.name}: {self.depth} pieces of work wait")
+            return fail(AnyLogError(502, f"lane {self.name}: {self.depth} pieces of work wait"))
         if self._closed:
-            raise AnyLogError(506, f"lane {self.name} is closed")
+            return fail(AnyLogError(506, f"lane {self.name} is closed"))
         self.depth += 1
         done: Deferred[T] = Deferred(_ignore)
         self._queue.put((done, work, args))

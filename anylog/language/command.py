@@ -32,7 +32,10 @@ class Option:
     help: str = ""
     nested: bool = False  # the value is `( options )`, given as written
 
-    shape: ClassVar[str] = "text"
+    @property
+    def shape(self) -> str:
+        """What stands right of the `=` in the usage."""
+        return "text"
 
     def read(self, text: str) -> Any:
         """The value of `text`; raises ValueError if it is none."""
@@ -46,7 +49,9 @@ class Text(Option):
 class Flag(Option):
     """`true` or `false`, any letter case."""
 
-    shape: ClassVar[str] = "true/false"
+    @property
+    def shape(self) -> str:
+        return "true/false"
 
     def read(self, text: str) -> bool:
         known = {"true": True, "false": False}.get(text.lower())
@@ -62,7 +67,9 @@ class Whole(Option):
     least: int | None = None
     most: int | None = None
 
-    shape: ClassVar[str] = "number"
+    @property
+    def shape(self) -> str:
+        return "number"
 
     def read(self, text: str) -> int:
         wanted = "a whole number"
@@ -81,10 +88,12 @@ class Whole(Option):
 class Seconds(Option):
     """A time span: `20`, `30 seconds`, `2 minutes`, `1 hour`, `3 days`, `1 week`; given in seconds."""
 
-    shape: ClassVar[str] = "number and unit of time"
+    @property
+    def shape(self) -> str:
+        return "number and unit of time"
 
     def read(self, text: str) -> float:
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.strip().lower())
+        found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([a-z]*)", text.strip().lower())
         unit = found and (found[2].rstrip("s") or "second")
         if not found or unit not in _SECONDS:
             raise ValueError("a number and second(s), minute(s), hour(s), day(s) or week(s)")
@@ -94,10 +103,12 @@ class Seconds(Option):
 class Bytes(Option):
     """A size: `10240`, `10KB`, `2 MB`, `1GB`; units of 1024; given in bytes."""
 
-    shape: ClassVar[str] = "size"
+    @property
+    def shape(self) -> str:
+        return "size"
 
     def read(self, text: str) -> int:
-        found = re.fullmatch(r"([0-9]+)\s*([a-z]*)", text.strip().lower().replace(",", ""))
+        found = re.fullmatch(r"([0-9]{1,18})\s*([a-z]*)", text.strip().lower().replace(",", ""))
         if not found or found[2] not in _BYTES:
             raise ValueError("a number of bytes, KB, MB, GB or TB")
         return int(found[1]) * _BYTES[found[2]]
@@ -108,6 +119,10 @@ class OneOf(Option):
     """One of some words, any letter case; given in lower case."""
 
     words: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> str:
+        return "/".join(self.words)
 
     def read(self, text: str) -> str:
         if text.lower() not in self.words:

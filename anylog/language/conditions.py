@@ -77,7 +77,7 @@ class _Value:
         if isinstance(self.value, int | float):
             return self.value
         text = self.text.strip()
-        if not _NUMBER.fullmatch(text):
+        if len(text) > 300 or not _NUMBER.fullmatch(text):
             return None
         return int(text) if text.lstrip("+-").isdigit() else float(text)
 
@@ -106,7 +106,7 @@ def _simple(part: Sequence[Token], whole: Sequence[Token]) -> Test:
             return lambda scope, row: _text_test(
                 _value(left, scope, row).text, operator, _value(right, scope, row).text
             )
-    raise AnyLogError(181, f"cannot read '{joined(part)}' in the condition '{joined(whole)}'")
+    raise AnyLogError(181, f"cannot read '{joined(part)[:200]}' in the condition '{joined(whole)[:200]}'")
 
 
 def _is_operand(token: Token) -> bool:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from math import isfinite
 from typing import Any
 
 from attrs import define, field, frozen
@@ -15,8 +17,13 @@ from anylog.errors import AnyLogError
 _KEY = re.compile(r"[A-Za-z0-9_.\- ]+")
 _NAME = re.compile(r"[A-Za-z0-9_\-]+")
 _CAST = re.compile(r"(.+)\.(int|float|str|bool|name|len|replies|diff)", re.DOTALL)
+_WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _INDEX = re.compile(r"([^\[\]]+?)((?:\[[^\[\]]*\])+)")
-_SECRET = re.compile(r"passw|secret|private_key|token|licen[cs]e_key", re.IGNORECASE)
+_SECRET = re.compile(
+    r"passw|passphrase|(?<![a-z])pass(?![a-z])|pwd|secret|private_key|access_key|token|licen[cs]e_key", re.IGNORECASE
+)
+DEEPEST = 50  # levels of a value
 HIDDEN = "****"
 
 
@@ -29,6 +36,23 @@ def shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value)
     return str(value)
+
+
+def _own(value: Any) -> Any:
+    """A copy of what has entries: two keys share none, and nothing is inside itself.
+
+    Raises AnyLogError 2 for more levels than can be shown.
+    """
+    if not isinstance(value, dict | list):
+        return value
+    level, rows = 0, [value]
+    while rows:
+        level += 1
+        if level > DEEPEST:
+            raise AnyLogError(2, f"a value of more than {DEEPEST} levels")
+        inner = (one for row in rows for one in (row.values() if isinstance(row, dict) else row))
+        rows = [one for one in inner if isinstance(one, dict | list)]
+    return deepcopy(value)
 
 
 def is_secret(key: str) -> bool:
@@ -49,7 +73,7 @@ class Dictionary:
         if value is None or value in ("", "''"):
             self._values.pop(key, None)
         else:
-            self._values[key] = value
+            self._values[key] = _own(value)
 
     def get(self, key: str) -> Any:
         """The value, or None if there is none."""
@@ -71,10 +95,13 @@ class Dictionary:
 
         Raises AnyLogError 2 naming the level that is missing or is no container.
         """
+        if len(parts) > DEEPEST:
+            raise AnyLogError(2, f"'{key}': at most {DEEPEST} levels, not {len(parts)}")
+        value = _own(value)
         holder = self._values.get(key)
         if holder is None:
-            holder = {}
-            self.set(key, holder)
+            self.set(key, {})
+            holder = self._values[key]
         elif isinstance(holder, str):
             holder = read_json(holder) if holder.lstrip()[:1] in ("{", "[") else holder
             self._values[key] = holder
@@ -240,12 +267,12 @@ def _casted(value: Any, cast: str) -> Any:
         return shown(value)
     if cast == "name":
         return shown(value).lower().replace(" ", "_")
-    try:
-        if cast == "float":
-            return float(value)
-        return int(value) if isinstance(value, int | float) else int(value.strip())
-    except (ValueError, OverflowError, TypeError, AttributeError):
-        return None
+    text = shown(value).strip()
+    if isinstance(value, bool) or not _NUMBER.fullmatch(text) or not isfinite(number := float(text)):
+        return int(value) if isinstance(value, bool) else None
+    if cast == "float":
+        return number
+    return int(text) if _WHOLE.fullmatch(text) else int(value) if isinstance(value, float) else None
 
 
 # ---------------------------------------------------------------------- JSON

@@ -19,10 +19,10 @@ from anylog.language.conditions import holds
 from anylog.language.context import Call, Context, Control, Pages, Result
 from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.logs import Logs, masked
-from anylog.language.script import DEEPEST, Frame, Script, read_sections, run_script
-from anylog.language.tokens import Kind, Token, logical_lines, tokens_of
+from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, read_sections, run_script
+from anylog.language.tokens import LONGEST, Kind, Token, logical_lines, tokens_of
 from anylog.language.where import read_where, replaced, required_text
-from anylog.language.words import LONGEST, Words
+from anylog.language.words import Words
 from anylog.waiting import deferring, pause
 
 LARGEST = 16 << 20  # bytes of an answer that is assigned to a key
@@ -74,7 +74,7 @@ class Interpreter:
             context.frame = Frame()
         if len(asked) > LONGEST:
             # Reading it takes time that all others wait.
-            raise AnyLogError(2, f"a command may have {LONGEST:,} characters, this one has {len(asked):,}")
+            raise AnyLogError(2, f"a command of {len(asked):,} characters, at most {LONGEST:,}")
         with self._failing(asked, context):
             lines = [line.text.strip() for line in logical_lines(asked, typed=True)]
         result, texts = Result.nothing(), []
@@ -93,10 +93,10 @@ class Interpreter:
     async def process(self, name: str, values: Sequence[str], context: Context) -> Result:
         """Run a script file; its errors name file, line and command. AnyLogError 112 if it cannot be read."""
         outer = context.frame if isinstance(context.frame, Frame) else Frame()
-        if outer.depth >= DEEPEST:
-            raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST} deep", http=400)
+        if outer.depth + A_SCRIPT > DEEPEST:
+            raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
         path, text = await self._read_file(name)
-        frame = Frame(script=path, depth=outer.depth + 1, arguments=tuple(values))
+        frame = Frame(script=path, depth=outer.depth + A_SCRIPT, arguments=tuple(values))
         inner = evolve(
             context, frame=frame, origin="script" if context.origin in ("start", "console") else context.origin
         )
@@ -158,7 +158,11 @@ class Interpreter:
                 rest = text[tokens[place].start :]
             else:
                 then = next((at for at, token in enumerate(tokens) if at > place and token.is_word("then")), None)
-                outcome = holds(tokens[place + 1 : then], self._scope(context))
+                try:
+                    outcome = holds(tokens[place + 1 : then], self._scope(context))
+                except AnyLogError:
+                    frame.lose(level)
+                    raise
                 frame.decide(level, outcome)
                 if then is None:
                     return Result(text=str(outcome), data=outcome)
@@ -168,7 +172,13 @@ class Interpreter:
                 if not outcome or not following:
                     return Result.nothing()
                 rest = text[following[0].start :]
-        return await self._statement(rest, context, level)
+            if frame.depth >= DEEPEST:
+                raise AnyLogError(3, f"more than {DEEPEST} statements within each other, at '{rest[:80]}'")
+        frame.depth += 1
+        try:
+            return await self._statement(rest, context, level)
+        finally:
+            frame.depth -= 1
 
     async def _plain(self, text: str, tokens: Sequence[Token], context: Context) -> Result:
         """An assignment, a command, or a value to show."""
@@ -324,23 +334,23 @@ class Interpreter:
         except AnyLogError as error:
             self._logs.command(text, context.who or context.origin, error)
             raise
-
-    async def _logged(self, text: str, context: Context, work: Coroutine[Deferred[Any], Any, Result]) -> Result:
-        who = context.who or context.origin
-        try:
-            result = await work
-        except AnyLogError as error:
-            self._logs.command(text, who, error)
-            raise
         except CancelledError:
-            self._logs.command(text, who, AnyLogError(26, "given up by who asked"))
             raise
         except Exception as fault:  # a fault of ours: the log has its traceback, the asker a number to find it by
             ident = f"{self._clock.seconds():.6f}"
             self.log.failure("{ident}: fault in '{command}'", ident=ident, command=masked(text[:200]))
             internal = AnyLogError(500, f"internal error {ident}: {type(fault).__name__}")
-            self._logs.command(text, who, internal)
+            self._logs.command(text, context.who or context.origin, internal)
             raise internal from fault
+
+    async def _logged(self, text: str, context: Context, work: Coroutine[Deferred[Any], Any, Result]) -> Result:
+        who = context.who or context.origin
+        try:
+            with self._failing(text, context):
+                result = await work
+        except CancelledError:
+            self._logs.command(text, who, AnyLogError(26, "given up by who asked"))
+            raise
         self._logs.command(text, who)
         return result
 

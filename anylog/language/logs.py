@@ -17,19 +17,35 @@ TITLES = ("ID", "Count", "Thread", "Time", "Type", "Text")
 
 # Names whose values are secret, in `name = value` up to the next `and`, in JSON, and in `user@address:password`.
 # Each is linear in the length of the text, whatever the text.
-_SECRET = r"(?:passwd|password|private_key|secret_key|token|(?<![\w.\-])(?:old|new))"
-_PAIR = re.compile(rf"(?i)({_SECRET}\]?(?:\[[^\[\]]*\])?\s*=(?!=)\s*)(\"[^\"]*\"|'[^']*'|.+?)(?=\sand\s|$)", re.DOTALL)
+_SECRET = (
+    r"(?:passwd|password|passphrase|(?<![a-z])pass|pwd|access_key|private_key|secret_key|token|(?<![\w.\-])(?:old|new))"
+)
+_ASSIGNED = re.compile(
+    rf"(?is)^(\s*(?:set\s+)?[$!]?[\w.\-\[\]]{{0,200}}{_SECRET}[\w.\-\[\]]{{0,200}}\s*=(?!=)\s*)(.+)$"
+)
+_PAIR = re.compile(
+    rf"(?i)({_SECRET}\]?(?:\[[^\[\]]*\])?\s*=(?!=)\s*)"
+    r"(\*{4}(?=[:\s]|$)|(?:\"[^\"]*\"|'[^']*'|.+?)(?=\sand\s|$))",  # what is hidden already does not hide the rest
+    re.DOTALL,
+)
 _JSON = re.compile(rf"(?i)({_SECRET}[\"']\s*:\s*)(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,}}\]]+)")
 _POSITION = re.compile(r"((?<![\w.\-])[\w.\-]{1,64}@[\w.\-]{1,255}:)([^\s,;()]+)")
 _ADDRESS = re.compile(r"(://[^\s/:@]{1,64}:)([^\s/@]{1,256})(?=@)")
+_WORD = re.compile(r"[\w\-]+")
 _BASIC = re.compile(r"(?i)\b(basic|bearer)\s+[A-Za-z0-9+/=._\-]{6,}")
 
 
 def masked(text: str) -> str:
     """The text with the values of secrets shown as `****`."""
-    for pattern in (_PAIR, _JSON, _POSITION, _ADDRESS):
+    for pattern in (_ASSIGNED, _PAIR, _JSON, _POSITION, _ADDRESS):
         text = pattern.sub(r"\1****", text)
     return _BASIC.sub(r"\1 ****", text)
+
+
+def without_secrets(detail: str, text: str) -> str:
+    """What an error says of a statement, or nothing if it repeats a word of a secret that the statement holds."""
+    hidden = set(_WORD.findall(text)) - set(_WORD.findall(masked(text)))
+    return "" if hidden & set(_WORD.findall(detail)) else detail
 
 
 LONGEST = 4000  # characters of an entry that are kept
@@ -115,11 +131,13 @@ class Logs:
     def command(self, text: str, who: str, error: AnyLogError | None = None) -> None:
         """A command was run: `(ok) command` or `(Failed: text) command`; failures also in the error log."""
         if error is None:
-            self.event.add("Command", f"(ok) {text}", who)
+            self.event.add("Command", f"(ok) {masked(text[:LONGEST])}", who)
             return
-        self.event.add("Command", f"(Failed: {error.text}) {text}", who)
-        detail = f": {error.detail}" if error.detail and error.detail != error.text else ""
-        self.error.add("Error", f"(Failed: {error.text}) {text}{detail}", who)
+        text = text[:LONGEST]
+        self.event.add("Command", f"(Failed: {error.text}) {masked(text)}", who)
+        detail = without_secrets(error.detail, text)
+        told = f": {detail}" if detail and detail != error.text else ""
+        self.error.add("Error", f"(Failed: {error.text}) {masked(text)}{told}", who)
 
 
 def _moment(seconds: float) -> str:

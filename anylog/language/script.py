@@ -11,11 +11,12 @@ from attrs import define, field, frozen
 from anylog.errors import AnyLogError
 from anylog.language.context import Context, Control, Result
 from anylog.language.dictionary import read_json, shown
-from anylog.language.logs import masked
+from anylog.language.logs import masked, without_secrets
 from anylog.language.tokens import Line, logical_lines
 
 MOST_JUMPS = 100_000  # backward, without a `wait`: more is a loop that never ends
-DEEPEST = 50  # scripts that call scripts
+DEEPEST = 150  # statements within each other; a script within a script counts for five
+A_SCRIPT = 5
 BREATH = 200  # lines, then others get a turn
 
 _LABEL = re.compile(r":(\S*[^\s:;]):")
@@ -34,7 +35,7 @@ class Frame:
     """What one running script, or one console, remembers between its lines."""
 
     script: str = ""  # its name; empty on a console
-    depth: int = 0  # scripts that wait for this one to end
+    depth: int = 0  # statements and scripts that wait for this one to end
     arguments: Sequence[str] = ()
     line: int = 0
     branches: list[Branch] = field(factory=list)  # one a level, the outermost first
@@ -47,6 +48,11 @@ class Frame:
         if level >= len(self.branches):
             raise AnyLogError(2, "there is no 'if' before this 'do' or 'else'" + (" on its level" if level else ""))
         return self.branches[level]
+
+    def lose(self, level: int) -> None:
+        """An `if` on that level could not be read: neither `do` nor `else` is run after it."""
+        del self.branches[level:]
+        self.branches.append(Branch(active=False, taken=True))
 
     def decide(self, level: int, outcome: bool) -> None:
         """An `if` on that level was evaluated; what was decided inside it is forgotten."""
@@ -148,7 +154,9 @@ async def run_script(
         try:
             result = await execute(line.text.strip(), context)
             await show(result)
+            cause: AnyLogError | None = None
         except AnyLogError as error:
+            cause = error
             failed = _told(script, line, error)
             if frame.handler is Control.ON_ERROR_END:
                 return None
@@ -166,7 +174,10 @@ async def run_script(
                     raise _told(script, line, AnyLogError(2, "1000 calls without a 'return'"))
                 calls.append(place)
             if result.target not in script.labels:
-                raise _told(script, line, AnyLogError(2, f"there is no label ':{result.target}:'"))
+                missing = f"there is no label ':{result.target}:'"
+                if cause is not None:
+                    raise _told(script, line, AnyLogError(2, f"{cause}; and {missing}")) from cause
+                raise _told(script, line, AnyLogError(2, missing))
             place = script.labels[result.target] + 1
             if place <= here:
                 frame.jumps += 1
@@ -190,4 +201,5 @@ async def run_script(
 
 def _told(script: Script, line: Line, error: AnyLogError) -> AnyLogError:
     where = f"{script.name} line {line.number}: {masked(line.text.strip())}"
-    return AnyLogError(error.number, f"{where}: {error}", http=error.http)
+    why = without_secrets(str(error), line.text) or error.text
+    return AnyLogError(error.number, f"{where}: {why}", http=error.http)

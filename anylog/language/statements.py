@@ -145,7 +145,8 @@ class Wait(Command):
         tokens = tokens_of(operands[0]) if operands else []
         text = shown(scope.resolve(tokens[0].text)) if tokens else ""
         if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text):
-            raise AnyLogError(2, f"wait: '{text}' is not a number of seconds; usage: {self.usage_text()}")
+            culprit = tokens[0].text[:80] if tokens else ""
+            raise AnyLogError(2, f"wait: '{culprit}' is not a number of seconds; usage: {self.usage_text()}")
         if isinstance(context.frame, Frame):
             context.frame.jumps = 0
         if len(tokens) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 
@@ -13,6 +14,8 @@ _OPERATORS = ("==", "!=", "<=", ">=", "->", "<", ">", "=", "+")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _BLANK = " \t\r\n"
 _DEEPEST = 100  # brackets in brackets
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+LONGEST = 1 << 20  # characters of one statement (security.md 9)
 
 
 class Kind(Enum):
@@ -95,6 +98,10 @@ def logical_lines(text: str, *, typed: bool = False) -> list[Line]:
 
 def tokens_of(text: str) -> list[Token]:
     """The tokens of one statement (language.md 2.2)."""
+    if len(text) > LONGEST:
+        raise AnyLogError(2, f"a statement of {len(text):,} characters, at most {LONGEST:,}")
+    if odd := _CONTROL.search(text):
+        raise AnyLogError(2, f"control character {ord(odd[0]):#04x} after '{text[: odd.start()][-40:]}'")
     tokens: list[Token] = []
     at = 0
     while at < len(text):

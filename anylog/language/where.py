@@ -49,16 +49,14 @@ def read_where(tokens: Sequence[Token], options: Mapping[str, Option], scope: Sc
     texts: list[tuple[str, str]] = []
     for pair in split_pairs(tokens):
         option = spelled.get(pair.key.lower())
-        if option is not None and option.late:
-            texts.append((pair.key, joined(pair.value)))
-            continue
         one = pair.value[0] if len(pair.value) == 1 else None
         if one is not None and one.kind is Kind.GROUP and option is not None and option.many:
             items = list_items(one)
             if items is not None:
-                texts += [(pair.key, value_text(item, scope)) for item in items]
+                texts += [(pair.key, joined(item) if option.late else value_text(item, scope)) for item in items]
                 continue
-        texts.append((pair.key, value_text(pair.value, scope)))
+        late = option is not None and option.late
+        texts.append((pair.key, joined(pair.value) if late else value_text(pair.value, scope)))
     return texts
 
 

@@ -7,11 +7,9 @@ from difflib import SequenceMatcher
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
-from anylog.language.tokens import Kind, tokens_of
+from anylog.language.tokens import LONGEST, Kind, Token, logical_lines, tokens_of
 
 REFERENCE = "!key"  # in the words of a command: any token that begins with ! or $, not eaten
-LONGEST = 128 << 10  # characters of a command: reading one holds up all others
-SHOWN = 100  # characters of an unknown one that are repeated and compared
 
 
 class Words:
@@ -57,14 +55,15 @@ class Words:
     def unknown(self, texts: Sequence[str]) -> AnyLogError:
         """The error for words that are no command; what may be a value is not repeated."""
         end = next((at for at, text in enumerate(texts) if text.lower() in ("", "where")), len(texts))
-        text = " ".join(texts[: min(end, 5)])
-        text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        if not end:
+            return AnyLogError(1, "Unrecognized Command: it does not begin with a word")
+        text = " ".join(word[:40] for word in texts[: min(end, 5)])
         near = " or ".join(f"'{words}'" for words in self.nearest(text))
         return AnyLogError(1, f"Unrecognized Command: '{text}'" + (f"; did you mean {near}?" if near else ""))
 
     def nearest(self, text: str, count: int = 3, least: float = 0.5) -> list[str]:
         """The words of the commands closest to the text, the best first; `least` of 0 takes any."""
-        words = text[:SHOWN].lower().split()
+        words = [word[:40] for word in text.lower().split()[: self._longest]]
 
         def likeness(key: tuple[str, ...]) -> float:
             begin = words[: len(key)]
@@ -78,9 +77,18 @@ class Words:
         if len(text) > LONGEST:
             return None
         try:
-            tokens = tokens_of(text.strip().removeprefix("<"))
+            if text.lstrip().startswith("<") and not text.rstrip().endswith(">"):
+                text = text.strip()[1:].replace("\n", " ")  # the end of the block is not there yet
+            statements = [tokens_of(line.text) for line in logical_lines(text, typed=True)]
         except AnyLogError:
             return None
+        found = [self._command_of(tokens) for tokens in statements]
+        for command in found[1:]:  # of several (`a & b`) the one that may do least by itself decides
+            if command is None or "GET" not in command.http:
+                return command or Command
+        return found[0] if found else None
+
+    def _command_of(self, tokens: Sequence[Token]) -> type[Command] | None:
         if len(tokens) > 1 and tokens[1].is_operator("="):
             return None
         found = self.match([token.text if token.kind is Kind.WORD else "" for token in tokens[: self._longest]])

@@ -14,9 +14,11 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Seconds
+from anylog.language.tokens import logical_lines
 
 Lookup = Callable[[str], "type[Command] | None"]
 
+LONGEST_BODY = 256 << 10  # bytes of a body that holds commands; reading 1 MB of them takes the node seconds
 COMMAND_AGENTS = ("anylog", "curl")  # products that speak commands
 
 _ASSIGNMENT = re.compile(r"\s*[^\s=<>!'\"(]+(\[\]|\{\})?\s*=(?!=)")
@@ -50,9 +52,11 @@ class Asked:
 def read_request(method: str, query: bytes, headers: Mapping[str, str], body: bytes) -> Asked:
     """What a GET or POST asks. `headers` have lower case names and decoded values.
 
-    Raises AnyLogError 6, 110, 163, 175, 182 or 193.
+    Raises AnyLogError 6, 110, 163, 175, 182, 193 or 501.
     """
     fields, by_url, natural = dict(headers), False, False
+    if len(body) > LONGEST_BODY and not _takes_body(fields.get("command", "").strip()):
+        raise AnyLogError(501, f"a body with commands may have {LONGEST_BODY} bytes, this one has {len(body)}")
     if not fields.get("command") and query:
         fields.update(read_query(query))
         by_url = True
@@ -106,8 +110,14 @@ def _takes_body(command: str) -> bool:
 def check_method(method: str, command: str, lookup: Lookup) -> None:
     """Raise AnyLogError 156 if this command is not asked with this method (rest.md 2.1), 167 for unmapped data.
 
-    What is no command passes: to be told that it is unknown helps more.
+    Of several (`a & b`) each is looked at; AnyLogError 2 if they cannot be told apart. What is no command passes: to be
+    told that it is unknown helps more.
     """
+    for line in logical_lines(command, typed=True):
+        _check_method(method, line.text.strip(), lookup)
+
+
+def _check_method(method: str, command: str, lookup: Lookup) -> None:
     found = lookup(command)
     if found is not None:
         allowed: tuple[str, ...] = found.http
@@ -247,7 +257,8 @@ def decode_value(raw: bytes) -> str:
     text = decode(raw).strip()
     if "=?" in text and "?=" in text:
         try:
-            return str(make_header(decode_header(text)))
+            # Some charsets make lone surrogates, which no JSON can hold.
+            return str(make_header(decode_header(text))).encode("utf-8", "replace").decode("utf-8")
         except (HeaderParseError, LookupError, ValueError):
             return text
     return text

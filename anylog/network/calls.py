@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from attrs import define, field
 
-MOST_CALLERS = 100  # product names come from strangers; beyond this many they share one row
+MOST_CALLERS = 100  # product names come from strangers; beyond this many they share one row a method
+METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"))  # so do methods; all others are one
 
 
 @define
@@ -31,6 +32,7 @@ class CallCounts:
 
     def add(self, caller: str, method: str, peer: str, now: float, error: str | None = None) -> None:
         """Count one call at `now`; `error` is its text if it was refused or failed."""
+        method = method if method in METHODS else "-"
         row = self._rows.get((caller, method))
         if row is None:
             if len(self._rows) >= MOST_CALLERS:

@@ -29,6 +29,7 @@ Execute = Callable[[str | Call, Context], Deferred[Result]]
 
 STOP_SECONDS = 10.0  # running requests may finish this long after `exit rest`
 PRINTED = 1 << 20  # characters of `print` kept for one reply
+LONGEST_AGENT = 500  # bytes of a user agent that is remembered: a stranger may send some of 64 KB
 GATHERED = 1 << 20  # bytes of pages gathered for a reply that should have a length
 
 
@@ -268,12 +269,18 @@ class RestServer(Process):
             return
         pages, media = result.pages, _media(result.pages)
         if asked.by_url and first is not None:
-            first, more = await _gather(pages, first)
+            try:
+                gathering = Deferred.fromCoroutine(_gather(pages, first))
+                body, more = await deadline(self._clock, limit, gathering, "waiting for the next page")
+            except BaseException:
+                pages.close()
+                raise
             if not more:
                 pages.close()
                 self._counted(request, None)
-                request.reply(200, b"OK", first, media)
+                request.reply(200, b"OK", body, media)
                 return
+            first = body
         if first is None:
             pages.close()
             self._counted(request, None)
@@ -287,12 +294,13 @@ class RestServer(Process):
     async def _ask(self, asked: Asked, context: Context, method: str) -> tuple[Result, bytes | None]:
         """The result and its first page, made in one of the slots.
 
-        What changes something goes on when the client leaves or its time is over; what only reads is cancelled.
+        What changes something goes on when the client leaves or its time is over; what only reads is cancelled, and
+        who asks from elsewhere may only read: a stranger's `wait` must not keep a slot.
         """
         await self._slots.acquire()
         work = Deferred.fromCoroutine(self._work(asked, context))
         work.addBoth(self._leave_slot)
-        if method != "GET":
+        if method != "GET" and context.local:
             work = _unhurried(work, self._nobody_listens)
         return await work
 
@@ -389,7 +397,8 @@ class RestServer(Process):
             product = decode_value(agent).partition("/")[0].strip().lower()[:40] or "unknown"
             if len(self._agents) > 1000:
                 self._agents.clear()
-            self._agents[agent] = product
+            if len(agent) <= LONGEST_AGENT:
+                self._agents[agent] = product
         return product
 
     def _trace(self, request: Request, error: str | None) -> None:

@@ -527,3 +527,5 @@ class Intake:
         for pending, stored in zip(old, await gather(written), strict=True):
             pending.stored = stored
         self.journal.moved(buffer.id, segment)
+        if buffer.state == "done":
+            self.journal.release(buffer.id)  # it was loaded meanwhile: what was written again is needed no more

@@ -160,6 +160,8 @@ class Loader:
             self._tell_idle()
 
     async def _wait(self, seconds: float) -> None:
+        if self._stopped:
+            return
         self._pausing = pause(self._clock, seconds)
         try:
             await self._pausing
@@ -226,10 +228,10 @@ class Loader:
     async def _fill(self, shares: Sequence[_Share]) -> None:
         """Have all rows at hand; those that were let go are read back from the journal."""
         for share in shares:
-            absent = [pending for pending in share.pendings if pending.rows is None]
-            bodies = iter(await self._journal.read([pending.stored for pending in absent]) if absent else ())
-            for pending in share.pendings:
-                rows = pending.rows
+            held = [pending.rows for pending in share.pendings]  # more may be let go while the journal is read
+            absent = [pending.stored for pending in share.pendings if pending.rows is None]
+            bodies = iter(await self._journal.read(absent) if absent else ())
+            for pending, rows in zip(share.pendings, held, strict=True):
                 if rows is None:
                     meta, body = unpack_rows(next(bodies))
                     pending.key = orjson.loads(meta).get("key", "") if meta else ""
@@ -250,7 +252,8 @@ class Loader:
             schema = self.database.schema(table)
             plan = _Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
             if schema is None:
-                plan.columns = dict(await self._agree(self.database.name, table, infer(rows)))
+                inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
+                plan.columns = dict(await self._agree(self.database.name, table, inferred))
                 plan.create = dict(plan.columns)
             planned[table] = plan
         while True:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
+from anylog.databases.library import status_of
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, DelayedCall
 from anylog.query.rewrite import Ready
@@ -262,7 +263,7 @@ class Answer:
             return AnyLogError(29, f"Table '{missing[1]}' in DBMS '{self.database.name}' not defined (using '{kind}')")
         if "full" in text and "disk" in text:
             return AnyLogError(503, f"{self.database.name}: {text}")
-        return failure(self.ready.statement, text)
+        return failure(self.ready.statement, text, http=status_of(fault))
 
     def _begin(self, connection: Connection) -> None:
         ready = self.ready

@@ -157,7 +157,7 @@ class Sql(Command):
                     29, f"Table '{missing[1]}' in DBMS '{database.name}' not defined (using '{database.kind}')"
                 ) from None
             if error.number == 16:
-                raise failure(statement, why) from None
+                raise failure(statement, why, http=error.http) from None
             raise
 
 

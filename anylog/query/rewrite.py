@@ -13,6 +13,7 @@ from anylog.query.select import Item, Schema, Select, columns_in, compact, table
 from anylog.query.times import Zone, called, moment_of, moved, shown, stored, unit_of
 from anylog.query.tokens import Token, closing, literal, render, spaced, split
 
+MOST_PERIODS = 20  # in one select
 _COMPARED = ("=", "==", "!=", "<>", "<", "<=", ">", ">=", "is")
 _BEFORE_SPAN = (*_COMPARED, "between", "and", "not")
 _TIME_WORDS = ("now", "date", "timestamp", "datetime")
@@ -256,7 +257,9 @@ def local_select(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Z
     work.resolve_times()
     work.normalise_literals()
     timed = [bool(item.tokens[0].says("date_trunc")) for item in given.items] if given else []
-    windowed = any(token.says("period") for token in work.tokens)
+    periods = sum(token.says("period") for token in work.tokens)
+    if periods > MOST_PERIODS:  # each looks through the whole statement
+        raise AnyLogError(46, f"period stands {periods} times in a select, at most {MOST_PERIODS} are read")
     work.translate()
     select = Select.read(work.tokens)
     if select is None or given is None:
@@ -264,7 +267,7 @@ def local_select(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Z
     types = [
         kind or ("TIMESTAMP" if time else "") for kind, time in zip(select.types(work.columns), timed, strict=True)
     ]
-    _increments(select, titles, types, now, windowed)
+    _increments(select, titles, types, now, periods > 0)
     named = [title for title in titles if title is not None]
     for title in named:
         if named.count(title) > 1:

@@ -11,6 +11,7 @@ from anylog.databases.tables import RESERVED
 from anylog.errors import AnyLogError
 from anylog.query.tokens import Token, failure, flat, tokenise
 
+DEEPEST = 100  # parentheses in parentheses; the stack of the engine's parser ends there, too
 VERBS = ("select", "insert", "update", "delete", "create", "drop", "alter", "with")
 _START = re.compile(rf'"?\s*(?:{"|".join(VERBS)})\b', re.IGNORECASE)
 _OPTION = re.compile(
@@ -96,6 +97,8 @@ def read_statement(statement: str) -> tuple[str, list[Token]]:
         depth += (token.text == "(") - (token.text == ")")
         if depth < 0:
             break
+        if depth > DEEPEST:
+            raise AnyLogError(16, f"parentheses are nested more than {DEEPEST} deep")
     if depth:
         raise failure(statement, f'near "{")" if depth < 0 else "("}": the parentheses do not match')
     _refuse(tokens)

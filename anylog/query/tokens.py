@@ -66,9 +66,9 @@ def tokenise(statement: str) -> list[Token]:
     return tokens
 
 
-def failure(statement: str, why: str) -> AnyLogError:
-    """Error 16 in the words that clients know."""
-    return AnyLogError(16, f"Error executing SQL:\r\n{statement}\r\n{why}")
+def failure(statement: str, why: str, http: int | None = None) -> AnyLogError:
+    """Error 16 in the words that clients know; `http` is its status, if it is not the sender's fault."""
+    return AnyLogError(16, f"Error executing SQL:\r\n{statement}\r\n{why}", http=http)
 
 
 def render(tokens: Sequence[Token]) -> str:

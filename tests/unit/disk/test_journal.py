@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.disk.journal import Journal
+from anylog.disk.lanes import ThreadLane
 from anylog.disk.records import Kind, pack_rows, scan, unpack_rows
 from anylog.errors import AnyLogError
 from anylog.testing.disk import MemoryDisk
@@ -94,6 +95,29 @@ class KeepingTests(JournalCase):
         journal.release(second)
         self.close(journal)
         self.assertEqual(self.disk.names(FOLDER), [])
+
+    def test_a_lane_that_takes_nothing(self):
+        """Whoever waits is told, as of a disk that fails: nobody is left without an answer."""
+        journal = self.journal()
+        self.successResultOf(journal.append(Kind.ROWS, journal.new_buffer(), b"kept"))
+        journal._lane = ThreadLane("journal", None, 0)
+        error = self.failureResultOf(journal.append(Kind.ROWS, journal.new_buffer(), b"x"), AnyLogError).value
+        self.assertEqual((error.number, error.http), (504, 503))
+
+    def test_what_is_found_lasts(self):
+        """A record whose sync failed, or never came, may be seen after a start: then it survives a power cut, too."""
+        for seed in range(20):
+            self.disk = MemoryDisk()
+            journal = self.journal()
+            buffer = journal.new_buffer()
+            self.successResultOf(journal.append(Kind.ROWS, buffer, b"kept"))
+            self.disk.fails = {"sync"}
+            self.failureResultOf(journal.append(Kind.ROWS, buffer, b"refused"), AnyLogError)
+            self.disk.fails = set()
+            self.assertEqual(self.bodies(self.journal()), [b"kept", b"refused"])
+            self.disk = self.disk.crash(Random(seed))
+            again = self.journal()
+            self.assertEqual((self.bodies(again), again.counts["damaged"]), ([b"kept", b"refused"], 0), f"seed {seed}")
 
     def test_a_record_larger_than_a_segment(self):
         """A large body gets a segment of its own size."""

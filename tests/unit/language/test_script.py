@@ -52,7 +52,7 @@ class RunTests(LanguageCase):
                 "test.al line 1: test fold  where name = !nope: Missing dictionary",
             ),
             ("goto nowhere", 2, "test.al line 1: goto nowhere: there is no label ':nowhere:'"),
-            ("on error goto x\ntest fail 5", 2, "test.al line 2: test fail 5: there is no label ':x:'"),
+            ("on error goto x\ntest fail 5", 2, "test.al line 2: test fail 5: on purpose; and there is no label ':x:'"),
             (":a:\nprint 1\n:a:", 2, "test.al line 3: the label ':a:' is also in line 1"),
             ("print a\n<set x =\n 5", 2, "test.al line 2: missing closing >"),
             ("on error goto bad\ntest fail 5\n:bad:\ntest fail 10", 10, "test.al line 4: test fail 10: on purpose"),
@@ -88,7 +88,7 @@ class RunTests(LanguageCase):
             str(self.refused("process /s/test.al")),
         )
         self.disk.files["/s/me.al"] = "process /s/me.al"
-        self.assertIn("more than 50 deep", str(self.refused("process /s/me.al")))
+        self.assertIn("more than 30 deep", str(self.refused("process /s/me.al")))
 
     def test_arguments(self) -> None:
         """`variables` binds them; a wrong number of them is error 55."""

@@ -169,7 +169,7 @@ class NodeWordTests(LanguageCase):
         self.assertEqual(result.format, "json")
         self.ask('set node name ""')
         self.assertEqual(self.text("get status"), "AnyLog@10.0.0.1:32149 running")
-        self.assertEqual(self.refused('set node name "a\x07"').number, 175)
+        self.assertEqual(self.refused('set node name "a\u200b"').number, 175)
 
     def test_processes(self) -> None:
         """Rows in their order, details while running; the same as JSON; true and false."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -187,6 +189,17 @@ class Commands(SynchronousTestCase):
             self.assertEqual(answer.status, 400, body)
             self.assertTrue(answer.json()["err_text"], body)
 
+    def test_long_bodies_of_commands(self) -> None:
+        """A body with commands that is too long to be read in a moment is 413; a body that is data may be longer."""
+        long = b"# nothing\n" * 30_000
+        for headers in ({"command": "body"}, {"command": "get status"}, {}):
+            wire = Wire()
+            answer = wire.ask("POST", "/", long, User_Agent=AGENT, **headers)
+            self.assertEqual((answer.status, answer.json()["err_code"], wire.asked), (413, 501, []), headers)
+        wire = Wire()
+        wire.ask("POST", "/", long, User_Agent=AGENT, command="file store x")
+        self.assertEqual([text for text, _ in wire.asked], ["file store x"])
+
     def test_methods(self) -> None:
         """OPTIONS for pages of elsewhere; the rest is not supported."""
         answer = Wire().ask("OPTIONS", "/any", Access_Control_Request_Headers="command,dbms")
@@ -196,6 +209,19 @@ class Commands(SynchronousTestCase):
         for method in ("DELETE", "HEAD", "PATCH", "VIEW"):
             answer = Wire().ask(method)
             self.assertEqual((answer.status, answer.reason, answer.body), (501, f"{method} NOT SUPPORTED", b""))
+
+    def test_methods_of_each(self) -> None:
+        """Of several commands in one text each needs its method: a link must not smuggle one in behind another."""
+        for text in (
+            "get status & run streamer",
+            "& run streamer",
+            "get status\nrun streamer",
+            "<get status & run streamer>",
+            "get status & x = 5",
+        ):
+            wire = Wire()
+            answer = wire.ask("GET", f"/?command={quote(text)}")
+            self.assertEqual((answer.status, answer.json()["err_code"], wire.asked), (400, 156, []), text)
 
     def test_fixed_paths(self) -> None:
         """For load balancers; and a namespace that is nobody's."""
@@ -255,6 +281,24 @@ class Commands(SynchronousTestCase):
         client.leave()
         self.assertEqual((len(gone), wire.server.busy), (1, 0))
 
+    def test_a_slot_is_not_kept_from_elsewhere(self) -> None:
+        """A POST of this machine goes on to its end; who asks from elsewhere may only read, and is given up."""
+        for peer, busy in [("127.0.0.1", 1), ("10.0.0.7", 0)]:
+            wire = Wire(timeout=7)
+            wire.replies["wait 1 week"] = Deferred()
+            client = wire.connect(peer)
+            client.send(request("POST", command="wait 1 week"))
+            self.assertEqual(wire.server.busy, 1)
+            wire.clock.advance(7.1)
+            self.assertEqual((parse(client.seen()).status, wire.server.busy), (504, busy), peer)
+
+    def test_surrogates(self) -> None:
+        """A charset that makes half a character is answered, and counted, like any other nonsense."""
+        wire = Wire()
+        answer = wire.ask(User_Agent="=?utf-7?q?+2AA-?=", command="=?unicode_escape?q?=5Cud800?=")
+        self.assertEqual((answer.status, answer.json()["err_code"]), (400, 1))
+        self.assertEqual([calls.caller for calls in wire.server.calls], ["?"])
+
     def test_threads(self) -> None:
         """Only so many execute at once; the next begins when one ends."""
         wire = Wire(threads=2)
@@ -292,6 +336,15 @@ class Commands(SynchronousTestCase):
         wire.ask("PUT", "/", ROW, User_Agent=AGENT, dbms="a", table="b")
         rows = [(c.caller, c.method, c.processed, c.errors, c.last_error) for c in wire.server.calls]
         self.assertEqual(rows, [("anylog", "GET", 2, 1, "Wrong HTTP method used"), ("anylog", "PUT", 1, 0, "")])
+
+    def test_counts_are_bounded(self) -> None:
+        """Agents and methods that a stranger makes up share rows; a long agent is not remembered."""
+        wire = Wire()
+        for number in range(300):
+            agent = f"agent{number}" + "x" * 1000
+            wire.ask(f"MADE{number}", "/", b"x", User_Agent=agent, Content_Length=str(1 << 40))
+        self.assertEqual(len(list(wire.server.calls)), 101)
+        self.assertEqual(len(wire.server._agents), 0)
 
 
 class Pages(SynchronousTestCase):
@@ -384,6 +437,29 @@ class Pages(SynchronousTestCase):
             answer = wire.ask("GET", "/?command=sql b x")
             self.assertIn(framing, answer.headers)
             self.assertEqual(answer.body, b"x" * size + b"y")
+
+    def test_gathering_ends(self) -> None:
+        """Pages that are gathered for a URL are let go when one fails, takes too long, or the client leaves."""
+        for ending, status in [("fails", 400), ("late", 504), ("leaves", 0)]:
+            pages = FakePages(b"[1,", AnyLogError(16, "no such column"))
+            first: Deferred[bytes | None] = Deferred()
+            pages.held = first
+            wire = Wire(timeout=5)
+            wire.replies["sql b x"] = Result(pages=pages)
+            client = wire.connect()
+            client.send(request(target="/?command=sql b x"))
+            if ending != "fails":
+                pages.held = Deferred()
+            else:
+                pages.pages.pop(0)
+            first.callback(b"[1,")
+            if ending == "late":
+                wire.clock.advance(6)
+            if ending == "leaves":
+                client.leave()
+            else:
+                self.assertEqual(parse(client.seen()).status, status, ending)
+            self.assertEqual(pages.closed, 1, ending)
 
     def test_empty(self) -> None:
         """No page at all is an empty 200."""

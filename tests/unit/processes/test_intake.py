@@ -435,6 +435,33 @@ class RecoveryTests(IntakeCase):
         self.assertEqual(sorted(row["v"] for row in away.rows["t"]), list(range(0, 400, 8)))
         self.assertEqual(len(self.values()), 401)
 
+    def test_loaded_while_it_is_carried_on(self):
+        """What was loaded while it was being written again pins nothing."""
+        self.begin()
+        self.engine.refuses = "gone"
+        self.successResultOf(self.put({"v": 1}))
+        self.clock.advance(0)
+        (buffer,) = self.intake.open_buffers()
+        self.intake._cut(buffer)
+        journal, slow = self.intake.journal, Deferred()
+
+        class Slow:
+            def __getattr__(self, name):
+                return getattr(journal, name)
+
+            def read(self, wanted):
+                found = journal.read(wanted)
+                return slow.addCallback(lambda _: found)
+
+        self.intake.journal = Slow()
+        carried = self.intake._carry(buffer, buffer.pending[0].stored.segment)
+        self.engine.refuses = ""
+        self.clock.pump([1] * 5)
+        self.assertEqual((self.values(), buffer.state), ([1], "done"))
+        slow.callback(None)
+        self.successResultOf(carried)
+        self.assertEqual(journal._places, {})
+
     def test_storms(self):
         """Random readings, faults, power cuts and restarts: acknowledged is found once, nothing twice."""
         for seed in range(150):

@@ -80,3 +80,28 @@ class ChangingSchemas(SynchronousTestCase):
         self.put({"v": 2})
         self.clock.advance(1)
         self.assertEqual((self.ask("select v from t"), self.ask("select * from anylog_parked")), ([(2,)], []))
+
+    def test_let_go_while_the_journal_is_read(self) -> None:
+        """Rows that are let go while others are read back are not missed, and stopping takes no longer for it."""
+        self.put({"v": 1})
+        self.clock.advance(1)
+        loader = self.intake._loaders["town"]
+        waiting: Deferred[None] = Deferred()
+        read = loader._journal.read
+
+        class Slow:
+            @staticmethod
+            def read(wanted: Any) -> Any:
+                found = read(list(wanted))
+                return waiting.addCallback(lambda _: found)
+
+        loader._journal = Slow()  # type: ignore[assignment]
+        self.put({"v": 2})
+        self.put({"v": 3})
+        buffer = next(iter(loader._queue))
+        buffer.pending[0].rows = None  # as after a refusal
+        self.clock.advance(0)
+        stopped = loader.stop()
+        waiting.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.ask("select v from t order by v"), [(1,), (2,), (3,)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -250,3 +251,30 @@ class Held:
     def release(self) -> None:
         self.released += 1
         self.connection.close()
+
+
+class Faults(Asking):
+    def test_status(self) -> None:
+        """What is wrong with the file or the disk is no fault of who asks; what is busy may be asked again."""
+        for code, status in [(1, 400), (5, 503), (6, 503), (10, 500), (11, 500), (26, 500), (10 | 1 << 8, 500)]:
+            fault = sqlite3.OperationalError(f"code {code}")
+            fault.sqlite_errorcode = code
+
+            class Broken:
+                def __init__(self, fault: Exception) -> None:
+                    self.fault = fault
+
+                def execute(self, statement: str, parameters: Any = ()) -> Any:
+                    raise self.fault
+
+                def close(self) -> None:
+                    """Nothing is open."""
+
+            made = self.database._readers._make
+            self.database._readers._idle.clear()
+            self.database._readers._make = partial(Broken, fault)  # type: ignore[misc, assignment]
+            error = self.refusal('plant "select n from readings"')
+            told = self.failureResultOf(self.database.counts(["readings"]), AnyLogError).value
+            self.database._readers._idle.clear()
+            self.database._readers._make = made
+            self.assertEqual((error.number, error.http, told.number, told.http), (16, status, 16, status), code)

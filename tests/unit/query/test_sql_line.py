@@ -199,3 +199,17 @@ class RefusalTests(Asking):
         for option in ("dest = none", "output = false"):
             self.assertIsNone(self.ask(f'plant {option} "select * from readings order by n"'))
             self.assertEqual((self.temporary(), self.database.busy), ([], 0))
+
+
+class Limits(Asking):
+    def test_no_statement_takes_the_node_along(self) -> None:
+        """What would be read in the square of its length is refused."""
+        for number, told, part in [
+            (16, "nested more than 100 deep", f"{'abs(' * 101}1{')' * 101}"),
+            (46, "stands 21 times", "period(day, 1, now(), timestamp)"),
+        ]:
+            condition = " or ".join([part] * 21)
+            error = self.refusal(f'plant "select n from readings where {condition}"')
+            self.assertEqual((error.number, told in str(error)), (number, True))
+        deep = f"{'abs(' * 20}n{')' * 20}"
+        self.assertEqual(self.column(f"select {deep} as x from readings where n = 4"), [4])
