@@ -45,6 +45,9 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
 GATHER = 0.01  # seconds: readings of that long share one transaction
 
 
+LONGEST_SCRIPT = 4 << 20  # bytes
+
+
 class Net(Protocol):
     """Listening and connecting: sockets, or memory."""
 
@@ -185,10 +188,12 @@ class Node:
         for path in tried:
             try:
                 data = await self.lanes.open("disk", 2).run(self.disk.read, path)
+                if len(data) > LONGEST_SCRIPT:
+                    raise AnyLogError(112, f"script {path} has {len(data):,} bytes, it may have {LONGEST_SCRIPT:,}")
                 return str(path), data.decode()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 continue
-            except (OSError, UnicodeDecodeError) as fault:
+            except (OSError, ValueError) as fault:
                 raise AnyLogError(112, f"script {path} cannot be read: {fault}") from fault
         raise AnyLogError(112, f"Missing script file: {tried[0]}, nor {tried[1]}")
 

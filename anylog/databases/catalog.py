@@ -120,7 +120,9 @@ class Catalog:
         """Close it; AnyLogError 5 if it is not connected, 3 while a load or a query uses it."""
         database = self.get(name)
         if database.busy:
-            raise AnyLogError(3, f"disconnect dbms {name}: it is in use, {database.busy} pieces of work are under way")
+            raise AnyLogError(
+                3, f"disconnect dbms {name}: it is in use, {database.busy} pieces of work are under way", http=503
+            )
         for told in self._watchers:
             told(database.name, False)
         del self._open[database.name]

@@ -115,7 +115,7 @@ class DropDBMS(Command):
         check_kind(operands[0], kind.lower())
         name, file = node.databases.named(operands[0])
         if node.databases.known(name):
-            raise AnyLogError(3, f"drop dbms {name}: it is connected; 'disconnect dbms {name}' comes first")
+            raise AnyLogError(3, f"drop dbms {name}: it is connected; 'disconnect dbms {name}' comes first", http=400)
         try:
             found = await node.lanes.open("disk", 2).run(_remove, node.disk, file)
         except OSError as fault:

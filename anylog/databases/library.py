@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import frozen
 
+from anylog.errors import AnyLogError
+
+LONGEST = 128 << 20  # bytes of one value of an answer; twice the largest body that is taken
 FULL = 13  # result codes of SQLite, the same in every library
 # Faults that lie in what was to be written: the statement, a constraint, a size, a type, a range. All others lie in the
 # file, the disk or the memory, and would meet the next load as well.
@@ -68,9 +72,28 @@ def kind_of(text: str) -> str:
     return "missing table" if any(sign in text for sign in outdated) else "engine"
 
 
+def file_of(path: Path | None) -> tuple[int, int]:
+    """Device and inode, by which a file is known to be the same; zeros if there is none."""
+    try:
+        state = path.stat() if path is not None else None
+    except OSError:
+        state = None
+    return (state.st_dev, state.st_ino) if state is not None else (0, 0)
+
+
+def check_same(name: str, path: Path | None, known: tuple[int, int]) -> None:
+    """AnyLogError 16 if the file was removed or replaced: what is committed now would be lost with it."""
+    if file_of(path) != known:
+        raise AnyLogError(16, f"{name}: {path} was removed or replaced; disconnect and connect it again", http=503)
+
+
 def _connect(path: str, readonly: bool) -> Connection:
     uri = f"file:{_escaped(path)}?mode={'ro' if readonly else 'rwc'}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
+    if readonly:
+        # A stranger may ask for zeroblob(1e9), which is a gigabyte until the answer is sent.
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+    return connection
 
 
 def _escaped(path: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from anylog.databases.library import Connection
+from anylog.databases.tables import quoted
 from anylog.errors import AnyLogError
 from anylog.interfaces import ILane
 
@@ -88,3 +89,19 @@ class Lease:
         if not self._released:
             self._released = True
             self._returned(self)
+
+
+def row_count(connection: Connection, table: str) -> int:
+    """Rows of a table."""
+    counted: int = connection.execute(f"select count(*) from {quoted(table)}").fetchone()[0]
+    return counted
+
+
+def parked_rows(connection: Connection, table: str, most: int) -> list[tuple[str, str, str, str]]:
+    """Table, reason, row and time of the newest parked rows, of one table or of all."""
+    rows: Iterable[Any] = connection.execute(
+        "select table_name, reason, row, parked_at from anylog_parked where ? in ('', table_name)"
+        " order by parked_at desc, buffer, sequence, position limit ?",
+        (table, most),
+    ).fetchall()
+    return [(row[0], row[1], row[2], row[3]) for row in rows]

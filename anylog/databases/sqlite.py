@@ -10,18 +10,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.databases.library import FULL, STANDARD, Connection, Library, code_of, kind_of, lies_in_the_load, status_of
-from anylog.databases.readers import Lease, Readers
+from anylog.databases.library import (
+    FULL,
+    STANDARD,
+    Connection,
+    Library,
+    check_same,
+    code_of,
+    file_of,
+    kind_of,
+    lies_in_the_load,
+    status_of,
+)
+from anylog.databases.readers import Lease, Readers, parked_rows, row_count
 from anylog.databases.tables import (
     AUTOMATIC,
     BuiltIn,
     belongs_to_the_node,
     engine_type,
     indexes,
+    insert_statement,
     ledger_type,
     quoted,
 )
@@ -40,6 +53,7 @@ LOG_KEPT = 16 << 20  # bytes that its file keeps when it begins again
 LONGEST_LOG = 64 << 20  # bytes of it after which loads wait until it does
 PATIENCE = 500  # milliseconds that they wait for readers
 KEYS_KEPT = 100_000
+WIDE = 100  # columns of a load beyond which its rows are inserted one by one
 
 _HIDDEN_TABLES = (
     "create table if not exists anylog_home (id text primary key)",
@@ -77,6 +91,7 @@ class SQLite:
     _readers: Readers = field(init=False)
     _leases: set[Lease] = field(factory=set)
     _leasing: int = 0
+    _file: tuple[int, int] = (0, 0)  # device and inode, by which the file is known to be the same
     _schemas: dict[str, dict[str, str]] = field(factory=dict)
     _version: int = -1
     _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
@@ -185,11 +200,11 @@ class SQLite:
 
     def parked(self, table: str = "", most: int = 1000) -> Deferred[list[tuple[str, str, str, str]]]:
         """Table, reason, row and time of the newest parked rows, of one table or of all."""
-        return self.read(lambda connection: _parked(connection, table, most))
+        return self.read(lambda connection: parked_rows(connection, table, most))
 
     def counts(self, tables: Sequence[str]) -> Deferred[dict[str, int]]:
         """Rows of each of these tables."""
-        return self.read(lambda connection: {table: _count(connection, table) for table in tables})
+        return self.read(lambda connection: {table: row_count(connection, table) for table in tables})
 
     def size(self) -> Deferred[int]:
         """Bytes on disk, 0 for a database in memory, -1 if the file cannot be seen."""
@@ -250,6 +265,7 @@ class SQLite:
             connection.close()
             raise
         self._writer = connection
+        self._file = file_of(self.path)
         self._tables()
 
     def _close(self) -> None:
@@ -323,6 +339,7 @@ class SQLite:
 
     def _load(self, loads: Sequence[Load]) -> list[AnyLogFault | None]:
         connection = self._connection
+        check_same(self.name, self.path, self._file)
         if connection.execute("pragma schema_version").fetchone()[0] != self._version:
             self._tables()
         changed = any(load.create is not None or load.alter is not None for load in loads)
@@ -367,11 +384,12 @@ class SQLite:
             self._create(connection, load.table, load.create)
         for column, kind in (load.alter or {}).items():
             self._alter(connection, load.table, column, kind)
-        if load.rows:
-            connection.execute(
-                self._insert(load.table, tuple(load.columns)),
-                (load.inserted, load.tsd_name, load.tsd_id, load.values),
-            )
+        stamp = (load.inserted, load.tsd_name, load.tsd_id)
+        if load.rows and len(load.columns) > WIDE:
+            for values in orjson.loads(load.values):
+                connection.execute(self._insert(load.table, tuple(load.columns)), (*stamp, *values))
+        elif load.rows:
+            connection.execute(self._insert(load.table, tuple(load.columns)), (*stamp, load.values))
         for mark in load.marks:
             connection.execute(
                 "insert into anylog_marks values (?, ?, ?, ?, ?, ?, ?) on conflict (buffer) do update set"
@@ -400,13 +418,9 @@ class SQLite:
         """One statement a batch: the engine takes the rows out of one JSON text (hard-parts.md 5.1)."""
         text = self._inserts.get((table, columns))
         if text is None:
-            names = ", ".join(quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns))
-            values = ", ".join(["?, ?, ?", *(f"value->>{place}" for place in range(len(columns)))])
             if len(self._inserts) > 1000:
                 self._inserts.clear()
-            text = self._inserts[table, columns] = (
-                f"insert into {quoted(table)} ({names}) select {values} from json_each(?)"
-            )
+            text = self._inserts[table, columns] = insert_statement(table, columns, len(columns) > WIDE)
         return text
 
     def _create(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:
@@ -583,17 +597,3 @@ class SQLite:
             connection.execute(f"pragma busy_timeout = {BUSY}")
         # A reader that stays for minutes would make every load wait: try again when the log has grown as much again.
         self._too_long = size + LONGEST_LOG if held else LONGEST_LOG
-
-
-def _count(connection: Connection, table: str) -> int:
-    counted: int = connection.execute(f"select count(*) from {quoted(table)}").fetchone()[0]
-    return counted
-
-
-def _parked(connection: Connection, table: str, most: int) -> list[tuple[str, str, str, str]]:
-    rows: Iterable[Any] = connection.execute(
-        "select table_name, reason, row, parked_at from anylog_parked where ? in ('', table_name)"
-        " order by parked_at desc, buffer, sequence, position limit ?",
-        (table, most),
-    ).fetchall()
-    return [(row[0], row[1], row[2], row[3]) for row in rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import md5
 
 from attrs import frozen
@@ -16,6 +16,8 @@ AUTOMATIC: Mapping[str, str] = {
     "tsd_id": "BIGINT",
 }
 HIDDEN = "anylog_"  # tables of the node's own in a user's database; they are never shown
+# How no table of a user may begin: what the node and the engine keep for themselves, and no question reaches.
+RESERVED = (HIDDEN, "sqlite_", "pragma_")
 DATED = ("TIMESTAMP", "DATE", "TIME")
 
 
@@ -123,6 +125,18 @@ def ledger_type(declared: str) -> str:
 def quoted(name: str) -> str:
     """An identifier as SQL takes it, whatever it holds."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def insert_statement(table: str, columns: Sequence[str], one: bool) -> str:
+    """For all rows of a JSON list of lists, which is the last parameter; or for one row and its values.
+
+    Out of a JSON list the engine counts from its start for each value, which is too slow for rows of many columns.
+    """
+    names = ", ".join(quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns))
+    values = ", ".join(["?, ?, ?", *("?" if one else f"value->>{place}" for place in range(len(columns)))])
+    return f"insert into {quoted(table)} ({names}) " + (
+        f"values ({values})" if one else f"select {values} from json_each(?)"
+    )
 
 
 def indexes(table: str, columns: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:

@@ -6,8 +6,10 @@ What "lasting" means is decided here, once, for the whole node: `full` syncs dat
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -99,7 +101,16 @@ class RealDisk:
         return RealFile(os.open(path, os.O_RDWR | os.O_CLOEXEC), self.policy)
 
     def read(self, path: Path) -> bytes:
-        return path.read_bytes()
+        # A pipe or a device would hold the thread for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "Not a regular file", str(path))
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
 
     def move(self, source: Path, target: Path) -> None:
         source.replace(target)

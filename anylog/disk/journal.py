@@ -6,6 +6,7 @@ its buffers are done. What records mean is its owner's affair.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Disk, DiskFile, ILane
 from anylog.waiting import deferring
 
+_SEGMENT_NAME = re.compile(r"0[0-9a-f]{15}\.journal")  # what else lies in the folder is not ours
 ENOSPC = 28
 EDQUOT = 122
 
@@ -190,7 +192,13 @@ class Journal:
         try:
             while self._waiting and not self.broken:
                 batch, self._waiting = self._waiting, []
-                await self._write_batch(batch)
+                try:
+                    await self._write_batch(batch)
+                except (
+                    Exception
+                ) as fault:  # of ours: what is on disk is not known any more, and nobody may wait for ever
+                    self.log.failure("writing the journal")
+                    self._break(fault, [each for each in batch if not each.told.called])
         finally:
             self._writing = False
             idle, self._idle = self._idle, []
@@ -291,7 +299,7 @@ class Journal:
         for each in batch:
             each.told.errback(error)
 
-    def _break(self, fault: OSError | AnyLogError, unkept: list[_Waiting]) -> None:
+    def _break(self, fault: Exception, unkept: list[_Waiting]) -> None:
         """A failed write or sync is final: the kernel may have dropped the pages (hard-parts.md 1.2)."""
         self.broken = f"the journal failed and promises nothing more: {fault}"
         self.log.critical("{why}", why=self.broken)
@@ -325,12 +333,11 @@ class Journal:
         before: tuple[int, Path, bytes, int] | None = None
         for name in self._disk.names(self.folder):
             path = self.folder / name
-            stem, _, ending = name.partition(".")
-            if ending != "journal":
+            if not _SEGMENT_NAME.fullmatch(name):
                 continue
             data = self._disk.read(path)
             seen = scan(data)
-            number = int(stem, 16)
+            number = int(path.stem, 16)
             self._next_segment = max(self._next_segment, number + 1)
             if seen is None:
                 # A segment that was never begun holds no promise; one with data in it is damage.

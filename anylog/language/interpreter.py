@@ -20,7 +20,7 @@ from anylog.language.context import Call, Context, Control, Pages, Result
 from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.logs import Logs, masked
 from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, read_sections, run_script
-from anylog.language.tokens import Kind, Token, logical_lines, tokens_of
+from anylog.language.tokens import LONGEST, Kind, Token, logical_lines, tokens_of
 from anylog.language.where import read_where, replaced, required_text
 from anylog.language.words import Words
 from anylog.waiting import deferring, pause
@@ -72,6 +72,9 @@ class Interpreter:
             return await self._call(asked, context)
         if context.frame is None:
             context.frame = Frame()
+        if len(asked) > LONGEST:
+            # Reading it takes time that all others wait.
+            raise AnyLogError(2, f"a command of {len(asked):,} characters, at most {LONGEST:,}")
         with self._failing(asked, context):
             lines = [line.text.strip() for line in logical_lines(asked, typed=True)]
         result, texts = Result.nothing(), []
@@ -91,7 +94,7 @@ class Interpreter:
         """Run a script file; its errors name file, line and command. AnyLogError 112 if it cannot be read."""
         outer = context.frame if isinstance(context.frame, Frame) else Frame()
         if outer.depth + A_SCRIPT > DEEPEST:
-            raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep")
+            raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
         path, text = await self._read_file(name)
         frame = Frame(script=path, depth=outer.depth + A_SCRIPT, arguments=tuple(values))
         inner = evolve(

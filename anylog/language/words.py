@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
-from anylog.language.tokens import Kind, Token, logical_lines, tokens_of
+from anylog.language.tokens import LONGEST, Kind, Token, logical_lines, tokens_of
 
 REFERENCE = "!key"  # in the words of a command: any token that begins with ! or $, not eaten
 
@@ -73,7 +73,9 @@ class Words:
         return [name for score, name in scored[:count] if score <= -least]
 
     def command_of(self, text: str) -> type[Command] | None:
-        """The command that a text asks for, or None: unknown, or an assignment."""
+        """The command that a text asks for, or None: unknown, too long, or an assignment."""
+        if len(text) > LONGEST:
+            return None
         try:
             if text.lstrip().startswith("<") and not text.rstrip().endswith(">"):
                 text = text.strip()[1:].replace("\n", " ")  # the end of the block is not there yet

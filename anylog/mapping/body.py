@@ -13,6 +13,7 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 
+MOST_OBJECTS = 1_000_000  # objects and lists in one body
 DEEPEST = 64  # levels of objects and lists in one row, the row itself included
 
 # Where 64 bits end in decimal digits: 20 digits, or 19 after a minus. With digits and minus as one kind of character,
@@ -35,11 +36,17 @@ def read_body(body: bytes) -> list[dict[str, Any]]:
     """The rows of a PUT or POST body: an object, a list of objects, or objects one after the other.
 
     Between objects there may be blanks, line ends and one comma. An integer from 2**64 on, or below -2**63, is a
-    `TooWide`. Raises AnyLogError 6, saying what is wrong and where; then nothing of the body is of use.
+    `TooWide`. Raises AnyLogError 6, saying what is wrong and where, or 501 for too many objects; then nothing of the
+    body is of use.
     """
     data = body.removeprefix(b"\xef\xbb\xbf")
     if not data or data.isspace():
         raise _refused("Message Body is empty")
+    if len(data) > MOST_OBJECTS and data.count(b"{") + data.count(b"[") > MOST_OBJECTS:
+        # Two bytes of text may become a hundred of memory.
+        raise AnyLogError(
+            501, f"a body may have {MOST_OBJECTS:,} objects and lists, this one has more: send it in parts"
+        )
     try:
         parsed = orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -66,6 +66,7 @@ def convert(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], defau
     converted = [work.column(column, kind, found[column]) for column, kind in work.columns.items()]
     for column, values in unknown.items():
         work.add(column, values)
+    work.make_room()
     return work.result(converted)
 
 
@@ -126,6 +127,26 @@ class _Work:
             except Misfit as why:
                 self.misfit(position, (_NEW, column), f"attribute {_short(attribute)}: {why}: {_short(value)}")
         self.new[column] = values
+
+    def make_room(self) -> None:
+        """Park the later rows whose attributes are more than a table takes; the columns of the others stay."""
+        room = schema.MOST_COLUMNS - len(self.columns)
+        if len(self.new) <= room:
+            return
+        wanting: dict[int, list[str]] = {}
+        for column, values in self.new.items():
+            for position, _attribute, _value in values:
+                wanting.setdefault(position, []).append(column)
+        taken: set[str] = set()
+        for position, columns in sorted(wanting.items()):
+            more = [column for column in columns if column not in taken]
+            if position in self.misfits:
+                continue
+            if len(taken) + len(more) > room:
+                told = f"{more[0]!r} would be more than the {schema.MOST_COLUMNS} columns a table may have"
+                self.misfit(position, (_NEW, ""), f"an attribute cannot be a column: {told}")
+            else:
+                taken.update(more)
 
     def nul(self, position: int, name: str, text: str) -> None:
         """Park a row for a text with a NUL: whole columns are only searched for it at the end, so it ranks last."""

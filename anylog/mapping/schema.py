@@ -19,6 +19,7 @@ from anylog.mapping.body import written
 
 MOST_INT = 99_999_999
 MOST_BIGINT = (1 << 63) - 1
+MOST_COLUMNS = 1500  # data columns of a table: PostgreSQL takes 1,600 columns, SQLite 2,000
 LONGEST_CHAR = 8  # a longer text is a VARCHAR
 MIXED_CHAR = 32  # CHAR together with another type
 EARLIEST_EPOCH = 946_684_800  # the year 2000: digits below it are a number, even where a column is named after time
@@ -95,7 +96,8 @@ def infer(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The data columns and types for rows of a table that does not exist yet, in the order in which they appear.
 
     Automatic columns, names that cannot be columns and attributes that are null in all rows are left out. Where two
-    attributes of a row have one normalised name, the one spelled like the column counts, else the first.
+    attributes of a row have one normalised name, the one spelled like the column counts, else the first. A row that
+    would make them more than MOST_COLUMNS is left out.
     """
     columns: dict[str, list[tuple[str, Any]]] = {}
     spelled: dict[str, str | None] = {}
@@ -107,6 +109,8 @@ def infer(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
             column = spelled[attribute]
             if column is not None and (column not in taken or attribute == column):
                 taken[column] = (attribute, value)
+        if len(columns) + len(taken) > MOST_COLUMNS and len(columns.keys() | taken.keys()) > MOST_COLUMNS:
+            continue
         for column, found in taken.items():
             columns.setdefault(column, []).append(found)
     inferred = ((column, infer_column(found)) for column, found in columns.items())

@@ -65,6 +65,7 @@ class TelnetConsole(Telnet):
         self._terminal = False
         self._echoes = 0  # of the two options a terminal needs
         self._ended = False  # the client sends no more
+        self._pumping = False
         self._leaving = False
         self._taker = Taker(paused=False)
         self._paused = False
@@ -204,6 +205,15 @@ class TelnetConsole(Telnet):
 
     def _pump(self) -> None:
         """Use what was typed, up to the next command that takes its time."""
+        if self._pumping:
+            return  # a command that took no time: the loop goes on by itself
+        self._pumping = True
+        try:
+            self._use_typed()
+        finally:
+            self._pumping = False
+
+    def _use_typed(self) -> None:
         while self._typed and not self.session.busy and not self._leaving:
             line = self._next_line()
             if line is None:

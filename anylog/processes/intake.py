@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.databases.tables import HIDDEN
+from anylog.databases.tables import RESERVED
 from anylog.disk.journal import Journal, Stored
 from anylog.disk.records import BufferId, Kind, pack_rows, unpack_rows
 from anylog.errors import AnyLogError
@@ -27,6 +28,7 @@ from anylog.tank import Tank
 from anylog.waiting import deadline, deferring, gather, pause
 
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
+LONGEST_KEY = 200  # characters of an Idempotency-Key; of a longer one its hash is kept
 IN_MEMORY = 24 << 20  # bytes of readings held to be loaded, beyond which the yes waits
 LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
 READ_AT_ONCE = 256  # journal records read back together at a start
@@ -166,7 +168,10 @@ class Intake:
             return AnyLogError(502, f"{self.journal.size:,} bytes wait in the journal to be loaded")
         now = self._clock.seconds()
         if now - self._free[0] >= 0.5:
-            self._free = (now, self._disk.free(self._folder))
+            try:
+                self._free = (now, self._disk.free(self._folder))
+            except OSError as fault:
+                return AnyLogError(504, f"the folder of the journal cannot be used: {fault}")
         if self._free[1] < FLOOR:
             return AnyLogError(503, f"{self._free[1]:,} bytes of disk are free, {FLOOR:,} are needed")
         return None
@@ -190,8 +195,8 @@ class Intake:
                 self._databases.get(dbms)
             except AnyLogError as unknown:
                 refusal = unknown
-        if refusal is None and table.startswith((HIDDEN, "sqlite_")):
-            refusal = AnyLogError(28, f"'{table}': names of this kind are the database's own")
+        if refusal is None and table.startswith(RESERVED):
+            refusal = AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
         if refusal is not None:
             self.counts.add("refused", 1, str(refusal))
             return fail(refusal)
@@ -204,6 +209,8 @@ class Intake:
                     dbms, table, body, rows, source=source, instructions=instructions, whole=whole, key=key
                 )
             )
+        if len(key) > LONGEST_KEY:
+            key = sha256(key.encode()).hexdigest()
         where = Where(dbms, table, source, instructions)
         now = self._clock.seconds()
         if not whole and not key:

@@ -13,6 +13,8 @@ from anylog.waiting import deferring
 FORMATS = ("json", "json:list", "json:output", "table")
 HEADED_ONCE = 1000  # rows of a table up to which the heading is printed once
 _ARGUMENTS = 60  # titles in one json_object: an SQLite function takes 127 arguments
+_BUT_LAST = "-1, -2147483647"  # of substr: all that stands before the last character
+_DEEP = 100  # operands of `||` in one pair of parentheses: an SQLite expression may be 1,000 deep
 
 # What stands before the rows, between them, and after; before the statistics and after them.
 _FRAMES = {
@@ -26,6 +28,12 @@ _FRAMES = {
 def quoted(text: str) -> str:
     """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Texts one after the other, as an expression that is not too deep for the engine however many they are."""
+    parts = [" || ".join(texts[first : first + _DEEP]) for first in range(0, len(texts), _DEEP)]
+    return " || ".join(f"({part})" for part in parts)
 
 
 class JsonRows:
@@ -52,10 +60,12 @@ class JsonRows:
         objects = [
             f"json_object({', '.join(pairs[first : first + _ARGUMENTS])})" for first in range(0, len(pairs), _ARGUMENTS)
         ]
-        joined = objects[0]
-        for more in objects[1:]:
-            joined = f"substr({joined}, 1, length({joined}) - 1) || ',' || substr({more}, 2)"
-        return joined
+        if len(objects) == 1:
+            return objects[0]
+        # Each part once and without the braces inside: naming one twice would double the work at every part.
+        inner = [f"substr({objects[0]}, {_BUT_LAST})"]
+        inner += [f"substr(substr({each}, 2), {_BUT_LAST})" for each in objects[1:-1]]
+        return " || ',' || ".join([*inner, f"substr({objects[-1]}, 2)"])
 
     def _value(self, column: Column) -> str:
         value = column.source
@@ -93,7 +103,7 @@ class TableRows:
             self._padded(column, cell, width, place == last)
             for place, (column, cell, width) in enumerate(zip(columns, cells, widths, strict=True))
         ]
-        line = " || ' ' || ".join(shown) + " || ' '"
+        line = _joined([f"{each} || ' '" for each in shown])
         text = connection.execute(f"select group_concat({line}, char(10)) from {rows}").fetchone()[0]
         return self.heading(columns, widths) + (text or "") + "\n"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from anylog.databases.tables import RESERVED
 from anylog.errors import AnyLogError
 from anylog.query.tokens import Token, failure, flat, tokenise
 
@@ -20,7 +21,6 @@ _OPTION = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _POST = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|(?P<post>\s-->(?=\s|$))""")
-_HIDDEN = ("anylog_", "sqlite_", "pragma_")
 _BEFORE_NAMES = ("table", "exists", "view", "index", "in", "to", ".")
 _ENDS_OF_NAMES = (
     *("where", "group", "order", "limit", "having", "window", "union", "intersect", "except"),
@@ -140,9 +140,12 @@ def _refuse(tokens: Sequence[Token]) -> None:
                 raise AnyLogError(18, f"{token.text} is a text, not the name of a table")
         elif token.names():
             name = token.value.lower()
-            if name.startswith(_HIDDEN) and not (token.kind == "name" and name == "sqlite_version"):
+            if name.startswith(RESERVED) and not (token.kind == "name" and name == "sqlite_version"):
                 raise AnyLogError(18, f"'{name}' belongs to the node")
             if name in ("load_extension", "fts3_tokenizer") and following == "(":
                 raise AnyLogError(18, f"'{name}' is not for the sql command")
+            if name in ("temp", "temporary") and before.says("create"):
+                # It would stand before the table of its name, and take its readings.
+                raise AnyLogError(18, "temporary tables are not for the sql command")
             if name == "virtual" and before.says("create"):
                 raise AnyLogError(18, "virtual tables are not for the sql command")

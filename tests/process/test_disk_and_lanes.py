@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,14 @@ def test_a_draft_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         disk.publish(tmp_path / "missing" / "file", b"new")
     assert disk.read(file) == b"old"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A pipe would hold the thread until somebody writes, a device for ever."""
+    path = {"pipe": tmp_path / "pipe", "device": Path("/dev/zero"), "folder": tmp_path}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(OSError, match=r"regular file|directory") as refused:
+        RealDisk().read(path)
+    assert isinstance(refused.value, IsADirectoryError) == (kind == "folder")

@@ -175,6 +175,29 @@ class FaultTests(JournalCase):
         self.disk.capacity = 1 << 20
         self.successResultOf(journal.append(Kind.ROWS, buffer, b"x"))
 
+    def test_a_fault_of_ours_leaves_nobody_waiting(self):
+        """Whatever goes wrong while writing, those who wait hear of it, and nothing more is promised."""
+        journal = self.journal()
+        buffer = journal.new_buffer()
+        self.successResultOf(journal.append(Kind.ROWS, buffer, b"kept"))
+        journal.point = lambda name: 1 // 0
+        for body in (b"lost", b"late"):
+            refused = self.failureResultOf(journal.append(Kind.ROWS, buffer, body), AnyLogError).value
+            self.assertEqual(refused.number, 504)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn("division", journal.broken)
+
+    def test_what_is_not_ours_in_the_folder(self):
+        """Other files there are left alone, and no number among them is counted on."""
+        strange = ["zzz.journal", ".journal", "-1.journal", "f" * 16 + ".journal", "0" * 17 + ".journal", "notes.txt"]
+        for name in strange:
+            self.disk.publish(FOLDER / name, b"not a segment")
+        journal = self.journal()
+        self.successResultOf(journal.append(Kind.ROWS, journal.new_buffer(), b"kept"))
+        self.close(journal)
+        self.assertEqual(self.bodies(self.journal()), [b"kept"])
+        self.assertLessEqual(set(strange), set(self.disk.names(FOLDER)))
+
     def test_the_limit(self):
         """At its limit the journal takes no readings, but still lets buffers end."""
         journal = self.journal(most=8192)

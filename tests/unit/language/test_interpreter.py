@@ -315,3 +315,16 @@ class LogTests(LanguageCase):
         for log in (self.logs.event, self.logs.error):
             self.assertNotIn("hunter2", repr(log.rows()))
         self.assertEqual(len(self.logs.event.rows()), 9)
+
+
+class LongTexts(LanguageCase):
+    def test_a_command_has_an_end(self) -> None:
+        """Reading takes time that all others wait."""
+        for text in ("x" * 1_100_000, "print a & " * 110_000):
+            error = self.refused(text)
+            self.assertEqual(error.number, 2)
+            self.assertIn("1,048,576", str(error))
+
+    def test_a_long_unknown_word_is_not_repeated(self) -> None:
+        """Nor compared to the end with all that is known."""
+        self.assertLess(len(str(self.refused("get" + "x" * 100_000))), 300)

@@ -83,7 +83,7 @@ class StrangeTests(LanguageCase):
         for line, number, told in [
             ("print a\0b", 2, "control character 0x00 after 'print a'"),
             ("x = \x1b[2J]", 2, "control character 0x1b after 'x = '"),
-            ("x = " + "z" * LONGEST, 2, "a statement of 1,048,580 characters, at most 1,048,576"),
+            ("x = " + "z" * LONGEST, 2, "a command of 1,048,580 characters, at most 1,048,576"),
             ("z" * 100_000, 1, "Unrecognized Command: '" + "z" * 40 + "'"),
             ("= 3", 1, "Unrecognized Command: it does not begin with a word"),
             ("wait !nope", 2, "wait: '!nope' is not a number of seconds"),

@@ -175,3 +175,12 @@ def test_any_bytes_give_rows_or_error_6(body):
         assert error.number == 6
     else:
         assert rows and all(type(row) is dict for row in rows)
+
+
+@pytest.mark.parametrize("piece", [b"{}", b"[]", b'{"a":1}'])
+def test_too_many_objects(piece):
+    """A short text of a great many is refused before it is a great deal of memory."""
+    with pytest.raises(AnyLogError) as refused:
+        read_body(b'[{"a":[' + b",".join([piece] * 1_000_000) + b"]}]")
+    assert (refused.value.number, refused.value.http) == (501, 413)
+    assert "1,000,000" in str(refused.value)

@@ -442,3 +442,15 @@ def test_from_body_to_values():
     assert [position for position, _ in converted.misfits] == [0]
     assert converted.values == '[["2026-11-20 10:20:30.000000",7]]'
     assert normal_form(rows).splitlines()[0].endswith(b'"id":18446744073709551616}')
+
+
+def test_no_more_columns_than_a_table_takes():
+    """Rows that would bring too many are parked one by one; the others, and their columns, stay."""
+    known = {f"c{place}": "INT" for place in range(schema.MOST_COLUMNS - 2)}
+    rows = [{"c1": 1}, {"new1": 1}, {"new2": 1, "new3": 1}, {"new1": 2, "new4": 4}, {"new5": 5}, {"c2": 2}]
+    converted = convert(rows, known, NOW)
+    assert [position for position, _ in converted.misfits] == [2, 4]
+    assert "'new2' would be more than the 1500 columns" in converted.misfits[0][1]
+    assert converted.wanted == {"new1": "INT", "new4": "INT"}
+    full = convert(rows, {**known, "x": "INT", "y": "INT"}, NOW)
+    assert [position for position, _ in full.misfits] == [1, 2, 3, 4] and full.wanted == {} and full.count == 2

@@ -7,7 +7,16 @@ import pytest
 
 from anylog.errors import AnyLogError
 from anylog.mapping.body import TooWide
-from anylog.mapping.schema import create_statement, indexes, infer, infer_value, merge, parse_type, widened
+from anylog.mapping.schema import (
+    MOST_COLUMNS,
+    create_statement,
+    indexes,
+    infer,
+    infer_value,
+    merge,
+    parse_type,
+    widened,
+)
 
 INFERRED = [
     (True, "BOOLEAN"),
@@ -273,3 +282,11 @@ def test_statement_is_sql():
     found = [name for _, name, *_ in engine.execute('pragma table_info("order")')]
     engine.close()
     assert found == ["row_id", "insert_timestamp", "tsd_name", "tsd_id", "select", "from"]
+
+
+def test_a_row_of_too_many_columns_makes_none():
+    """It will be parked; the table is made for the others."""
+    wide = {f"c{place}": place for place in range(MOST_COLUMNS + 1)}
+    assert infer([wide]) == {}
+    assert infer([{"a": 1}, wide, {"b": 2}]) == {"a": "INT", "b": "INT"}
+    assert len(infer([{f"n{place}": 1} for place in range(2000)])) == MOST_COLUMNS

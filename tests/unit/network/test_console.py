@@ -169,6 +169,11 @@ class Lines(ConsoleCase):
         waited.callback(Result(text="waited"))
         self.assertEqual(self.texts(), ["wait", "get a", "get b"])
 
+    def test_many_lines_at_once(self) -> None:
+        """A whole script that was pasted runs to its end."""
+        self.visit(b"get a\n" * 3000)
+        self.assertEqual(self.texts(), ["get a"] * 3000)
+
     def test_half_closed(self) -> None:
         """The answer still comes after the client has sent its last byte, and a last line may lack its end."""
         waited = self.replies["wait"] = Deferred()

@@ -276,6 +276,15 @@ class AcceptTests(IntakeCase):
         self.assertEqual(self.values(), [7, 8])
         self.assertEqual(self.values("other"), [7])
 
+    def test_a_long_key(self):
+        """It counts to its last character, but not all of it is kept for a day."""
+        self.begin()
+        for end in ("a", "b", "a"):
+            self.successResultOf(self.put({"v": end}, key="k" * 60_000 + end))
+        self.clock.advance(0)
+        self.assertEqual(self.values(), ["a", "b"])
+        self.assertLess(max(len(key) for _, _, key in self.intake.once._known), 100)
+
     def test_a_key_survives_without_its_database(self):
         """A key whose rows still wait in the journal is known after a restart."""
         self.begin()
@@ -288,6 +297,13 @@ class AcceptTests(IntakeCase):
         self.assertEqual(self.values(), [7])
 
 
+class Gone(MemoryDisk):
+    """A disk on which the folder is not to be found."""
+
+    def free(self, folder):
+        raise FileNotFoundError(2, "No such file or directory", str(folder))
+
+
 class RefusalTests(IntakeCase):
     def test_disk_nearly_full(self):
         """Below the floor of free disk the door refuses with 507, and opens again when there is room."""
@@ -297,6 +313,22 @@ class RefusalTests(IntakeCase):
         self.disk.capacity = 1 << 40
         self.clock.advance(1)
         self.successResultOf(self.put({"v": 1}))
+
+    def test_the_folder_is_gone(self):
+        """Somebody removed the journal's folder: each sender hears of it."""
+        self.disk = Gone()
+        self.begin()
+        error = self.failureResultOf(self.put({"v": 1}), AnyLogError).value
+        self.assertEqual((error.number, error.http), (504, 503))
+        self.assertIn(str(FOLDER), str(error))
+
+    def test_names_that_no_table_may_have(self):
+        """No question could reach them."""
+        self.begin()
+        for table in ("anylog_marks", "anylog_x", "sqlite_x", "pragma_x"):
+            error = self.failureResultOf(self.put({"v": 1}, table=table), AnyLogError).value
+            self.assertEqual((error.number, table in str(error)), (28, True))
+        self.successResultOf(self.put({"v": 1}, table="anylog"))
 
     def test_disk_full_in_the_middle(self):
         """A segment that cannot be made refuses those who wait; the next one, with room, is fine and survives."""

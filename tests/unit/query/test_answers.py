@@ -87,6 +87,21 @@ class LayoutTests(Asking):
         (row,) = self.rows_of("select * from wide")
         self.assertEqual([row[name] for name in wide], list(range(150)))
 
+    def test_very_many_columns(self) -> None:
+        """The work grows with the columns, not with a power of them; every layout takes them."""
+        wide = {f"c{place}": "FLOAT" for place in range(1200)}
+        self.load("wide", wide, [[place / 2 for place in range(1200)], [None] * 1200])
+        first, second = self.rows_of("select * from wide")
+        self.assertEqual([first[name] for name in wide], [place / 2 for place in range(1200)])
+        self.assertEqual({second[name] for name in wide}, {None})
+        table = self.body('plant format = table "select * from wide"')
+        self.assertEqual(table.splitlines()[3].split()[-2:], ["599.0", "599.5"])
+
+    def test_a_value_has_an_end(self) -> None:
+        """Nobody makes the node hold a gigabyte by asking for one."""
+        for value in ("zeroblob(500000000)", "replace(hex(zeroblob(100000)), '0', hex(zeroblob(1000)))"):
+            self.assertEqual(self.refusal(f'plant "select length({value}) as n"').number, 16, value)
+
     def test_zones(self) -> None:
         """Time columns in a zone, across a change of its clock; nothing else moves."""
         self.load("moments", {"at": "TIMESTAMP"}, [["2026-03-08 09:59:59.999999"], ["2026-03-08 10:00:00.000001"]])

@@ -113,6 +113,8 @@ alter table t rename to 'anylog_t'
 create index i on 'anylog_marks' (a)
 create table anylog_new (a int)
 create virtual table v using fts5(a)
+create temp table t (a int)
+create temporary view t as select 1
 select * from sqlite_master
 select * from pragma_table_info('t')
 select load_extension('x')
