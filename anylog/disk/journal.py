@@ -194,9 +194,8 @@ class Journal:
                 batch, self._waiting = self._waiting, []
                 try:
                     await self._write_batch(batch)
-                except (
-                    Exception
-                ) as fault:  # of ours: what is on disk is not known any more, and nobody may wait for ever
+                except Exception as fault:
+                    # A fault of ours: what is on disk is not known any more, and nobody may wait for ever.
                     self.log.failure("writing the journal")
                     self._break(fault, [each for each in batch if not each.told.called])
         finally:
