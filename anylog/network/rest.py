@@ -27,7 +27,7 @@ from anylog.waiting import deadline, deferring
 
 Execute = Callable[[str | Call, Context], Deferred[Result]]
 
-LONGEST = 600.0  # seconds that a stranger's question may take, whatever its timeout header says
+LONGEST = 600.0  # seconds that a stranger's question may take where the server itself waits for ever
 STOP_SECONDS = 10.0  # running requests may finish this long after `exit rest`
 PRINTED = 1 << 20  # characters of `print` kept for one reply
 LONGEST_AGENT = 500  # bytes of a user agent that is remembered: a stranger may send some of 64 KB
@@ -100,6 +100,8 @@ class RestServer(Process):
         self._execute, self._intake, self._lookup = execute, intake, lookup
         self._net, self._clock, self._node_name = net, clock, node_name
         self._slots = DeferredSemaphore(options.threads)
+        # One slot is kept for this machine: strangers together cannot shut its people out.
+        self._guests = DeferredSemaphore(max(1, options.threads - 1))
         self._port: Any = None  # an IListeningPort
         self.total = self.total_before = 0  # requests answered; and when last reset
         self._faults = 0
@@ -170,7 +172,7 @@ class RestServer(Process):
     @property
     def waiting(self) -> int:
         """Requests that wait for a slot."""
-        return len(self._slots.waiting)
+        return len(self._slots.waiting) + len(self._guests.waiting)
 
     def set_timeout(self, seconds: float) -> None:
         """For requests from now on; 0: for ever."""
@@ -232,7 +234,8 @@ class RestServer(Process):
             timeout = self.options.timeout if asked.timeout is None else asked.timeout
             context = self._context(request, asked, headers)
             if not context.local:
-                timeout = min(timeout or LONGEST, LONGEST)
+                longest = self.options.timeout or LONGEST
+                timeout = min(timeout or longest, longest)
             context.deadline = self._clock.seconds() + timeout if timeout else None
             printed = _Printed()
             context.write = printed.add
@@ -303,9 +306,15 @@ class RestServer(Process):
         What changes something goes on when the client leaves or its time is over; what only reads is cancelled, and
         who asks from elsewhere may only read: a stranger's `wait` must not keep a slot.
         """
-        await self._slots.acquire()
+        if not context.local:
+            await self._guests.acquire()
+        try:
+            await self._slots.acquire()
+        except CancelledError:
+            self._leave_guests(None, context)
+            raise
         work = Deferred.fromCoroutine(self._work(asked, context))
-        work.addBoth(self._leave_slot)
+        work.addBoth(self._leave_slot).addBoth(self._leave_guests, context)
         if method != "GET" and context.local:
             work = _unhurried(work, self._nobody_listens)
         return await work
@@ -328,6 +337,11 @@ class RestServer(Process):
 
     def _leave_slot(self, outcome: Any) -> Any:
         self._slots.release()
+        return outcome
+
+    def _leave_guests(self, outcome: Any, context: Context) -> Any:
+        if not context.local:
+            self._guests.release()
         return outcome
 
     def _nobody_listens(self, outcome: Any) -> None:

@@ -292,6 +292,21 @@ class Commands(SynchronousTestCase):
             wire.clock.advance(7.1)
             self.assertEqual((parse(client.seen()).status, wire.server.busy), (504, busy), peer)
 
+    def test_strangers_leave_a_slot(self) -> None:
+        """However many strangers wait, this machine is answered; and the server's timeout is the most they get."""
+        wire = Wire(threads=3)
+        strangers = []
+        for number in range(6):
+            wire.replies[f"wait {number} weeks"] = Deferred()
+            stranger = wire.connect("203.0.113.9")
+            stranger.send(request("POST", command=f"wait {number} weeks", timeout="0"))
+            strangers.append(stranger)
+        self.assertEqual((wire.server.busy, wire.server.waiting), (2, 4))
+        self.assertEqual(wire.ask(command="get status").status, 200)
+        wire.clock.pump([5.0] * 5)
+        self.assertEqual([parse(stranger.seen()).status for stranger in strangers], [504] * 6)
+        self.assertEqual((wire.server.busy, wire.server.waiting), (0, 0))
+
     def test_surrogates(self) -> None:
         """A charset that makes half a character is answered, and counted, like any other nonsense."""
         wire = Wire()
