@@ -312,6 +312,8 @@ class Intake:
                     else:
                         buffer.lost = True
                         each.errback(result.value)
+                if buffer.opened and buffer.state == "open":
+                    self._cut(buffer)  # nothing more comes to it, so nobody else would
 
             described.addBoth(ended)
         return told

@@ -370,6 +370,15 @@ class RefusalTests(IntakeCase):
             self.restart()
             self.assertEqual(self.values(), [1], refusals)
 
+    def test_a_buffer_that_was_described_late_ends(self):
+        """It takes nothing more, so it is cut at once: its rows are loaded and it pins no segment."""
+        self.begin()
+        self.intake.thresholds.set("town", "t", time=60.0, write_immediate=False)
+        self.refuse_opens(1)
+        self.successResultOf(self.put({"v": 1}))
+        self.clock.advance(0)
+        self.assertEqual((self.values(), self.intake._buffers), ([1], {}))
+
     def test_a_journal_that_failed_starts_anew(self):
         """After a failed sync nothing is promised; the node begins again from the disk, by itself."""
         self.begin()
