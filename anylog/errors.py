@@ -14,16 +14,21 @@ ERRORS: dict[int, tuple[str, int]] = {
     9: ("Variable is not assigned", 400),
     10: ("DBMS not open", 400),
     12: ("File does not exists", 400),
+    14: ("File write failed", 500),
     15: ("Network Error", 502),
     16: ("SQL Failure", 400),
     17: ("Missing metadata info on local node", 400),
     18: ("SQL stmt not supported", 400),
     20: ("IP and Port of destination servers are not properly provided", 400),
+    21: ("Peer protocol error", 502),
+    23: ("Job not active", 400),
     26: ("Time Out", 504),
     28: ("Wrong table name", 400),
     29: ("No metadata info", 400),
+    30: ("Failed to update the blockchain", 502),
     33: ("Missing configuration", 400),
     34: ("Python call failed", 400),
+    35: ("File not transferred", 502),
     39: ("Operator node error", 502),
     40: ("Error in command parameters", 400),
     45: ("Failed to load table metadata from blockchain", 400),
@@ -35,6 +40,8 @@ ERRORS: dict[int, tuple[str, int]] = {
     59: ("Empty local blockchain file", 400),
     60: ("Failed to execute 'bring'", 400),
     61: ("System call failed", 400),
+    63: ("File read failed", 400),
+    67: ("Table schema does not match the policy", 400),
     70: ("Duplicate blockchain object id", 400),
     73: ("Missing Operators for a Table", 400),
     76: ("Query processing time above limit", 504),
@@ -46,12 +53,16 @@ ERRORS: dict[int, tuple[str, int]] = {
     87: ("Wrong policy structure", 400),
     88: ("Wrong username or password", 401),
     89: ("Email message failed", 502),
+    95: ("Not a member of the network", 400),
     97: ("Failed to authenticate message", 401),
+    99: ("Missing library", 400),
     105: ("Scheduler not active", 400),
+    107: ("Partial success", 400),
     108: ("Failed to allocate resources for task", 503),
     110: ("Error in REST headers", 400),
     112: ("Missing script file", 400),
     113: ("Needed policy not available", 400),
+    118: ("Wrong cluster policy", 400),
     119: ("Wrong file name", 400),
     120: ("Empty result set", 200),
     130: ("Table excluded", 400),
@@ -64,12 +75,14 @@ ERRORS: dict[int, tuple[str, int]] = {
     149: ("None unique IP:Port in policy", 400),
     150: ("Synchronizer not running", 400),
     151: ("Policy not in local file", 400),
+    152: ("No files match", 400),
     155: ("Failed to determine destination node", 400),
     156: ("Wrong HTTP method used", 400),
     161: ("Wrong output format", 400),
     162: ("Task not in scheduler", 400),
     163: ("Unknown user agent", 400),
     167: ("Missing data ingest mapping", 400),
+    170: ("Missing id in policy", 400),
     171: ("Not allowed to create a table", 400),
     173: ("Timezone error", 400),
     175: ("Wrong value assigned to a key", 400),
@@ -83,7 +96,9 @@ ERRORS: dict[int, tuple[str, int]] = {
     195: ("Non supported casting", 400),
     203: ("Operator not available", 503),
     208: ("Network connection to peer refused", 502),
+    211: ("No policies of network nodes", 400),
     212: ("Unauthorized command", 403),
+    215: ("More than one policy", 400),
     220: ("Operator not accessible", 503),
     221: ("Port value is not a number", 400),
     222: ("Missing cluster policy", 400),
@@ -92,6 +107,7 @@ ERRORS: dict[int, tuple[str, int]] = {
     234: ("Format not supported", 400),
     237: ("Not supported", 400),
     244: ("Error in Grafana Payload info", 400),
+    247: ("Wrong policy id", 400),
     262: ("Needs to be executed locally", 400),
     301: ("Missing data on HTTP call", 400),
     302: ("String concatenation failed", 400),
@@ -112,8 +128,10 @@ class AnyLogError(Exception):
     `str(error)` is the detail (or the general text if there is none); `text` is the general text.
     """
 
-    def __init__(self, number: int, detail: str = "", *, http: int | None = None) -> None:
+    def __init__(self, number: int, detail: str = "", *, http: int | None = None, node: str = "") -> None:
+        """`node` is the ip:port of another node that said so, or with which it happened."""
         self.number = number
+        self.node = node
         self.text, status = ERRORS[number]
         self.http = http or status
         self.detail = detail

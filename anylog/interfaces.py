@@ -218,3 +218,81 @@ class AnyLogFault:
 
     kind: str  # "duplicate", "misfit", "missing table", "engine"
     text: str
+
+
+class IBody(Protocol):
+    """Bytes in pages, made while they are taken."""
+
+    def next(self) -> Deferred[bytes | None]:
+        """The next page, or None after the last. Ask for one at a time."""
+
+    def close(self) -> None:
+        """Let go of what it holds; safe to call at any time and more than once."""
+
+
+@frozen(kw_only=True)
+class Reply:
+    """What one node answers another: a small head of msgpack values, and a body in pages if there is one."""
+
+    head: Mapping[str, Any]
+    body: IBody | None = None
+
+
+@frozen(kw_only=True)
+class Asker:
+    """The node that asks, and how long it waits."""
+
+    host: str  # ip of its end of the connection, empty: this very node
+    address: str  # ip:port where it listens, empty if it does not
+    name: str = ""
+    until: float | None = None  # seconds of the clock of the node that is asked
+    hops: int = 0  # nodes the question has come through before
+
+
+class PeerHandler(Protocol):
+    """Answers one kind of question of other nodes. Fails with AnyLogError, which the asker is told."""
+
+    def __call__(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Deferred[Reply]: ...
+
+
+@frozen(kw_only=True)
+class PeerState:
+    """What is known of another node."""
+
+    address: str
+    active: bool  # False from a failure until it is heard of again
+    at: float  # unix seconds of the last change
+    why: str = ""  # what failed last
+
+
+class IPeers(Protocol):
+    """The other nodes of the network, by the `ip:port` they listen on."""
+
+    def ask(
+        self,
+        address: str,
+        kind: str,
+        head: Mapping[str, Any],
+        body: bytes = b"",
+        *,
+        until: float | None = None,
+        hops: int = 0,
+    ) -> Deferred[Reply]:
+        """Ask a question; fires with its reply when the head of that has come. Asking oneself works, without sockets.
+
+        Cancelling the Deferred, or closing the body before its end, cancels the work at the other node. `until` is
+        in seconds of this node's clock and holds for the body, too. Fails with AnyLogError 208 (no connection), 15 (it
+        broke), 26 (late) or what the other node answered; its `node` is the address.
+        """
+
+    def ping(self, address: str, seconds: float) -> Deferred[float]:
+        """Seconds of a round trip. Fails as `ask`."""
+
+    def tell(self, kind: str, head: Mapping[str, Any]) -> int:
+        """Tell all nodes that are connected, without waiting for an answer; gives how many."""
+
+    def state(self, address: str) -> PeerState | None:
+        """What is known of a node, None for one never heard of."""
+
+    def states(self) -> Sequence[PeerState]:
+        """All that are known, by address."""

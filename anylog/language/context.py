@@ -51,6 +51,7 @@ class Result:
     control: Control | None = None
     target: str = ""  # label or handler of a control
     pages: Pages | None = None
+    replies: Any = None  # of several nodes: a language.replies.Replies, which an assignment keeps as it grows
 
     @classmethod
     def nothing(cls) -> Result:
@@ -69,8 +70,9 @@ class Context:
     write: Callable[[str], None] = field(default=lambda text: None)  # where `print` goes, line by line
     frame: Any = None  # the script frame (language/script.py) while a script runs
     trace: int = 0
-    destination: str = ""
+    destination: str = ""  # of a REST call: what stands in the parentheses of `run client ( )`
     subset: bool = False
+    hops: int = 0  # nodes the question has come through before
 
 
 @frozen(kw_only=True)
