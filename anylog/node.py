@@ -197,6 +197,7 @@ class Node:
                 raise AnyLogError(112, f"script {path} cannot be read: {fault}") from fault
         raise AnyLogError(112, f"Missing script file: {tried[0]}, nor {tried[1]}")
 
+    @deferring
     async def agree(self, dbms: str, table: str, columns: Mapping[str, str]) -> Mapping[str, str]:
         """Columns that a table is about to get. A node without a network decides alone."""
         return columns

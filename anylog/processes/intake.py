@@ -381,8 +381,10 @@ class Intake:
         return list(self._open.values())
 
     def waiting(self) -> dict[str, str]:
-        """Database -> why its readings wait in the journal."""
+        """Database, or `database.table` -> why its readings wait in the journal."""
         reasons = {name: loader.waiting for name, loader in self._loaders.items() if loader.waiting}
+        for name, loader in self._loaders.items():
+            reasons |= {f"{name}.{table}": "waits for the ledger" for table in loader.agreeing}
         for buffer in self._buffers.values():
             if buffer.pending and buffer.where.dbms not in self._loaders:
                 reasons.setdefault(buffer.where.dbms, "not connected")
@@ -552,7 +554,7 @@ class Intake:
                 loader = self._loaders.get(buffer.where.dbms)
                 if buffer.state == "open":
                     self._cut(buffer)
-                elif (loader is None or loader.waiting) and buffer.id not in self._carrying:
+                elif (loader is None or loader.waits_for(buffer)) and buffer.id not in self._carrying:
                     self._carrying.add(buffer.id)
                     self._carry(buffer, segment).addErrback(
                         lambda failure: self.log.warn("carrying on: {why}", why=failure.value)

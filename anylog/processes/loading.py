@@ -6,7 +6,7 @@ This is the only place where a streaming row enters a table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import orjson
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from anylog.counts import Counts
 from anylog.databases.tables import AUTOMATIC
@@ -36,8 +37,12 @@ PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a data
 class Agree(Protocol):
     """Make columns of a table known to the network before they are made here (hard-parts.md 4.2)."""
 
-    def __call__(self, dbms: str, table: str, columns: Mapping[str, str]) -> Awaitable[Mapping[str, str]]:
-        """Give the columns that were agreed on; waits while the ledger is away."""
+    def __call__(self, dbms: str, table: str, columns: Mapping[str, str]) -> Deferred[Mapping[str, str]]:
+        """Give the columns that were agreed on; waits while the ledger is away. What is agreed on comes at once."""
+
+
+class _Waits(Exception):
+    """The ledger does not know the columns of this table yet."""
 
 
 class Schemas(IDatabase, Protocol):
@@ -90,6 +95,7 @@ class Loader:
     _queued: int = 0  # bytes of it
     _alone: dict[Buffer, int] = field(factory=dict)  # how many of a buffer's next records are tried one by one
     _outdated: set[Buffer] = field(factory=set)  # refused once because the schema was another than thought
+    agreeing: dict[str, Deferred[Any]] = field(factory=dict)  # tables whose columns the ledger is asked for
     _running: bool = False
     _stopped: bool = False
     _pausing: Deferred[None] | None = None
@@ -99,16 +105,27 @@ class Loader:
         """These records are synced: load them, in this order."""
         self._queue.setdefault(buffer, deque()).extend(pendings)
         self._queued += sum(pending.weight for pending in pendings)
-        if self.waiting:
+        if self.waiting or buffer.where.table in self.agreeing:
             self._let_go(pendings)
-        if not self._running and not self._stopped:
+        self._go_on()
+
+    def waits_for(self, buffer: Buffer) -> bool:
+        """Whether the readings of a buffer wait for the database or for the ledger."""
+        return bool(self.waiting) or buffer.where.table in self.agreeing
+
+    def _go_on(self) -> None:
+        if not self._running and not self._stopped and self._ready():
             self._running = True
             self._clock.callLater(0, self._work)
 
+    def _ready(self) -> bool:
+        """Whether something is queued that does not wait for the ledger."""
+        return any(buffer.where.table not in self.agreeing for buffer in self._queue)
+
     def drained(self) -> Deferred[None]:
-        """Fires when nothing is left to load, or the database refuses, or loading was stopped."""
+        """Fires when nothing is left to load but what waits for database or ledger, or when loading was stopped."""
         told: Deferred[None] = Deferred()
-        if (self._running or self._queue) and not self.waiting and not self._stopped:
+        if (self._running or self._ready()) and not self.waiting and not self._stopped:
             self._idle.append(told)
             if self._pausing is not None:
                 self._pausing.cancel()
@@ -121,6 +138,8 @@ class Loader:
         self._stopped = True
         if self._pausing is not None:
             self._pausing.cancel()
+        for asked in list(self.agreeing.values()):
+            asked.cancel()
         told: Deferred[None] = Deferred()
         if self._running:
             self._idle.append(told)
@@ -134,7 +153,7 @@ class Loader:
     async def _work(self) -> None:
         attempt = 0
         try:
-            while self._queue and not self._stopped:
+            while self._ready() and not self._stopped:
                 try:
                     await self._round()
                     attempt, self.waiting = 0, ""
@@ -181,6 +200,8 @@ class Loader:
         for buffer, queue in self._queue.items():
             if left <= 0:
                 break
+            if buffer.where.table in self.agreeing:
+                continue
             taken: list[Pending] = []
             most = 1 if self._alone.get(buffer) else len(queue)
             for pending in queue:
@@ -200,6 +221,11 @@ class Loader:
         for share in shares:
             try:
                 prepared.append((share, await self._prepare(share, planned)))
+            except _Waits:
+                planned.pop(share.buffer.where.table, None)
+                # In memory they would keep the readings of other tables out.
+                self._let_go(share.pendings)
+                self._let_go(self._queue[share.buffer])
             except (AnyLogError, CancelledError):
                 raise
             except Exception as stumble:  # a fault of ours over these rows must not hold up what is behind them
@@ -253,7 +279,7 @@ class Loader:
             plan = _Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
             if schema is None:
                 inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
-                plan.columns = dict(await self._agree(self.database.name, table, inferred))
+                plan.columns = self._agreed(table, inferred)
                 plan.create = dict(plan.columns)
             planned[table] = plan
         while True:
@@ -261,7 +287,13 @@ class Loader:
             grown = {name: kind for name, kind in converted.wanted.items() if plan.columns.get(name) != kind}
             if not grown:
                 break
-            agreed = await self._agree(self.database.name, table, grown)
+            agreed = {
+                name: kind
+                for name, kind in self._agreed(table, grown).items()
+                if name in grown or name not in plan.columns
+            }
+            if agreed.items() <= plan.columns.items():
+                break  # the ledger keeps to its types
             plan.columns.update(agreed)
             plan.alter.update(agreed)
         parked = self._parked(share, dict(converted.misfits))
@@ -281,6 +313,32 @@ class Loader:
             create=plan.create,
             alter=dict(plan.alter) or None,
         )
+
+    def _agreed(self, table: str, columns: Mapping[str, str]) -> dict[str, str]:
+        """What the ledger knows; raises _Waits while it is asked, and goes on with this table once it has answered."""
+        if table in self.agreeing:
+            raise _Waits(table)
+        asked = self._agree(self.database.name, table, columns)
+        found: list[Any] = []
+        asked.addBoth(found.append)
+        if found and not isinstance(found[0], Failure):
+            return dict(found[0])
+        self.agreeing[table] = asked
+
+        def ended(result: object) -> None:
+            if isinstance(found[0], Failure) and not self._stopped:
+                self.log.warn("{dbms}.{table}: {why}", dbms=self.database.name, table=table, why=str(found[0].value))
+                self._clock.callLater(PAUSES[3], again)
+            else:
+                again()
+
+        def again() -> None:
+            # The next round asks again, and is answered at once if the ledger has agreed.
+            self.agreeing.pop(table, None)
+            self._go_on()
+
+        asked.addBoth(ended)
+        raise _Waits(table)
 
     async def _convert(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], at: str) -> Converted:
         if len(rows) <= SMALL:

@@ -17,7 +17,7 @@ import apsw
 import orjson
 import pytest
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from anylog.databases.catalog import Catalog
@@ -72,9 +72,9 @@ class Counted:
         self.inner.close()
 
 
-async def agree(dbms: str, table: str, columns: Any) -> Any:
+def agree(dbms: str, table: str, columns: Any) -> Any:
     """No network: what is wanted is agreed on."""
-    return columns
+    return succeed(columns)
 
 
 @define(kw_only=True, eq=False)

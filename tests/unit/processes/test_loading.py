@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,9 +18,9 @@ from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import InlineLanes
 
 
-async def agree(dbms: str, table: str, columns: Any) -> Any:
+def agree(dbms: str, table: str, columns: Any) -> Any:
     """No network."""
-    return columns
+    return succeed(columns)
 
 
 class ChangingSchemas(SynchronousTestCase):
