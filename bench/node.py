@@ -11,13 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 
-def free_port() -> int:
-    """A port below the ephemeral range that nobody listens on."""
+def free_port(taken: Container[int] = ()) -> int:
+    """A port below the ephemeral range that nobody listens on, and that is not `taken`."""
     for port in range(20000 + os.getpid() % 8000, 32000):
+        if port in taken:
+            continue
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
                 return port
@@ -39,7 +42,7 @@ class NodeProcess:
         """Start it and wait until it answers; gives the seconds that took."""
         commands = [
             "create work directories",
-            f"connect dbms {self.dbms} where type = sqlite",
+            *([f"connect dbms {self.dbms} where type = sqlite"] if self.dbms else []),
             "run streamer",
             *self.commands,
             f"run rest server where internal_ip = 127.0.0.1 and internal_port = {self.port} and bind = true",

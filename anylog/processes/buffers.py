@@ -103,4 +103,5 @@ class Traffic:
     rows: int = 0
     immediate: int = 0
     parked: int = 0
-    last: float = 0.0  # seconds of the node's clock
+    first: float = 0.0  # seconds of the node's clock
+    last: float = 0.0

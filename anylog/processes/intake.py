@@ -365,6 +365,7 @@ class Intake:
             traffic.calls += 1
             traffic.rows += rows
         traffic.last = self._clock.seconds()
+        traffic.first = traffic.first or traffic.last
 
     # Buffers end
 
