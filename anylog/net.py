@@ -5,6 +5,7 @@ A node is handed a `Net`; a test hands it one that lives in memory. Nobody else 
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Protocol, cast
 
 from attrs import define
@@ -23,6 +24,9 @@ class INet(Protocol):
 
     def connect(self, endpoint: str, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Reach what serves there."""
+
+    def local_ip(self) -> str:
+        """The address by which others in the local network reach this machine (network.md 2)."""
 
 
 @define
@@ -52,3 +56,12 @@ class Net:
         except (ValueError, KeyError, TypeError) as wrong:
             raise AnyLogError(40, f"'{endpoint}' is not a place to connect to: {wrong}") from wrong
         return cast("Deferred[IProtocol]", place.connect(factory))
+
+    def local_ip(self) -> str:
+        """The source address of a way out of this machine; no packet is sent. 127.0.0.1 if there is no way out."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # RFC 5737: nobody has this address
+                return str(probe.getsockname()[0])
+            except OSError:
+                return "127.0.0.1"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -28,6 +28,7 @@ from anylog.language.dictionary import Dictionary
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
 from anylog.language.words import Words
+from anylog.net import INet
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
 from anylog.query.watch import QueryTimes
@@ -48,13 +49,6 @@ GATHER = 0.01  # seconds: readings of that long share one transaction
 LONGEST_SCRIPT = 4 << 20  # bytes
 
 
-class Net(Protocol):
-    """Listening and connecting: sockets, or memory."""
-
-    def listen(self, endpoint: str, factory: Any) -> Deferred[Any]:
-        """Listen on a Twisted endpoint string; fires with the port."""
-
-
 class Node:
     """One node. Everything that can be asked of it goes through `execute`."""
 
@@ -66,7 +60,7 @@ class Node:
         home: Path,
         name: str = "",
         clock: Clock,
-        net: Net,
+        net: INet,
         lanes: Lanes,
         disk: Disk,
         chance: Random,
@@ -206,9 +200,10 @@ class Node:
         """The dictionary keys that every node starts with (language.md 3)."""
         for key, path in self.places.keys().items():
             self.dictionary.set(key, path)
+        ip = self.net.local_ip()
         for key, value in {
-            "ip": "127.0.0.1",
-            "external_ip": "127.0.0.1",
+            "ip": ip,
+            "external_ip": ip,  # nobody outside is asked; a script that knows better says so
             "anylog_server_port": 32148,
             "anylog_rest_port": 32149,
             "io_buff_size": 32000,

@@ -16,6 +16,7 @@ from pathlib import Path
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))
+import distributed
 import load
 from node import NodeProcess
 
@@ -234,6 +235,9 @@ def main() -> int:
             "singles": lambda: singles(folder, 60_000),
             "raw": lambda: raw_rows(folder, options.seconds),
             "start": lambda: start_and_memory(folder),
+            "questions": lambda: distributed.questions(folder, show, bodies(100_000, 100), COLUMNS),
+            "killed": lambda: distributed.killed(folder, show, bodies(30_000, 100)),
+            "inserts": lambda: distributed.inserts(folder, show),
         }
         for name, job in jobs.items():
             if not options.only or name in options.only.split(","):

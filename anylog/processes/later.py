@@ -1,0 +1,57 @@
+"""Processes that scripts of today name and this build does not have yet: they answer by name (commands.md 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from anylog.errors import AnyLogError
+from anylog.language.command import Command
+from anylog.language.context import Context, Result
+
+if TYPE_CHECKING:
+    from anylog.node import Node
+
+
+class _Later(Command):
+    """Known by its words alone."""
+
+    raw = literal = True
+    operands = "[where option = value and ...]"
+    index = ("background processes",)
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 237."""
+        raise AnyLogError(237, f"not in this build: {self.words}")
+
+
+class RunDistributor(_Later):
+    """Not in this build: push new files to the other members of the cluster."""
+
+    words = "run data distributor"
+    examples = ("run data distributor",)
+
+
+class RunConsumer(_Later):
+    """Not in this build: pull files that are missing here from the other members of the cluster."""
+
+    words = "run data consumer"
+    examples = ('run data consumer where start_date = "-30"',)
+
+
+class RunArchiver(_Later):
+    """Not in this build: move images and other large values to a database or a directory of their own."""
+
+    words = "run blobs archiver"
+    examples = ("run blobs archiver where dbms = true and folder = true and compress = false",)
+
+
+class RunPublisher(_Later):
+    """Not in this build: give files of a watch directory to the operators that host their tables."""
+
+    words = "run publisher"
+    examples = ("run publisher where delete_json = true and delete_sql = true",)
+
+
+COMMANDS: tuple[type[Command], ...] = (RunDistributor, RunConsumer, RunArchiver, RunPublisher)
