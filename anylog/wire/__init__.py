@@ -1,0 +1,1 @@
+"""Bytes, and who may speak when: pure, without sockets, clocks or files."""
