@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from anylog.columns import AUTOMATIC
 from anylog.databases.sqlite import SQLite
-from anylog.databases.tables import AUTOMATIC, BUILT_IN, quoted, shown_type
+from anylog.databases.tables import BUILT_IN, quoted, shown_type
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, OneOf, Text, Whole
 from anylog.language.context import Context, Result
