@@ -53,7 +53,7 @@ class RunTcpServer(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2, 136, 221, or 3 if the port cannot be had."""
         given = list(operands)
-        names = ("external_ip", "external_port", "internal_ip", "internal_port", "threads")
+        names: tuple[str, ...] = ("external_ip", "external_port", "internal_ip", "internal_port", "threads")
         if len(given) == 3:  # ip, port and threads
             names = ("external_ip", "external_port", "threads")
         for name, text in zip(names, given, strict=False):
