@@ -1,0 +1,110 @@
+"""Answers longer than the screen: the program that $PAGER names, `less`, or a small one of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TextIO
+
+MORE = "-- more: space a screen, Enter a line, q ends --"
+
+
+def pager_of(environ: Mapping[str, str]) -> str | None:
+    """The command line of a pager; empty: our own; None: none is wanted."""
+    told = environ.get("PAGER")
+    if told is not None:
+        return None if told.strip() in ("", "cat") else told
+    return "less" if shutil.which("less", path=environ.get("PATH")) else ""
+
+
+def through(command: str, texts: Iterator[str], environ: Mapping[str, str], cut: Callable[[], None]) -> None:
+    """Show the texts in another program, as fast as it takes them.
+
+    `cut` ends the source of the texts: called on Ctrl-C, and when the program ends before they do. Raises what the
+    source failed with, unless it was cut.
+    """
+    wanted = {"LESS": "FRSX", "LV": "-c", **environ}
+    shown = subprocess.Popen(
+        command, shell=True, stdin=subprocess.PIPE, env=wanted, text=True, encoding="utf-8", errors="replace"
+    )
+    failed: list[BaseException] = []
+    gone = threading.Event()
+
+    def feed() -> None:
+        assert shown.stdin is not None
+        try:
+            for text in texts:
+                shown.stdin.write(text)
+                shown.stdin.flush()
+        except BrokenPipeError:
+            gone.set()
+        except Exception as error:  # handed to the thread that can tell it
+            failed.append(error)
+        finally:
+            try:
+                shown.stdin.close()
+            except OSError:
+                pass
+
+    feeding = threading.Thread(target=feed, daemon=True)
+    feeding.start()
+    while shown.poll() is None:
+        try:
+            shown.wait()
+        except KeyboardInterrupt:  # the pager has heard it too, and stays to show what has come
+            gone.set()
+            cut()
+    if feeding.is_alive():
+        gone.set()
+        cut()
+    feeding.join(5)
+    if failed and not gone.is_set():
+        raise failed[0]
+
+
+def own(texts: Iterator[str], out: TextIO, rows: int, key: Callable[[], str]) -> None:
+    """Show a screen, then as much as each key asks for; `q` leaves the rest."""
+    left, last = rows - 1, ""
+    for text in texts:
+        whole = last + text
+        *lines, last = whole.split("\n")
+        for line in lines:
+            if left <= 0:
+                pressed = _asked(out, key)
+                if pressed in ("q", "Q", "\x03", "\x04", ""):
+                    return
+                left = rows - 1 if pressed in (" ", "f") else 1
+            out.write(line + "\n")
+            left -= 1
+    if last:
+        out.write(last + "\n")
+    out.flush()
+
+
+def _asked(out: TextIO, key: Callable[[], str]) -> str:
+    out.write(MORE)
+    out.flush()
+    pressed = key()
+    out.write("\r" + " " * len(MORE) + "\r")
+    out.flush()
+    return pressed
+
+
+def key_pressed() -> str:
+    """One key of the terminal, without waiting for Enter."""
+    import termios
+    import tty
+
+    place = sys.stdin.fileno()
+    before = termios.tcgetattr(place)
+    try:
+        tty.setcbreak(place)
+        return os.read(place, 1).decode("latin-1")
+    except KeyboardInterrupt:
+        return "q"
+    finally:
+        termios.tcsetattr(place, termios.TCSADRAIN, before)
