@@ -91,8 +91,8 @@ class Grammar:
                 word, more, _ = command.words[len(before) :].partition(" ")
                 found.setdefault(word, "" if more else command.meta)
         offers = [Offer(word, len(begun), meta) for word, meta in sorted(found.items())]
-        command = self._find(done)
-        if command is not None and command.options and "where".startswith(begun):
+        whole = self._find(done)
+        if whole is not None and whole.options and "where".startswith(begun):
             offers.append(Offer("where", len(begun), "options"))
         return offers
 

@@ -68,21 +68,25 @@ def through(command: str, texts: Iterator[str], environ: Mapping[str, str], cut:
 
 def own(texts: Iterator[str], out: TextIO, rows: int, key: Callable[[], str]) -> None:
     """Show a screen, then as much as each key asks for; `q` leaves the rest."""
-    left, last = rows - 1, ""
-    for text in texts:
-        whole = last + text
-        *lines, last = whole.split("\n")
-        for line in lines:
-            if left <= 0:
-                pressed = _asked(out, key)
-                if pressed in ("q", "Q", "\x03", "\x04", ""):
-                    return
-                left = rows - 1 if pressed in (" ", "f") else 1
-            out.write(line + "\n")
-            left -= 1
-    if last:
-        out.write(last + "\n")
+    left = rows - 1
+    for line in _lines(texts):
+        if left <= 0:
+            pressed = _asked(out, key)
+            if pressed in ("q", "Q", "\x03", "\x04", ""):
+                return
+            left = rows - 1 if pressed in (" ", "f") else 1
+        out.write(line + "\n")
+        left -= 1
     out.flush()
+
+
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    last = ""
+    for text in texts:
+        *lines, last = (last + text).split("\n")
+        yield from lines
+    if last:
+        yield last
 
 
 def _asked(out: TextIO, key: Callable[[], str]) -> str:

@@ -196,8 +196,8 @@ class Talk:
                 if confirm and keyboard is not None and not keyboard.yes(f"Stop {confirm}? (yes/no) "):
                     return
                 self._ask(command, take)
-                if confirm == "the node":
-                    self.left = True
+                if command.lower().split() == ["exit", "node"]:
+                    self.left = True  # with its node the session is over
 
     def _ask(self, command: str, take: Callable[[str, Door, HTTPResponse], None]) -> None:
         door = Door(self.host, self.port, self.seconds)
