@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TextIO
 
 MORE = "-- more: space a screen, Enter a line, q ends --"
@@ -98,17 +99,16 @@ def _asked(out: TextIO, key: Callable[[], str]) -> str:
     return pressed
 
 
-def key_pressed() -> str:
-    """One key of the terminal, without waiting for Enter."""
+@contextmanager
+def keys() -> Iterator[Callable[[], str]]:
+    """While this lasts the terminal gives keys one by one, also those that were typed before they were asked for."""
     import termios
     import tty
 
     place = sys.stdin.fileno()
     before = termios.tcgetattr(place)
     try:
-        tty.setcbreak(place)
-        return os.read(place, 1).decode("latin-1")
-    except KeyboardInterrupt:
-        return "q"
+        tty.setcbreak(place, termios.TCSADRAIN)
+        yield lambda: os.read(place, 1).decode("latin-1")
     finally:
         termios.tcsetattr(place, termios.TCSADRAIN, before)

@@ -173,7 +173,8 @@ class Talk:
             self.out.flush()
             pager.through(program, rest, self.environ, door.cut)
         else:
-            pager.own(rest, self.out, rows, pager.key_pressed)
+            with pager.keys() as key:
+                pager.own(rest, self.out, rows, key)
         self.out.flush()
 
     # ------------------------------------------------------------------ both
