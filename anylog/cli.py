@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from http.client import HTTPException
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -111,6 +112,9 @@ def converse(words: Sequence[str]) -> int:
     host, port, timeout, pager = cli_words(words)
     from anylog.prompt.talk import Talk
 
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     home = os.environ.get("HOME")
     talk = Talk(
         host,
