@@ -17,7 +17,7 @@ import anylog.language.commands
 import anylog.network.commands
 import anylog.network.tcp_commands
 import anylog.processes.commands
-import anylog.processes.later
+import anylog.processes.later_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
@@ -55,7 +55,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.tcp_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
-    *anylog.processes.later.COMMANDS,
+    *anylog.processes.later_commands.COMMANDS,
 )
 
 GATHER = 0.01  # seconds: readings of that long share one transaction
