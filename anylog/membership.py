@@ -242,6 +242,29 @@ class Membership:
         elif self.master is not None:
             await self.master.drop(ids)
 
+    @deferring
+    async def ledger_text(self) -> bytes:
+        """The file of the local copy as it is. Raises AnyLogError 63."""
+        return await self._read(Path(str(self._dictionary.get("blockchain_file"))))
+
+    @deferring
+    async def take_file(self, path: Path) -> None:
+        """The policies of a file become the local copy. Raises AnyLogError 63, 87."""
+        policies, wrong = read_lines(await self._read(path))
+        if wrong:
+            raise AnyLogError(87, f"{path}: {wrong[0]}; the local copy is kept")
+        old = Path(str(self._dictionary.get("blockchain_file"))).with_suffix(".old")
+        if self.ledger.there:
+            await self._lanes.open("disk", 2).run(self._disk.publish, old, await self.ledger_text())
+        await self.ledger.merge(policies)
+
+    @deferring
+    async def _read(self, path: Path) -> bytes:
+        try:
+            return await self._lanes.open("disk", 2).run(self._disk.read, path)
+        except OSError as fault:
+            raise AnyLogError(63, f"{path}: {fault}") from fault
+
     # ------------------------------------------------------------------ the ledger, as its master
 
     def _database(self, name: str, connected: bool) -> None:

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 import anylog.commands
 import anylog.databases.commands
 import anylog.language.commands
+import anylog.ledger.commands
 import anylog.network.commands
 import anylog.network.tcp_commands
 import anylog.processes.commands
@@ -49,6 +50,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
+    *anylog.ledger.commands.COMMANDS,
     *anylog.query.commands.COMMANDS,
     *anylog.processes.commands.COMMANDS,
     *anylog.network.commands.COMMANDS,

@@ -71,6 +71,7 @@ class CreateTable(Command):
         definition = BUILT_IN.get((database.name, table))
         if definition is not None:
             await database.create(table, definition)
+            await node.membership.open_master()
         elif await _found(database, table) is None:
             told = f"create table {table}: no policy and no definition of its own in '{database.name}' is known"
             raise AnyLogError(17, told)
