@@ -110,9 +110,9 @@ class Unifying:
         known = self._partials.get(text)
         if known is not None:
             return known
-        while wished in self._names:
+        while wished.lower() in self._names:  # to the engine, letter case makes no other column
             wished += "_"
-        self._names.add(wished)
+        self._names.add(wished.lower())
         self._partials[text] = wished
         self._asked.append(text if text == wished else f"{text} as {quoted(wished)}")
         self.created.append((wished, kind))

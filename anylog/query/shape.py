@@ -113,6 +113,7 @@ def read_shape(
     written = Select.read(given)
     assert select is not None and written is not None  # table_of has read it
     titles = [None if item.star else item.title for item in written.items]
+    _read_distinct(select)
     del select.clauses["from"]
     shape = Shape(dbms, table, select, _expanded(select, titles, columns), columns)
     shape.limit, shape.offset = _limit(select.clauses.pop("limit", []))
@@ -122,6 +123,16 @@ def read_shape(
     _read_increments(shape, now)
     _check_names(shape)
     return shape
+
+
+def _read_distinct(select: Select) -> None:
+    """`select distinct(col), ...` is what `select distinct col, ...` is. Raises AnyLogError 46 for it elsewhere."""
+    for place, item in enumerate(select.items):
+        if item.tokens[0].says("distinct"):
+            if place or len(item.tokens) < 4 or closing(item.tokens, 1) != len(item.tokens) - 1:
+                said = render(item.tokens).strip()
+                raise AnyLogError(46, f'Non supported SQL: Error parsing SQL stmt near function: "{said}"')
+            select.distinct, item.tokens = True, item.tokens[2:-1]
 
 
 def _unqualified(tokens: Sequence[Token], names: set[str], dbms: str) -> list[Token]:
