@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IPeers, Reply
@@ -133,6 +133,7 @@ class Asked:
     _address: str = ""
     _pages: ReceivedPages | None = None
     _closed: bool = False
+    given_up: bool = False  # it takes no part in a partial answer
 
     def __attrs_post_init__(self) -> None:
         self._left = list(self.target.addresses)
@@ -172,26 +173,48 @@ class Asked:
             return
         raise self.refusal()
 
+    async def describe(self) -> dict[str, str]:
+        """The columns of the table, as the first node that answers knows them. Raises AnyLogError."""
+        for address in self.target.addresses:
+            self._address = address
+            try:
+                reply = await self._reach(address)
+            except AnyLogError as error:
+                self._note(error)
+                continue
+            columns = reply.head.get("columns")
+            if isinstance(columns, dict):
+                return {str(name): str(kind) for name, kind in columns.items()}
+        raise self.refusal()
+
     async def next(self) -> tuple[int, bytes] | None:
-        """Rows and text of the next page, None after the last. Raises AnyLogError 15 if rows are missing, 77."""
-        if self._pages is None or self.over:
-            return None
-        try:
-            page = await self._pages.next()
-            if page is None:
-                raise AnyLogError(15, f"{self.rows - self.taken} of {self.rows} rows are missing", node=self._address)
-        except AnyLogError as error:
-            self._note(error)
-            raise self._named(error) from None
+        """Rows and text of the next page, None after the last.
+
+        Another node is asked if this one breaks before its first row. Raises AnyLogError 15 if rows are missing, 77.
+        """
+        while True:
+            if self._pages is None or self.over:
+                return None
+            try:
+                page = await self._pages.next()
+                if page is None:
+                    why = f"{self.rows - self.taken} of {self.rows} rows are missing"
+                    raise AnyLogError(15, why, node=self._address)
+                break
+            except AnyLogError as error:
+                self._note(error)
+                if self.taken or not self.again(error):
+                    raise self._named(error) from None
+            await self.open()
         self.taken += page[0]
         self._bytes += len(page[1])
         if self._part is not None:
             self._part.blocks += 1
             self._part.rows += page[0]
         if self.volume and self._bytes > self.volume:
-            error = AnyLogError(77, f"{self._address} sends more than {self.volume:,} bytes", node=self._address)
-            self._note(error)
-            raise error
+            large = AnyLogError(77, f"{self._address} sends more than {self.volume:,} bytes", node=self._address)
+            self._note(large)
+            raise large
         if self.over:
             self._say(COMPLETED)
             self.close()
@@ -213,7 +236,9 @@ class Asked:
 
     def missing(self, error: AnyLogError) -> Missing:
         """The target as one that takes no part."""
-        self._note(error)
+        if not self._failed or self._failed[-1][1] is not error:
+            self._note(error)
+        self.given_up, self.rows, self.taken = True, 0, 0
         return Missing(error.node or self.address, error.number, str(error))
 
     def close(self) -> None:
@@ -234,14 +259,15 @@ class Asked:
         if address == self.own:
             return await self.peers.ask(address, "select", self.head, hops=self.hops)
         if address in self.suspects:
-            await deadline(self.clock, QUICK, self.peers.ping(address, QUICK), f"{address} did not answer before")
+            try:
+                await deadline(self.clock, QUICK, self.peers.ping(address, QUICK), "a ping")
+            except AnyLogError as error:
+                raise AnyLogError(15, f"{address} did not answer before, nor now: {error}", node=address) from None
         asked = self.peers.ask(address, "select", self.head, hops=self.hops)
         self._say(DELIVERED)
         return await guarded(self.clock, asked, lambda seconds: self.peers.ping(address, seconds), address)
 
     def _note(self, error: AnyLogError) -> None:
-        if error.number == 26 and self._pages is None and self._address in self.suspects:
-            error.number = 15  # the ping of one that did not answer before
         self._failed.append((self._address, error))
         if unreachable(error) and self.target.addresses:
             self.suspects.add(self._address)
@@ -259,6 +285,3 @@ class Asked:
             part.status = status
             if status not in (DELIVERED, PROCESSING):
                 part.ended = self.clock.seconds()
-
-
-__all__ = ["Asked", "CancelledError", "Suspects", "Target", "elsewhere", "guarded", "unreachable"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succeed
 
 from anylog.databases.library import LONGEST, status_of
 from anylog.databases.tables import quoted
@@ -78,6 +78,7 @@ class Scratch:
     _insert: str = field(init=False)
     _large: bool = False
     _busy: int = 0  # pieces of work in the lane
+    _turn: DeferredLock = field(factory=DeferredLock)  # the lane has several threads, the connection is for one
     _gone: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -117,7 +118,7 @@ class Scratch:
             if not waited.called:
                 waited.callback(result)
 
-        self.lane.run(work, self._connection).addBoth(ended)
+        self._turn.run(self.lane.run, work, self._connection).addBoth(ended)
         return waited
 
     def interrupt(self) -> None:

@@ -109,7 +109,7 @@ def read_shape(
             raise AnyLogError(195, f"Non supported casting: '::{tokens[place + 1].text}'")
         if token.says("over", "filter", "window") and token.text not in columns:
             raise AnyLogError(18, f"'{token.text}' is not supported in a query of the network")
-    select = Select.read(_unqualified(tokens, {table, alias} - {""}, dbms))
+    select = Select.read(unqualified(tokens, {table, alias} - {""}, dbms))
     written = Select.read(given)
     assert select is not None and written is not None  # table_of has read it
     titles = [None if item.star else item.title for item in written.items]
@@ -135,7 +135,7 @@ def _read_distinct(select: Select) -> None:
             select.distinct, item.tokens = True, item.tokens[2:-1]
 
 
-def _unqualified(tokens: Sequence[Token], names: set[str], dbms: str) -> list[Token]:
+def unqualified(tokens: Sequence[Token], names: set[str], dbms: str) -> list[Token]:
     """Without `table.`, `alias.` and `dbms.table.` before columns."""
     made: list[Token] = []
     place = 0
