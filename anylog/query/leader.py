@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IPeers, Reply
@@ -19,7 +20,7 @@ from anylog.query.formats import Missing
 from anylog.query.rows import ReceivedPages
 from anylog.waiting import deadline
 
-FIRST_LOOK = 0.6  # seconds without an answer after which a node is pinged
+FIRST_LOOK = 0.5  # seconds without an answer after which a node is pinged
 PATIENCE = 1.0  # seconds it has for that, and between pings
 QUICK = 0.3  # seconds that a node has which did not answer before
 SUSPECTED = 10.0  # seconds for which it is remembered here that a node did not answer
@@ -133,6 +134,7 @@ class Asked:
     _address: str = ""
     _pages: ReceivedPages | None = None
     _closed: bool = False
+    _scouted: bool = False
     given_up: bool = False  # it takes no part in a partial answer
 
     def __attrs_post_init__(self) -> None:
@@ -265,7 +267,25 @@ class Asked:
                 raise AnyLogError(15, f"{address} did not answer before, nor now: {error}", node=address) from None
         asked = self.peers.ask(address, "select", self.head, hops=self.hops)
         self._say(DELIVERED)
-        return await guarded(self.clock, asked, lambda seconds: self.peers.ping(address, seconds), address)
+
+        def ping(seconds: float) -> Deferred[float]:
+            self._scout(seconds)
+            return self.peers.ping(address, seconds)
+
+        return await guarded(self.clock, asked, ping, address)
+
+    def _scout(self, seconds: float) -> None:
+        """See which of the others answer, so that two silent members cost no more time than one."""
+        if self._scouted:
+            return
+        self._scouted = True
+        for address in self._left:
+            if address not in self.suspects and address != self.own:
+                looked = deadline(self.clock, seconds, self.peers.ping(address, seconds), "a ping")
+                looked.addErrback(self._silent, address)
+
+    def _silent(self, _: Failure, address: str) -> None:
+        self.suspects.add(address)
 
     def _note(self, error: AnyLogError) -> None:
         self._failed.append((self._address, error))

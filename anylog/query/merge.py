@@ -69,7 +69,9 @@ class Passed(_Gathered):
 
     async def next(self) -> bytes | None:
         """The text of the next rows, or None after the last. Raises AnyLogError as `Asked.next`."""
-        while not self.over and not self._closed:
+        while not self.over:
+            if self._closed:
+                raise AnyLogError(23, "the query was stopped")
             live = [each for each in self.asked if not each.over]
             if not live:
                 raise AnyLogError(15, f"{self.count - self._given} rows are missing")
@@ -100,7 +102,9 @@ class Merged(_Gathered):
 
     async def next(self) -> bytes | None:
         """The text of the next rows, or None after the last. Raises AnyLogError as `Asked.next`, or 21."""
-        while not self.over and not self._closed:
+        while not self.over:
+            if self._closed:
+                raise AnyLogError(23, "the query was stopped")
             holding = {entry[-2] for entry in self._held}
             hungry = [each for each in self.asked if not each.over and each.number not in holding]
             if hungry:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, DeferredList, FirstError
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError
 
 from anylog.errors import AnyLogError
 from anylog.jobs import COMPLETED, EMPTY, STOPPED, Job
@@ -32,6 +32,7 @@ from anylog.query.unify import Unified
 from anylog.waiting import deadline
 
 MOST_PERIODS = 20
+GRACE = 5.0  # seconds to put together what came, when the time is over and the rest may be missing
 
 
 async def network_sql(
@@ -54,6 +55,11 @@ async def network_sql(
         return await query.run(line)
     except AnyLogError as error:
         query.fail(error)
+        raise
+    except CancelledError:
+        if query.stopped:
+            raise AnyLogError(23, "the query was stopped") from None
+        query.stop()
         raise
     except BaseException:
         query.stop()
@@ -82,6 +88,8 @@ class Query:
     _missing: list[Missing] = field(factory=list)
     _unified: Unified | None = None
     _rows: Rows | None = None
+    _waiting: Deferred[Any] | None = None  # for the parts
+    stopped: bool = False  # by somebody else than the caller
 
     async def run(self, line: str) -> Result:
         """The pages of the answer, once it is known that all can answer."""
@@ -101,7 +109,7 @@ class Query:
         self._names = {self._table, alias} - {""}
         columns, targets = await self._find()
         job = self._job = place.jobs.open(read.statement, self._output(), sql=True, dbms=self._dbms, table=self._table)
-        job.stop = self.stop
+        job.stop = self._stop_waiting
         if self.context.origin == "console":
             self.context.write(f"[{job.slot}]")
         try:
@@ -139,6 +147,12 @@ class Query:
     def stop(self) -> None:
         """Nobody waits for it any more."""
         self._end(STOPPED)
+
+    def _stop_waiting(self) -> None:
+        self.stopped = True
+        self.stop()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _ended(self, whole: bool) -> None:
         rows = self._rows.count if self._rows is not None else 0
@@ -387,15 +401,9 @@ class Query:
             started.append(deadline(self.place.clock, left, waited, f"cluster '{asked.target.name}'"))
         mode = self.place.network_queries.mode
         partial = self.subset or mode.send == "any" or mode.reply == "any"
-        if len(started) == 1 and not partial:
-            try:
-                await started[0]
-            except AnyLogError as error:
-                raise self._late_error(self._asked[0], error) from None
-            return
-        all_of_them: Deferred[Any] = DeferredList(started, fireOnOneErrback=not partial, consumeErrors=True)
+        self._waiting = DeferredList(started, fireOnOneErrback=not partial, consumeErrors=True)
         try:
-            outcome = await all_of_them
+            outcome = await self._waiting
         except FirstError as first:
             for each in started:
                 each.cancel()
@@ -403,11 +411,15 @@ class Query:
             if not isinstance(why, AnyLogError):
                 first.subFailure.raiseException()
             raise self._late_error(self._asked[first.index], why) from None
+        finally:
+            self._waiting = None
         if not partial:
             return
         for asked, (fine, failure) in zip(self._asked, outcome, strict=True):
             if not fine:
                 self._leave_out(asked, failure.value)
+        if self._missing and self._until is not None:
+            self._until = max(self._until, self.place.clock.seconds() + GRACE)
         if len(self._missing) == len(self._asked):
             raise AnyLogError(self._missing[0].number, self._missing[0].text, node=self._missing[0].address)
 

@@ -19,7 +19,7 @@ DEVICES = [None, "a", "B", "b", "é", "10", "9"]
 TIMES = [f"2026-01-0{day} {hour:02}:{minute:02}:00.{fraction}" for day in (1, 2) for hour in (0, 7, 23)
          for minute in (0, 4, 59) for fraction in ("000000", "123456")]  # fmt: skip
 VALUES = [None, -2.5, 0.0, 0.125, 1.0, 3.5, 1e6]
-NUMBERS = [None, -3, 0, 1, 2, 9007199254740993]
+NUMBERS = [None, -3, 0, 1, 2, 1_099_511_627_777]
 
 ROW = st.tuples(
     st.sampled_from(DEVICES), st.sampled_from(TIMES), st.sampled_from(VALUES), st.sampled_from(NUMBERS),
@@ -185,7 +185,7 @@ class TruthTests(Network):
         self.spread([("a", time, 1.0, place, 1, place % 4) for place, time in enumerate(TIMES)])
         for statement in (
             "select increments(timestamp, 10) as at, count(*) as n from readings where timestamp > now() - 1 day",
-            "select increments(timestamp), max(n) from readings where timestamp >= '2026-01-01' and timestamp < '2026-01-03'",
+            "select increments(timestamp), max(n) from readings where timestamp >= '2026-01-01' and timestamp < '2026-01-03'",  # noqa: E501
         ):
             line = f'plant stat = false "{statement}"'
             self.assertEqual(self.body(line), self.truth(line), statement)
