@@ -123,6 +123,7 @@ class Asked:
     suspects: Suspects
     own: str = ""  # the address of this node
     hops: int = 0
+    body: bytes = b""  # what is too large for the head
     job: Job | None = None
     volume: int = 0  # bytes that one node may send, 0: any number
     rows: int = 0  # that the node says it will send
@@ -259,13 +260,13 @@ class Asked:
     async def _reach(self, address: str) -> Reply:
         """Raises AnyLogError 15 or 208 within a bounded time if the node is not there."""
         if address == self.own:
-            return await self.peers.ask(address, "select", self.head, hops=self.hops)
+            return await self.peers.ask(address, "select", self.head, self.body, hops=self.hops)
         if address in self.suspects:
             try:
                 await deadline(self.clock, QUICK, self.peers.ping(address, QUICK), "a ping")
             except AnyLogError as error:
                 raise AnyLogError(15, f"{address} did not answer before, nor now: {error}", node=address) from None
-        asked = self.peers.ask(address, "select", self.head, hops=self.hops)
+        asked = self.peers.ask(address, "select", self.head, self.body, hops=self.hops)
         self._say(DELIVERED)
 
         def ping(seconds: float) -> Deferred[float]:

@@ -21,7 +21,7 @@ from anylog.query.leader import Asked, Target, unreachable
 from anylog.query.merge import Merged, Passed
 from anylog.query.plan import MERGE, RESULT, THROUGH, Plan, plan_of
 from anylog.query.rewrite import fixed
-from anylog.query.rows import KEYED, LISTS, OBJECTS
+from anylog.query.rows import KEYED, LISTS, OBJECTS, question
 from anylog.query.scratch import Scratch, create_statement
 from anylog.query.shape import UnknownColumn, name_token, table_of, unqualified
 from anylog.query.sql import read_line, read_statement
@@ -233,10 +233,12 @@ class Query:
 
     def _ask(self, number: int, target: Target, head: Mapping[str, Any], volume: int = 0) -> Asked:
         place = self.place
+        head, body = question(head)
         return Asked(
             number=number,
             target=target,
             head=head,
+            body=body,
             peers=place.peers,
             clock=place.clock,
             suspects=place.network_queries.suspects,

@@ -9,9 +9,11 @@ lists     JSON lists of plain values, with commas between them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import Struct
+from typing import Any
 
+import orjson
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
@@ -24,6 +26,8 @@ from anylog.waiting import deferring
 OBJECTS, KEYED, LISTS = "objects", "keyed", "lists"
 FORMS = (OBJECTS, KEYED, LISTS)
 HEAD = Struct(">II")
+LONG = ("statement", "titles", "types", "columns")
+LARGE = 16 << 10  # bytes of these up to which they travel in the head
 LONGEST_PAGE = 64 << 20  # bytes; one row is a page at least
 _ARGUMENTS = 100  # values in one json_array: an SQLite function takes 127 arguments
 _LARGEST = "1.7976931348623157e308"
@@ -90,6 +94,26 @@ def layout_for(form: str, lines: bool, keys: int) -> JsonRows:
     if form == LISTS:
         return ListRows()
     raise AnyLogError(21, f"'{form}' is not a form of rows")
+
+
+def question(head: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+    """A question as it travels: its long parts in the body, where a head might become too large."""
+    long = {name: head[name] for name in LONG if name in head}
+    packed = orjson.dumps(long)
+    if len(packed) <= LARGE:
+        return head, b""
+    return {name: value for name, value in head.items() if name not in long}, packed
+
+
+def asked(head: Mapping[str, Any], body: bytes) -> Mapping[str, Any]:
+    """The question again. Raises AnyLogError 21."""
+    if not body:
+        return head
+    try:
+        long = orjson.loads(body)
+        return {**head, **{name: long[name] for name in LONG if name in long}}
+    except (ValueError, TypeError):
+        raise AnyLogError(21, "the body of a select is not a JSON object") from None
 
 
 def framed(text: bytes, rows: int) -> bytes:

@@ -14,7 +14,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Reply
 from anylog.query.answer import Answer, Source
 from anylog.query.rewrite import Ready, local_select
-from anylog.query.rows import FORMS, SentPages, layout_for, next_page
+from anylog.query.rows import FORMS, SentPages, asked, layout_for, next_page
 from anylog.query.sql import read_statement
 from anylog.query.times import utc, zone_of
 from anylog.query.watch import QueryTimes
@@ -56,6 +56,7 @@ class SelectService:
 
     @deferring
     async def __call__(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
+        head = asked(head, body)
         dbms, table = _text(head, "dbms"), _text(head, "table")
         database = self.databases().get(dbms)
         if head.get("describe"):

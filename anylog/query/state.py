@@ -74,8 +74,6 @@ class NetworkQueries:
     scratches: Scratches = field(factory=Scratches)
     suspects: Suspects = field(init=False)
     threads: int = POOL
-    running: int = 0
-    total: int = 0
     _plans: OrderedDict[Any, tuple[Mapping[str, str], Plan]] = field(factory=OrderedDict)
     _turns: dict[str, int] = field(factory=dict)
     _pools: int = 0

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from place import ROWS
+from twisted.internet.defer import succeed
 from world import Network
+
+from anylog.errors import AnyLogError
+from anylog.interfaces import Asker, Reply
+from anylog.query.rows import framed
 
 ORDERED = '"select device, timestamp, value from readings order by timestamp limit 3"'
 FIRST = '{"device":"dev-0001","timestamp":"2026-01-01 00:00:00.000000","value":1.5}'
@@ -65,3 +70,51 @@ class AnswerTests(Network):
             for order in ("", " order by value", " group by device, value"):
                 statement = f'"select device, value from readings where value > 1e9{order}"'
                 self.assertEqual(self.body(f"plant format = {layout} and stat = false {statement}"), expected, order)
+
+    def test_very_many_columns(self) -> None:
+        """Wide tables by every way; the question is not too large for a head."""
+        wide = {f"a_rather_long_name_of_a_column_{place}": "FLOAT" for place in range(1500)}
+        self.declare("wide", wide)
+        self.fill("op1:1", "wide", [[place / 2 for place in range(1500)]], wide)
+        self.fill("op2:1", "wide", [[None] * 1500], wide)
+        for order in ("", " order by row_id, 7 desc"):
+            for options in ("", "and pass_through = false"):
+                rows = self.rows_of(f"select * from wide{order}", options)
+                values = sorted(([row[name] for name in wide] for row in rows), key=lambda each: each[0] is None)
+                self.assertEqual(values, [[place / 2 for place in range(1500)], [None] * 1500], order)
+
+    def test_nonsense_from_peers(self) -> None:
+        """What another node says is looked at before it is used."""
+        for head, number in [
+            ({}, 21),
+            ({"dbms": "plant"}, 21),
+            ({"dbms": 3, "table": "readings", "statement": "select 1"}, 21),
+            ({"dbms": "plant", "table": "readings"}, 21),
+            ({"dbms": "nosuch", "table": "readings", "statement": "select 1"}, 5),
+            ({"dbms": "plant", "table": "nosuch", "statement": "select 1 from nosuch"}, 29),
+            ({"dbms": "plant", "table": "readings", "statement": "drop table readings"}, 212),
+            ({"dbms": "plant", "table": "readings", "statement": "select * from anylog_marks"}, 18),
+            ({"dbms": "plant", "table": "readings", "statement": "select 1", "form": "xml"}, 21),
+            ({"dbms": "plant", "table": "readings", "statement": "select 1", "form": "keyed"}, 21),
+            ({"dbms": "plant", "table": "readings", "statement": "select 1", "form": "keyed", "keys": 10**9}, 21),
+            ({"dbms": "plant", "table": "readings", "statement": "select 1", "titles": [1], "types": [2]}, 21),
+            ({"dbms": "plant", "table": "readings", "statement": "select 1", "zone": "Mars"}, 173),
+            ({"dbms": "plant", "table": "readings", "statement": "select nosuch from readings"}, 16),
+        ]:
+            failed = self.failureResultOf(self.peers.ask("op1:1", "select", head), AnyLogError)
+            self.assertEqual(failed.value.number, number, head)
+        self.assertEqual(self.databases["op1:1"].busy, 0)
+        failed = self.failureResultOf(self.peers.handlers["op1:1"]({}, b"[", Asker(host="", address="")), AnyLogError)
+        self.assertEqual(failed.value.number, 21)
+        for number, reply in enumerate(
+            [
+                {},
+                {"rows": "x"},
+                {"rows": 2, "page": b"abc"},
+                {"rows": 1, "page": framed(b"[1", 1)},
+                {"rows": 1, "page": 3},
+            ]
+        ):
+            self.peers.handlers["op1:1"] = lambda *_, reply=reply: succeed(Reply(head=reply))  # type: ignore[assignment]
+            error = self.refusal('plant "select count(*) from readings"')
+            self.assertIn(error.number, (15, 16, 203), number)
