@@ -113,10 +113,11 @@ class NetworkQueries:
 
         The main one, or in turn those that answer; those that did not answer come last.
         """
-        addresses = [operator.address for operator in share.operators]
+        addresses = [operator.address for operator in share.operators if operator.address]
         active = [address for address in addresses if address not in self.suspects]
         silent = [address for address in addresses if address in self.suspects]
-        if nodes == "all" or not (share.operators and share.operators[0].main and addresses[0] in active):
+        main = share.operators[0] if share.operators else None
+        if nodes == "all" or main is None or not main.main or main.address not in active:
             turn = self._turns.get(share.cluster_id, 0)
             self._turns[share.cluster_id] = turn + 1
             at = turn % len(active) if active else 0
