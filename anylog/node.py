@@ -15,6 +15,7 @@ import anylog.commands
 import anylog.databases.commands
 import anylog.language.commands
 import anylog.ledger.commands
+import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.tcp_commands
 import anylog.processes.commands
@@ -39,10 +40,13 @@ from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master
 from anylog.membership import Membership
 from anylog.net import INet
+from anylog.network.client import CommandService
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
 from anylog.processes.operator import Seen
+from anylog.query.serve import SelectService
+from anylog.query.state import NetworkQueries
 from anylog.query.watch import QueryTimes
 from anylog.waiting import deferring
 
@@ -55,6 +59,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.commands.COMMANDS,
     *anylog.network.commands.COMMANDS,
     *anylog.network.tcp_commands.COMMANDS,
+    *anylog.network.client_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
@@ -104,6 +109,7 @@ class Node:
         self.databases: Catalog
         self.intake: Intake
         self.membership: Membership
+        self.network_queries: NetworkQueries
         self.operator_seen = Seen()
         self._token, self._engine, self._point = token, engine, point
         self._sizes = (segment_size, journal_size)
@@ -147,6 +153,17 @@ class Node:
             dictionary=self.dictionary,
             processes=self.processes,
             databases=self.databases,
+        )
+        self.network_queries = NetworkQueries(self.clock, self.lanes, lambda: self.peers)
+        self.peers.serve("command", CommandService(execute=self.execute, write=write))
+        self.peers.serve(
+            "select",
+            SelectService(
+                databases=lambda: self.databases,
+                clock=self.clock,
+                times=self.queries,
+                ensure_table=self.ensure_table,
+            ),
         )
         await self.membership.start()
         self.intake = Intake(
