@@ -21,7 +21,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, IBody, Lanes, Reply
 from anylog.language.dictionary import Dictionary
 from anylog.ledger.cluster import Clusters, Own
-from anylog.ledger.ledger import Ledger
+from anylog.ledger.ledger import Ledger, version_of
 from anylog.ledger.master import TABLE, Master, Outcome
 from anylog.ledger.policy import Policy, read_lines
 from anylog.net import INet
@@ -200,10 +200,15 @@ class Membership:
             reply = await self._asked_for_ledger(head, b"", Asker(host="", address=""))
         if not reply.head.get("changed"):
             return False
+        mine = self.ledger.text
         text = await collected(reply.body, LARGEST_LEDGER)
-        downloaded, wrong = read_lines(text)
-        if wrong:
-            raise AnyLogError(21, f"the ledger that came is damaged: {wrong[0]}")
+        common = reply.head.get("common", 0)
+        if common and isinstance(common, int):
+            text = mine[:common] + text
+        if version_of(text) != reply.head.get("version"):
+            self.ledger.version = ""  # so that all of it comes next time
+            raise AnyLogError(21, "the ledger that came is not of the version that was announced")
+        downloaded = self.ledger.read(text)
         if len(downloaded) != int(reply.head.get("policies", -1)):
             raise AnyLogError(21, f"{len(downloaded)} policies came, {reply.head.get('policies')} were announced")
         if not downloaded and any(policy.ledger != "local" for policy in self.ledger.policies):
@@ -301,7 +306,10 @@ class Membership:
             raise AnyLogError(30, "this node is no master: the table 'ledger' of dbms 'blockchain' is not here")
         text, version = self.master.file()
         told = {"changed": head.get("version") != version, "version": version, "policies": len(self.master.policies)}
-        return Reply(head=told, body=TextBody(text) if told["changed"] else None)
+        if not told["changed"]:
+            return Reply(head=told)
+        common = self.master.common(str(head.get("version", "")))
+        return Reply(head={**told, "common": common}, body=TextBody(text[common:]))
 
     @deferring
     async def _asked_to_push(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:

@@ -316,6 +316,8 @@ class Node:
                 await step()
             except Exception:  # nobody above us could do better: say it and go on
                 self.log.failure("stopping {name}", name=self.name)
+        if hasattr(self, "network_queries"):
+            self.network_queries.scratches.close()
         if self._held is not None:
             self._held.close()
 

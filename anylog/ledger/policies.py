@@ -65,14 +65,14 @@ class Policies:
         return policy
 
     def replace(self, policies: Iterable[Policy]) -> None:
-        """These and no others."""
-        self._by_id.clear()
-        self._by_type.clear()
-        self._by_value.clear()
-        self._ordered = None
+        """These and no others; what stays the same is not touched."""
+        gone = dict(self._by_id)
         for policy in policies:
-            self.add(policy)
-        self.change += 1
+            known = gone.pop(policy.id, None)
+            if known is None or (known is not policy and known != policy):
+                self.add(policy)
+        for id in gone:
+            self.remove(id)
 
     def types(self) -> Sequence[str]:
         """The types there are, sorted."""

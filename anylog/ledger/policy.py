@@ -129,10 +129,17 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def read_lines(text: bytes) -> tuple[list[Policy], list[str]]:
-    """The policies of a ledger file, and what is wrong with its lines, each with its number."""
+def read_lines(text: bytes, known: Mapping[bytes, Policy] | None = None) -> tuple[list[Policy], list[str]]:
+    """The policies of a ledger file, and what is wrong with its lines, each with its number.
+
+    `known` are lines that were read before, with their policies.
+    """
     policies, wrong = [], []
+    known = known or {}
     for number, line in enumerate(text.split(b"\n"), 1):
+        if line in known:
+            policies.append(known[line])
+            continue
         if not line.strip():
             continue
         try:

@@ -237,10 +237,11 @@ class Link(TwistedProtocol):
                 self._unread(len(said))
         while not self._paused and (made := self.session.data()):
             transport.write(made)
-        for serving in [each for each in self._serving.values() if each.room is not None]:
-            if self.session.room(serving.asked.key):
-                waiting, serving.room = serving.room, None
-                waiting.callback(None)  # type: ignore[union-attr]
+        for serving in list(self._serving.values()):
+            waiting = serving.room  # looked at anew: what is told below may come here again
+            if waiting is not None and self.session.room(serving.asked.key):
+                serving.room = None
+                waiting.callback(None)
 
     def _unread(self, size: int) -> None:
         """A node that asks and reads nothing is cut off before its answers fill our memory."""
