@@ -34,6 +34,7 @@ from anylog.waiting import deferring
 
 LEDGER_DBMS = "blockchain"
 LEDGER_SECONDS = 10.0  # the longest that one exchange with the ledger may take
+TELL = 0.02  # seconds that changes of the ledger are gathered before members are told
 LARGEST_LEDGER = 64 << 20  # bytes of a ledger that is fetched
 PAGE = 256 << 10  # bytes of it that are sent at once
 
@@ -92,6 +93,7 @@ class Membership:
     clusters: Clusters = field(init=False)
     agreement: Agreement = field(init=False)
     master: Master | None = None
+    _telling: bool = False
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -294,7 +296,14 @@ class Membership:
         return True
 
     def _moved(self) -> None:
-        """The global ledger has changed: tell who is connected, and this node itself."""
+        """The global ledger has changed: it is told soon, once for all changes that come meanwhile."""
+        if not self._telling:
+            self._telling = True
+            self._clock.callLater(TELL, self._tell)
+
+    def _tell(self) -> None:
+        """Tell who is connected, and this node itself."""
+        self._telling = False
         if self.master is not None:
             self.peers.tell("moved", {"version": self.master.file()[1]})
             if self.synchronizer is not None:

@@ -71,7 +71,7 @@ class Master:
         policies = []
         for id, host, text in rows:
             try:
-                policies.append(Policy.read(text))
+                policies.append(Policy.read(text).with_(ledger=GLOBAL))
                 self._hosts[id] = host or ""
             except AnyLogError as wrong:
                 self.log.error("policy {id} of the table ledger: {wrong}", id=id, wrong=str(wrong))
@@ -80,7 +80,7 @@ class Master:
     def file(self) -> tuple[bytes, str]:
         """The ledger as its members keep it, and its version."""
         if self._file is None or self._file[0] != self.policies.change:
-            text = written(policy.with_(ledger=GLOBAL) for policy in self.policies)
+            text = written(self.policies)
             if self._file is not None and text.startswith(self._file[1]):
                 self._before[self._file[2]] = len(self._file[1])
                 while len(self._before) > REMEMBERED:

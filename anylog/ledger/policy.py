@@ -41,6 +41,7 @@ class Policy:
 
     type: str
     body: Mapping[str, Any] = field(hash=False)
+    _line: bytes = field(default=b"", init=False, eq=False, repr=False)  # once it was asked for
 
     @classmethod
     def read(cls, value: Any) -> Policy:
@@ -88,7 +89,9 @@ class Policy:
     @property
     def line(self) -> bytes:
         """As one line of the ledger file."""
-        return orjson.dumps(self.value)
+        if not self._line:
+            object.__setattr__(self, "_line", orjson.dumps(self.value))
+        return self._line
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute."""

@@ -14,7 +14,7 @@ from anylog.interfaces import Clock
 from anylog.process import LEDGER, Process, Rhythm
 from anylog.waiting import deadline, deferring
 
-SOON = 0.05  # seconds that changes are gathered before they are fetched
+SOON = 0.02  # seconds that changes are gathered before they are fetched
 APART = 0.25  # seconds between two looks because of changes
 REMEMBERED = 1.0  # seconds for which what was just fetched is taken as it is
 FIRST = 5.0  # seconds that the start waits for the first look at the ledger
