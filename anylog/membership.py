@@ -416,11 +416,15 @@ class Membership:
                     self.log.error("{dbms}.{table}: {why}", dbms=dbms, table=table, why=str(refused))
 
     @deferring
-    async def ensure_table(self, dbms: str, table: str) -> bool:
+    async def ensure_table(self, dbms: str, table: str, needed: Sequence[str] = ()) -> bool:
         """Make or grow the local table as the ledger knows it; False if the ledger does not, or nothing was to do.
 
+        `needed` are columns that somebody knows of: if the local copy lacks one it is behind, and is fetched anew.
         Raises AnyLogError 5 for a database that is not connected here, 16 if the engine refuses.
         """
         database = self._databases.get(dbms)
         columns = self.clusters.columns(dbms, table)
+        if self.synchronizer is not None and (columns is None or not set(needed) <= columns.keys()):
+            await self.synchronizer.look()
+            columns = self.clusters.columns(dbms, table)
         return columns is not None and await bring_up(database, table, columns)

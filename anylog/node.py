@@ -267,9 +267,9 @@ class Node:
         """Look at the ledger now, unless that was done a moment ago."""
         return self.membership.refresh()
 
-    def ensure_table(self, dbms: str, table: str) -> Deferred[bool]:
+    def ensure_table(self, dbms: str, table: str, needed: Sequence[str] = ()) -> Deferred[bool]:
         """Make or grow a local table as the ledger knows it."""
-        return self.membership.ensure_table(dbms, table)
+        return self.membership.ensure_table(dbms, table, needed)
 
     def preset(self) -> None:
         """The dictionary keys that every node starts with (language.md 3)."""
