@@ -45,16 +45,19 @@ class Policies:
 
     def add(self, policy: Policy) -> None:
         """Take one more. Raises AnyLogError 170 without an id, 70 if there is one of that id."""
+        self._add(policy, None)
+
+    def _add(self, policy: Policy, arrival: int | None) -> None:
         if not policy.id:
             raise AnyLogError(170, f"{policy.summary} has no id")
         if policy.id in self._by_id:
             raise AnyLogError(70, f"{policy.summary}: a policy with the id {policy.id} exists")
-        placed = (policy.date, next(self._arrivals), policy)
+        placed = (policy.date, next(self._arrivals) if arrival is None else arrival, policy)
         self._by_id[policy.id] = placed
         for index, key in self._keys(policy):
             index.setdefault(key, {})[policy.id] = placed
         if self._ordered is not None:
-            if self._ordered and self._ordered[-1][0] > policy.date:
+            if arrival is not None or (self._ordered and self._ordered[-1][0] > policy.date):
                 self._ordered = None
             else:
                 self._ordered.append(placed)
@@ -79,8 +82,9 @@ class Policies:
 
     def replace(self, policy: Policy) -> None:
         """Put it where the one of its id was, or add it."""
+        placed = self._by_id.get(policy.id)
         self.remove(policy.id)
-        self.add(policy)
+        self._add(policy, placed[1] if placed else None)
 
     def get(self, ident: str) -> Policy | None:
         """The policy of that id."""
@@ -116,16 +120,16 @@ class Policies:
             # An id in another letter case is one all the same, and found the slow way.
             if policies or not any(letter.isalpha() for letter in str(attributes["id"])):
                 return [policy for policy in policies if not kinds or policy.type in kinds]
-        smallest: list[_Placed] | None = None
+        smallest: list[dict[str, _Placed]] | None = None
         for name in INDEXED:
             if name in attributes:
-                keys = {(name, key) for key in _asked(attributes[name])}
-                found = {id(each): each for key in keys for each in self._by_value.get(key, {}).values()}
-                if smallest is None or len(found) < len(smallest):
-                    smallest = list(found.values())
+                found = [self._by_value[key] for key in _asked(name, attributes[name]) if key in self._by_value]
+                if smallest is None or sum(map(len, found)) < sum(map(len, smallest)):
+                    smallest = found
         if smallest is None:
             return self.of_type(*kinds) if kinds else list(self)
-        return [placed[2] for placed in sorted(smallest, key=_ORDER) if not kinds or placed[2].type in kinds]
+        unique = {placed[1]: placed for each in smallest for placed in each.values()}.values()
+        return [placed[2] for placed in sorted(unique, key=_ORDER) if not kinds or placed[2].type in kinds]
 
     def of_table(self, kind: str, dbms: str, table: str) -> list[Policy]:
         """Policies of a type about this table, whatever the spelling of its name; in order.
@@ -180,10 +184,10 @@ def _stored(value: Any) -> str:
     return folded(value)
 
 
-def _asked(value: Any) -> set[str]:
-    keys = {folded(value), ANYTHING}
+def _asked(name: str, value: Any) -> set[tuple[str, str]]:
+    keys = {(name, folded(value)), (name, ANYTHING)}
     try:
-        keys.add(f"#{float(value)}")
+        keys.add((name, f"#{float(value)}"))
     except (TypeError, ValueError, OverflowError):
         pass
     return keys
