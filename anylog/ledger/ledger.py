@@ -36,6 +36,7 @@ class Ledger:
     damaged: str = ""  # why the file is not what it should be; the ledger has to be fetched anew then
     faults: Sequence[tuple[int, str]] = ()  # lines of the file that were left out, and why
     drawn: set[str] = field(factory=set)  # operators whose member number this node drew and no master confirmed
+    refusals: dict[str, str] = field(factory=dict)  # ids that wait, and why the master did not take them
     loaded: float | None = None  # unix seconds of the last load or merge
     log = Logger()
 
@@ -76,6 +77,10 @@ class Ledger:
     def data(self) -> bytes:
         """The file, as it is or is about to be."""
         return self._rendered()[0]
+
+    def confirmed(self) -> bytes:
+        """The text of all policies of the global ledger: what another node may begin with."""
+        return rendered(policy for policy in self._raw if not policy.local)
 
     def waiting(self) -> list[Policy]:
         """What the master has still to be told: local policies and tombstones, oldest first."""
@@ -191,7 +196,9 @@ class Ledger:
             raise AnyLogError(59, "the ledger that came is empty: the present one is kept")
         told = merged(lines.policies, self._raw, self._tombstones.values())
         await self.replace(told.policies, told.tombstones)
-        self.drawn &= {policy.id for policy in told.resend}
+        waiting = {policy.id for policy in told.resend}
+        self.drawn &= waiting
+        self.refusals = {ident: why for ident, why in self.refusals.items() if ident in waiting}
         return told
 
     @deferring

@@ -1,0 +1,157 @@
+"""How commands read policies, types, conditions and `bring` out of their lines (metadata.md 4, 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from anylog.errors import AnyLogError
+from anylog.language.context import Context, Result
+from anylog.language.dictionary import Scope, resolve_json
+from anylog.language.tokens import Kind, Token, joined, tokens_of
+from anylog.ledger.bring import Bring
+from anylog.ledger.policies import Policies
+from anylog.ledger.policy import Policy
+from anylog.ledger.where import Where
+
+if TYPE_CHECKING:
+    from anylog.node import Node
+
+_BRING = re.compile(r"bring(?:\..*)?", re.IGNORECASE)
+
+
+def scope_of(node: Node, context: Context) -> Scope:
+    """What `!key` stands for, to who asks."""
+    return Scope(node.dictionary, node.environ, guarded=not context.local)
+
+
+def policies_of(given: object, node: Node, context: Context) -> list[Policy]:
+    """The policies that an operand means: `!key`, JSON text of one or of a list, or values. AnyLogError 2, 6 or 87."""
+    if isinstance(given, str):
+        given = given.strip()
+        scope = scope_of(node, context)
+        if given[:1] in ("!", "$") and not re.search(r"\s", given):
+            word, given = given, scope.resolve(given)
+            if given is None:
+                raise AnyLogError(2, f"Missing dictionary definition for '{word}'")
+        if isinstance(given, str):
+            text = resolve_json(given, scope)
+            return [Policy.read(each) for each in _several(text)]
+    if isinstance(given, Policy):
+        return [given]
+    if isinstance(given, list):
+        return [each if isinstance(each, Policy) else Policy.read(each) for each in given]
+    return [Policy.read(given)]
+
+
+def _several(text: str) -> Sequence[object]:
+    import orjson
+
+    if not text.lstrip().startswith("["):
+        return [text]
+    values: Sequence[object] = orjson.loads(text)
+    return values
+
+
+def policy_of(given: object, node: Node, context: Context) -> Policy:
+    """The same for what must be one policy."""
+    found = policies_of(given, node, context)
+    if len(found) != 1:
+        raise AnyLogError(87, f"one policy is expected, not {len(found)}")
+    return found[0]
+
+
+def dictionary_key(text: str) -> str:
+    """The name in `!name`, empty if it is something else."""
+    found = re.fullmatch(r"!([A-Za-z0-9_.\-]+)", text.strip())
+    return found[1] if found else ""
+
+
+@frozen
+class Question:
+    """`types [where conditions] [bring...]`, read."""
+
+    types: Sequence[str] | None  # None: all
+    where: Where | None
+    bring: Bring | None
+    roots: bool = False  # `root policies`: those without a parent
+    without: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, text: str, *, typed: bool = True) -> Question:
+        """What follows `blockchain get`; references are replaced already. With typed=False there are no types.
+
+        Raises AnyLogError 2 or 181 naming what cannot be read.
+        """
+        tokens = tokens_of(text)
+        begin = next((at for at, token in enumerate(tokens) if _is_bring(token)), len(tokens))
+        bring = _bring(tokens[begin:]) if begin < len(tokens) else None
+        place = next((at for at, token in enumerate(tokens[:begin]) if token.is_word("where")), begin)
+        where = Where.read(tokens[place + 1 : begin]) if place < begin else None
+        head = tokens[:place]
+        if not typed:
+            if head:
+                raise AnyLogError(2, f"unexpected '{joined(head)}'")
+            return cls(None, where, bring)
+        if not head:
+            raise AnyLogError(2, "a policy type is missing")
+        if len(head) > 1 and head[0].is_word("root") and head[1].is_word("policies"):
+            return cls._roots(head[2:], where, bring)
+        return cls(_types(head), where, bring)
+
+    @classmethod
+    def _roots(cls, head: Sequence[Token], where: Where | None, bring: Bring | None) -> Question:
+        words = [token.text for token in head]
+        if not words:
+            return cls(None, where, bring, roots=True)
+        if words[0].lower() not in ("include", "exclude") or len(words) == 1:
+            raise AnyLogError(2, f"root policies: '{' '.join(words)}' is not 'include' or 'exclude' and types")
+        if words[0].lower() == "include":
+            return cls(words[1:], where, bring, roots=True)
+        return cls(None, where, bring, roots=True, without=words[1:])
+
+    def find(self, node: Node, policies: Policies) -> list[Policy]:
+        """The policies that are meant."""
+        if self.where is not None:
+            found = self.where.find(policies, self.types, node.clusters.hosts)
+        else:
+            found = list(policies) if self.types is None else policies.of_type(*self.types)
+        if self.roots:
+            found = [each for each in found if not each.get("parent") and each.type not in self.without]
+        return found
+
+    def answer(self, node: Node, policies: Policies) -> Result:
+        """What is told of them."""
+        found = self.find(node, policies)
+        if self.bring is None:
+            return Result(text=None if found else "", data=[each.value for each in found], format="json")
+        return self.bring.tell(found, policies, node.clusters.address_of)
+
+
+def _is_bring(token: Token) -> bool:
+    return token.kind is Kind.WORD and _BRING.fullmatch(token.text) is not None
+
+
+def _bring(tokens: Sequence[Token]) -> Bring:
+    """`bring.sort(1, 0) items`: the parenthesis may hold blanks."""
+    word, rest = tokens[0].text, list(tokens[1:])
+    while word.count("(") > word.count(")") and rest:
+        word += rest.pop(0).text
+    return Bring.read(word, rest)
+
+
+def _types(head: Sequence[Token]) -> Sequence[str] | None:
+    """`name`, `(name, name)`, `*`."""
+    if len(head) > 1:
+        raise AnyLogError(2, f"unexpected '{joined(head[1:])}' after '{head[0].text}'; 'where' or 'bring' may follow")
+    text = head[0].text
+    if head[0].kind is Kind.GROUP:
+        names = [name for name in re.split(r"[\s,]+", text[1:-1].strip()) if name]
+        if not names:
+            raise AnyLogError(2, "policy types are missing in the parentheses")
+    else:
+        names = [text]
+    return None if "*" in names else names
