@@ -119,16 +119,19 @@ class Master:
     # ---------------------------------------------------------------- changes
 
     @deferring
-    async def push(self, given: Iterable[object], host: str = "", ignore: bool = False) -> list[Outcome]:
+    async def push(
+        self, given: Iterable[object], host: str = "", ignore: bool = False, *, again: bool = False
+    ) -> list[Outcome]:
         """Store policies (objects, texts or `Policy`), each for itself; with `ignore` one that is there is no error.
 
-        Checked against this very table, as who sent them knew an older state. Fails with AnyLogError if the database
-        does: then none of them is stored.
+        With `again` neither is the very same text, date and all: a question that was repeated because no answer was
+        heard, or overtaken by a synchronisation, is answered like the first (decisions.md 8). Checked against this very
+        table, as who sent them knew an older state. Fails with AnyLogError if the database does: none is stored then.
         """
         outcomes: list[Outcome] = []
         taken: list[Policy] = []
         for each in given:
-            outcomes.append(self._accept(each, ignore, taken))
+            outcomes.append(self._accept(each, ignore, again, taken))
         repeats = {outcome.id for outcome in outcomes if outcome.id in self._pending} - {each.id for each in taken}
         if taken:
 
@@ -150,7 +153,7 @@ class Master:
             for each in outcomes
         ]
 
-    def _accept(self, given: object, ignore: bool, taken: list[Policy]) -> Outcome:
+    def _accept(self, given: object, ignore: bool, again: bool, taken: list[Policy]) -> Outcome:
         ident = ""
         try:
             policy = given if isinstance(given, Policy) else Policy.read(given)
@@ -158,8 +161,9 @@ class Master:
                 raise AnyLogError(87, f"'{TOMBSTONE}' is no type of a policy")
             policy = _global(prepared(policy, self._clock.seconds()))
             ident = policy.id
-            if ident in self.policies:
-                if ignore:
+            present = self.policies.get(ident)
+            if present is not None:
+                if ignore or (again and present.text == policy.text):
                     return Outcome(ident)
                 raise AnyLogError(70, f"{policy.summary}: the id {ident} is in the ledger")
             check(policy, self.policies)
@@ -311,7 +315,7 @@ def handlers(master: Callable[[], Master | None], copy: Callable[[], bytes] | No
             raise AnyLogError(6, f"the policies that were pushed: {why}") from None
         if not isinstance(given, list):
             raise AnyLogError(87, "what is pushed is a list of policies")
-        outcomes = await found.push(given, asker.address or asker.host, bool(head.get("ignore")))
+        outcomes = await found.push(given, asker.address or asker.host, bool(head.get("ignore")), again=True)
         return Reply(head={"results": [outcome.packed for outcome in outcomes]})
 
     @deferring

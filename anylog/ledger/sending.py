@@ -21,6 +21,7 @@ LIMIT = 10.0  # seconds for an answer of a master
 CHUNK = 256 << 10  # bytes of policies in one question
 DRAWS = 5  # member numbers that are tried
 UNREACHED = (8, 15, 26, 208)  # no answer came: nothing is known of what became of the question
+_UNKNOWN = (113, 118, 222)  # another policy is missing
 _NOT_NOW = (*UNREACHED, 30, 503, 506)  # the master may take it later
 
 log = Logger()
@@ -46,7 +47,7 @@ async def push_to(place: Place, address: str, policies: Sequence[Policy], *, ign
     outcomes: list[Outcome] = []
     for chunk in _chunks(policies):
         if place.master is not None and address == place.address:
-            outcomes += await place.master.push(chunk, address, ignore)
+            outcomes += await place.master.push(chunk, address, ignore, again=True)
             continue
         body = ("[" + ",".join(policy.text for policy in chunk) + "]").encode()
         reply = await place.peers.ask(address, "push", {"ignore": ignore}, body, until=place.clock.seconds() + LIMIT)
@@ -100,7 +101,13 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
     """
     if local and prepared(policy, 0).id in place.ledger.policies:
         raise AnyLogError(70, f"{policy.summary}: the id {prepared(policy, 0).id} is in the ledger")
-    done = complete(place, policy)
+    try:
+        done = complete(place, policy)
+    except AnyLogError as error:
+        if error.number not in _UNKNOWN:
+            raise
+        await _refreshed(place)  # what it names may have been added elsewhere a moment ago
+        done = complete(place, policy)
     drawn = done.get("member") is not None and policy.get("member") is None
     if local:
         await place.ledger.add(done.having(ledger="local"))
@@ -142,10 +149,14 @@ async def _undo(place: Place, ident: str) -> None:
     present = place.ledger.raw.get(ident)
     if present is not None and present.local:
         await place.ledger.remove(ident)
+    await _refreshed(place)
+
+
+async def _refreshed(place: Place) -> None:
     try:
         await place.refresh()
     except AnyLogError as error:
-        log.info("after a refusal: {why}", why=str(error))
+        log.info("no synchronisation: {why}", why=str(error))
 
 
 async def delete(place: Place, ident: str, *, local: bool, masters: Sequence[str]) -> str:

@@ -220,6 +220,32 @@ class InsertTests(VillageCase):
         self.assertEqual(len(set(numbers.values())), 2)
         self.assertEqual((self.roof.ledger.waiting(), self.roof.ledger.version), ([], self.hill.master.version))
 
+    def test_a_synchronisation_overtakes(self) -> None:
+        """The policy is sent twice, by the insert and by a synchronisation that came between: that is no repeat."""
+        ask = self.roof.peers.ask
+
+        def overtaken(address: str, kind: str, *args: Any, **options: Any) -> Any:
+            if kind == "push":
+                self.roof.peers.ask = ask
+                self.sync(self.roof)
+            return ask(address, kind, *args, **options)
+
+        self.roof.peers.ask = overtaken
+        self.ask('blockchain insert where policy = {"a": {"name": "n"}} and master = !ledger_conn')
+        self.assertEqual([kind for _, _, kind in self.road.asked], ["ledger", "push", "push"])
+        self.sync(self.roof)
+        self.assertEqual(self.roof.ledger.version, self.hill.master.version)  # type: ignore[union-attr]
+
+    def test_another_policy_is_not_here_yet(self) -> None:
+        """What a policy names may have been added elsewhere a moment ago: one synchronisation is tried first."""
+        one = cluster()
+        self.successResultOf(self.hill.master.push([one]))  # type: ignore[union-attr]
+        body = {"company": "c", "name": "new", "ip": "10.1.0.2", "port": 1, "cluster": one.id}
+        text = json.dumps({"operator": body})
+        self.ask(f"blockchain insert where policy = {text} and master = !ledger_conn")
+        text = json.dumps({"operator": {**body, "name": "newer", "port": 2, "cluster": "x"}})
+        self.assertEqual(self.refused(f"blockchain insert where policy = {text} and local = true").number, 222)
+
     def test_what_is_refused_later_says_why(self) -> None:
         """A policy that the master does not take when it is sent again stays local, with the reason."""
         self.road.down.add(self.hill.address)

@@ -209,6 +209,18 @@ class ServingTests(MasterCase):
         self.assertEqual([Outcome.read(each).code for each in reply.head["results"]], [0, 87])
         self.assertEqual(self.successResultOf(self.ask("drop", {"ids": ["1", "2"]})).head, {"dropped": ["1"]})
 
+    def test_heard_twice(self) -> None:
+        """A question that is repeated word by word is answered like the first, another policy of the id is refused."""
+        for text, code in [
+            ('[{"a": {"id": "1", "date": "d", "x": 1}}]', 0),
+            ('[{"a": {"id": "1", "date": "d", "x": 1}}]', 0),
+            ('[{"a": {"id": "1", "date": "d", "x": 2}}]', 70),
+            ('[{"a": {"id": "1", "x": 1}}]', 70),
+        ]:
+            reply = self.successResultOf(self.ask("push", {}, text.encode()))
+            self.assertEqual(Outcome.read(reply.head["results"][0]).code, code, text)
+        self.assertEqual(len(self.elect()), 1)
+
     def test_rubbish(self) -> None:
         """What is no question of these kinds is refused by number."""
         for kind, head, body, number in [

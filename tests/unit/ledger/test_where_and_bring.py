@@ -86,7 +86,7 @@ def ask(text: str) -> Any:
         ("root policies include operator", "ac"),
         ("root policies exclude operator tag", "mk"),
         ("operator where name = roof", "ac"),
-        ("operator where name=Roof and company=\"my company\"", "a"),
+        ('operator where name=Roof and company="my company"', "a"),
         ("operator where company = Acme", "bc"),
         ("operator where port = 32148", "ab"),
         ("operator where port = 32148.0", "ab"),
@@ -124,7 +124,7 @@ def ask(text: str) -> Any:
         ("* where [*][name] startswith pl", "k"),
         ("operator where not [city]", "c"),
     ],
-)  # fmt: skip
+)
 def test_where(asked: str, found: str) -> None:
     """Types and conditions."""
     result = ask(asked + " bring [*][id] separator = ,")
@@ -199,7 +199,7 @@ def test_refused(asked: str, number: int) -> None:
         ("tag bring [path(prefix(4))]-[path(suffix(5))]", "Root-Motor"),
         ("operator bring [main]", "true"),
     ],
-)  # fmt: skip
+)
 def test_text(bring: str, text: str) -> None:
     """What is told as a text."""
     assert ask(bring).text == text
@@ -218,7 +218,7 @@ def test_text(bring: str, text: str) -> None:
         ("master bring.first", [KNOWN.get("m").value]),
         ("master", [KNOWN.get("m").value]),
     ],
-)  # fmt: skip
+)
 def test_data(bring: str, data: Any) -> None:
     """What is told as values."""
     result = ask(bring)
