@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -48,11 +49,9 @@ def policies_of(given: object, node: Node, context: Context) -> list[Policy]:
 
 
 def _several(text: str) -> Sequence[object]:
-    import orjson
-
     if not text.lstrip().startswith("["):
         return [text]
-    values: Sequence[object] = orjson.loads(text)
+    values: Sequence[object] = json.loads(text)
     return values
 
 
