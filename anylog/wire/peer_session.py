@@ -294,19 +294,27 @@ class PeerSession:
         return number
 
     def take(self, number: int) -> bytes | None:
-        """The next page of an answer; None after the last, empty if it must be waited for (`Paged` will come)."""
-        question = self._questions.get(number)
-        if question is None or question.flow is None:
-            return None
+        """The next page of an answer; None after the last, empty if it must be waited for (`Paged` will come).
+
+        Raises LookupError if the question failed or was cancelled, so that no answer ends early without a word.
+        """
+        question = self._questions[number]
         flow = question.flow
+        if flow is None:
+            raise LookupError(number)
         page, taken = flow.take()
         self.held -= taken
-        if page is None or (flow.ended and not flow.ready):
+        if page is None:
             self._forget(number)
         else:
             self._return("id", number, flow)
         self._repay(taken)
         return page
+
+    def complete(self, number: int) -> bool:
+        """Whether all of an answer is here, though not taken."""
+        question = self._questions.get(number)
+        return question is not None and question.flow is not None and question.flow.ended
 
     def cancel(self, number: int) -> None:
         """The answer is not wanted any more."""
