@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from struct import Struct, error
 from typing import Any
 from zlib import crc32
@@ -51,15 +51,17 @@ class FrameReader:
     fault: str = ""  # why nothing more is read
     _held: bytearray = field(factory=bytearray)
 
-    def receive(self, data: bytes) -> list[Message]:
-        """The messages that became complete. After a fault, which is no message, all that comes is dropped."""
+    def receive(self, data: bytes) -> Iterator[Message]:
+        """The messages that became complete, each read when it is asked for: `largest` may change in between.
+
+        To be taken to the end. After a fault, which is no message, all that comes is dropped.
+        """
         if self.fault:
-            return []
+            return
         held: bytes | bytearray = data
         if self._held:
             self._held += data
             held = self._held
-        messages: list[Message] = []
         position, end = 0, len(held)
         try:
             while end - position >= _HEAD.size:
@@ -70,17 +72,17 @@ class FrameReader:
                 if end - start < size:
                     break
                 payload = data[start : start + size] if held is data else bytes(memoryview(held)[start : start + size])
-                messages.append(_message(payload, flags, check, self.largest))
+                message = _message(payload, flags, check, self.largest)
                 position = start + size
+                yield message
         except Malformed as wrong:
             self.fault = str(wrong)
             self._held.clear()
-            return messages
+            return
         if held is self._held:
             del self._held[:position]
         elif position < end:
             self._held += memoryview(data)[position:]
-        return messages
 
     @property
     def held(self) -> int:

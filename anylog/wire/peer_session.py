@@ -105,7 +105,7 @@ class PeerSession:
         events = self._events
         for message in self._reader.receive(data):
             if self.state is State.OVER:
-                break
+                continue
             try:
                 self._hear(message)
             except Malformed as wrong:
