@@ -195,11 +195,6 @@ class Carrier(TwistedProtocol):
         """Questions are under way, one way or the other."""
         return self.session.open > 0
 
-    @property
-    def answering(self) -> int:
-        """Questions of the peer that are under way."""
-        return len(self._tasks)
-
     def ask(
         self, kind: str, head: Mapping[str, Any], body: bytes = b"", *, until: float | None = None, hops: int = 0
     ) -> Deferred[Reply]:

@@ -386,7 +386,7 @@ class Peers:
     @property
     def answering(self) -> int:
         """Questions of peers that are under way."""
-        return sum(carrier.answering for carrier in self.carriers)
+        return sum(carrier.session.answering for carrier in self.carriers)
 
     def stop(self) -> None:
         """Close all connections; nobody is asked or answered any more."""

@@ -418,6 +418,11 @@ class PeerSession:
         return len(self._questions) + len(self._tasks)
 
     @property
+    def answering(self) -> int:
+        """Questions of the peer that are under way, until the last of their answer went."""
+        return len(self._tasks)
+
+    @property
     def owed(self) -> int:
         """Credit of the connection that the peer has not: what is held, and what was not given back yet."""
         return self._whole - self._window
