@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Flag, Format, OneOf, Option, Text
+from anylog.language.command import Command, Flag, Format, OneOf, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.network.tcp import TcpOptions, TcpServer
@@ -40,7 +40,7 @@ class RunTcpServer(Command):
     words = "run tcp server"
     operands = "[ip] [port] [internal ip] [internal port] [threads]"
     most = 5
-    where: dict[str, Option] = {
+    where = {
         "external_ip": Text(help="address that is made known"),
         "external_port": Text(),
         "internal_ip": Text(help="address in the local network"),
