@@ -1,4 +1,5 @@
 # make run     a node with an embedded database, in the foreground, its data in ./anylog-data
+# make demo    a network of four nodes on this machine, fed with the weather of two cities; Ctrl-C stops them
 # make test    everything that must hold: ruff, mypy, and the tests of all levels
 # make bench   measures, each beside a yardstick taken in the same run
 # make kill    hundreds of kill -9 under load        make storm   hundreds of simulated power cuts
@@ -15,10 +16,14 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 APT = (test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	(apt-get install -y -qq $(1) >/dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq $(1))) >/dev/null)
 
-.PHONY: run test lint types tests tools bench kill storm clean
+.PHONY: run demo test lint types tests tools bench kill storm clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/anylog run --home $(HOME_DIR)
+
+# DEMO='--home DIR' keeps the data, DEMO='--shift 1000' takes other ports, DEMO=--help tells the rest.
+demo: $(VENV)/.for-demo
+	@exec $(BIN)/python etc/demo/demo.py $(DEMO)
 
 test: lint types tests
 
@@ -61,8 +66,12 @@ $(VENV)/.installed: $(VENV)/.made setup.cfg pyproject.toml
 	$(PIP) -e .
 	@touch $@
 
-# The data set is real measurements in one CSV; its own dependencies are not needed to read it.
+# The data set is real measurements in CSV files; its own dependencies are not needed to read them.
+$(VENV)/.for-demo: $(VENV)/.installed
+	$(PIP) --no-deps 'vega_datasets>=0.9,<1'
+	@touch $@
+
 $(VENV)/.for-tests: $(VENV)/.made setup.cfg pyproject.toml
 	$(PIP) -e '.[test]'
 	$(PIP) --no-deps 'vega_datasets>=0.9,<1'
-	@touch $@ $(VENV)/.installed
+	@touch $(VENV)/.installed $(VENV)/.for-demo $@

@@ -1,18 +1,20 @@
-"""The console script `anylog`: run a node in the foreground, or ask one a question.
+"""The console script `anylog`: run a node in the foreground, ask one a question, or talk to it at a prompt.
 
 `anylog exec` is meant for scripts and cron: it uses the standard library alone, so that it starts at once.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from collections.abc import Sequence
+from http.client import HTTPException
+from io import TextIOWrapper
+from pathlib import Path
 from typing import NoReturn
 
 from anylog import __version__
+from anylog.prompt.door import Door, Refused, Unreachable, ask, copy
 
 USAGE = """\
 usage: anylog run [--home DIR] [--name NAME] [COMMAND and COMMAND ... | process SCRIPT]
@@ -20,27 +22,19 @@ usage: anylog run [--home DIR] [--name NAME] [COMMAND and COMMAND ... | process 
        anylog exec [--timeout SECONDS] HOST:PORT COMMAND
            Ask the node whose REST server listens there; prints its answer.
            Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 cannot connect.
+       anylog cli [--no-pager] [--timeout SECONDS] [HOST:PORT]
+           A prompt at that node, 127.0.0.1:32149 unless said otherwise; Tab completes, 'help' explains, Ctrl-D leaves.
+           Without a terminal: the commands are the lines of standard input; status 1 if one of them failed.
        anylog --version
        anylog help
 """
 
 DONE, REFUSED, WRONG_USAGE, NO_CONNECTION = range(4)
-
-_WRONG_METHOD = 156  # what a node says to a command that is not asked for by GET (rest.md 2.1)
-_LONGEST_HEADER = 8000  # bytes; a longer command travels in the body
-_PIECE = 1 << 16
+USUAL = "127.0.0.1:32149"
 
 
 class WrongUsage(Exception):
     """The words of the command line make no sense; the text says which."""
-
-
-class Unreachable(Exception):
-    """No connection to the node could be made."""
-
-
-class Refused(Exception):
-    """The node answered with an error, or its answer broke off."""
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
@@ -72,12 +66,14 @@ def dispatch(words: Sequence[str]) -> int:
             return run(rest)
         case ["exec", *rest]:
             return execute(rest)
+        case ["cli", *rest]:
+            return converse(rest)
         case ["--version" | "-V" | "version"]:
             sys.stdout.write(f"anylog {__version__}\n")
         case ["help" | "--help" | "-h"]:
             sys.stdout.write(USAGE)
         case []:
-            raise WrongUsage("a word is missing: run, exec or help")
+            raise WrongUsage("a word is missing: run, exec, cli or help")
         case [word, *_]:
             raise WrongUsage(f"'{word}' is not known here")
     return DONE
@@ -95,9 +91,9 @@ def run(words: Sequence[str]) -> int:
 def execute(words: Sequence[str]) -> int:
     """`anylog exec`: one question, one answer on standard output."""
     host, port, command, timeout = exec_words(words)
-    connection = HTTPConnection(host, port, timeout=timeout)
+    door = Door(host, port, timeout)
     try:
-        response = ask(connection, command)
+        response = ask(door, command)
         copy(response, sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
     except TimeoutError:
@@ -107,103 +103,79 @@ def execute(words: Sequence[str]) -> int:
             raise
         raise Refused(f"the connection to {host}:{port} broke: {broken}") from broken
     finally:
-        connection.close()
+        door.close()
     return DONE
+
+
+def converse(words: Sequence[str]) -> int:
+    """`anylog cli`: a prompt on a terminal, else the lines of standard input."""
+    host, port, timeout, pager = cli_words(words)
+    from anylog.prompt.talk import Talk
+
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    home = os.environ.get("HOME")
+    talk = Talk(
+        host,
+        port,
+        seconds=timeout,
+        environ=os.environ,
+        source=sys.stdin,
+        out=sys.stdout,
+        err=sys.stderr,
+        history=Path(home) / ".anylog_history" if home else None,
+        pager=pager,
+    )
+    return talk.run()
 
 
 def exec_words(words: Sequence[str]) -> tuple[str, int, str, float | None]:
     """Host, port, command and seconds (None: wait for ever). Raises WrongUsage."""
+    timeout, _, left = _options("exec", words, ())
+    if len(left) < 2:
+        raise WrongUsage("exec: HOST:PORT and a command are needed")
+    host, port = _address("exec", left[0])
+    return host, port, " ".join(left[1:]).strip(), timeout
+
+
+def cli_words(words: Sequence[str]) -> tuple[str, int, float | None, bool]:
+    """Host, port, seconds (None: wait for ever), and whether long answers are paged. Raises WrongUsage."""
+    timeout, flags, left = _options("cli", words, ("--no-pager",))
+    if len(left) > 1:
+        raise WrongUsage(f"cli: '{left[1]}' is one word too many; 'anylog exec' asks a single question")
+    host, port = _address("cli", left[0] if left else USUAL)
+    return host, port, timeout, not flags
+
+
+def _options(name: str, words: Sequence[str], known: Sequence[str]) -> tuple[float | None, list[str], list[str]]:
+    """Seconds of `--timeout`, the other options, and the words after them."""
     timeout: float | None = None
+    flags: list[str] = []
     left = list(words)
     while left and left[0].startswith("-"):
-        name, given, value = left.pop(0).partition("=")
-        if name not in ("--timeout", "-t"):
-            raise WrongUsage(f"exec: no option '{name}'")
+        option, given, value = left.pop(0).partition("=")
+        if option in known and not given:
+            flags.append(option)
+            continue
+        if option not in ("--timeout", "-t"):
+            raise WrongUsage(f"{name}: no option '{option}'")
         if not given:
             value = left.pop(0) if left else ""
         try:
             timeout = float(value) or None
         except ValueError:
-            raise WrongUsage(f"exec: '{value}' is not a number of seconds") from None
-    if len(left) < 2:
-        raise WrongUsage("exec: HOST:PORT and a command are needed")
-    host, colon, port = left[0].rpartition(":")
+            raise WrongUsage(f"{name}: '{value}' is not a number of seconds") from None
+        if timeout is not None and not 0 < timeout < 1e9:
+            raise WrongUsage(f"{name}: '{value}' is not a number of seconds")
+    return timeout, flags, left
+
+
+def _address(name: str, text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise WrongUsage(f"exec: '{left[0]}' is not HOST:PORT")
-    return host.strip("[]"), int(port), " ".join(left[1:]).strip(), timeout
-
-
-def ask(connection: HTTPConnection, command: str) -> HTTPResponse:
-    """The answer to a command, its body not yet read. Raises Unreachable and Refused.
-
-    Which commands need POST is known to the node alone, so GET is tried first and its refusal tells.
-    """
-    agent = {"User-Agent": f"AnyLog/{__version__}"}
-    header = command.encode()
-    if len(header) > _LONGEST_HEADER or "\n" in command or "\r" in command:
-        body = json.dumps({"command": command}).encode()
-        response = send(connection, "POST", {**agent, "Content-Type": "application/json"}, body)
-    else:
-        response = send(connection, "GET", {**agent, "command": header})
-        if response.status >= 400:
-            number, text = refusal(response)
-            if number != _WRONG_METHOD:
-                raise Refused(text)
-            response = send(connection, "POST", {**agent, "command": header})
-    if response.status >= 400:
-        raise Refused(refusal(response)[1])
-    return response
-
-
-def send(
-    connection: HTTPConnection, method: str, headers: Mapping[str, str | bytes], body: bytes | None = None
-) -> HTTPResponse:
-    """One request; connects first if the server closed the connection after the last one."""
-    if connection.sock is None:
-        try:
-            connection.connect()
-        except OSError as error:
-            raise Unreachable(f"cannot connect to {connection.host}:{connection.port}: {error}") from error
-    connection.putrequest(method, "/")
-    for name, value in headers.items():
-        connection.putheader(name, value)
-    if body is not None or method == "POST":
-        connection.putheader("Content-Length", str(len(body or b"")))
-    connection.endheaders(body)
-    return connection.getresponse()
-
-
-def refusal(response: HTTPResponse) -> tuple[int, str]:
-    """Number and text of an error reply (rest.md 3.2); number 0 where the body holds none."""
-    body = response.read()
-    text = body.decode(errors="replace").strip()
-    try:
-        told = json.loads(body)
-        number = int(told["err_code"])
-        general = str(told.get("err_text") or response.reason)
-        parts = [general]
-        for key in ("local_msg", "operator_msg"):
-            detail = str(told.get(key) or "")
-            if detail and detail not in parts:
-                parts.append(detail)
-        return number, f"{': '.join(parts)} (error {number})"
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return 0, text or f"{response.status} {response.reason}"
-
-
-def copy(response: HTTPResponse, write: Callable[[bytes], object]) -> None:
-    """Write the body as it comes, with a line end after it. Raises Refused if it breaks off."""
-    last = b""
-    try:
-        while piece := response.read1(_PIECE):
-            write(piece)
-            last = piece
-    except IncompleteRead:
-        raise Refused("the answer broke off: what was printed is not complete") from None
-    if response.length:
-        raise Refused("the answer broke off: what was printed is not complete")
-    if last and not last.endswith(b"\n"):
-        write(b"\n")
+        raise WrongUsage(f"{name}: '{text}' is not HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,23 +14,39 @@ from twisted.logger import Logger
 import anylog.commands
 import anylog.databases.commands
 import anylog.language.commands
+import anylog.ledger.commands
+import anylog.network.client_commands
 import anylog.network.commands
+import anylog.network.tcp_commands
 import anylog.processes.commands
+import anylog.processes.later_commands
+import anylog.processes.operator_commands
+import anylog.processes.sync_commands
 import anylog.query.commands
 from anylog.databases.catalog import Catalog
 from anylog.databases.library import STANDARD, Library
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
+from anylog.jobs import Jobs
 from anylog.language.command import Command
 from anylog.language.context import Call, Context, Pages, Result
 from anylog.language.dictionary import Dictionary
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
 from anylog.language.words import Words
+from anylog.ledger.cluster import Clusters
+from anylog.ledger.ledger import Ledger
+from anylog.ledger.master import Master
+from anylog.membership import Membership
 from anylog.net import INet
+from anylog.network.client import CommandService
+from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
+from anylog.processes.operator import Seen
+from anylog.query.serve import SelectService
+from anylog.query.state import NetworkQueries
 from anylog.query.watch import QueryTimes
 from anylog.waiting import deferring
 
@@ -38,9 +54,15 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
+    *anylog.ledger.commands.COMMANDS,
     *anylog.query.commands.COMMANDS,
     *anylog.processes.commands.COMMANDS,
     *anylog.network.commands.COMMANDS,
+    *anylog.network.tcp_commands.COMMANDS,
+    *anylog.network.client_commands.COMMANDS,
+    *anylog.processes.sync_commands.COMMANDS,
+    *anylog.processes.operator_commands.COMMANDS,
+    *anylog.processes.later_commands.COMMANDS,
 )
 
 GATHER = 0.01  # seconds: readings of that long share one transaction
@@ -78,6 +100,7 @@ class Node:
         self.dictionary = Dictionary()
         self.logs = Logs(clock)
         self.queries = QueryTimes(clock, self.logs)
+        self.jobs = Jobs(clock)
         self.words = Words(ALL_COMMANDS)
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
@@ -85,6 +108,9 @@ class Node:
         self.home_id = ""
         self.databases: Catalog
         self.intake: Intake
+        self.membership: Membership
+        self.network_queries: NetworkQueries
+        self.operator_seen = Seen()
         self._token, self._engine, self._point = token, engine, point
         self._sizes = (segment_size, journal_size)
         self._interpreter = Interpreter(
@@ -116,13 +142,37 @@ class Node:
             library=self._engine,
             point=self._point,
         )
+        self.membership = Membership(
+            name=lambda: self.name,
+            address=lambda: self.address,
+            clock=self.clock,
+            net=self.net,
+            chance=self.chance,
+            disk=self.disk,
+            lanes=self.lanes,
+            dictionary=self.dictionary,
+            processes=self.processes,
+            databases=self.databases,
+        )
+        self.network_queries = NetworkQueries(self.clock, self.lanes, lambda: self.peers)
+        self.peers.serve("command", CommandService(execute=self.execute, write=write))
+        self.peers.serve(
+            "select",
+            SelectService(
+                databases=lambda: self.databases,
+                clock=self.clock,
+                times=self.queries,
+                ensure_table=self.ensure_table,
+            ),
+        )
+        await self.membership.start()
         self.intake = Intake(
             clock=self.clock,
             disk=self.disk,
             lanes=self.lanes,
             folder=self.places.journal,
             databases=self.databases,
-            agree=self.agree,
+            agree=self.membership.agreement.agree,
             token=self._token,
             point=self._point,
             soon=lambda call: self.clock.callLater(0, call),
@@ -191,10 +241,35 @@ class Node:
                 raise AnyLogError(112, f"script {path} cannot be read: {fault}") from fault
         raise AnyLogError(112, f"Missing script file: {tried[0]}, nor {tried[1]}")
 
-    @deferring
-    async def agree(self, dbms: str, table: str, columns: Mapping[str, str]) -> Mapping[str, str]:
-        """Columns that a table is about to get. A node without a network decides alone."""
-        return columns
+    # The network, as commands name it.
+
+    @property
+    def peers(self) -> Peers:
+        """The other nodes."""
+        return self.membership.peers
+
+    @property
+    def ledger(self) -> Ledger:
+        """The local copy of the ledger."""
+        return self.membership.ledger
+
+    @property
+    def clusters(self) -> Clusters:
+        """Who holds which table."""
+        return self.membership.clusters
+
+    @property
+    def master(self) -> Master | None:
+        """The global ledger, if this node keeps it."""
+        return self.membership.master
+
+    def refresh(self) -> Deferred[None]:
+        """Look at the ledger now, unless that was done a moment ago."""
+        return self.membership.refresh()
+
+    def ensure_table(self, dbms: str, table: str) -> Deferred[bool]:
+        """Make or grow a local table as the ledger knows it."""
+        return self.membership.ensure_table(dbms, table)
 
     def preset(self) -> None:
         """The dictionary keys that every node starts with (language.md 3)."""
@@ -208,6 +283,7 @@ class Node:
             "anylog_rest_port": 32149,
             "io_buff_size": 32000,
             "is_vm": "false",
+            **({"node_name": self.name} if self.name else {}),
         }.items():
             self.dictionary.set(key, value)
 
@@ -234,7 +310,7 @@ class Node:
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
         if hasattr(self, "intake"):
-            steps += [self.intake.stop, self.databases.stop]
+            steps += [self.intake.stop, self.membership.stop, self.databases.stop]
         for step in [*steps, self.lanes.stop]:  # the threads of a lane that is left open would hold the process
             try:
                 await step()

@@ -15,6 +15,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from anylog.columns import AUTOMATIC
 from anylog.databases.library import (
     FULL,
     STANDARD,
@@ -29,7 +30,6 @@ from anylog.databases.library import (
 )
 from anylog.databases.readers import Lease, Readers, parked_rows, row_count
 from anylog.databases.tables import (
-    AUTOMATIC,
     BuiltIn,
     belongs_to_the_node,
     engine_type,

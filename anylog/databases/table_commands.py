@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from anylog.columns import AUTOMATIC
 from anylog.databases.sqlite import SQLite
-from anylog.databases.tables import AUTOMATIC, BUILT_IN, quoted, shown_type
+from anylog.databases.tables import BUILT_IN, quoted, shown_type
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, OneOf, Text, Whole
 from anylog.language.context import Context, Result
@@ -70,6 +71,7 @@ class CreateTable(Command):
         definition = BUILT_IN.get((database.name, table))
         if definition is not None:
             await database.create(table, definition)
+            await node.membership.open_master()
         elif await _found(database, table) is None:
             told = f"create table {table}: no policy and no definition of its own in '{database.name}' is known"
             raise AnyLogError(17, told)

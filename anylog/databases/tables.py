@@ -9,16 +9,9 @@ from attrs import frozen
 
 from anylog.names import LONGEST
 
-AUTOMATIC: Mapping[str, str] = {
-    "row_id": "SERIAL PRIMARY KEY",
-    "insert_timestamp": "TIMESTAMP",
-    "tsd_name": "CHAR(3)",
-    "tsd_id": "BIGINT",
-}
 HIDDEN = "anylog_"  # tables of the node's own in a user's database; they are never shown
 # How no table of a user may begin: what the node and the engine keep for themselves, and no question reaches.
 RESERVED = (HIDDEN, "sqlite_", "pragma_")
-DATED = ("TIMESTAMP", "DATE", "TIME")
 
 
 @frozen(kw_only=True)

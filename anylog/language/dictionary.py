@@ -251,6 +251,9 @@ def _casted(value: Any, cast: str) -> Any:
     if cast == "bool":
         return shown(value).strip().lower() not in ("", "false")
     if cast in ("len", "replies", "diff"):
+        targets = getattr(value, "targets", None)  # of language/replies.py: nodes that were asked
+        if targets is not None:
+            return {"len": targets, "replies": len(value), "diff": targets - len(value)}[cast]
         if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
             try:
                 value = read_json(value)

@@ -19,6 +19,7 @@ from anylog.language.conditions import holds
 from anylog.language.context import Call, Context, Control, Pages, Result
 from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.logs import Logs, masked
+from anylog.language.replies import Replies
 from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, read_sections, run_script
 from anylog.language.tokens import LONGEST, Kind, Token, logical_lines, tokens_of
 from anylog.language.where import read_where, replaced, required_text
@@ -278,7 +279,9 @@ class Interpreter:
         except AnyLogError:
             target.store(None, self._dictionary, self._environ)
             raise
-        if target.collects and value is not None:
+        if isinstance(value, Replies):
+            value = value.value(target.collects)
+        elif target.collects and value is not None:
             address = getattr(self._node, "address", "")
             value = [[address, value]] if target.collects == "[]" else {address: value}
         target.store(value, scope.dictionary, self._environ)
@@ -317,6 +320,8 @@ class Interpreter:
         result = await self._command(text, tokens, context)
         if result.pages is not None:
             return await collected(result.pages)
+        if result.replies is not None:
+            return result.replies
         if result.data is not None and (result.format == "json" or result.text is None):
             return result.data
         return None if result.text is None else result.text.strip("\r\n")

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from attrs import define, field, frozen
 
-from anylog.databases.tables import AUTOMATIC
+from anylog.columns import AUTOMATIC, char_size, merge
 from anylog.errors import AnyLogError
 from anylog.mapping import names, schema, times
 from anylog.mapping.body import TooWide, written
@@ -192,7 +192,7 @@ class _Work:
         wanted: dict[str, str] = {}
         for position, column, kind in self.wider:
             if position not in self.misfits:
-                wanted[column] = schema.merge(wanted.get(column, kind), kind)
+                wanted[column] = merge(wanted.get(column, kind), kind)
         for column, values in self.new.items():
             fitting = [(attribute, value) for position, attribute, value in values if position not in self.misfits]
             inferred = schema.infer_column(fitting)
@@ -318,7 +318,7 @@ def _quick_text(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[
 def _quick_char(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
     if not kinds <= {str, type(None)}:
         return None
-    return values if max(map(len, _present(kinds, values))) <= (schema.char_size(kind) or 0) else None
+    return values if max(map(len, _present(kinds, values))) <= (char_size(kind) or 0) else None
 
 
 def _quick_boolean(kind: str, kinds: set[type], values: Sequence[Any]) -> Sequence[Any] | None:
@@ -365,7 +365,7 @@ _One = Callable[[str, Any], Any]
 def _to_whole(kind: str, value: Any) -> Any:
     number = _number(value)
     if type(number) is float:
-        raise Wider(schema.merge(kind, schema.infer_value("", number) or "FLOAT"))
+        raise Wider(merge(kind, schema.infer_value("", number) or "FLOAT"))
     if kind == "INT" and not -schema.MOST_INT <= number <= schema.MOST_INT:
         raise Wider("BIGINT")
     return number
@@ -414,8 +414,8 @@ def _to_text(kind: str, value: Any) -> str:
 
 def _to_char(kind: str, value: Any) -> str:
     text = _to_text(kind, value)
-    if len(text) > (schema.char_size(kind) or 0):
-        raise Wider(schema.merge(kind, schema.text_type(text)))
+    if len(text) > (char_size(kind) or 0):
+        raise Wider(merge(kind, schema.text_type(text)))
     return text
 
 

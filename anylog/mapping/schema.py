@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from anylog.databases.tables import AUTOMATIC, DATED, indexes
+from anylog.columns import AUTOMATIC, DATED, char_size, merge
+from anylog.databases.tables import indexes
 from anylog.errors import AnyLogError
 from anylog.mapping import names, times
 from anylog.mapping.body import written
@@ -28,39 +29,6 @@ EARLIEST_EPOCH = 946_684_800  # the year 2000: digits below it are a number, eve
 WHOLE = re.compile(r"-?[0-9]+")
 REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-_NUMBERS = {
-    frozenset(("DECIMAL", "INT")): "DECIMAL",
-    frozenset(("DECIMAL", "FLOAT")): "FLOAT",
-    frozenset(("FLOAT", "INT")): "FLOAT",
-    frozenset(("BIGINT", "INT")): "BIGINT",
-    frozenset(("BIGINT", "DECIMAL")): "DECIMAL",
-    frozenset(("BIGINT", "FLOAT")): "FLOAT",
-}
-
-_OTHER_NAMES = {
-    "BOOL": "BOOLEAN",
-    "INTEGER": "INT",
-    "SMALLINT": "INT",
-    "INT4": "INT",
-    "INT8": "BIGINT",
-    "NUMERIC": "DECIMAL",
-    "REAL": "FLOAT",
-    "DOUBLE": "FLOAT",
-    "DOUBLE PRECISION": "FLOAT",
-    "TEXT": "VARCHAR",
-    "STRING": "VARCHAR",
-    "CHARACTER VARYING": "VARCHAR",
-    "CHARACTER": "CHAR",
-    "INET": "CIDR",
-    "TIMESTAMP WITHOUT TIME ZONE": "TIMESTAMP",
-    "TIME WITHOUT TIME ZONE": "TIME",
-}
-_PLAIN = frozenset(("BOOLEAN", "INT", "BIGINT", "DECIMAL", "FLOAT", "VARCHAR", "UUID", "CIDR", *DATED))
-_TYPE = re.compile(
-    r"(?P<name>[A-Z0-9]+(?: (?:PRECISION|VARYING|WITHOUT TIME ZONE))?) ?(?:\( ?(?P<size>[0-9]+)(?: ?, ?[0-9]+)? ?\))?"
-)
-_CONSTRAINT = re.compile(r" (?:NOT NULL|NULL|DEFAULT|PRIMARY|UNIQUE|CHECK|REFERENCES)\b.*")
 
 
 def infer_value(name: str, value: Any) -> str | None:
@@ -145,58 +113,6 @@ def column_of(attribute: str) -> str | None:
     return None if column in AUTOMATIC else column
 
 
-def merge(a: str, b: str) -> str:
-    """The type of a column that holds values of both types (storage.md 2.4); in any order the same."""
-    if a == b:
-        return a
-    number = _NUMBERS.get(frozenset((a, b)))
-    if number is not None:
-        return number
-    sizes = [size for size in (char_size(a), char_size(b)) if size is not None]
-    if len(sizes) == 2:
-        return f"CHAR({max(sizes)})"
-    if len(sizes) == 1 and "VARCHAR" not in (a, b):
-        return f"CHAR({max(*sizes, MIXED_CHAR)})"
-    return "VARCHAR"
-
-
-def widened(have: str, want: str) -> str | None:
-    """The type a column of type `have` must be widened to, to hold values of type `want` as well.
-
-    `have` itself if they fit as they are, None if no widening helps: those values are misfits (hard-parts.md 4.4).
-    """
-    if have == want:
-        return have
-    if frozenset((have, want)) in _NUMBERS:
-        return merge(have, want)
-    if _is_text(have) and _is_text(want):
-        return merge(have, want)
-    return None
-
-
-def char_size(kind: str) -> int | None:
-    """The n of CHAR(n), None for other types."""
-    return int(kind[5:-1]) if kind.startswith("CHAR(") else None
-
-
-def parse_type(text: str) -> str:
-    """A column type of a statement or a mapping policy as a ledger type: `numeric(10,2)` is DECIMAL.
-
-    Constraints after the type are left out. Raises AnyLogError 40 for a type that is none of ours.
-    """
-    spaced = " ".join(text.upper().split())
-    if spaced.startswith("SERIAL"):
-        return "SERIAL PRIMARY KEY" if spaced == "SERIAL PRIMARY KEY" else "INT"
-    found = _TYPE.fullmatch(_CONSTRAINT.sub("", spaced).strip())
-    if found is not None:
-        name = _OTHER_NAMES.get(found["name"], found["name"])
-        if name in _PLAIN:
-            return name
-        if name == "CHAR" and int(found["size"] or 1) > 0:
-            return f"CHAR({int(found['size'] or 1)})"
-    raise AnyLogError(40, f"{text!r} is not a column type")
-
-
 def create_statement(table: str, columns: Mapping[str, str]) -> str:
     """The ledger's text for a table with these data columns: automatic columns, columns in order, then the indexes.
 
@@ -214,10 +130,6 @@ def create_statement(table: str, columns: Mapping[str, str]) -> str:
 
 def _definition(kind: str) -> str:
     return f"{kind} NOT NULL DEFAULT NOW()" if kind in DATED else kind
-
-
-def _is_text(kind: str) -> bool:
-    return kind == "VARCHAR" or kind.startswith("CHAR(")
 
 
 def _infer_text(name: str, text: str) -> str:

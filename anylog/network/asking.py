@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Seconds
@@ -92,6 +92,15 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
         by_url=by_url,
         natural=natural,
     )
+
+
+def sent_on(asked: Asked) -> Asked:
+    """The same for the nodes that its destination names (rest.md 2). Raises AnyLogError 155 for what is not sql."""
+    network = asked.destination.strip().lower() == "network"
+    if network and not asked.command.lower().startswith("sql "):
+        raise AnyLogError(155, "'destination: network' is for sql; name the nodes for other commands")
+    parts = ["" if network else asked.destination.strip().strip("()"), "subset = true" if asked.subset else ""]
+    return evolve(asked, command=f"run client ({', '.join(part for part in parts if part)}) {asked.command}")
 
 
 def _without_command(method: str, agent: str, product: str) -> str:

@@ -43,6 +43,9 @@ class Owner(Protocol):
     def lost(self, carrier: Carrier, why: str, *, counted: str, working: bool) -> None:
         """The connection is of no use any more; `working`: questions were under way."""
 
+    def gone(self, carrier: Carrier) -> None:
+        """And now it is closed."""
+
     def holds(self, amount: int) -> None:
         """So many bytes more, or fewer, are held for readers."""
 
@@ -169,6 +172,7 @@ class Carrier(TwistedProtocol):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._stop(self._why or reason.getErrorMessage(), self._counted or "lost", self._code)
+        self._owner.gone(self)
 
     def pauseProducing(self) -> None:
         """The peer does not read as fast as we write."""
@@ -399,7 +403,7 @@ class Carrier(TwistedProtocol):
     def _failed(self, event: Failed) -> None:
         question = self._questions.pop(event.number, None)
         if question is not None:
-            code = event.code if event.code in ERRORS else 15
+            code = event.code if event.code in ERRORS else 39
             question.fail(AnyLogError(code, event.text, node=self.name))
 
     def _ponged(self, event: Ponged) -> None:

@@ -7,19 +7,19 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from anylog.counts import Counts
 from anylog.errors import ERRORS, AnyLogError
 from anylog.interfaces import Asker, Clock, DelayedCall, PeerHandler, PeerState, Reply
 from anylog.net import INet
-from anylog.network.carrier import BEAT, Carrier
+from anylog.network.carrier import BEAT, LINGER, Carrier
 from anylog.network.turned_away import TurnedAway
 from anylog.tank import Tank
 from anylog.waiting import deadline, deferring, pause
@@ -34,6 +34,9 @@ CONNECT = 6.0  # seconds until a peer must have answered
 AGAIN = 2.0  # and one that did not answer before
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds between two attempts
+SEARCH = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between attempts to reach a node again that did not answer
+SEARCHES = 2000
+REMEMBERED = 5000  # nodes whose state is kept
 THREADS = 6  # commands of peers that run at once
 
 
@@ -46,6 +49,13 @@ def split_address(address: str) -> tuple[str, int]:
     if not 0 < int(port) < 65536 or len(port) > 5:
         raise AnyLogError(20, f"'{address}': {port} is not a port")
     return host, int(port)
+
+
+def endpoint(address: str, seconds: float) -> str:
+    """Where to connect, as Twisted writes it, with `seconds` for the attempt. Raises AnyLogError 20."""
+    host, port = split_address(address)
+    escaped = host.replace(":", "\\:")
+    return f"tcp:{escaped}:{port}:timeout={max(1, round(seconds))}"
 
 
 def loopback(host: str) -> bool:
@@ -94,6 +104,8 @@ class Peers:
         self._states: dict[str, PeerState] = {}
         self._dials: dict[str, _Dial] = {}
         self._slots: dict[int, DeferredSemaphore] = {}
+        self._searches: dict[str, Deferred[None]] = {}
+        self.leaving: dict[Carrier, None] = {}  # connections that say goodbye
         self._beat: DelayedCall | None = None
         self._stopped = False
         if tank is not None:
@@ -123,7 +135,7 @@ class Peers:
     async def _ask_new(
         self, address: str, kind: str, head: Mapping[str, Any], body: bytes, until: float | None, hops: int
     ) -> Reply:
-        carrier = await self._in_time(self.connect(address), until, address)
+        carrier = await self._reached(address, until)
         return await carrier.ask(kind, head, body, until=until, hops=hops)
 
     @deferring
@@ -147,7 +159,7 @@ class Peers:
         if address in self.own:
             return 0.0
         until = self._clock.seconds() + seconds
-        carrier = await self._in_time(self.connect(address), until, address)
+        carrier = await self._reached(address, until)
         return await self._in_time(carrier.ping(), until, address)
 
     def tell(self, kind: str, head: Mapping[str, Any]) -> int:
@@ -237,17 +249,17 @@ class Peers:
         dial = self._dials.get(address)
         if dial is None:
             try:
-                place = split_address(address)
+                host, _ = split_address(address)
             except AnyLogError as wrong:
                 return fail(wrong)
             if self._stopped:
                 return fail(AnyLogError(506, "this node stops"))
             dial = self._dials[address] = _Dial()
-            dial.work = Deferred.fromCoroutine(self._dial(address, *place))
+            dial.work = Deferred.fromCoroutine(self._dial(address, host))
             dial.work.addBoth(partial(self._dialled, address, dial))
         return dial.wait()
 
-    async def _dial(self, address: str, host: str, port: int) -> Carrier:
+    async def _dial(self, address: str, host: str) -> Carrier:
         before = self._states.get(address)
         flagged = before is not None and not before.active
         seconds, attempts = (AGAIN, 1) if flagged else (CONNECT, ATTEMPTS)
@@ -256,7 +268,7 @@ class Peers:
             if attempt > 1:
                 await pause(self._clock, PAUSE * (1 + 0.2 * self._chance.random()))
             try:
-                return await deadline(self._clock, seconds, self._reach(address, host, port, seconds), "connecting")
+                return await deadline(self._clock, seconds, self._reach(address, host, seconds), "connecting")
             except AnyLogError as refused:
                 why = str(refused)
                 if refused.number == 21:
@@ -265,7 +277,8 @@ class Peers:
             except (ConnectError, OSError) as refused:
                 why = str(refused) or type(refused).__name__
             self.counts.add("failed to connect", last=f"{address}: {why}")
-            self.log.info(
+            self.log.emit(
+                LogLevel.debug if flagged else LogLevel.info,
                 "{address} not reached, attempt {attempt} of {attempts}, after {elapsed:.1f} s: {why}",
                 address=address,
                 attempt=attempt,
@@ -274,15 +287,14 @@ class Peers:
                 why=why,
             )
         self._flag(address, why)
-        raise AnyLogError(208, f"{address} was not reached: {why}", node=address)
+        raise AnyLogError(208, f"Failed to create a socket using: {address}: {why}", node=address)
 
     @deferring
-    async def _reach(self, address: str, host: str, port: int, seconds: float) -> Carrier:
+    async def _reach(self, address: str, host: str, seconds: float) -> Carrier:
         """A connection on which the peer said hello. Fails with ConnectError, OSError or AnyLogError."""
-        escaped = host.replace(":", "\\:")
         factory: Any = Factory.forProtocol(partial(self._carrier, address, host))
         factory.noisy = False
-        made: Any = await self._net.connect(f"tcp:{escaped}:{port}:timeout={seconds:g}", factory)
+        made: Any = await self._net.connect(endpoint(address, seconds), factory)
         carrier: Carrier = made
         try:
             opened: Deferred[None] = Deferred()
@@ -349,9 +361,14 @@ class Peers:
             if dial is not None:
                 dial.end(carrier)
 
+    def gone(self, carrier: Carrier) -> None:
+        """As `Owner.gone`."""
+        self.leaving.pop(carrier, None)
+
     def lost(self, carrier: Carrier, why: str, *, counted: str, working: bool) -> None:
         """As `Owner.lost`."""
         self.carriers.pop(carrier, None)
+        self.leaving[carrier] = None
         self.counts.add(counted, last=f"{carrier.name}: {why}")
         if counted not in ("closed", "lost"):
             self.log.info("connection with {peer} ended: {why}", peer=carrier.name, why=why)
@@ -388,9 +405,12 @@ class Peers:
         """Questions of peers that are under way."""
         return sum(carrier.session.answering for carrier in self.carriers)
 
-    def stop(self) -> None:
-        """Close all connections; nobody is asked or answered any more."""
+    @deferring
+    async def stop(self) -> None:
+        """Close all connections; nobody is asked or answered any more. Fires when they are closed."""
         self._stopped = True
+        for search in list(self._searches.values()):
+            search.cancel()
         for dial in list(self._dials.values()):
             if dial.work is not None:
                 dial.work.cancel()
@@ -399,6 +419,9 @@ class Peers:
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
+        until = self._clock.seconds() + 2 * LINGER
+        while self.leaving and self._clock.seconds() < until:
+            await pause(self._clock, 0.01)
 
     # ------------------------------------------------------------------ inside
 
@@ -410,13 +433,45 @@ class Peers:
 
     def _flag(self, address: str, why: str, *, active: bool = False) -> None:
         there = self._states.get(address)
-        if there is None or there.active != active or there.why != why:
+        if there is None and len(self._states) >= REMEMBERED:
+            del self._states[next(iter(self._states))]
+        if there is None or there.active != active:
             self._states[address] = PeerState(address=address, active=active, at=self._clock.seconds(), why=why)
+        elif there.why != why:
+            self._states[address] = evolve(there, why=why)
+        if not active and address not in self._searches and not self._stopped:
+            self._searches[address] = search = self._search(address)
+            search.addBoth(lambda _: self._searches.pop(address, None))
+
+    @deferring
+    async def _search(self, address: str) -> None:
+        """Look for a node that did not answer until it does, so that it takes part again soon after it is back."""
+        for number in range(SEARCHES):
+            await pause(self._clock, SEARCH[min(number, len(SEARCH) - 1)] * (0.9 + 0.2 * self._chance.random()))
+            state = self._states.get(address)
+            if self._stopped or state is None or state.active:
+                return
+            try:
+                await self.connect(address)
+                return
+            except AnyLogError:
+                continue
 
     def _relieve(self, full: bool) -> None:
         for carrier in list(self.carriers):
             carrier.session.relieve(full)
             carrier.pump()
+
+    @deferring
+    async def _reached(self, address: str, until: float | None) -> Carrier:
+        """The connection to a peer. Fails with AnyLogError 208 also when it is too late for it."""
+        try:
+            return await self._in_time(self.connect(address), until, address)
+        except AnyLogError as late:
+            if late.number != 26:
+                raise
+            why = f"Failed to create a socket using: {address}: not connected in time"
+            raise AnyLogError(208, why, node=address) from None
 
     def _in_time(self, waited: Deferred[T], until: float | None, address: str) -> Deferred[T]:
         """Give `waited`, or fail with error 26 when it is `until`."""

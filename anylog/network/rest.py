@@ -17,7 +17,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IIntake, ILane
 from anylog.language.context import Call, Context, Pages, Result
 from anylog.network import replies
-from anylog.network.asking import Asked, Lookup, check_method, decode_value, foreign, loopback, read_request
+from anylog.network.asking import Asked, Lookup, check_method, decode_value, foreign, loopback, read_request, sent_on
 from anylog.network.calls import CallCounts
 from anylog.network.channel import Limits, Request, Site, address_text
 from anylog.network.ingest import Ingest
@@ -231,6 +231,8 @@ class RestServer(Process):
                 return
             if not asked.natural:
                 check_method(method, asked.command, self._lookup)
+            if asked.destination:
+                asked = sent_on(asked)
             timeout = self.options.timeout if asked.timeout is None else asked.timeout
             context = self._context(request, asked, headers)
             if not context.local:
@@ -355,10 +357,6 @@ class RestServer(Process):
     def _context(self, request: Request, asked: Asked, headers: dict[str, str]) -> Context:
         peer = request.getClientAddress()
         own = getattr(request.host, "port", 0)
-        if asked.destination and (
-            asked.destination.lower() != "network" or not asked.command.lower().startswith("sql ")
-        ):
-            raise AnyLogError(155, f"'{asked.destination}' cannot be reached from this node")
         return Context(
             origin="rest",
             who=address_text(peer),
@@ -372,7 +370,8 @@ class RestServer(Process):
 
     def _fail(self, request: Request, method: str, error: AnyLogError) -> None:
         self._counted(request, error.text)
-        told = replies.error_object(method, self._node_name(), error)
+        operator = str(error) if error.node else ""  # what another node said, or that it says nothing
+        told = replies.error_object(method, self._node_name(), error, operator=operator)
         if error.number == 163:  # known clients look for these two
             told["Error"] = error.detail
             told["Source"] = address_text(request.getClientAddress()).rpartition(":")[0]

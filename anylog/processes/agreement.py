@@ -9,10 +9,10 @@ from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
-from anylog.databases.tables import AUTOMATIC
+from anylog.columns import AUTOMATIC, widened
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IDatabase, Load
-from anylog.mapping.schema import create_statement, widened
+from anylog.mapping.schema import create_statement
 from anylog.waiting import deferring, pause
 
 SYSTEM = ("almgm", "blockchain", "system_query")  # databases of the node's own (storage.md 1.4)

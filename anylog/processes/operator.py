@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -25,6 +25,15 @@ class OperatorOptions:
     threads: int = 1
     create_table: bool = True
     given: Mapping[str, Any]  # every option as it was resolved, as `get operator config` shows it
+
+
+@define
+class Seen:
+    """What `get operator summary` told last; the next one tells what is new."""
+
+    at: float = 0.0
+    rows: int = 0
+    errors: int = 0
 
 
 class Operator(Process):

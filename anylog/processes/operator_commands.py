@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Flag, Format, Option, Text, Whole
+from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.processes.operator import Operator, OperatorOptions, checked
@@ -32,7 +32,7 @@ class RunOperator(Command):
     """
 
     words = "run operator"
-    where: dict[str, Option] = {
+    where = {
         "policy": Text(required=True, help="id of the operator policy"),
         "watch_dir": Text(help="directory of files to be loaded"),
         "bkup_dir": Text(help="directory of files that were loaded"),
@@ -85,9 +85,9 @@ class RunOperator(Command):
             if node.clock.seconds() >= until:
                 raise AnyLogError(135, "run operator: use 'run tcp server' first: its address identifies the operator")
             await pause(node.clock, 0.1)
-        if node.place_of(options["policy"]) is None:
+        if node.membership.place_of(options["policy"]) is None:
             await node.refresh()
-        place = node.check_place(options["policy"])
+        place = node.membership.check_place(options["policy"])
         given = {key: value for key, value in options.items() if value not in (None, [])}
         given |= {key: node.dictionary.get(key) for key in _FOLDERS if key not in given}
         given["company"] = options["company"] or place.company
@@ -100,8 +100,8 @@ class RunOperator(Command):
                 create_table=options["create_table"],
                 given=given,
             ),
-            place=lambda: node.place_of(options["policy"]),
-            announce=node.announce,
+            place=lambda: node.membership.place_of(options["policy"]),
+            announce=node.membership.announce,
         )
         await node.processes.start(process)
         return None

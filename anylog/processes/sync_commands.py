@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Format, OneOf, Option, Seconds, Text
+from anylog.language.command import Command, Format, OneOf, Seconds, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.processes.synchronizer import Synchronizer, SyncOptions, hms
@@ -47,7 +47,7 @@ class RunBlockchainSync(Command):
 
     words = "run blockchain sync"
     also = ("run synchronizer", "run blockchain synchronizer")
-    where: dict[str, Option] = {
+    where = {
         "source": OneOf(words=("master", "dbms", "blockchain"), help="where the ledger is"),
         "time": Seconds(help="between two looks"),
         "dest": Text(many=True, help="file, dbms or both"),
@@ -90,7 +90,7 @@ class RunBlockchainSync(Command):
             await node.ledger.load()
         connection = ""
         if source == "master":
-            connection = address(options["connection"] or node.master_address(), "connection")
+            connection = address(options["connection"] or node.membership.master_address(), "connection")
         elif node.master is None:
             raise AnyLogError(30, "run blockchain sync: the table 'ledger' of dbms 'blockchain' is not here")
         if "dbms" in dest and node.master is None:
@@ -98,7 +98,7 @@ class RunBlockchainSync(Command):
                 30, "run blockchain sync: dest = dbms needs 'create table ledger where dbms = blockchain'"
             )
         given = SyncOptions(source=source, connection=connection, seconds=seconds, dest=tuple(dest))
-        process = Synchronizer(clock=node.clock, options=given, look=node.look_at_ledger)
+        process = Synchronizer(clock=node.clock, options=given, look=node.membership.look)
         await node.processes.start(process)
         return None
 
@@ -122,7 +122,10 @@ class GetSynchronizer(Command):
             "Status", "Sync\nSource", "Connection", "Sync\nTime", "Metadata Version", "Time\nSince Update", "Calls",
             "Loads", "Policies", "Sync OK", "Sync Err", "Waiting",
         )  # fmt: skip
-        waiting = [*node.ledger.waiting(), *(f"{dbms}.{table}" for dbms, table in sorted(node.agreement.waiting))]
+        waiting = [
+            *node.ledger.waiting(),
+            *(f"{dbms}.{table}" for dbms, table in sorted(node.membership.agreement.waiting)),
+        ]
         row = (
             "Running" if not looks.failure else looks.failure,
             given.source,

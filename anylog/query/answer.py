@@ -160,6 +160,11 @@ class Answer:
         """Whether every row was given."""
         return self._taken >= self.count
 
+    @property
+    def taken(self) -> int:
+        """Rows given so far."""
+        return self._taken
+
     async def next(self) -> str | None:
         """The rows of the next page, or None after the last."""
         short, self._short = self._short, None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import CancelledError
 
+import anylog.query.status_commands
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, OneOf, Option, Seconds, Text
 from anylog.language.context import Context, Result
@@ -218,4 +219,10 @@ class SetQueryLog(Command):
         return None
 
 
-COMMANDS: tuple[type[Command], ...] = (Sql, GetQueriesTime, ResetQueryTimer, SetQueryLog)
+COMMANDS: tuple[type[Command], ...] = (
+    Sql,
+    GetQueriesTime,
+    ResetQueryTimer,
+    SetQueryLog,
+    *anylog.query.status_commands.COMMANDS,
+)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from attrs import define, field
+import orjson
+from attrs import define, field, frozen
 
 from anylog.errors import AnyLogError
-from anylog.query.answer import PAGE, Answer, Column, Connection, as_text, real_text
+from anylog.language.tables import bar_table
+from anylog.query.answer import PAGE, Column, Connection, as_text, real_text
 from anylog.waiting import deferring
 
 FORMATS = ("json", "json:list", "json:output", "table")
@@ -30,7 +33,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _joined(texts: Sequence[str]) -> str:
+def joined(texts: Sequence[str]) -> str:
     """Texts one after the other, as an expression that is not too deep for the engine however many they are."""
     parts = [" || ".join(texts[first : first + _DEEP]) for first in range(0, len(texts), _DEEP)]
     return " || ".join(f"({part})" for part in parts)
@@ -103,7 +106,7 @@ class TableRows:
             self._padded(column, cell, width, place == last)
             for place, (column, cell, width) in enumerate(zip(columns, cells, widths, strict=True))
         ]
-        line = _joined([f"{each} || ' '" for each in shown])
+        line = joined([f"{each} || ' '" for each in shown])
         text = connection.execute(f"select group_concat({line}, char(10)) from {rows}").fetchone()[0]
         return self.heading(columns, widths) + (text or "") + "\n"
 
@@ -135,25 +138,67 @@ def layout_of(name: str) -> JsonRows | TableRows:
     return TableRows() if name == "table" else JsonRows(_FRAMES[name][1])
 
 
-def statistics(count: int, seconds: float, *, nodes: int = 1, lines: bool = False) -> str:
-    """The statistics as one member of a JSON object, on one line or (for a console) on several."""
+def statistics(count: int, seconds: float, *, nodes: int = 1, targets: int = 0, lines: bool = False) -> str:
+    """The statistics as one member of a JSON object, on one line or (for a console) on several.
+
+    `targets` is how many nodes were asked, if more than the `nodes` that answered.
+    """
     whole = int(max(seconds, 0))
     apart = ",\n" + " " * 16 if lines else ","
     time = f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
-    return f'"Statistics":[{{"Count": {count}{apart}"Time":"{time}"{apart}"Nodes": {nodes}}}]'
+    took = f'"Nodes": {nodes}'
+    if targets > nodes:
+        took = f'"Target Nodes": {targets}{apart}"Participating Nodes": {nodes}'
+    return f'"Statistics":[{{"Count": {count}{apart}"Time":"{time}"{apart}{took}}}]'
+
+
+class Rows(Protocol):
+    """The rows of an answer, wherever they come from."""
+
+    columns: list[Column]
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def over(self) -> bool: ...
+
+    async def next(self) -> str | bytes | None: ...
+
+    def close(self) -> None: ...
+
+
+@frozen
+class Missing:
+    """A node that takes no part in a partial answer."""
+
+    address: str
+    number: int
+    text: str
+
+    def row(self) -> tuple[str, str, int, int, str]:
+        """As `Reply errors` shows it (query.md 7.3)."""
+        host, _, port = self.address.rpartition(":")
+        return host or self.address, port, 0, self.number, self.text
+
+
+_ERRORS = ("Node IP", "Port", "Par", "Ret-Code", "Error Message")
 
 
 @define(kw_only=True, eq=False)
 class Laid:
     """An answer as `context.Pages`: the rows, what stands around them, and the statistics."""
 
-    answer: Answer
+    answer: Rows
     format: str
     stat: bool = True
     lines: bool = False  # statistics on several lines, as a console shows them
     title: str = ""  # before a table
     elapsed: Callable[[], float]
     ended: Callable[[bool], None] = field(default=lambda whole: None)
+    failed: Callable[[AnyLogError], None] = field(default=lambda error: None)
+    nodes: int = 1
+    missing: Sequence[Missing] = ()  # who does not take part
     media: str = field(init=False)
     _begun: bool = False
     _over: bool = False
@@ -167,8 +212,12 @@ class Laid:
         if self._over:
             return None
         opening, between, closing, before, after = _FRAMES[self.format]
-        text = await self.answer.next()
-        parts: list[str] = []
+        try:
+            text = await self.answer.next()
+        except AnyLogError as error:
+            self.failed(error)
+            raise
+        parts: list[str | bytes] = []
         if not self._begun:
             self._begun = True
             parts.append(opening)
@@ -184,13 +233,29 @@ class Laid:
             self._over = True
             parts.append(closing)
             if self.stat:
-                told = statistics(self.answer.count, self.elapsed(), lines=self.lines)
+                told = statistics(
+                    self.answer.count,
+                    self.elapsed(),
+                    nodes=self.nodes,
+                    targets=self.nodes + len(self.missing),
+                    lines=self.lines,
+                )
                 empty = self.format == "json:output" and not self.answer.count
                 parts += [before.removeprefix("\n") if empty else before, told, after if self.format != "json" else ""]
+            if self.missing:
+                parts.append(self._reply_errors(before))
             if self.format == "json":
                 parts.append(after)
             self._end(True)
-        return "".join(parts).encode("utf-8", "replace")
+        return b"".join(part if isinstance(part, bytes) else part.encode("utf-8", "replace") for part in parts)
+
+    def _reply_errors(self, before: str) -> str:
+        """Who is missing: a partial answer says so even where nothing else stands after its rows (decisions 3)."""
+        rows = [missing.row() for missing in self.missing]
+        if self.format == "table":
+            return "\n" + bar_table(_ERRORS, rows, heading="Reply errors:").replace("\r\n", "\n") + "\n"
+        told = orjson.dumps([dict(zip(_ERRORS, row, strict=True)) for row in rows]).decode()
+        return f'{before}"Reply errors":{told}{"" if self.format == "json" else "}"}'
 
     def close(self) -> None:
         """Let go; safe at any time."""

@@ -130,21 +130,13 @@ class _Rewriting:
             place += 1
 
     def _period(self, inside: Sequence[Token], place: int) -> str:
-        arguments = split(inside)
-        wrong = AnyLogError(46, "Inconsistent arguments for function: 'period'")
-        if len(arguments) < 4 or any(not argument for argument in arguments):
-            raise wrong
-        unit = unit_of(arguments[0][0].value)
-        number = series.whole_number(compact(arguments[1]))
-        until = stored(arguments[2][0].value, self.zone) if arguments[2][0].kind == "text" else None
-        also = [token for argument in arguments[4:] for token in (*argument, Token("sign", ","))][:-1]
+        asked = series.read_period(inside, self.zone)
         table = self._table_before(place)
-        if len(arguments[0]) != 1 or unit is None or not number or until is None or not table:
-            raise wrong
-        if also and (not also[0].says("and") or len(also) < 2):
-            raise wrong
-        condition = render(also[1:]).strip()
-        return series.window(unit, number, until, render(arguments[3]).strip(), table, condition)
+        if not table:
+            raise AnyLogError(46, series.WRONG_PERIOD)
+        return series.window(
+            asked.unit, asked.number, asked.until, render(asked.column).strip(), table, render(asked.also).strip()
+        )
 
     def _table_before(self, place: int) -> str:
         """The table of the select whose `where` holds the token at `place`."""
@@ -241,12 +233,24 @@ class _Rewriting:
             place = end + 2
 
 
-def local(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Zone = UTC) -> str:
-    """A statement that is no select, for this node's engine: times resolved and stored as times are."""
+def fixed(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Zone = UTC) -> list[Token]:
+    """The same statement with its times as literals in UTC: every node that is asked reads them alike (query.md 3)."""
     work = _Rewriting(list(tokens), schema, now, zone)
     work.resolve_times()
     work.normalise_literals()
-    return render(work.tokens)
+    return work.tokens
+
+
+def translated(tokens: Sequence[Token]) -> list[Token]:
+    """An expression with the language's own functions in the words of the engine. Raises AnyLogError 46 or 195."""
+    work = _Rewriting(list(tokens), lambda table: None, datetime(1970, 1, 1), UTC)
+    work.translate()
+    return work.tokens
+
+
+def local(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Zone = UTC) -> str:
+    """A statement that is no select, for this node's engine: times resolved and stored as times are."""
+    return render(fixed(tokens, schema, now, zone))
 
 
 def local_select(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Zone = UTC) -> Ready:
@@ -299,7 +303,7 @@ def _increments(select: Select, titles: list[str | None], types: list[str], now:
     asked = series.read_increments(split(item.tokens[2 : closing(item.tokens, 1)]))
     unit, number = asked.unit, asked.number
     if unit is None:
-        unit, number = series.chosen(*_bounds(select, asked.column, now), asked.points)
+        unit, number = series.chosen(*bounds_of(select, asked.column, now), asked.points)
     key = series.bucket(unit, number, asked.column)
     if item.alias is None:
         del select.items[place], titles[place], types[place]
@@ -314,7 +318,7 @@ def _increments(select: Select, titles: list[str | None], types: list[str], now:
     select.clauses["order"] = [*order, comma, *spaced(key)] if order else spaced(key)
 
 
-def _bounds(select: Select, column: str, now: datetime) -> tuple[datetime, datetime]:
+def bounds_of(select: Select, column: str, now: datetime) -> tuple[datetime, datetime]:
     """The lowest and highest time that the `where` of a select lets through, as far as it says so in literals."""
     where, low, high = select.clauses.get("where", []), None, now
     name = column.rpartition(".")[2]

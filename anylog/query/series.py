@@ -10,8 +10,8 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 from anylog.query.select import compact
-from anylog.query.times import SECONDS, unit_of
-from anylog.query.tokens import Token, render
+from anylog.query.times import SECONDS, Zone, stored, unit_of
+from anylog.query.tokens import Token, render, split
 
 POINTS = 1000  # buckets aimed at when a statement does not say how long they are
 _START = {"year": 1, "month": 6, "day": 9, "hour": 12, "minute": 15, "second": 18}  # where the digits of a unit begin
@@ -34,6 +34,37 @@ class Increments:
     unit: str | None = None
     number: int = 1
     points: int = POINTS
+
+
+WRONG_PERIOD = "Inconsistent arguments for function: 'period'"
+
+
+@frozen
+class Period:
+    """What `period(...)` asks for: the last `number` units before the newest row that is not after `until`."""
+
+    unit: str
+    number: int
+    until: str  # a stored time
+    column: Sequence[Token]
+    also: Sequence[Token]  # a further condition, or nothing
+
+
+def read_period(inside: Sequence[Token], zone: Zone) -> Period:
+    """`unit, n, time, column [, and condition]`. Raises AnyLogError 46."""
+    arguments = split(inside)
+    wrong = AnyLogError(46, WRONG_PERIOD)
+    if len(arguments) < 4 or any(not argument for argument in arguments):
+        raise wrong
+    unit = unit_of(arguments[0][0].value)
+    number = whole_number(compact(arguments[1]))
+    until = stored(arguments[2][0].value, zone) if arguments[2][0].kind == "text" else None
+    also = [token for argument in arguments[4:] for token in (*argument, Token("sign", ","))][:-1]
+    if len(arguments[0]) != 1 or unit is None or not number or until is None:
+        raise wrong
+    if also and (not also[0].says("and") or len(also) < 2):
+        raise wrong
+    return Period(unit, number, until, arguments[3], also[1:])
 
 
 def bucket(unit: str, number: int, column: str) -> str:

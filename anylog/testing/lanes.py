@@ -67,6 +67,7 @@ class InlineLanes:
         self._lanes.pop(name, None)
         return succeed(None)
 
-    async def stop(self) -> None:
+    def stop(self) -> Deferred[None]:
         """Forget all."""
         self._lanes.clear()
+        return succeed(None)

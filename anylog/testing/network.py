@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, DelayedCall
+from anylog.interfaces import DelayedCall
 
 BUFFER = 1 << 16  # bytes that wait to be sent before a producer is paused
 SEGMENT = 1 << 16  # bytes that are delivered at once, at most
@@ -38,7 +38,7 @@ class MemoryNetwork:
     `delay` is the least and the most that a segment takes, in seconds; with `pieces` segments are split at random.
     """
 
-    clock: Clock
+    clock: Any  # a Clock
     chance: Random
     delay: tuple[float, float] = (0.0001, 0.001)
     pieces: bool = True

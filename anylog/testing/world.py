@@ -39,10 +39,11 @@ class World:
     def add(self, name: str, host: str) -> Node:
         """A node of that name at an address of its own, started, with no doors open."""
         chance = Random(self.chance.random())
+        clock: Any = self.clock
         node = Node(
             home=Path("/") / name,
             name=name,
-            clock=self.clock,
+            clock=clock,
             net=self.network.net(host),
             lanes=InlineLanes(),
             disk=MemoryDisk(),
@@ -90,7 +91,8 @@ class World:
 
     def step(self, end: float) -> None:
         """To the next event, or to `end` if there is none before."""
-        following = [call.getTime() for call in self.clock.getDelayedCalls()[:1]]
+        calls: Any = self.clock.getDelayedCalls()
+        following = [call.getTime() for call in calls[:1]]
         self.clock.advance(max(0.0, min([*following, end]) - self.clock.seconds()))
 
     def stop(self, names: Sequence[str] = ()) -> None:

@@ -12,13 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from anylog.node import Node
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import InlineLanes
+from anylog.testing.network import MemoryNetwork
 
 
 class Stopping(SynchronousTestCase):
     def test_every_part_is_stopped(self) -> None:
         """A part that fails to stop is logged; those after it are stopped, and the home is let go."""
         disk, lanes = MemoryDisk(), InlineLanes()
-        node = Node(home=Path("/h"), clock=Clock(), net=None, lanes=lanes, disk=disk, chance=Random(1))  # type: ignore[arg-type]
+        clock = Clock()
+        net = MemoryNetwork(clock, Random(1)).net("127.0.0.1")
+        node = Node(home=Path("/h"), clock=clock, net=net, lanes=lanes, disk=disk, chance=Random(1))
         self.successResultOf(Deferred.fromCoroutine(node.start()))
 
         class Broken:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anylog.columns import AUTOMATIC, widened
 from anylog.errors import AnyLogError
 from anylog.mapping import schema
 from anylog.mapping.body import TooWide, normal_form, read_body
@@ -217,7 +218,7 @@ def test_which_attribute_is_which_column():
 
 def test_automatic_columns_are_left_out():
     """Also where the caller lists them."""
-    assert convert([{"a": 1}], schema.AUTOMATIC | {"a": "INT"}, NOW).names == ("a",)
+    assert convert([{"a": 1}], AUTOMATIC | {"a": "INT"}, NOW).names == ("a",)
 
 
 def test_two_attributes_for_one_column():
@@ -416,7 +417,7 @@ def test_a_schema_that_evolves_once_is_enough(rows, columns):
     """With what was wanted, nothing more is wanted; a further misfit is only a whole number too long for a float."""
     before = convert(rows, columns, NOW)
     for column, kind in before.wanted.items():
-        assert column not in columns or schema.widened(columns[column], kind) == kind
+        assert column not in columns or widened(columns[column], kind) == kind
     after = convert(rows, columns | before.wanted, NOW)
     assert after.wanted == {}
     known = {position for position, _ in before.misfits}

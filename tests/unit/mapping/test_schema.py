@@ -5,18 +5,10 @@ import sqlite3
 
 import pytest
 
+from anylog.columns import merge, parse_type, widened
 from anylog.errors import AnyLogError
 from anylog.mapping.body import TooWide
-from anylog.mapping.schema import (
-    MOST_COLUMNS,
-    create_statement,
-    indexes,
-    infer,
-    infer_value,
-    merge,
-    parse_type,
-    widened,
-)
+from anylog.mapping.schema import MOST_COLUMNS, create_statement, indexes, infer, infer_value
 
 INFERRED = [
     (True, "BOOLEAN"),

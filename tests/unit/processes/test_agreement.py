@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from anylog.columns import AUTOMATIC
 from anylog.databases.catalog import Catalog
-from anylog.databases.tables import AUTOMATIC
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.processes.agreement import Agreement, Place, bring_up

@@ -8,7 +8,8 @@ from io import BytesIO
 from twisted.trial.unittest import SynchronousTestCase
 
 from anylog import __version__
-from anylog.cli import Refused, WrongUsage, ask, copy, dispatch, exec_words, main, refusal
+from anylog.cli import WrongUsage, dispatch, exec_words, main
+from anylog.prompt.door import Refused, ask, copy, refusal
 
 
 class Wire:
@@ -69,7 +70,7 @@ class WordsTests(SynchronousTestCase):
             (["exec", "--fast", "node:80", "help"], "'--fast'"),
             (["exec", "--timeout", "soon", "node:80", "help"], "'soon'"),
             (["dance"], "'dance'"),
-            ([], "run, exec or help"),
+            ([], "run, exec, cli or help"),
         ]:
             wrong = self.assertRaises(WrongUsage, dispatch, words)
             self.assertIn(culprit, str(wrong), words)
@@ -121,7 +122,8 @@ class AskTests(SynchronousTestCase):
         """A reply of something else than a node is told as it came."""
         for body, expected in [(b"<html>", "<html>"), (b"", "502 Bad Gateway"), (b"[1]", "[1]"), (b"{}", "{}")]:
             response = Wire(reply("502 Bad Gateway", body)).getresponse()
-            self.assertEqual(refusal(response), (0, expected), body)
+            told = refusal(response)
+            self.assertEqual((told.number, str(told)), (0, expected), body)
 
 
 class CopyTests(SynchronousTestCase):
