@@ -23,7 +23,8 @@ HELLO = 6.0  # seconds until the peer must have said who it is
 BEAT = 2.0  # seconds between two looks at a connection
 IDLE = 30.0  # seconds of silence after which a peer without work is pinged
 MISSES = 3  # pings without any sign of life
-STARVED = 30.0  # seconds without credit
+STARVED = 30.0  # seconds without credit of its own that end an exchange
+CROWDED = 60.0  # and without credit of the connection: those who hold it are ended first
 LINGER = 2.0  # seconds that a goodbye may take
 UNREAD = 4 << 20  # bytes of small messages that a peer may leave unread
 
@@ -56,6 +57,7 @@ class PeerPages:
 
     _carrier: Carrier
     _number: int
+    read: float  # when a page was wanted last
     waited: Deferred[bytes | None] | None = None
     error: AnyLogError | None = None
     over: bool = False  # the end was seen, or it was closed
@@ -66,6 +68,7 @@ class PeerPages:
             return fail(self.error)
         if self.over:
             return succeed(None)
+        self.read = self._carrier.now()
         page = self._carrier.take(self._number)
         if page is None:
             self.over = True
@@ -137,12 +140,11 @@ class Carrier(TwistedProtocol):
         """`address` is the ip:port that was dialled; empty for a connection that came."""
         self.session, self.address, self.host = session, address, ""
         self.hello: Mapping[str, Any] = {}
-        self.opening: Deferred[None] = Deferred()
-        self.opening.addErrback(lambda failure: None)  # those who wait for it add their own
         self.over = False  # nothing more is asked or answered here
         self.began = clock.seconds()
         self._owner, self._clock = owner, clock
         self._why, self._counted, self._code = "", "", 15
+        self._opening: list[Deferred[None]] = []
         self._questions: dict[int, _Question] = {}
         self._tasks: dict[int, _Task] = {}
         self._pings: dict[int, tuple[Deferred[float], float]] = {}
@@ -189,6 +191,16 @@ class Carrier(TwistedProtocol):
 
     # ------------------------------------------------------------------ asking
 
+    def ready(self) -> Deferred[None]:
+        """Fires when the peer said who it is. Fails with AnyLogError 21 if it speaks otherwise, or 15."""
+        if self.over:
+            return fail(self._refusal())
+        if self.hello:
+            return succeed(None)
+        waited: Deferred[None] = Deferred(lambda gone: self._opening.remove(gone))
+        self._opening.append(waited)
+        return waited
+
     @property
     def name(self) -> str:
         """How the peer is called in messages: by address, else by where it comes from."""
@@ -219,6 +231,10 @@ class Carrier(TwistedProtocol):
         self._questions[number] = question
         self.pump()
         return question.waited
+
+    def now(self) -> float:
+        """Seconds of the clock."""
+        return self._clock.seconds()
 
     def take(self, number: int) -> bytes | None:
         """The next page of an answer, as the session gives it; empty while it must be waited for."""
@@ -312,8 +328,10 @@ class Carrier(TwistedProtocol):
         for flow in self.session.starving():
             if flow.since is None:
                 flow.since = now
-            elif now - flow.since >= STARVED:
+            elif now - flow.since >= (STARVED if flow.price > flow.credit else CROWDED):
                 self._starved(flow.number, flow.upload)
+        if self.session.tight:
+            self._drop_unread(now - STARVED)
         self.pump()
 
     def close(self, why: str, code: int = 15, *, counted: str = "closed") -> None:
@@ -336,8 +354,9 @@ class Carrier(TwistedProtocol):
     def _opened(self, event: Opened) -> None:
         self.hello = event.hello
         self._owner.opened(self)
-        if not self.opening.called:
-            self.opening.callback(None)
+        opening, self._opening = self._opening, []
+        for waited in opening:
+            waited.callback(None)
 
     def _asked(self, event: Asked) -> None:
         until = None if event.late is None else self._clock.seconds() + event.late
@@ -389,7 +408,7 @@ class Carrier(TwistedProtocol):
         if question is None:
             return
         if event.more:
-            question.pages = PeerPages(self, event.number)
+            question.pages = PeerPages(self, event.number, self._clock.seconds())
         else:
             question.end()
             del self._questions[event.number]
@@ -477,6 +496,13 @@ class Carrier(TwistedProtocol):
             self.session.cancel(number)
             question.fail(AnyLogError(26, f"{self.name}: {text}", node=self.name))
 
+    def _drop_unread(self, since: float) -> None:
+        """Nobody read these for so long, and they hold the credit of the others."""
+        for number, question in list(self._questions.items()):
+            if question.pages is not None and question.pages.waited is None and question.pages.read <= since:
+                self.drop(number)
+                question.fail(AnyLogError(26, f"{self.name}: nobody read the answer", node=self.name))
+
     def _leave(self, why: str, counted: str, code: int) -> None:
         self._stop(why, counted, code)
         if self.transport is not None and not self.transport.disconnecting:
@@ -490,22 +516,28 @@ class Carrier(TwistedProtocol):
             return
         self.over, self._why, self._counted, self._code = True, why, counted, code
         self.session.end(why, code)
-        working = bool(self._questions or self._tasks)
+        complete = [number for number in self._questions if self.session.complete(number)]  # these are still read
+        working = len(self._questions) > len(complete) or bool(self._tasks)
         self._owner.lost(self, why, counted=counted, working=working)
         for number in list(self._tasks):
             self._end_task(number)
+        self.session.abandon()
         error = AnyLogError(15, f"{self.name}: {why}", node=self.name)
         for number, question in list(self._questions.items()):
-            if question.pages is None or not self.session.complete(number):  # what is here is still read
+            if number not in complete:
                 del self._questions[number]
                 self.session.cancel(number)
                 question.fail(error)
         for waited, _ in list(self._pings.values()):
             waited.errback(error)
         self._pings.clear()
-        if not self.opening.called:
-            self.opening.errback(AnyLogError(code if code == 21 else 15, why, node=self.name))
+        opening, self._opening = self._opening, []
+        for opened in opening:
+            opened.errback(self._refusal())
         self.settle()
+
+    def _refusal(self) -> AnyLogError:
+        return AnyLogError(21 if self._code == 21 else 15, self._why, node=self.name)
 
     def _unexpected(self, failure: Failure) -> None:
         self.log.failure("answering {peer}", failure, peer=self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
@@ -34,21 +35,21 @@ CONNECT = 6.0  # seconds until a peer must have answered
 AGAIN = 2.0  # and one that did not answer before
 ATTEMPTS = 3
 PAUSE = 0.5  # seconds between two attempts
-SEARCH = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between attempts to reach a node again that did not answer
-SEARCHES = 2000
+SEARCH = (0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between attempts to reach a node again that did not answer
+SEARCHES = 5000
 REMEMBERED = 5000  # nodes whose state is kept
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]{2,60})\]|([\w.-]{1,253})):([0-9]{1,5})", re.ASCII)
 THREADS = 6  # commands of peers that run at once
 
 
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[ipv6]:port`. Raises AnyLogError 20."""
-    host, _, port = address.strip().rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not host or any(char in host for char in " /@,()'\"") or not (port.isascii() and port.isdigit()):
-        raise AnyLogError(20, f"'{address}' is not an ip:port")
-    if not 0 < int(port) < 65536 or len(port) > 5:
-        raise AnyLogError(20, f"'{address}': {port} is not a port")
-    return host, int(port)
+    found = _ADDRESS.fullmatch(address.strip())
+    if found is None:
+        raise AnyLogError(20, f"'{address[:200]}' is not an ip:port")
+    if not 0 < int(found[3]) < 65536:
+        raise AnyLogError(20, f"'{address}': {found[3]} is not a port")
+    return found[1] or found[2], int(found[3])
 
 
 def endpoint(address: str, seconds: float) -> str:
@@ -297,9 +298,7 @@ class Peers:
         made: Any = await self._net.connect(endpoint(address, seconds), factory)
         carrier: Carrier = made
         try:
-            opened: Deferred[None] = Deferred()
-            carrier.opening.addCallbacks(lambda _: opened.callback(None), lambda failure: opened.errback(failure))
-            await opened
+            await carrier.ready()
         except CancelledError:
             carrier.abort("it did not say hello in time", counted="no hello")
             raise
@@ -441,7 +440,10 @@ class Peers:
             self._states[address] = evolve(there, why=why)
         if not active and address not in self._searches and not self._stopped:
             self._searches[address] = search = self._search(address)
-            search.addBoth(lambda _: self._searches.pop(address, None))
+            search.addBoth(partial(self._searched, address))
+
+    def _searched(self, address: str, result: object) -> None:
+        self._searches.pop(address, None)
 
     @deferring
     async def _search(self, address: str) -> None:

@@ -78,7 +78,7 @@ class PeerSession:
         """`window` is the credit in bytes that the peer gets for all bodies together; `squeeze`: compress."""
         self.state = State.FRESH
         self.squeeze = squeeze
-        self.full = False  # no credit is given back while the node holds too much
+        self.full = False  # the node holds too much: only who waits for a page is given credit
         self.held = 0  # bytes of bodies that came and were not taken
         self.waiting = 0  # bytes of `control`
         self.credit = 0  # what we may still send
@@ -423,12 +423,22 @@ class PeerSession:
         return len(self._tasks)
 
     @property
+    def tight(self) -> bool:
+        """Whether what nobody reads leaves the others little credit."""
+        return self._window < self._whole // 4
+
+    @property
     def owed(self) -> int:
         """Credit of the connection that the peer has not: what is held, and what was not given back yet."""
         return self._whole - self._window
 
+    def abandon(self) -> None:
+        """The questions of the peer come to nothing, without a word."""
+        for number in list(self._tasks):
+            self._finish(number)
+
     def relieve(self, full: bool) -> None:
-        """Stop giving credit back, or go on."""
+        """Grant credit only to those that are read at this moment, or to all again."""
         self.full = full
         if not full:
             for number, question in self._questions.items():
@@ -437,7 +447,6 @@ class PeerSession:
             for number, task in self._tasks.items():
                 if task.flow is not None:
                     self._return("re", number, task.flow)
-            self._repay(0)
 
     def end(self, why: str, code: int = 15) -> None:
         """Say goodbye; nothing is understood or sent after that."""
@@ -508,7 +517,7 @@ class PeerSession:
 
     def _return(self, side: str, number: int, flow: Inflow) -> None:
         """Give an exchange its credit back, not too often."""
-        if flow.owed >= WINDOW // 4 and not flow.ended and not self.full:
+        if flow.owed >= WINDOW // 4 and not flow.ended and (flow.waited or not self.full):
             flow.window += flow.owed
             self._send({"t": "credit", side: number, "n": flow.owed})
             flow.owed = 0
@@ -516,7 +525,7 @@ class PeerSession:
     def _repay(self, taken: int) -> None:
         """Give the connection its credit back, not too often."""
         self._owed += taken
-        if self._owed >= self._whole // 4 and not self.full:
+        if self._owed >= self._whole // 4:
             self._window += self._owed
             self._send({"t": "credit", "n": self._owed})
             self._owed = 0
