@@ -373,7 +373,7 @@ class Peers:
             self.log.info("connection with {peer} ended: {why}", peer=carrier.name, why=why)
         for address in [address for address, known in self._known.items() if known is carrier]:
             del self._known[address]
-            if working or counted == "silent":
+            if counted != "closed" and (working or counted in ("silent", "ended by peer")):
                 self._flag(address, why)
             for other in list(self.carriers):  # the same peer, connected a second time
                 if other.hello and address in (other.address, other.hello.get("address")):

@@ -413,6 +413,8 @@ def test_stop() -> None:
     assert len(given_up) == 2
     assert (town.network.connections, a.carriers, b.carriers) == ([], {}, {})
     assert town.fails(a.ask(at("b"), "echo", {})).number == 506
+    assert [state.active for state in b.states()] == [False], "who says goodbye is not asked"
+    assert [state.active for state in a.states()] == [True, False], "we left b, c was never there"
     town.wait(a.stop())
 
 
