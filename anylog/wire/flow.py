@@ -32,7 +32,7 @@ class Outflow:
     since: float | None = None  # when it was first seen to have no credit
     queued: bool = False  # it has a turn
     upload: bool = field(init=False)
-    _pieces: deque[tuple[bytes, int]] = field(factory=deque)
+    _pieces: deque[tuple[bytes, int]] = field(factory=deque, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.upload = self.side == "id"
@@ -80,8 +80,8 @@ class Inflow:
     ended: bool = False
     owed: int = 0  # taken, and not yet given back to the peer
     held: int = 0  # came, and not taken
-    _pages: deque[tuple[bytes, int]] = field(factory=deque)  # with what they still cost
-    _parts: list[bytes] = field(factory=list)
+    _pages: deque[tuple[bytes, int]] = field(factory=deque, repr=False)  # with what they still cost
+    _parts: list[bytes] = field(factory=list, repr=False)
     _size: int = 0  # bytes of the page that is not whole
     _unpaid: int = 0  # and what they cost, as far as they were not taken
 

@@ -453,6 +453,8 @@ class PeerSession:
         if self.state is not State.OVER:
             self._send({"t": "error", "code": code, "msg": why[:LONGEST]})
             self.state = State.OVER
+            for flow in self._turns:
+                flow.queued = False
             self._turns.clear()
 
     # ------------------------------------------------------------------ inside
