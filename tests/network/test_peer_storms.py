@@ -190,10 +190,10 @@ def storm(seed: int, seconds: float) -> Weather:
     return weather
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_storms(seed: int) -> None:
-    """A minute of bad weather."""
-    weather = storm(seed, 60)
+    """Some bad weather."""
+    weather = storm(seed, 40)
     assert weather.told["right"] > 50, weather.told
 
 
