@@ -1,105 +1,118 @@
-"""The other nodes: one connection to each, kept; who answers and who does not (network.md 8, 9)."""
+"""The other nodes: one connection to each, dialled when first asked, used both ways (network.md 8, 9)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, evolve, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
-from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, maybeDeferred, succeed
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from anylog.counts import Counts
-from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, Clock, PeerHandler, PeerState, Reply
+from anylog.errors import ERRORS, AnyLogError
+from anylog.interfaces import Asker, Clock, DelayedCall, PeerHandler, PeerState, Reply
 from anylog.net import INet
-from anylog.network.link import HELLO, Link
-from anylog.waiting import deadline, deferring, gather, pause
+from anylog.network.carrier import BEAT, LINGER, Carrier
+from anylog.network.turned_away import TurnedAway
+from anylog.tank import Tank
+from anylog.waiting import deadline, deferring, pause
+from anylog.wire.flow import CONNECTION
+from anylog.wire.frames import frame
+from anylog.wire.messages import HOPS
+from anylog.wire.peer_session import PeerSession
 
-CONNECT = 6.0  # seconds of one attempt
+T = TypeVar("T")
+
+CONNECT = 6.0  # seconds until a peer must have answered
+AGAIN = 2.0  # and one that did not answer before
 ATTEMPTS = 3
-BETWEEN = 0.5  # seconds between attempts
-FLAGGED = 1.5  # seconds that a node is tried which did not answer last time
-MOST = 1000  # connections that others opened
-MOST_OF_ONE = 200  # of one host
-DEEPEST = 8  # nodes that a question may come through
-PROBES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between attempts to hear of a flagged node again
+PAUSE = 0.5  # seconds between two attempts
+SEARCH = (0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between attempts to reach a node again that did not answer
+SEARCHES = 5000
 REMEMBERED = 5000  # nodes whose state is kept
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]{2,60})\]|([\w.-]{1,253})):([0-9]{1,5})", re.ASCII)
+THREADS = 6  # commands of peers that run at once
 
 
-def split(address: str) -> tuple[str, int]:
-    """Host and port of `ip:port`, `name:port` or `[ipv6]:port`. Raises AnyLogError 20."""
-    host, colon, port = address.strip().rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536 or any(c in host for c in " ,/"):
-        raise AnyLogError(20, f"'{address[:100]}' is not ip:port")
-    return host.strip("[]"), int(port)
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[ipv6]:port`. Raises AnyLogError 20."""
+    found = _ADDRESS.fullmatch(address.strip())
+    if found is None:
+        raise AnyLogError(20, f"'{address[:200]}' is not an ip:port")
+    if not 0 < int(found[3]) < 65536:
+        raise AnyLogError(20, f"'{address}': {found[3]} is not a port")
+    return found[1] or found[2], int(found[3])
 
 
 def endpoint(address: str, seconds: float) -> str:
-    """As Twisted writes it."""
-    host, port = split(address)
+    """Where to connect, as Twisted writes it, with `seconds` for the attempt. Raises AnyLogError 20."""
+    host, port = split_address(address)
     escaped = host.replace(":", "\\:")
     return f"tcp:{escaped}:{port}:timeout={max(1, round(seconds))}"
 
 
-class Door(Factory):
-    """Makes a link of each connection that comes in."""
-
-    noisy = False
-
-    def __init__(self, peers: Peers) -> None:
-        self._peers = peers
-
-    def buildProtocol(self, addr: Any) -> Link | None:
-        """None refuses the connection."""
-        return self._peers.admit(getattr(addr, "host", ""))
+def loopback(host: str) -> bool:
+    """Whether a host is this very machine, where bytes cost nothing."""
+    return host.startswith("127.") or host in ("::1", "localhost")
 
 
-class Dial(Factory):
-    """Makes the link of a connection that goes out."""
+@define(kw_only=True)
+class PeerLimits:
+    """How many connections are taken."""
 
-    noisy = False
-
-    def __init__(self, peers: Peers, address: str) -> None:
-        self._peers, self._address = peers, address
-
-    def buildProtocol(self, addr: Any) -> Link:
-        return Link(self._peers, address=self._address)
+    connections: int = 1000
+    host: int = 200  # of one host
 
 
-@define(kw_only=True, eq=False)
 class Peers:
-    """See `interfaces.IPeers`."""
+    """All peers of one node; an `IPeers`, and the owner of the connections."""
 
-    _net: INet
-    clock: Clock
-    _chance: Random
-    _hello: Callable[[], Mapping[str, Any]]
-    counts: Counts = field(factory=Counts)
-    handlers: dict[str, PeerHandler] = field(factory=dict)
-    own: set[str] = field(factory=set)  # addresses of this node
-    compress: bool = True
-    slots: DeferredSemaphore | None = None  # of commands that execute at a time
     log = Logger()
 
-    _links: dict[str, Link] = field(factory=dict)  # by the address where the other node listens
-    _all: set[Link] = field(factory=set)
-    _came: dict[str, int] = field(factory=dict)  # connections that a host opened
-    _hosts: dict[Link, str] = field(factory=dict)
-    _dialling: dict[str, list[Deferred[Link]]] = field(factory=dict)
-    _greeting: dict[Link, Deferred[None]] = field(factory=dict)
-    _states: dict[str, PeerState] = field(factory=dict)
-    _probing: dict[str, Deferred[None]] = field(factory=dict)
-    _stopped: bool = False
+    def __init__(
+        self,
+        *,
+        net: INet,
+        clock: Clock,
+        chance: Random,
+        hello: Callable[[], Mapping[str, Any]],
+        tank: Tank | None = None,
+        limits: PeerLimits | None = None,
+    ) -> None:
+        """`hello` gives what peers are told of this node: name, type, address (ip:port, empty if it does not listen),
+        version (of its metadata). `tank` counts the bytes held for readers; while it is full no credit is given.
+        """
+        self.own: set[str] = set()  # the addresses of this very node
+        self.counts = Counts()
+        self.limits = limits or PeerLimits()
+        self.factory: Any = _Taken(self)  # an IProtocolFactory
+        self.carriers: dict[Carrier, bool] = {}  # all that are connected; True: it came to us
+        self.threads = THREADS
+        self.total = 0  # commands of peers that were taken
+        self.window = CONNECTION if tank is None else min(CONNECTION, tank.high // 4)
+        self._net, self._clock, self._chance, self._hello, self._tank = net, clock, chance, hello, tank
+        self._squeeze = True
+        self._handlers: dict[str, PeerHandler] = {}
+        self._known: dict[str, Carrier] = {}
+        self._states: dict[str, PeerState] = {}
+        self._dials: dict[str, _Dial] = {}
+        self._slots: dict[int, DeferredSemaphore] = {}
+        self._searches: dict[str, Deferred[None]] = {}
+        self.leaving: dict[Carrier, None] = {}  # connections that say goodbye
+        self._beat: DelayedCall | None = None
+        self._stopped = False
+        if tank is not None:
+            tank.watch(self._relieve)
 
-    # ------------------------------------------------------------------ questions
-
-    def serve(self, kind: str, handler: PeerHandler) -> None:
-        """Answer this kind of question from now on."""
-        self.handlers[kind] = handler if kind != "command" else self._in_slots(handler)
+    # ------------------------------------------------------------------ asking
 
     def ask(
         self,
@@ -111,274 +124,410 @@ class Peers:
         until: float | None = None,
         hops: int = 0,
     ) -> Deferred[Reply]:
-        """See `interfaces.IPeers.ask`."""
-        if hops > DEEPEST:
-            return fail(AnyLogError(3, f"the question has come through {hops} nodes", http=400))
+        """As `IPeers.ask`. A question that came through more than 8 nodes is refused with error 15."""
         if address in self.own:
             return self._ask_self(address, kind, head, body, until, hops)
-        link = self._links.get(address)
-        if link is not None:
-            return link.ask(kind, head, body, until, hops)
-        return self._reach_and_ask(address, kind, head, body, until, hops)
+        carrier = self._known.get(address)
+        if carrier is not None:
+            return carrier.ask(kind, head, body, until=until, hops=hops)
+        return self._ask_new(address, kind, head, body, until, hops)
 
     @deferring
-    async def _reach_and_ask(
+    async def _ask_new(
         self, address: str, kind: str, head: Mapping[str, Any], body: bytes, until: float | None, hops: int
     ) -> Reply:
-        link = await self._reach(address, until)
-        return await link.ask(kind, head, body, until, hops)
+        carrier = await self._reached(address, until)
+        return await carrier.ask(kind, head, body, until=until, hops=hops)
 
     @deferring
     async def _ask_self(
         self, address: str, kind: str, head: Mapping[str, Any], body: bytes, until: float | None, hops: int
     ) -> Reply:
-        handler = self.handlers.get(kind)
-        if handler is None:
-            raise AnyLogError(224, f"'{kind}' is not known here", node=address)
         asker = Asker(host="", address=address, name=str(self._hello().get("name", "")), until=until, hops=hops)
-        left = None if until is None else max(until - self.clock.seconds(), 0.001)
         try:
-            return await deadline(self.clock, left, handler(head, body, asker), kind)
-        except AnyLogError as error:
-            error.node = error.node or address
+            return await self._in_time(self.answer(kind, head, body, asker), until, address)
+        except (AnyLogError, CancelledError) as refused:
+            if isinstance(refused, AnyLogError):
+                refused.node = refused.node or address
             raise
-
-    def tell(self, kind: str, head: Mapping[str, Any]) -> int:
-        """See `interfaces.IPeers.tell`."""
-        told = {id(link): link for link in self._links.values()}
-        told |= {id(link): link for link in self._all if link.session.peer}
-        for link in told.values():
-            link.tell(kind, head)
-        return len(told)
+        except Exception:  # what a peer would be told
+            self.log.failure("answering {kind} of this very node", kind=kind)
+            raise AnyLogError(500, ERRORS[500][0], node=address) from None
 
     @deferring
     async def ping(self, address: str, seconds: float) -> float:
-        """See `interfaces.IPeers.ping`."""
+        """As `IPeers.ping`."""
         if address in self.own:
             return 0.0
-        until = self.clock.seconds() + seconds
-        link = self._links.get(address) or await self._reach(address, until)
-        return await deadline(self.clock, max(until - self.clock.seconds(), 0.01), link.ping(), f"ping of {address}")
+        until = self._clock.seconds() + seconds
+        carrier = await self._reached(address, until)
+        return await self._in_time(carrier.ping(), until, address)
 
-    def _in_slots(self, handler: PeerHandler) -> PeerHandler:
-        @deferring
-        async def served(head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
-            slots = self.slots
-            if slots is None or not asker.host:
-                return await handler(head, body, asker)
-            await slots.acquire()
-            try:
-                return await handler(head, body, asker)
-            finally:
-                slots.release()
-
-        return served
-
-    # ------------------------------------------------------------------ connections
-
-    def door(self) -> Door:
-        """What a listening port is given."""
-        return Door(self)
-
-    def admit(self, host: str) -> Link | None:
-        """A connection that came in, or None if there are too many."""
-        if self._stopped or sum(self._came.values()) >= MOST or self._came.get(host, 0) >= MOST_OF_ONE:
-            self.count("refused connections", host)
-            return None
-        link = Link(self)
-        self._came[host] = self._came.get(host, 0) + 1
-        self._hosts[link] = host
-        self._all.add(link)
-        return link
-
-    async def _reach(self, address: str, until: float | None) -> Link:
-        """The link to a node, dialled if there is none; all who want it share the attempt."""
-        if self._stopped:
-            raise AnyLogError(506, "the node is shutting down")
-        split(address)
-        told: Deferred[Link] = Deferred(lambda waiting: self._leave(address, waiting))
-        waiting = self._dialling.get(address)
-        if waiting is None:
-            waiting = self._dialling[address] = []
-            waiting.append(told)
-            self._dial(address)
-        else:
-            waiting.append(told)
-        left = None if until is None else max(until - self.clock.seconds(), 0.01)
-        try:
-            return await deadline(self.clock, left, told, f"connecting to {address}")
-        except AnyLogError as late:
-            if late.number == 26:
-                why = f"{address}: not connected in time"
-                raise AnyLogError(208, why, node=address) from None
-            raise
-
-    def _leave(self, address: str, waiting: Deferred[Link]) -> None:
-        if waiting in self._dialling.get(address, ()):
-            self._dialling[address].remove(waiting)
-
-    @deferring
-    async def _dial(self, address: str) -> None:
-        flagged = not self._states.get(address, PeerState(address=address, active=True, at=0.0)).active
-        why = ""
-        link: Link | None = None
-        for attempt in range(1 if flagged else ATTEMPTS):
-            if attempt:
-                await pause(self.clock, BETWEEN)
-            if address in self._links or self._stopped:
-                break
-            try:
-                link = await self._connect(address, FLAGGED if flagged else CONNECT)
-                break
-            except CancelledError:
-                raise
-            except AnyLogError as failed:
-                why = failed.detail
-        link = self._links.get(address, link)
-        waiting = self._dialling.pop(address, [])
-        if link is None:
-            error = AnyLogError(208, f"Failed to create a socket using: {address}: {why}", node=address)
-            self._flag(address, why)
-            for each in waiting:
-                each.errback(error)
-        else:
-            for each in waiting:
-                each.callback(link)
-
-    async def _connect(self, address: str, seconds: float) -> Link:
-        """One attempt, up to the hello of the other side. Raises AnyLogError 208."""
-        try:
-            connecting: Deferred[Any] = self._net.connect(endpoint(address, seconds), Dial(self, address))  # type: ignore[arg-type]
-            link: Link = await deadline(self.clock, seconds, connecting, f"connecting to {address}")
-        except (ConnectError, ConnectingCancelledError) as refused:
-            raise AnyLogError(208, str(refused).rstrip("."), node=address) from None
-        except AnyLogError as late:
-            raise AnyLogError(208, f"no connection within {seconds:g} seconds", node=address) from late
-        self._all.add(link)
-        if not link.session.peer:
-            greeted: Deferred[None] = Deferred()
-            self._greeting[link] = greeted
-            try:
-                await deadline(self.clock, HELLO, greeted, f"{address} says hello")
-            except AnyLogError as silent:
-                link.abort("it did not say who it is")
-                raise AnyLogError(208, silent.detail, node=address) from None
-            finally:
-                self._greeting.pop(link, None)
-        return link
-
-    # What links tell.
-
-    def hello(self) -> Mapping[str, Any]:
-        """Who this node is."""
-        return self._hello()
-
-    def greeted(self, link: Link) -> None:
-        """The other side said who it is."""
-        if link.address and link.address not in self.own:
-            present = self._links.get(link.address)
-            if present is None or present.closed:
-                self._links[link.address] = link
-            self._active(link.address)
-        waiting = self._greeting.pop(link, None)
-        if waiting is not None:
-            waiting.callback(None)
-
-    def heard(self, link: Link) -> None:
-        """Any sign of life."""
-        if link.address in self._states and not self._states[link.address].active:
-            self._active(link.address)
-
-    def lost(self, link: Link, why: str, under_way: bool) -> None:
-        """A connection is gone."""
-        self._all.discard(link)
-        host = self._hosts.pop(link, None)
-        if host is not None:
-            self._came[host] -= 1
-            if not self._came[host]:
-                del self._came[host]
-        waiting = self._greeting.pop(link, None)
-        if waiting is not None:
-            waiting.errback(AnyLogError(208, why))
-        if self._links.get(link.address) is link:
-            del self._links[link.address]
-            if under_way and not self._stopped:
-                self._flag(link.address, why)
-            other = next((each for each in self._all if each.address == link.address and each.session.peer), None)
-            if other is not None:
-                self._links[link.address] = other
-
-    def count(self, what: str, why: str = "") -> None:
-        """One more of what should not happen."""
-        self.counts.add(what, 1, why)
-
-    # ------------------------------------------------------------------ who answers
+    def tell(self, kind: str, head: Mapping[str, Any]) -> int:
+        """As `IPeers.tell`; a peer that is connected twice hears it once."""
+        told: dict[tuple[str, str], Carrier] = {}
+        for carrier in self.carriers:
+            if carrier.hello and not carrier.over:
+                hello = carrier.hello
+                address = str(hello.get("address", ""))
+                if address not in self.own or not address:
+                    told.setdefault((address, "" if address else f"{id(carrier)}"), carrier)
+        for carrier in told.values():
+            carrier.tell(kind, head)
+        return len(told)
 
     def state(self, address: str) -> PeerState | None:
-        """See `interfaces.IPeers.state`."""
+        """As `IPeers.state`."""
         return self._states.get(address)
 
     def states(self) -> Sequence[PeerState]:
-        """See `interfaces.IPeers.states`."""
+        """As `IPeers.states`."""
         return [self._states[address] for address in sorted(self._states)]
 
+    # ------------------------------------------------------------------ answering
+
+    def serve(self, kind: str, handler: PeerHandler) -> None:
+        """Answer questions of that kind, and hear what is told of it."""
+        self._handlers[kind] = handler
+
+    def answer(self, kind: str, head: Mapping[str, Any], body: bytes, asker: Asker) -> Deferred[Reply]:
+        """As `Owner.answer`. Fails with AnyLogError 224 for a kind that nobody serves."""
+        handler = self._handlers.get(kind)
+        if handler is None:
+            return fail(AnyLogError(224, f"this node answers no '{kind[:64]}'"))
+        if asker.hops > HOPS:
+            return fail(AnyLogError(15, f"the question came through more than {HOPS} nodes"))
+        self.counts.add(f"{kind} answered")
+        if kind == "command":
+            self.total += 1
+            return self.slots(asker.hops).run(handler, head, body, asker)
+        return maybeDeferred(handler, head, body, asker)
+
+    def heard(self, kind: str, head: Mapping[str, Any], asker: Asker) -> None:
+        """As `Owner.heard`."""
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            maybeDeferred(handler, head, b"", asker).addErrback(
+                lambda failure: self.log.failure("hearing {kind} of {peer}", failure, kind=kind, peer=asker.host)
+            )
+
+    def slots(self, hops: int = 0) -> DeferredSemaphore:
+        """Commands of peers wait for one of these. Each hop has slots of its own, so that no circle of nodes can
+        wait for itself."""
+        if hops not in self._slots:
+            self._slots[hops] = DeferredSemaphore(self.threads)
+        return self._slots[hops]
+
+    def set_threads(self, threads: int) -> None:
+        """How many commands of peers run at once, from now on."""
+        self.threads = threads
+        self._slots = {}
+
+    # ------------------------------------------------------------------ connections
+
     @property
-    def connected(self) -> int:
-        """Open connections, both ways."""
-        return len(self._all)
+    def squeeze(self) -> bool:
+        """Whether what goes to other machines is compressed."""
+        return self._squeeze
 
-    def _active(self, address: str) -> None:
-        self._note(PeerState(address=address, active=True, at=self.clock.seconds()))
+    def set_squeeze(self, on: bool) -> None:
+        """Compress what goes to other machines, or not, from now on."""
+        self._squeeze = on
+        for carrier in self.carriers:
+            carrier.session.squeeze = on and not loopback(carrier.host)
 
-    def _flag(self, address: str, why: str) -> None:
-        self._note(PeerState(address=address, active=False, at=self.clock.seconds(), why=why))
-        if address not in self._probing and not self._stopped:
-            self._probing[address] = self._probe(address)
+    def greet(self) -> None:
+        """Tell all peers anew who this node is."""
+        for carrier in self.carriers:
+            carrier.session.greet(self._hello())
+            carrier.pump()
 
-    def _note(self, state: PeerState) -> None:
-        known = self._states.get(state.address)
-        if known is not None and known.active == state.active:
-            self._states[state.address] = evolve(known, why=state.why)
-            return
-        if known is None and len(self._states) >= REMEMBERED:
-            self._states.pop(next(iter(self._states)))
-        self._states[state.address] = state
+    def connect(self, address: str) -> Deferred[Carrier]:
+        """The connection to a peer; those who ask at the same time share one dial. Fails with AnyLogError 208 or 20."""
+        carrier = self._known.get(address)
+        if carrier is not None:
+            return succeed(carrier)
+        dial = self._dials.get(address)
+        if dial is None:
+            try:
+                host, _ = split_address(address)
+            except AnyLogError as wrong:
+                return fail(wrong)
+            if self._stopped:
+                return fail(AnyLogError(506, "this node stops"))
+            dial = self._dials[address] = _Dial()
+            dial.work = Deferred.fromCoroutine(self._dial(address, host))
+            dial.work.addBoth(partial(self._dialled, address, dial))
+        return dial.wait()
+
+    async def _dial(self, address: str, host: str) -> Carrier:
+        before = self._states.get(address)
+        flagged = before is not None and not before.active
+        seconds, attempts = (AGAIN, 1) if flagged else (CONNECT, ATTEMPTS)
+        begin, why = self._clock.seconds(), ""
+        for attempt in range(1, attempts + 1):
+            if attempt > 1:
+                await pause(self._clock, PAUSE * (1 + 0.2 * self._chance.random()))
+            try:
+                return await deadline(self._clock, seconds, self._reach(address, host, seconds), "connecting")
+            except AnyLogError as refused:
+                why = str(refused)
+                if refused.number == 21:
+                    self._flag(address, why)
+                    raise
+            except (ConnectError, OSError) as refused:
+                why = str(refused) or type(refused).__name__
+            self.counts.add("failed to connect", last=f"{address}: {why}")
+            self.log.emit(
+                LogLevel.debug if flagged else LogLevel.info,
+                "{address} not reached, attempt {attempt} of {attempts}, after {elapsed:.1f} s: {why}",
+                address=address,
+                attempt=attempt,
+                attempts=attempts,
+                elapsed=self._clock.seconds() - begin,
+                why=why,
+            )
+        self._flag(address, why)
+        raise AnyLogError(208, f"Failed to create a socket using: {address}: {why}", node=address)
 
     @deferring
-    async def _probe(self, address: str) -> None:
-        """A node that did not answer is looked for, so that it takes part again soon after it is back."""
+    async def _reach(self, address: str, host: str, seconds: float) -> Carrier:
+        """A connection on which the peer said hello. Fails with ConnectError, OSError or AnyLogError."""
+        factory: Any = Factory.forProtocol(partial(self._carrier, address, host))
+        factory.noisy = False
+        made: Any = await self._net.connect(endpoint(address, seconds), factory)
+        carrier: Carrier = made
         try:
-            for number in range(10_000):
-                await pause(self.clock, PROBES[min(number, len(PROBES) - 1)] * (0.9 + 0.2 * self._chance.random()))
-                if self._stopped or address in self._links:
-                    return
-                state = self._states.get(address)
-                if state is None or state.active:
-                    return
-                try:
-                    await self._reach(address, None)
-                    return
-                except AnyLogError:
-                    continue
+            await carrier.ready()
         except CancelledError:
-            pass
-        finally:
-            self._probing.pop(address, None)
+            carrier.abort("it did not say hello in time", counted="no hello")
+            raise
+        self.counts.add("connections dialled")
+        return carrier
 
-    # ------------------------------------------------------------------ the end
+    def _dialled(self, address: str, dial: _Dial, result: Carrier | Failure) -> None:
+        if self._dials.get(address) is dial:
+            del self._dials[address]
+        dial.end(result)
+
+    def _carrier(self, address: str, host: str) -> Carrier:
+        session = PeerSession(self._hello(), window=self.window, squeeze=self._squeeze and not loopback(host))
+        if self._tank is not None and self._tank.full:
+            session.relieve(True)
+        carrier = Carrier(session=session, owner=self, clock=self._clock, address=address)
+        self.carriers[carrier] = not address
+        if self._beat is None:
+            self._beat = self._clock.callLater(BEAT, self._look)
+        return carrier
+
+    def taken(self, host: str) -> Carrier | None:
+        """A connection that comes from a host; None if there are too many."""
+        incoming = [carrier for carrier, came in self.carriers.items() if came]
+        same = sum(carrier.host == host for carrier in incoming)
+        if self._stopped or len(incoming) >= self.limits.connections or same >= self.limits.host:
+            self.counts.add("turned away", last=host)
+            return None
+        self.counts.add("connections taken")
+        carrier = self._carrier("", host)
+        carrier.host = host
+        return carrier
+
+    def opened(self, carrier: Carrier) -> None:
+        """As `Owner.opened`.
+
+        A peer that dialled us is asked on that connection, too, if it listens on the host it comes from: otherwise any
+        node could take the questions that are meant for another.
+        """
+        said = str(carrier.hello.get("address", ""))
+        addresses = [carrier.address] if carrier.address else []
+        try:
+            if said and said not in addresses and split_address(said)[0] == carrier.host:
+                addresses.append(said)
+        except AnyLogError as wrong:
+            self.counts.add("strange addresses", last=str(wrong))
+        for address in addresses:
+            if address in self.own:
+                continue
+            there = self._known.get(address)
+            names = [each.hello.get("name") for each in (there, carrier) if each is not None]
+            if there is not None and names[0] != names[1]:
+                self.counts.add("two nodes of one address", last=f"{names[0]} and {names[1]} say they are {address}")
+                self.log.warn("{names} both say that they are {address}", names=names, address=address)
+                continue
+            self._known[address] = carrier
+            self._flag(address, "", active=True)
+            dial = self._dials.get(address)
+            if dial is not None:
+                dial.end(carrier)
+
+    def gone(self, carrier: Carrier) -> None:
+        """As `Owner.gone`."""
+        self.leaving.pop(carrier, None)
+
+    def lost(self, carrier: Carrier, why: str, *, counted: str, working: bool) -> None:
+        """As `Owner.lost`."""
+        self.carriers.pop(carrier, None)
+        self.leaving[carrier] = None
+        self.counts.add(counted, last=f"{carrier.name}: {why}")
+        if counted not in ("closed", "lost"):
+            self.log.info("connection with {peer} ended: {why}", peer=carrier.name, why=why)
+        for address in [address for address, known in self._known.items() if known is carrier]:
+            del self._known[address]
+            if counted != "closed" and (working or counted in ("silent", "ended by peer")):
+                self._flag(address, why)
+            for other in list(self.carriers):  # the same peer, connected a second time
+                if other.hello and address in (other.address, other.hello.get("address")):
+                    self.opened(other)
+
+    def holds(self, amount: int) -> None:
+        """As `Owner.holds`."""
+        if self._tank is not None:
+            if amount > 0:
+                self._tank.put(amount)
+            else:
+                self._tank.take(-amount)
 
     def close_idle(self) -> None:
-        """Close the connections on which nothing is under way."""
-        for link in list(self._all):
-            if not link.under_way:
-                link.close("the other node stops")
+        """Close the connections that came and have no work under way."""
+        for carrier, came in list(self.carriers.items()):
+            if came and not carrier.busy:
+                carrier.close("this node takes no connections any more")
+
+    def close_taken(self) -> None:
+        """Close the connections that came."""
+        for carrier, came in list(self.carriers.items()):
+            if came:
+                carrier.close("this node takes no connections any more")
+
+    @property
+    def answering(self) -> int:
+        """Questions of peers that are under way."""
+        return sum(carrier.session.answering for carrier in self.carriers)
 
     @deferring
     async def stop(self) -> None:
-        """Close all."""
+        """Close all connections; nobody is asked or answered any more. Fires when they are closed."""
         self._stopped = True
-        for probing in list(self._probing.values()):
-            probing.cancel()
-        for link in list(self._all):
-            link.close("this node stops")
-        await gather([])
+        for search in list(self._searches.values()):
+            search.cancel()
+        for dial in list(self._dials.values()):
+            if dial.work is not None:
+                dial.work.cancel()
+        for carrier in list(self.carriers):
+            carrier.close("the node stops")
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+        until = self._clock.seconds() + 2 * LINGER
+        while self.leaving and self._clock.seconds() < until:
+            await pause(self._clock, 0.01)
+
+    # ------------------------------------------------------------------ inside
+
+    def _look(self) -> None:
+        self._beat = self._clock.callLater(BEAT, self._look) if self.carriers else None
+        now = self._clock.seconds()
+        for carrier in list(self.carriers):
+            carrier.beat(now)
+
+    def _flag(self, address: str, why: str, *, active: bool = False) -> None:
+        there = self._states.get(address)
+        if there is None and len(self._states) >= REMEMBERED:
+            del self._states[next(iter(self._states))]
+        if there is None or there.active != active:
+            self._states[address] = PeerState(address=address, active=active, at=self._clock.seconds(), why=why)
+        elif there.why != why:
+            self._states[address] = evolve(there, why=why)
+        if not active and address not in self._searches and not self._stopped:
+            self._searches[address] = search = self._search(address)
+            search.addBoth(partial(self._searched, address))
+
+    def _searched(self, address: str, result: object) -> None:
+        self._searches.pop(address, None)
+
+    @deferring
+    async def _search(self, address: str) -> None:
+        """Look for a node that did not answer until it does, so that it takes part again soon after it is back."""
+        for number in range(SEARCHES):
+            await pause(self._clock, SEARCH[min(number, len(SEARCH) - 1)] * (0.9 + 0.2 * self._chance.random()))
+            state = self._states.get(address)
+            if self._stopped or state is None or state.active:
+                return
+            try:
+                await self.connect(address)
+                return
+            except AnyLogError:
+                continue
+
+    def _relieve(self, full: bool) -> None:
+        for carrier in list(self.carriers):
+            carrier.session.relieve(full)
+            carrier.pump()
+
+    @deferring
+    async def _reached(self, address: str, until: float | None) -> Carrier:
+        """The connection to a peer. Fails with AnyLogError 208 also when it is too late for it."""
+        try:
+            return await self._in_time(self.connect(address), until, address)
+        except AnyLogError as late:
+            if late.number != 26:
+                raise
+            why = f"Failed to create a socket using: {address}: not connected in time"
+            raise AnyLogError(208, why, node=address) from None
+
+    def _in_time(self, waited: Deferred[T], until: float | None, address: str) -> Deferred[T]:
+        """Give `waited`, or fail with error 26 when it is `until`."""
+        if until is None:
+            return waited
+        left = max(until - self._clock.seconds(), 0.000001)
+
+        def named(failure: Failure) -> T:
+            error = failure.value
+            if isinstance(error, AnyLogError) and not error.node:
+                error.node = address
+            failure.raiseException()
+
+        return deadline(self._clock, left, waited, f"asking {address}").addErrback(named)
+
+
+@define(eq=False)
+class _Dial:
+    """A connection that is being made, and those who wait for it."""
+
+    work: Deferred[Any] | None = None
+    result: Carrier | Failure | None = None
+    _waiting: list[Deferred[Carrier]] = field(factory=list)
+
+    def wait(self) -> Deferred[Carrier]:
+        """One more who waits; may give up alone."""
+        waited: Deferred[Carrier] = Deferred(lambda gone: self._waiting.remove(gone))
+        if self.result is not None:
+            waited.callback(self.result)
+        else:
+            self._waiting.append(waited)
+        return waited
+
+    def end(self, result: Carrier | Failure) -> None:
+        """It is there, or it failed."""
+        if isinstance(result, Failure) and result.check(CancelledError):
+            result = Failure(AnyLogError(506, "this node stops"))
+        self.result = result
+        waiting, self._waiting = self._waiting, []
+        for waited in waiting:
+            waited.callback(result)
+
+
+class _Taken(Factory):
+    """Connections that come."""
+
+    noisy = False
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """A conversation, or a word why there is none."""
+        carrier = self._peers.taken(str(getattr(addr, "host", "")))
+        if carrier is not None:
+            return carrier
+        return TurnedAway(frame({"t": "error", "code": 502, "msg": "too many connections, try again later"}))

@@ -1,37 +1,39 @@
-"""The door for other nodes (network.md 4)."""
+"""The listener for other nodes: who can be reached here is a member (network.md 1, 4)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
 from anylog.net import INet
-from anylog.network.peers import Peers
+from anylog.network.channel import address_text
+from anylog.network.peers import THREADS, Peers
 from anylog.process import DOORS, Process
 from anylog.waiting import deferring, pause
 
-STOP_SECONDS = 5.0  # commands of peers may finish this long after `exit tcp`
+STOP_SECONDS = 5.0  # running commands may finish this long after `exit tcp`
+_LOOK = 0.05  # seconds between two looks whether they have
 
 
 @frozen(kw_only=True)
 class TcpOptions:
-    """What `run tcp server` was told."""
+    """What `run tcp server` was told. One pair of address and port is enough."""
 
     external_ip: str = ""
     external_port: int = 0
     internal_ip: str = ""
     internal_port: int = 0
     bind: bool = False
-    threads: int = 6
+    threads: int = THREADS
 
     @property
     def ip(self) -> str:
-        """The address that is listened on, with `bind`."""
+        """The address in the local network."""
         return self.internal_ip or self.external_ip
 
     @property
@@ -40,59 +42,61 @@ class TcpOptions:
         return self.internal_port or self.external_port
 
     def endpoint(self) -> str:
-        """As Twisted writes it."""
+        """As Twisted writes it; without `bind` all interfaces are listened on."""
         escaped = self.ip.strip("[]").replace(":", "\\:")
         return f"tcp:{self.port}:interface={escaped}" if self.bind and self.ip else f"tcp:{self.port}"
 
 
 class TcpServer(Process):
-    """Being reachable here makes a node a member of the network."""
+    """Takes the connections of other nodes."""
 
     name = "tcp"
     floor = DOORS
+    log = Logger()
 
-    def __init__(self, *, net: INet, clock: Clock, peers: Peers, options: TcpOptions) -> None:
-        self.options = options
-        self._net, self._clock, self._peers = net, clock, peers
-        self._port: Any = None
+    def __init__(self, *, peers: Peers, net: INet, clock: Clock, options: TcpOptions) -> None:
+        self.options, self.peers = options, peers
+        self.port = options.port
+        self.total_before = 0  # commands when `get tcp pool` was reset
+        self.since = 0.0  # unix seconds
+        self._net, self._clock = net, clock
+        self._port: Any = None  # an IListeningPort
+        self._own: set[str] = set()
 
     @deferring
     async def start(self) -> None:
-        """Raises AnyLogError 3 if the port cannot be had."""
+        """Listen. Raises AnyLogError 3 if the port cannot be had."""
         given = self.options
         try:
-            self._port = await self._net.listen(given.endpoint(), self._peers.door())  # type: ignore[arg-type]
-        except CannotListenError as taken:
-            told = f"Failed to open a TCP server on {given.ip or '0.0.0.0'}:{given.port}: {taken.socketError}"
-            raise AnyLogError(3, told) from None
-        self._peers.slots = DeferredSemaphore(given.threads)
-        external, internal, _ = self.addresses()
-        self._peers.own |= {external, internal}
+            self._port = await self._net.listen(given.endpoint(), self.peers.factory)
+        except (CannotListenError, OSError) as why:
+            raise AnyLogError(3, f"Failed to open a TCP server on {_join(given.ip, given.port)}: {why}") from None
+        if not given.port:
+            self.port = int(address_text(self._port.getHost()).rpartition(":")[2])
+        self.since = self._clock.seconds()
+        self.peers.set_threads(given.threads)
+        self._own = set(self.addresses()[:2])
         if not given.bind:
-            self._peers.own.add(f"127.0.0.1:{given.port}")
+            self._own.add(f"127.0.0.1:{self.port}")
+        self.peers.own |= self._own
+        self.peers.greet()
+        self.log.info("TCP server listens on {address}", address=self.addresses()[2])
 
     @deferring
     async def stop(self) -> None:
-        """Listen no more; commands under way may finish."""
+        """Listen no more, let running commands finish, then close the connections that came."""
         if self._port is None:
             return
         port, self._port = self._port, None
-        stopped = port.stopListening()
-        if isinstance(stopped, Deferred):
-            await stopped
-        slots = self._peers.slots
+        self.peers.own -= self._own
+        await port.stopListening()
+        self.peers.greet()
         until = self._clock.seconds() + STOP_SECONDS
-        while slots is not None and slots.tokens < slots.limit and self._clock.seconds() < until:
-            await pause(self._clock, 0.05)
-        self._peers.close_idle()
-        self._peers.own.clear()
-
-    def addresses(self) -> tuple[str, str, str]:
-        """External, internal and bound address, as `get connections` shows them."""
-        given = self.options
-        external = f"{given.external_ip or given.internal_ip}:{given.external_port or given.internal_port}"
-        internal = f"{given.internal_ip or given.external_ip}:{given.internal_port or given.external_port}"
-        return external, internal, internal if given.bind else f"0.0.0.0:{given.port}"
+        self.peers.close_idle()
+        while self.peers.answering and self._clock.seconds() < until:
+            await pause(self._clock, _LOOK)
+            self.peers.close_idle()
+        self.peers.close_taken()
 
     def describe(self) -> str:
         """As `get processes` shows it."""
@@ -100,8 +104,25 @@ class TcpServer(Process):
         places = external if external == internal else f"{external} and {internal}"
         return f"Listening on: {places}, Threads Pool: {self.options.threads}"
 
+    def addresses(self) -> tuple[str, str, str]:
+        """External, internal and bound address, as `get connections` shows them."""
+        given = self.options
+        internal = _join(given.ip, self.port)
+        external = _join(given.external_ip, given.external_port or self.port) if given.external_ip else internal
+        return external, internal, internal if given.bind else f"0.0.0.0:{self.port}"
+
     @property
     def busy(self) -> int:
-        """Commands of peers that execute now."""
-        slots = self._peers.slots
-        return 0 if slots is None else slots.limit - slots.tokens
+        """Commands of peers that run now."""
+        slots = self.peers.slots()
+        return slots.limit - slots.tokens
+
+    @property
+    def waiting(self) -> int:
+        """Commands of peers that wait for a slot."""
+        return len(self.peers.slots().waiting)
+
+
+def _join(ip: str, port: int) -> str:
+    host = ip.strip("[]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

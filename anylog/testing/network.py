@@ -1,263 +1,447 @@
-"""A network in memory: it delays, chops, pauses, cuts and falls silent, all by one clock and one seed."""
+"""A network in memory: bytes take time, come in pieces, and links can be cut (architecture.md 11).
+
+What happens follows from the clock and the seed alone.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from attrs import define, field
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost, ConnectionRefusedError
-from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    TimeoutError,
+)
+from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, ITransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-HIGH = 64 << 10  # bytes that wait in a transport until its producer is told to pause
+from anylog.errors import AnyLogError
+from anylog.interfaces import DelayedCall
 
-
-@define(eq=False)
-class Transport:
-    """One end of a connection: what is written here comes out at the other end."""
-
-    _network: MemoryNetwork
-    host: str
-    other_host: str
-    port: int
-    protocol: Any = None
-    other: Transport | None = None
-    closed: bool = False
-    _sent: deque[bytes] = field(factory=deque)  # on its way to us
-    _size: int = 0
-    _free_at: float = 0.0
-    _paused: bool = False
-    _closing: bool = False
-    _ends: Failure | None = None  # comes after what is on its way
-    _producer: Any = None
-    _producer_paused: bool = False
-    _scheduled: bool = False
-
-    # What protocols call.
-
-    def write(self, data: bytes) -> None:
-        """On its way to the other end."""
-        if data and not self.closed and not self._closing and self.other is not None:
-            self.other.accept(bytes(data))
-
-    def writeSequence(self, parts: Any) -> None:
-        self.write(b"".join(parts))
-
-    def loseConnection(self) -> None:
-        """Closes once all that was written has arrived."""
-        if not self.closed and not self._closing:
-            self._closing = True
-            if self.other is not None:
-                self.other.finish(Failure(ConnectionDone()))
-            self._network.clock.callLater(0, self._gone, Failure(ConnectionDone()))
-
-    def abortConnection(self) -> None:
-        """Closes at once."""
-        other = self.other
-        self._gone(Failure(ConnectionLost()))
-        if other is not None and not self._network.silent(self.host, self.other_host):
-            self._network.clock.callLater(self._network.delay(), other._gone, Failure(ConnectionLost()))
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self._producer = producer
-
-    def unregisterProducer(self) -> None:
-        self._producer = None
-
-    def pauseProducing(self) -> None:
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-        self._schedule()
-
-    def stopProducing(self) -> None:
-        self.loseConnection()
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """As a socket has it."""
-
-    def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", self.other_host, self.port)
-
-    def getHost(self) -> IPv4Address:
-        return IPv4Address("TCP", self.host, self.port)
-
-    # What the network does.
-
-    def accept(self, data: bytes) -> None:
-        """Bytes for this end."""
-        self._sent.append(data)
-        self._size += len(data)
-        sender = self.other
-        if sender is not None and self._size > HIGH and sender._producer is not None and not sender._producer_paused:
-            sender._producer_paused = True
-            sender._producer.pauseProducing()
-        self._schedule()
-
-    def finish(self, why: Failure) -> None:
-        """The other end closed."""
-        self._ends = why
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled and not self._paused and not self.closed and (self._sent or self._ends):
-            self._scheduled = True
-            now = self._network.clock.seconds()
-            self._free_at = max(self._free_at, now + self._network.delay())
-            self._network.clock.callLater(self._free_at - now, self._deliver)
-
-    def _deliver(self) -> None:
-        self._scheduled = False
-        if self.closed or self._paused or self._network.silent(self.host, self.other_host):
-            return
-        if self._sent:
-            data = b"".join(self._sent)
-            self._sent.clear()
-            cut = self._network.chance.randint(1, len(data)) if self._network.chops else len(data)
-            if cut < len(data):
-                self._sent.append(data[cut:])
-            self._size -= cut
-            self.protocol.dataReceived(data[:cut])
-            sender = self.other
-            if sender is not None and sender._producer_paused and self._size <= HIGH // 2:
-                sender._producer_paused = False
-                if sender._producer is not None:
-                    sender._producer.resumeProducing()
-        elif self._ends is not None:
-            self._gone(self._ends)
-        self._schedule()
-
-    def wake(self) -> None:
-        """After a silence."""
-        self._schedule()
-
-    def _gone(self, why: Failure) -> None:
-        if not self.closed:
-            self.closed = True
-            self._network.ends.discard(self)
-            self.protocol.connectionLost(why)
-
-
-@define(eq=False)
-class Port:
-    """A listening port."""
-
-    _network: MemoryNetwork
-    _place: tuple[str, int]
-
-    def stopListening(self) -> None:
-        self._network.listeners.pop(self._place, None)
-
-    def getHost(self) -> IPv4Address:
-        return IPv4Address("TCP", *self._place)
-
-
-@define(eq=False)
-class MemoryNet:
-    """The network as one host sees it; an `anylog.net.INet`."""
-
-    _network: MemoryNetwork
-    host: str
-
-    def listen(self, endpoint: str, factory: Any) -> Deferred[Any]:
-        """`tcp:PORT[:interface=IP]`; the host is what it is."""
-        parts = endpoint.split(":")
-        place = (self.host, int(parts[1]))
-        if place in self._network.listeners:
-            return fail(CannotListenError(self.host, place[1], OSError("address in use")))
-        self._network.listeners[place] = factory
-        done: Deferred[Any] = Deferred()
-        done.callback(Port(self._network, place))
-        return done
-
-    def connect(self, endpoint: str, factory: Any) -> Deferred[Any]:
-        """`tcp:HOST:PORT...`."""
-        _, host, port, *_ = endpoint.split(":")
-        return self._network.connect(self.host, host, int(port), factory)
-
-    def local_ip(self) -> str:
-        """Its own address."""
-        return self.host
+BUFFER = 1 << 16  # bytes that wait to be sent before a producer is paused
+SEGMENT = 1 << 16  # bytes that are delivered at once, at most
+LOOPBACK = "127.0.0.1"
 
 
 @define(eq=False)
 class MemoryNetwork:
-    """Hosts by address."""
+    """Hosts and the links between them.
 
-    clock: Clock
+    `delay` is the least and the most that a segment takes, in seconds; with `pieces` segments are split at random.
+    """
+
+    clock: Any  # a Clock
     chance: Random
-    chops: bool = True  # segments are split at random
-    slowest: float = 0.005  # seconds that a segment takes at most
-    listeners: dict[tuple[str, int], Factory] = field(factory=dict)
-    ends: set[Transport] = field(factory=set)
-    _silences: set[frozenset[str]] = field(factory=set)
-    _order: list[Transport] = field(factory=list)
+    delay: tuple[float, float] = (0.0001, 0.001)
+    pieces: bool = True
+    connections: list[MemoryConnection] = field(factory=list)  # all that are not over, oldest first
+    _ports: dict[tuple[str, int], MemoryPort] = field(factory=dict)
+    _cut: set[tuple[str, str]] = field(factory=set)
+    _next_port: int = 49152
 
     def net(self, host: str) -> MemoryNet:
-        """The network as `host` sees it."""
+        """The way to the network of one host."""
         return MemoryNet(self, host)
 
-    def delay(self) -> float:
-        """Seconds of the next segment."""
-        return self.chance.uniform(0.0001, self.slowest)
-
-    def silent(self, one: str, other: str) -> bool:
-        """Whether nothing passes between two hosts."""
-        return frozenset((one, other)) in self._silences
-
-    def silence(self, one: str, other: str) -> None:
-        """From now on nothing passes, and nobody is told."""
-        self._silences.add(frozenset((one, other)))
-
-    def heal(self, one: str, other: str) -> None:
-        """All passes again; what was on its way arrives."""
-        self._silences.discard(frozenset((one, other)))
-        for end in self._between(one, other):
-            end.wake()
-
     def cut(self, one: str, other: str) -> None:
-        """Break the connections between two hosts; both are told."""
-        for end in self._between(one, other):
-            end._gone(Failure(ConnectionLost()))
+        """Nothing arrives between two hosts any more, without a word; it is kept, as by a sender that repeats."""
+        self._cut.add(_link(one, other))
 
-    def vanish(self, host: str) -> None:
-        """The host dies: its connections break, nobody listens there."""
-        for place in [place for place in self.listeners if place[0] == host]:
-            del self.listeners[place]
-        for end in [end for end in self._order if end.other_host == host and not end.closed]:
-            end._gone(Failure(ConnectionLost()))
+    def heal(self, one: str = "", other: str = "") -> None:
+        """The link works again, or all links do; what was kept arrives."""
+        if one:
+            self._cut.discard(_link(one, other))
+        else:
+            self._cut.clear()
+        for connection in list(self.connections):
+            connection.move()
 
-    def connect(self, source: str, host: str, port: int, factory: Any) -> Deferred[Any]:
-        """A connection from one host to another."""
-        told: Deferred[Any] = Deferred(lambda _: None)
+    def isolate(self, host: str, others: Sequence[str]) -> None:
+        """Cut the links of a host to others."""
+        for other in others:
+            self.cut(host, other)
 
-        def arrive() -> None:
-            if told.called or self.silent(source, host):
+    def partition(self, *groups: Sequence[str]) -> None:
+        """Cut all links from one group to another."""
+        for place, group in enumerate(groups):
+            for other in groups[place + 1 :]:
+                for host in group:
+                    self.isolate(host, other)
+
+    def reset(self, one: str, other: str) -> None:
+        """Break the connections between two hosts; both ends hear of it."""
+        for connection in list(self.connections):
+            if _link(*connection.hosts) == _link(one, other):
+                connection.reset()
+
+    def kill(self, host: str) -> None:
+        """A process dies: its connections break for the others, its ports are free, and it hears nothing more."""
+        for key in [key for key in self._ports if key[0] == host]:
+            del self._ports[key]
+        for connection in list(self.connections):
+            for end in connection.ends:
+                if end.host == host:
+                    end.dead = True
+            if host in connection.hosts:
+                connection.reset()
+
+    def is_cut(self, one: str, other: str) -> bool:
+        """Whether nothing arrives."""
+        return _link(one, other) in self._cut
+
+    def wait(self) -> float:
+        """How long the next segment takes."""
+        return self.chance.uniform(*self.delay)
+
+    def free_port(self) -> int:
+        """A port that nobody had before."""
+        self._next_port += 1
+        return self._next_port
+
+    def port(self, host: str, number: int) -> MemoryPort | None:
+        """Who listens there."""
+        return self._ports.get((host, number))
+
+    def bind(self, port: MemoryPort) -> None:
+        """Let it listen. Raises CannotListenError if somebody does."""
+        key = (port.host, port.number)
+        if key in self._ports:
+            raise CannotListenError(port.interface, port.number, OSError(98, "Address already in use"))
+        self._ports[key] = port
+
+    def unbind(self, port: MemoryPort) -> None:
+        """It listens no more."""
+        if self._ports.get((port.host, port.number)) is port:
+            del self._ports[(port.host, port.number)]
+
+
+@define(eq=False)
+class MemoryNet:
+    """An `INet` for one host of a memory network."""
+
+    network: MemoryNetwork
+    host: str
+
+    def local_ip(self) -> str:
+        """The address of the host."""
+        return self.host
+
+    def listen(self, endpoint: str, factory: Any) -> Deferred[Any]:
+        """`tcp:PORT` or `tcp:PORT:interface=IP`; port 0 takes a free one."""
+        words, options = _parse(endpoint)
+        if len(words) != 2 or not words[1].isdigit():
+            raise AnyLogError(40, f"'{endpoint}' is not a place to listen on")
+        port = MemoryPort(
+            self.network, self.host, int(words[1]) or self.network.free_port(), options.get("interface", ""), factory
+        )
+        try:
+            if port.interface not in ("", "0.0.0.0", LOOPBACK, self.host):
+                raise CannotListenError(port.interface, port.number, OSError(99, "Cannot assign requested address"))
+            self.network.bind(port)
+        except CannotListenError as refused:
+            return fail(refused)
+        factory.doStart()
+        return succeed(port)
+
+    def connect(self, endpoint: str, factory: Any) -> Deferred[Any]:
+        """`tcp:HOST:PORT`, with `timeout=SECONDS` (30)."""
+        words, options = _parse(endpoint)
+        if len(words) != 3 or not words[2].isdigit():
+            raise AnyLogError(40, f"'{endpoint}' is not a place to connect to")
+        attempt = _Attempt(self, words[1], int(words[2]), factory, float(options.get("timeout", "30")))
+        return attempt.start()
+
+
+@implementer(IListeningPort)
+@define(eq=False)
+class MemoryPort:
+    """Somebody listens."""
+
+    network: MemoryNetwork
+    host: str
+    number: int
+    interface: str
+    factory: Any
+
+    def startListening(self) -> None:
+        """Again."""
+        self.network.bind(self)
+
+    def stopListening(self) -> Deferred[None]:
+        """No more; connections that are open stay so."""
+        self.network.unbind(self)
+        self.factory.doStop()
+        return succeed(None)
+
+    def getHost(self) -> IPv4Address:
+        """The address that is listened on."""
+        return _address(self.interface or "0.0.0.0", self.number)
+
+    def takes(self, local: bool) -> bool:
+        """Whether who comes by the loopback address, or from outside, finds it."""
+        bound = self.interface if self.interface in (LOOPBACK, self.host) else ""
+        return self.host == LOOPBACK or not bound or local == (bound == LOOPBACK)
+
+
+@define(eq=False)
+class _Attempt:
+    """A connection that is being made."""
+
+    net: MemoryNet
+    target: str
+    number: int
+    factory: Any
+    timeout: float
+    waited: Deferred[Any] = field(init=False)
+    call: DelayedCall = field(init=False)
+    until: float = 0.0
+
+    def start(self) -> Deferred[Any]:
+        """The first segment is on its way."""
+        self.waited = Deferred(lambda _: self.call.cancel())
+        self.until = self.net.network.clock.seconds() + self.timeout
+        self.call = self.net.network.clock.callLater(self.net.network.wait(), self.arrive)
+        return self.waited
+
+    def arrive(self) -> None:
+        """It arrives, or is sent again a little later."""
+        network, host = self.net.network, self.net.host
+        local = self.target in (LOOPBACK, "localhost")
+        target = host if local else self.target
+        if network.is_cut(host, target):
+            left = self.until - network.clock.seconds()
+            if left <= 0:
+                self.waited.errback(TimeoutError())
+            else:
+                self.call = network.clock.callLater(min(left, 0.2), self.arrive)
+            return
+        port = network.port(target, self.number)
+        if port is None or not port.takes(local):
+            self.waited.errback(ConnectionRefusedError())
+            return
+        ours = _address(LOOPBACK if local else host, network.free_port())
+        theirs = _address(LOOPBACK if local else target, self.number)
+        server = port.factory.buildProtocol(ours)
+        client = self.factory.buildProtocol(theirs)
+        if client is None or server is None:
+            self.waited.errback(ConnectionRefusedError())
+            return
+        connection = MemoryConnection(network, (host, target))
+        near = MemoryTransport(connection, host, client, ours, theirs)
+        far = MemoryTransport(connection, target, server, theirs, ours)
+        near.other, far.other = far, near
+        connection.ends = (near, far)
+        network.connections.append(connection)
+        server.makeConnection(far)
+        client.makeConnection(near)
+        self.waited.callback(client)
+
+
+@define(eq=False)
+class MemoryConnection:
+    """Two ends and what is between them."""
+
+    network: MemoryNetwork
+    hosts: tuple[str, str]
+    ends: tuple[MemoryTransport, ...] = ()
+
+    def reset(self) -> None:
+        """Both ends are lost at once."""
+        for end in self.ends:
+            end.lose(ConnectionLost())
+
+    def move(self) -> None:
+        """What waited goes on."""
+        for end in self.ends:
+            end.flow()
+
+    def over(self) -> None:
+        """Forget it when both ends are closed."""
+        if all(end.closed for end in self.ends) and self in self.network.connections:
+            self.network.connections.remove(self)
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+@define(eq=False)
+class MemoryTransport:
+    """One end of a connection; what it writes arrives at the other."""
+
+    connection: MemoryConnection
+    host: str
+    protocol: Any
+    _ours: IPv4Address
+    _theirs: IPv4Address
+    other: MemoryTransport = field(init=False)
+    connected: bool = True
+    disconnecting: bool = False
+    closed: bool = False  # the protocol was told
+    dead: bool = False  # nobody is there to be told
+    paused: bool = False  # the protocol does not want to read
+    written: int = 0  # bytes in all
+    producer: Any = None
+    _streaming: bool = True
+    _producer_paused: bool = False
+    _buffer: bytearray = field(factory=bytearray)
+    _end: Exception | None = None  # what the other end hears after the last byte
+    _call: DelayedCall | None = None
+
+    def write(self, data: bytes) -> None:
+        """Bytes for the other end."""
+        if self.connected and not self.disconnecting and data:
+            self.written += len(data)
+            self._buffer += data
+            if self.producer is not None and len(self._buffer) > BUFFER and not self._producer_paused:
+                self._producer_paused = True
+                self.producer.pauseProducing()
+            self.flow()
+
+    def writeSequence(self, data: Sequence[bytes]) -> None:
+        """All of them."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close when all is written."""
+        if self.connected and not self.disconnecting:
+            self.disconnecting = True
+            self.flow()
+
+    def abortConnection(self) -> None:
+        """Close at once; what was not delivered is lost."""
+        if self.connected:
+            self._buffer.clear()
+            self._soon(lambda: self.lose(ConnectionLost()))
+            self.connected, self._end = False, ConnectionLost()
+            self.flow()
+
+    def getPeer(self) -> IPv4Address:
+        """The other end."""
+        return self._theirs
+
+    def getHost(self) -> IPv4Address:
+        """This one."""
+        return self._ours
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Somebody writes, and wants to be told when to wait."""
+        if self.producer is not None:
+            raise RuntimeError("there is a producer already")
+        self.producer, self._streaming, self._producer_paused = producer, streaming, False
+        if self.closed:
+            producer.stopProducing()
+        elif not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """Nobody does any more."""
+        self.producer, self._producer_paused = None, False
+        self.flow()
+
+    def pauseProducing(self) -> None:
+        """Do not deliver."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """Deliver again."""
+        self.paused = False
+        self.other.flow()
+
+    def stopProducing(self) -> None:
+        """Nothing more is wanted."""
+        self.loseConnection()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """There is none."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nor this."""
+
+    # ------------------------------------------------------------------ time passes
+
+    def flow(self) -> None:
+        """See that what is to be delivered is on its way."""
+        to_do = self._end is not None or (not self.closed and (self._buffer or self.disconnecting))
+        if to_do and self._call is None and not self._held():
+            network = self.connection.network
+            self._call = network.clock.callLater(network.wait(), self._deliver)
+
+    def lose(self, why: Exception) -> None:
+        """The protocol at this end hears that it is over."""
+        if self.closed:
+            return
+        self.closed, self.connected = True, False
+        producer, self.producer = self.producer, None
+        if not self.dead:
+            if producer is not None:
+                producer.stopProducing()
+            self.protocol.connectionLost(Failure(why))
+        self.connection.over()
+
+    def _deliver(self) -> None:
+        self._call = None
+        network = self.connection.network
+        if self._held():
+            return
+        if self._buffer:
+            size = len(self._buffer)
+            if network.pieces and network.chance.random() < 0.5:
+                size = network.chance.randint(1, min(size, 4096))
+            data = bytes(self._buffer[: min(size, SEGMENT)])
+            del self._buffer[: len(data)]
+            if not self.other.closed and not self.other.dead:
+                self.other.protocol.dataReceived(data)
+            elif self.connected:
+                self.lose(ConnectionLost())  # nobody is there
                 return
-            door: Any = self.listeners.get((host, port))
-            theirs = door.buildProtocol(IPv4Address("TCP", source, port)) if door is not None else None
-            if theirs is None:
-                told.errback(ConnectionRefusedError())
-                return
-            ours = factory.buildProtocol(IPv4Address("TCP", host, port))
-            one: Any = Transport(self, source, host, port)
-            other: Any = Transport(self, host, source, port)
-            one.protocol, other.protocol, one.other, other.other = ours, theirs, other, one
-            self.ends |= {one, other}
-            self._order = [end for end in self._order if not end.closed] + [one, other]
-            theirs.makeConnection(other)
-            ours.makeConnection(one)
-            told.callback(ours)
+        if self._producer_paused and len(self._buffer) <= BUFFER // 2 and self.producer is not None:
+            self._producer_paused = False
+            self.producer.resumeProducing()
+        elif self.producer is not None and not self._streaming and not self._buffer:
+            self.producer.resumeProducing()
+        if self._buffer:
+            self.flow()
+        elif self._end is not None:
+            end, self._end = self._end, None
+            self.other.lose(end)
+        elif self.disconnecting and self.producer is None and self.connected:
+            self.connected = False
+            self.other.lose(ConnectionDone())
+            self.lose(ConnectionDone())
 
-        self.clock.callLater(self.delay(), arrive)
-        return told
+    def _held(self) -> bool:
+        """Whether nothing can be delivered now."""
+        connection = self.connection
+        return connection.network.is_cut(*connection.hosts) or (self.other.paused and bool(self._buffer))
 
-    def _between(self, one: str, other: str) -> list[Transport]:
-        pair = frozenset((one, other))
-        return [end for end in self._order if frozenset((end.host, end.other_host)) == pair and not end.closed]
+    def _soon(self, call: Callable[[], None]) -> None:
+        self.connection.network.clock.callLater(0, call)
+
+
+def _link(one: str, other: str) -> tuple[str, str]:
+    return (one, other) if one <= other else (other, one)
+
+
+def _address(host: str, port: int) -> IPv4Address:
+    return IPv4Address("TCP", host, port)
+
+
+def _parse(endpoint: str) -> tuple[list[str], dict[str, str]]:
+    """The words and the options of an endpoint. Raises AnyLogError 40 for one that is not `tcp`."""
+    words: list[str] = []
+    options: dict[str, str] = {}
+    for part in endpoint.replace("\\:", "\0").split(":"):
+        name, equals, value = part.replace("\0", ":").partition("=")
+        if equals:
+            options[name] = value
+        else:
+            words.append(name)
+    if words[0] != "tcp":
+        raise AnyLogError(40, f"'{endpoint}' is not in this network")
+    return words, options

@@ -1,1 +1,1 @@
-"""Bytes, and who may speak when: pure, without sockets, clocks or files."""
+"""What nodes say to each other: bytes in, events out; no sockets, no clock (style.md 1)."""

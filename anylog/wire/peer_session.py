@@ -1,496 +1,571 @@
-"""One conversation of two nodes: hello, questions and answers both ways, credit, heartbeat (network.md 8).
+"""The conversation of two nodes: bytes in, events out; calls in, bytes out (network.md 8, hard-parts.md 5).
 
-Bytes in, events out; calls in, bytes out. It knows no socket and no clock. Frames carry `id` for an exchange that their
-sender began and `re` for one that their receiver began.
-
-Data frames spend credit of their exchange and of the connection; all other frames spend none. Credit comes back when a
-page was taken, and when data was dropped, so that nothing is ever lost of it (hard-parts.md 5).
+Both ask and both answer, any number of questions at a time. Whoever carries it moves the bytes and keeps the time.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-from anylog.wire.frames import FrameReader, Malformed, frame
+from anylog.errors import AnyLogError
+from anylog.wire.flow import CONNECTION, LEAST, WINDOW, Inflow, Outflow, cost
+from anylog.wire.frames import FrameReader, Malformed, Message, frame
+from anylog.wire.messages import (
+    HEAD,
+    INLINE,
+    LAST,
+    LONGEST,
+    VERSION,
+    Asked,
+    Dropped,
+    Ended,
+    Event,
+    Failed,
+    Opened,
+    Paged,
+    Ponged,
+    Replied,
+    Told,
+    check,
+)
 
-VERSION = 1
-CHUNK = 64 << 10  # bytes of data in a frame
-WINDOW = 256 << 10  # bytes an exchange may send before any was taken
-CONNECTION = 64 << 20  # the same for all exchanges of a connection together
-MOST = 1000  # exchanges that one side may have begun at a time
-LARGEST_PAGE = 16 << 20  # bytes
-
-Key = tuple[bool, int]  # whether we began the exchange, and its number
+MOST = 1000  # questions that may be open, each way
+BODY = 16 << 20  # bytes of the body of a question
+GATHERED = 32 << 20  # bytes of such bodies that are not whole, of one connection
+_FRESH = 32 << 10  # bytes of a frame before the peer said who it is
+_ENVELOPE = 1 << 10  # what a message adds to head and body
+_LARGEST = 256 << 10  # bytes of any frame after that
 
 
 class State(Enum):
-    """Who may speak."""
+    """How far the conversation is."""
 
     FRESH = "before hello"
     OPEN = "open"
     OVER = "over"
 
 
-@frozen
-class Greeted:
-    """The other side said who it is."""
+@define(eq=False)
+class _Question:
+    """One of ours: without an answer until `flow` or the end."""
 
-    hello: Mapping[str, Any]
-
-
-@frozen
-class Asked:
-    """It asks; its data follows if `more`."""
-
-    key: Key
-    kind: str
-    head: Mapping[str, Any]
-    body: bytes
-    left: float | None  # seconds that it waits
-    hops: int
-    more: bool
-
-
-@frozen
-class Told:
-    """It tells, and waits for nothing."""
-
-    kind: str
-    head: Mapping[str, Any]
-
-
-@frozen
-class Answered:
-    """The head of an answer; pages follow if `more`."""
-
-    key: Key
-    head: Mapping[str, Any]
-    more: bool
-
-
-@frozen
-class Page:
-    """One page, put together from its chunks."""
-
-    key: Key
-    data: bytes
-    owed: int  # bytes to be granted once it is taken
-
-
-@frozen
-class Ended:
-    """No more pages of that exchange."""
-
-    key: Key
-
-
-@frozen
-class Failed:
-    """The other side could not do it."""
-
-    key: Key
-    number: int
-    text: str
-
-
-@frozen
-class Cancelled:
-    """Nobody there waits for it any more."""
-
-    key: Key
-
-
-@frozen
-class Broken:
-    """The rules were broken: close the connection."""
-
-    why: str
-
-
-Event = Greeted | Asked | Told | Answered | Page | Ended | Failed | Cancelled | Broken
+    upload: Outflow | None = None
+    flow: Inflow | None = None
 
 
 @define(eq=False)
-class Exchange:
-    """What is under way: our data that waits for credit, and theirs that is not taken."""
+class _Task:
+    """One of the peer's: `flow` while its body comes, `answer` while ours goes."""
 
-    key: Key
-    credit: int = WINDOW
-    queue: deque[tuple[bytes, bool]] = field(factory=deque)  # chunks, and whether their page goes on
-    queued: int = 0
-    finishing: bool = False  # `end` follows the queue
-    parts: list[bytes] = field(factory=list)  # of the page that is coming
-    coming: int = 0
-    owed: int = 0  # bytes that came and were not granted back
-    answered: bool = False  # the head of the answer went or came
+    asked: Asked
+    flow: Inflow | None = None
+    answer: Outflow | None = None
+    parts: list[bytes] = field(factory=list)
+    size: int = 0
 
 
 class PeerSession:
-    """One end of a connection between two nodes."""
+    """One end of a conversation. `receive` gives events; after each call `control` and `next_data` give bytes."""
 
-    def __init__(self, hello: Mapping[str, Any], *, compress: bool = True) -> None:
+    def __init__(
+        self, hello: Mapping[str, Any], *, window: int = CONNECTION, most: int = MOST, squeeze: bool = True
+    ) -> None:
+        """`window` is the credit in bytes that the peer gets for all bodies together; `squeeze`: compress."""
         self.state = State.FRESH
-        self.compress = compress
-        self.peer: Mapping[str, Any] = {}
-        self.exchanges: dict[Key, Exchange] = {}
-        self.credit = CONNECTION  # bytes of data that may be sent
-        self.owed = 0  # bytes of theirs that we hold
-        self.pongs = 0  # answers to our pings
-        self._reader = FrameReader()
-        self._control: list[bytes] = []
-        self._turns: deque[Key] = deque()  # exchanges with data to send, each in its turn
-        self._count = 0
-        self._theirs = 0  # exchanges that they began and that go on
-        self._say({"t": "hello", "v": VERSION, **hello})
+        self.squeeze = squeeze
+        self.full = False  # the node holds too much: only who waits for a page is given credit
+        self.held = 0  # bytes of bodies that came and were not taken
+        self.waiting = 0  # bytes of `control`
+        self.credit = 0  # what we may still send
+        self.wanted: list[int] = []  # questions of the peer whose next page should be handed over
+        self._most = most
+        self._reader = FrameReader(largest=_FRESH)
+        self._out: list[bytes] = []
+        self._window = self._whole = min(max(window, LEAST), CONNECTION)  # what the peer may still send
+        self._owed = 0
+        self._questions: dict[int, _Question] = {}
+        self._tasks: dict[int, _Task] = {}
+        self._last_asked = self._last_seen = self._pings = 0
+        self._gathered = 0
+        self._turns: deque[Outflow] = deque()
+        self._uploads: deque[Outflow] = deque()
+        self._events: list[Event] = []
+        self._send({**hello, "t": "hello", "v": VERSION, "window": self._window})
 
-    # ------------------------------------------------------------------ what goes out
-
-    def ask(
-        self, kind: str, head: Mapping[str, Any], body: bytes = b"", left: float | None = None, hops: int = 0
-    ) -> Key:
-        """Begin an exchange. Raises ValueError for a head that is too large."""
-        self._count += 1
-        key = (True, self._count)
-        large = len(body) > CHUNK
-        message = {"t": "ask", "id": self._count, "kind": kind, "head": head, "hops": hops}
-        if left is not None:
-            message["left"] = left
-        if body:
-            message["body"] = b"" if large else body
-        if large:
-            message["more"] = True
-        self._say(message)
-        exchange = self.exchanges[key] = Exchange(key)
-        if large:
-            self._enqueue(exchange, body)
-            self._finish(exchange)
-        return key
-
-    def tell(self, kind: str, head: Mapping[str, Any]) -> None:
-        """Say something for which no answer is waited."""
-        self._say({"t": "tell", "kind": kind, "head": head})
-
-    def answer(self, key: Key, head: Mapping[str, Any], more: bool) -> None:
-        """The head of an answer, with pages to follow or not. Raises ValueError for one that is too large."""
-        exchange = self.exchanges.get(key)
-        if exchange is None or exchange.answered:
-            return
-        self._say({"t": "answer", "re": key[1], "head": head, "more": more})
-        exchange.answered = True
-        if not more:
-            self._forget(exchange)
-
-    def send(self, key: Key, page: bytes) -> bool:
-        """A page of an answer; False if nobody waits for it any more."""
-        exchange = self.exchanges.get(key)
-        if exchange is None:
-            return False
-        self._enqueue(exchange, page)
-        return True
-
-    def end(self, key: Key) -> None:
-        """No more pages."""
-        exchange = self.exchanges.get(key)
-        if exchange is not None:
-            self._finish(exchange)
-
-    def fail(self, key: Key, number: int, text: str) -> None:
-        """It cannot be done, or not to its end."""
-        exchange = self.exchanges.get(key)
-        if exchange is not None:
-            self._say({"t": "error", "re": key[1], "code": number, "msg": text[:4000]})
-            self._forget(exchange)
-
-    def cancel(self, key: Key) -> None:
-        """We do not wait for it any more; what still comes of it is dropped, and its credit given back."""
-        exchange = self.exchanges.get(key)
-        if exchange is not None:
-            self._say({"t": "cancel", "id": key[1]})
-            self._forget(exchange)
-
-    def grant(self, key: Key, size: int) -> None:
-        """A page was taken."""
-        exchange = self.exchanges.get(key)
-        if exchange is not None and size:
-            exchange.owed -= size
-            self._grant(key, size)
-
-    def ping(self) -> None:
-        """Are you there?"""
-        self._say({"t": "ping"})
-
-    def refuse(self, why: str) -> None:
-        """A last word."""
-        self._say({"t": "error", "code": 21, "msg": why[:1000]})
-        self.state = State.OVER
-
-    def room(self, key: Key) -> bool:
-        """Whether another page of this exchange may be made: what is queued of it is less than it may send."""
-        exchange = self.exchanges.get(key)
-        return exchange is not None and exchange.queued < exchange.credit and self.credit > 0
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody may speak any more."""
-        return self.state is State.OVER
-
-    @property
-    def sending(self) -> bool:
-        """Whether data waits that has credit."""
-        return self.credit > 0 and any(self.exchanges[key].credit > 0 for key in self._turns if key in self.exchanges)
-
-    def control(self) -> bytes:
-        """Frames that spend no credit, to be written at once."""
-        if not self._control:
-            return b""
-        said, self._control = self._control, []
-        return said[0] if len(said) == 1 else b"".join(said)
-
-    def data(self, most: int = 4 * CHUNK) -> bytes:
-        """Data frames of the exchanges that have credit, a chunk of each in turn, of about `most` bytes."""
-        made: list[bytes] = []
-        size = 0
-        stuck = 0
-        while self._turns and size < most and stuck < len(self._turns):
-            key = self._turns.popleft()
-            exchange = self.exchanges.get(key)
-            if exchange is None:
-                continue
-            if exchange.queue and (exchange.credit <= 0 or self.credit <= 0):
-                self._turns.append(key)
-                stuck += 1
-                continue
-            stuck = 0
-            if exchange.queue:
-                chunk, goes_on = exchange.queue.popleft()
-                exchange.queued -= len(chunk)
-                exchange.credit -= len(chunk)
-                self.credit -= len(chunk)
-                message: dict[str, Any] = {"t": "data", "id" if key[0] else "re": key[1], "data": chunk}
-                if goes_on:
-                    message["more"] = True
-                made.append(frame(message, self.compress))
-                size += len(made[-1])
-            if exchange.queue:
-                self._turns.append(key)
-            elif exchange.finishing:
-                exchange.finishing = False
-                made.append(frame({"t": "end", "id" if key[0] else "re": key[1]}))
-                if not key[0]:
-                    self._forget(exchange)
-        return b"".join(made)
-
-    # ------------------------------------------------------------------ what comes in
+    # ------------------------------------------------------------------ what comes
 
     def receive(self, data: bytes) -> list[Event]:
-        """What the bytes say. After `Broken` nothing more is heard."""
-        if self.state is State.OVER:
-            return []
-        events: list[Event] = []
-        try:
-            for message in self._reader.receive(data):
-                self._hear(message, events)
-                if self.over:
-                    break
-        except Malformed as wrong:
-            self.refuse(str(wrong))
-            events.append(Broken(str(wrong)))
+        """What the bytes mean. After `Ended` nothing means anything."""
+        self._events = []
+        events = self._events
+        for message in self._reader.receive(data):
+            if self.state is State.OVER:
+                continue
+            try:
+                self._hear(message)
+            except Malformed as wrong:
+                self._end(str(wrong))
+        if self._reader.fault and self.state is not State.OVER:
+            self._end(self._reader.fault)
         return events
 
-    def _hear(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        said = message.get("t")
+    def _hear(self, message: Message) -> None:
+        kind = check(message)
+        rule = RULES.get((self.state, kind))
+        if rule is None:
+            raise Malformed(f"{kind} {self.state.value}")
+        rule(self, message)
+
+    def _hello(self, message: Message) -> None:
+        if message["v"] != VERSION:
+            raise Malformed(f"protocol version {message['v']}, this node speaks {VERSION}")
         if self.state is State.FRESH:
-            if said != "hello":
-                raise Malformed(f"'{str(said)[:40]}' before hello")
-            if message.get("v") != VERSION:
-                raise Malformed(f"protocol version {str(message.get('v'))[:40]}, this node speaks {VERSION}")
-            for name in ("name", "address", "type", "version"):
-                if type(message.get(name, "")) is not str or len(message.get(name, "")) > 300:
-                    raise Malformed(f"hello with a wrong '{name}'")
-            self.state, self.peer = State.OPEN, message
-            events.append(Greeted(message))
+            self.state = State.OPEN
+            self._reader.largest = _LARGEST
+            self.credit = min(max(message.get("window", CONNECTION), LEAST), CONNECTION)
+        self._events.append(Opened(message))
+
+    def _asked(self, message: Message) -> None:
+        number = message["id"]
+        if number <= self._last_seen:
+            raise Malformed(f"question {number} after {self._last_seen}")
+        self._last_seen = number
+        if len(self._tasks) >= self._most:
+            self._refuse(number, 502, f"{self._most} questions are under way on this connection")
             return
-        hear = _HEARS.get(said) if type(said) is str else None
-        if hear is not None:
-            hear(self, message, events)
-        elif type(said) is not str:
-            raise Malformed("a frame without a type")
+        body = message.get("body", b"")
+        asked = Asked(number, message["kind"], message["head"], body, message.get("late"), message.get("hops", 0))
+        if message.get("more"):
+            flow = Inflow()
+            flow.take()
+            self._tasks[number] = _Task(asked, flow)
+        else:
+            self._tasks[number] = _Task(asked)
+            self._events.append(asked)
 
-    def _hear_ask(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        number, kind, head = _whole(message, "id"), _text(message, "kind"), _map(message, "head")
-        key = (False, number)
-        if key in self.exchanges:
-            raise Malformed(f"exchange {number} begins twice")
-        body, left = message.get("body", b""), message.get("left")
-        if type(body) is not bytes or (left is not None and type(left) not in (int, float)):
-            raise Malformed("a question with a wrong body or time")
-        if self._theirs >= MOST:
-            self._say({"t": "error", "re": number, "code": 108, "msg": f"{MOST} questions are under way"})
+    def _replied(self, message: Message) -> None:
+        question = self._question(message["re"])
+        if question is None:
             return
-        self._theirs += 1
-        self.exchanges[key] = Exchange(key)
-        more = message.get("more") is True
-        events.append(Asked(key, kind, head, body, left, _whole(message, "hops"), more))
+        if question.flow is not None:
+            raise Malformed("a second reply")
+        more = message.get("more", False)
+        if more:
+            question.flow = Inflow()
+        else:
+            self._forget(message["re"])
+        self._events.append(Replied(message["re"], message["head"], more))
 
-    def _hear_tell(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        events.append(Told(_text(message, "kind"), _map(message, "head")))
+    def _data(self, message: Message) -> None:
+        piece, flags = message["d"], message["f"]
+        price = cost(len(piece), flags)
+        if price > self._window:
+            raise Malformed("data without credit of the connection")
+        self._window -= price
+        if "re" in message:
+            self._page(message["re"], piece, flags, price)
+        elif "id" in message:
+            self._body(message["id"], piece, flags, price)
+        else:
+            raise Malformed("data of no question")
 
-    def _hear_answer(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        exchange = self.exchanges.get((True, _whole(message, "re")))
-        head = _map(message, "head")
-        if exchange is None:
+    def _page(self, number: int, piece: bytes, flags: int, price: int) -> None:
+        """A piece of an answer to us."""
+        question = self._question(number)
+        if question is None:  # it was cancelled while this was on its way
+            self._repay(price)
             return
-        if exchange.answered:
-            raise Malformed("a second answer")
-        exchange.answered = True
-        more = message.get("more") is True
-        events.append(Answered(exchange.key, head, more))
-        if not more:
-            self._forget(exchange)
+        flow = question.flow
+        if flow is None or flow.ended:
+            raise Malformed("data before a reply" if flow is None else "data after the last")
+        waited = flow.waited
+        taken = flow.receive(piece, flags)
+        self.held += price - taken
+        if waited and flow.ready:
+            self._events.append(Paged(number))
+        self._return("id", number, flow)
+        self._repay(taken)
 
-    def _hear_data(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        key, data = _key(message), message.get("data")
-        if type(data) is not bytes or len(data) > CHUNK:
-            raise Malformed("data that is none, or too much")
-        exchange = self.exchanges.get(key)
-        self.owed += len(data)
-        if self.owed > CONNECTION:
-            raise Malformed("data without credit")
-        if exchange is None:
-            self._grant(key, len(data))  # of an exchange that was cancelled
+    def _body(self, number: int, piece: bytes, flags: int, price: int) -> None:
+        """A piece of a question to us: gathered until it is whole."""
+        task = self._task(number)
+        if task is None:
+            self._repay(price)
             return
-        exchange.owed += len(data)
-        if exchange.owed > WINDOW + CHUNK:
-            raise Malformed("data without credit of its exchange")
-        exchange.parts.append(data)
-        exchange.coming += len(data)
-        if exchange.coming > LARGEST_PAGE:
-            raise Malformed(f"a page of more than {LARGEST_PAGE:,} bytes")
-        if message.get("more") is True:
-            # A page may be larger than the window: what waits for its end cannot wait to be taken.
-            exchange.owed -= len(data)
-            self._grant(key, len(data))
-            return
-        page = data if len(exchange.parts) == 1 else b"".join(exchange.parts)
-        exchange.parts, exchange.coming = [], 0
-        events.append(Page(key, page, len(data)))
+        flow = task.flow
+        if flow is None:
+            raise Malformed("data after the last")
+        flow.receive(piece, flags)
+        while page := flow.take()[0]:
+            task.parts.append(page)
+        self._repay(price)
+        task.size += len(piece)
+        self._gathered += len(piece)
+        self.held += len(piece)
+        if flow.ended:
+            self._let_go(task)
+            asked, body, task.parts, task.flow = task.asked, b"".join(task.parts), [], None
+            task.asked = Asked(number, asked.kind, asked.head, body, asked.late, asked.hops)
+            self._events.append(task.asked)
+            task.asked = asked  # the body is its handler's alone
+        elif task.size > BODY:
+            self.fail(number, 501, f"the body of a question has at most {BODY:,} bytes")
+        elif self._gathered > GATHERED or self.full:
+            self.fail(number, 502, "too much is waiting")
+        else:
+            self._return("re", number, flow)
 
-    def _hear_end(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        exchange = self.exchanges.get(_key(message))
-        if exchange is None:
-            return
-        events.append(Ended(exchange.key))
+    def _credit(self, message: Message) -> None:
+        flow: Outflow | None = None
+        if "id" in message:
+            task = self._task(message["id"])
+            flow = task.answer if task is not None else None
+        elif "re" in message:
+            question = self._question(message["re"])
+            flow = question.upload if question is not None else None
+        else:
+            self.credit += message["n"]
+        if flow is not None:
+            flow.credit += message["n"]
+            flow.since = None
+            self._queue(flow)
 
-    def _hear_credit(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        size = _whole(message, "n")
-        self.credit = min(self.credit + size, CONNECTION)
-        exchange = self.exchanges.get(_key(message))
-        if exchange is not None:
-            exchange.credit = min(exchange.credit + size, WINDOW)
+    def _cancelled(self, message: Message) -> None:
+        if self._task(message["id"]) is not None:
+            self._finish(message["id"])
+            self._events.append(Dropped(message["id"]))
 
-    def _hear_cancel(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        exchange = self.exchanges.get((False, _whole(message, "id")))
-        if exchange is not None:
-            events.append(Cancelled(exchange.key))
-            self._forget(exchange)
-
-    def _hear_error(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        number, text = _whole(message, "code"), message.get("msg")
-        if type(text) is not str:
-            raise Malformed("an error without a text")
+    def _erred(self, message: Message) -> None:
         if "re" not in message:
             self.state = State.OVER
-            events.append(Broken(f"the other node says: {text}"))
+            self._events.append(Ended(message["msg"], message["code"], ours=False))
+        elif self._question(message["re"]) is not None:
+            self._forget(message["re"])
+            self._events.append(Failed(message["re"], message["code"], message["msg"]))
+
+    def _told(self, message: Message) -> None:
+        self._events.append(Told(message["kind"], message["head"]))
+
+    def _pinged(self, message: Message) -> None:
+        self._send({"t": "pong", "n": message["n"]})
+
+    def _ponged(self, message: Message) -> None:
+        self._events.append(Ponged(message["n"]))
+
+    # ------------------------------------------------------------------ what we ask
+
+    def ask(
+        self, kind: str, head: Mapping[str, Any], body: bytes = b"", *, late: float | None = None, hops: int = 0
+    ) -> int:
+        """Ask; gives the number of the question. `late` is how many seconds its answer is waited for.
+
+        Raises AnyLogError 502 for too many, 501 for a body and 40 for a head that cannot be sent.
+        """
+        if len(self._questions) >= self._most:
+            raise AnyLogError(502, f"{self._most} questions are under way with this node")
+        if len(body) > BODY:
+            raise AnyLogError(501, f"a body of {len(body):,} bytes, a question may have {BODY:,}")
+        number = self._last_asked + 1
+        message: Message = {"t": "ask", "id": number, "kind": kind, "head": head}
+        if late is not None:
+            message["late"] = late
+        if hops:
+            message["hops"] = hops
+        upload: Outflow | None = None
+        if len(body) > INLINE:
+            message["more"] = True
+            upload = Outflow("id", number)
+            upload.add(body)
+            upload.end()
+        elif body:
+            message["body"] = body
+        self._send_head(message, HEAD + INLINE)
+        self._last_asked = number
+        self._questions[number] = _Question(upload)
+        if upload is not None:
+            # One after the other: whoever gathers them never holds many that are not whole.
+            self._uploads.append(upload)
+            self._queue(self._uploads[0])
+        return number
+
+    def take(self, number: int) -> bytes | None:
+        """The next page of an answer; None after the last, empty if it must be waited for (`Paged` will come).
+
+        Raises LookupError if the question failed or was cancelled, so that no answer ends early without a word.
+        """
+        question = self._questions[number]
+        flow = question.flow
+        if flow is None:
+            raise LookupError(number)
+        page, taken = flow.take()
+        self.held -= taken
+        if page is None:
+            self._forget(number)
+        else:
+            self._return("id", number, flow)
+        self._repay(taken)
+        return page
+
+    def complete(self, number: int) -> bool:
+        """Whether all of an answer is here, though not taken."""
+        question = self._questions.get(number)
+        return question is not None and question.flow is not None and question.flow.ended
+
+    def cancel(self, number: int) -> None:
+        """The answer is not wanted any more."""
+        if number in self._questions:
+            self._forget(number)
+            self._send({"t": "cancel", "id": number})
+
+    def tell(self, kind: str, head: Mapping[str, Any]) -> None:
+        """Say something that is not answered. Raises AnyLogError 40 for a head that cannot be sent."""
+        self._send_head({"t": "tell", "kind": kind, "head": head}, HEAD)
+
+    def ping(self) -> int:
+        """Ask for a sign of life; `Ponged` brings the same number."""
+        self._pings += 1
+        self._send({"t": "ping", "n": self._pings})
+        return self._pings
+
+    def greet(self, hello: Mapping[str, Any]) -> None:
+        """Say anew who we are."""
+        self._send({**hello, "t": "hello", "v": VERSION})
+
+    # ------------------------------------------------------------------ what we answer
+
+    def reply(self, number: int, head: Mapping[str, Any], *, more: bool = False) -> None:
+        """Answer; with `more` pages follow, asked for through `wanted`.
+
+        Nothing happens if the question was dropped. Raises AnyLogError 40 for a head that cannot be sent.
+        """
+        task = self._tasks.get(number)
+        if task is None:
             return
-        exchange = self.exchanges.get((True, _whole(message, "re")))
-        if exchange is not None:
-            events.append(Failed(exchange.key, number, text))
-            self._forget(exchange)
+        self._send_head({"t": "reply", "re": number, "head": head, "more": more}, HEAD)
+        if more:
+            task.answer = Outflow("re", number)
+            self.wanted.append(number)
+        else:
+            self._finish(number)
 
-    def _hear_ping(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        self._say({"t": "pong"})
+    def page(self, number: int, page: bytes | None) -> None:
+        """The page that was wanted, or None after the last."""
+        task = self._tasks.get(number)
+        if task is None or task.answer is None:
+            return
+        if page is None:
+            task.answer.end()
+        else:
+            task.answer.add(page)
+        if task.answer:
+            self._queue(task.answer)
+        else:
+            self.wanted.append(number)  # an empty page is none
 
-    def _hear_pong(self, message: Mapping[str, Any], events: list[Event]) -> None:
-        self.pongs += 1
+    def fail(self, number: int, code: int, text: str) -> None:
+        """A question of the peer comes to nothing, before or in the middle of its answer."""
+        if number in self._tasks:
+            self._finish(number)
+            self._refuse(number, code, text)
 
-    # ------------------------------------------------------------------ bookkeeping
+    # ------------------------------------------------------------------ what goes
 
-    def _say(self, message: Mapping[str, Any]) -> None:
+    def control(self) -> bytes:
+        """All that goes at once, whatever the credit."""
+        data = b"".join(self._out)
+        self._out.clear()
+        self.waiting = 0
+        return data
+
+    def next_data(self) -> bytes:
+        """One data frame of the body whose turn it is, or nothing."""
+        while self._turns:
+            flow = self._turns[0]
+            if flow.price > flow.credit:  # it comes back when it is given some
+                self._turns.popleft()
+                flow.queued = False
+                continue
+            if flow.price > self.credit:
+                return b""
+            self._turns.popleft()
+            self.credit -= flow.price
+            piece, flags = flow.pop()
+            data = frame({"t": "data", flow.side: flow.number, "d": piece, "f": flags}, squeeze=self.squeeze)
+            if flow:
+                self._turns.append(flow)
+            else:
+                flow.queued = False
+                if flags & LAST:
+                    self._sent(flow)
+                else:
+                    self.wanted.append(flow.number)
+            return data
+        return b""
+
+    def starving(self) -> list[Outflow]:
+        """Bodies that could go if there were credit."""
+        flows = [task.answer for task in self._tasks.values() if task.answer is not None]
+        return [flow for flow in [*flows, *self._uploads] if flow and flow.price > min(flow.credit, self.credit)]
+
+    @property
+    def open(self) -> int:
+        """Questions under way, both ways."""
+        return len(self._questions) + len(self._tasks)
+
+    @property
+    def answering(self) -> int:
+        """Questions of the peer that are under way, until the last of their answer went."""
+        return len(self._tasks)
+
+    @property
+    def tight(self) -> bool:
+        """Whether what nobody reads leaves the others little credit."""
+        return self._window < self._whole // 4
+
+    @property
+    def owed(self) -> int:
+        """Credit of the connection that the peer has not: what is held, and what was not given back yet."""
+        return self._whole - self._window
+
+    def abandon(self) -> None:
+        """The questions of the peer come to nothing, without a word."""
+        for number in list(self._tasks):
+            self._finish(number)
+
+    def relieve(self, full: bool) -> None:
+        """Grant credit only to those that are read at this moment, or to all again."""
+        self.full = full
+        if not full:
+            for number, question in self._questions.items():
+                if question.flow is not None:
+                    self._return("id", number, question.flow)
+            for number, task in self._tasks.items():
+                if task.flow is not None:
+                    self._return("re", number, task.flow)
+
+    def end(self, why: str, code: int = 15) -> None:
+        """Say goodbye; nothing is understood or sent after that."""
         if self.state is not State.OVER:
-            self._control.append(frame(message, self.compress))
+            self._send({"t": "error", "code": code, "msg": why[:LONGEST]})
+            self.state = State.OVER
+            for flow in self._turns:
+                flow.queued = False
+            self._turns.clear()
 
-    def _grant(self, key: Key, size: int) -> None:
-        self.owed -= size
-        self._say({"t": "credit", "id" if key[0] else "re": key[1], "n": size})
+    # ------------------------------------------------------------------ inside
 
-    def _enqueue(self, exchange: Exchange, page: bytes) -> None:
-        if not exchange.queue:
-            self._turns.append(exchange.key)
-        for at in range(0, max(len(page), 1), CHUNK):
-            exchange.queue.append((page[at : at + CHUNK], at + CHUNK < len(page)))
-        exchange.queued += len(page)
+    def _end(self, why: str) -> None:
+        self.end(why, 21)
+        self._events.append(Ended(why))
 
-    def _finish(self, exchange: Exchange) -> None:
-        exchange.finishing = True
-        if not exchange.queue:
-            self._turns.append(exchange.key)
+    def _question(self, number: int) -> _Question | None:
+        """One of ours; None if it is over. Raises `Malformed` for one that never was."""
+        if number > self._last_asked:
+            raise Malformed(f"an answer to question {number}, which was not asked")
+        return self._questions.get(number)
 
-    def _forget(self, exchange: Exchange) -> None:
-        """It is over: what was not taken of it is granted back, what was not sent is dropped."""
-        self.exchanges.pop(exchange.key, None)
-        if exchange.owed:
-            owed, exchange.owed = exchange.owed, 0
-            self._grant(exchange.key, owed)
-        if not exchange.key[0]:
-            self._theirs -= 1
+    def _task(self, number: int) -> _Task | None:
+        if number > self._last_seen:
+            raise Malformed(f"question {number} was never asked")
+        return self._tasks.get(number)
 
-    def taken(self, key: Key) -> None:
-        """The last page of an answer was taken."""
-        exchange = self.exchanges.get(key)
-        if exchange is not None:
-            self._forget(exchange)
+    def _forget(self, number: int) -> None:
+        """One of ours is over: the credit of what it held goes back."""
+        question = self._questions.pop(number)
+        if question.upload is not None and question.upload in self._uploads:
+            self._silence(question.upload)
+            self._sent(question.upload)
+        if question.flow is not None:
+            held = question.flow.drop()
+            self.held -= held
+            self._repay(held)
+
+    def _finish(self, number: int) -> None:
+        """One of the peer's is over."""
+        task = self._tasks.pop(number)
+        self._let_go(task)
+        if task.answer is not None:
+            self._silence(task.answer)
+
+    def _sent(self, flow: Outflow) -> None:
+        """The last of a body went, or will not go."""
+        if not flow.upload:
+            self._tasks.pop(flow.number, None)
+        elif flow in self._uploads:
+            self._uploads.remove(flow)
+            if self._uploads:
+                self._queue(self._uploads[0])
+
+    def _silence(self, flow: Outflow) -> None:
+        if flow.queued:
+            self._turns.remove(flow)
+            flow.queued = False
+
+    def _let_go(self, task: _Task) -> None:
+        if task.flow is not None:
+            self._gathered -= task.size
+            self.held -= task.size
+
+    def _queue(self, flow: Outflow) -> None:
+        """Let it take its turn, if it can."""
+        if flow and not flow.queued and flow.credit >= flow.price and (not flow.upload or flow is self._uploads[0]):
+            flow.queued = True
+            self._turns.append(flow)
+
+    def _return(self, side: str, number: int, flow: Inflow) -> None:
+        """Give an exchange its credit back, not too often."""
+        if flow.owed >= WINDOW // 4 and not flow.ended and (flow.waited or not self.full):
+            flow.window += flow.owed
+            self._send({"t": "credit", side: number, "n": flow.owed})
+            flow.owed = 0
+
+    def _repay(self, taken: int) -> None:
+        """Give the connection its credit back, not too often."""
+        self._owed += taken
+        if self._owed >= self._whole // 4:
+            self._window += self._owed
+            self._send({"t": "credit", "n": self._owed})
+            self._owed = 0
+
+    def _refuse(self, number: int, code: int, text: str) -> None:
+        self._send({"t": "error", "re": number, "code": code, "msg": text[:LONGEST]})
+
+    def _send_head(self, message: Message, most: int) -> None:
+        try:
+            data = frame(message, squeeze=self.squeeze, most=most + _ENVELOPE)
+        except (TypeError, ValueError, OverflowError) as wrong:
+            raise AnyLogError(40, f"'{message['t']}' cannot be sent: {wrong}") from wrong
+        self._put(data)
+
+    def _send(self, message: Message) -> None:
+        self._put(frame(message))
+
+    def _put(self, data: bytes) -> None:
+        if self.state is not State.OVER:
+            self._out.append(data)
+            self.waiting += len(data)
 
 
-def _whole(message: Mapping[str, Any], name: str) -> int:
-    value = message.get(name)
-    if type(value) is not int or not 0 <= value < 1 << 62:
-        raise Malformed(f"'{name}' is not a number")
-    return value
+Rule = Callable[[PeerSession, Message], None]
 
-
-def _text(message: Mapping[str, Any], name: str) -> str:
-    value = message.get(name)
-    if type(value) is not str or len(value) > 100:
-        raise Malformed(f"'{name}' is not a short text")
-    return value
-
-
-def _map(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = message.get(name)
-    if type(value) is not dict:
-        raise Malformed(f"'{name}' is not a map")
-    return value
-
-
-def _key(message: Mapping[str, Any]) -> Key:
-    """Their `id` is an exchange that they began, their `re` one that we began."""
-    return (True, _whole(message, "re")) if "re" in message else (False, _whole(message, "id"))
-
-
-_HEARS: Mapping[str, Any] = {
-    "ask": PeerSession._hear_ask,
-    "tell": PeerSession._hear_tell,
-    "answer": PeerSession._hear_answer,
-    "data": PeerSession._hear_data,
-    "end": PeerSession._hear_end,
-    "credit": PeerSession._hear_credit,
-    "cancel": PeerSession._hear_cancel,
-    "error": PeerSession._hear_error,
-    "ping": PeerSession._hear_ping,
-    "pong": PeerSession._hear_pong,
+# What may be heard when; what is not here ends the conversation. `_question` and `_task` tell whether an exchange
+# is known, over (what comes late is ignored), or never was.
+RULES: Mapping[tuple[State, str], Rule] = {
+    (State.FRESH, "hello"): PeerSession._hello,
+    (State.FRESH, "error"): PeerSession._erred,
+    (State.OPEN, "hello"): PeerSession._hello,
+    (State.OPEN, "ask"): PeerSession._asked,
+    (State.OPEN, "reply"): PeerSession._replied,
+    (State.OPEN, "data"): PeerSession._data,
+    (State.OPEN, "credit"): PeerSession._credit,
+    (State.OPEN, "cancel"): PeerSession._cancelled,
+    (State.OPEN, "error"): PeerSession._erred,
+    (State.OPEN, "tell"): PeerSession._told,
+    (State.OPEN, "ping"): PeerSession._pinged,
+    (State.OPEN, "pong"): PeerSession._ponged,
 }

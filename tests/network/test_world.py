@@ -93,7 +93,7 @@ def test_insert_while_the_master_is_away() -> None:
     world = World(2)
     first = master(world)
     one, other = member(world, "one", "10.0.0.2"), member(world, "other", "10.0.0.3")
-    world.network.silence("10.0.0.1", "10.0.0.2")
+    world.network.cut("10.0.0.1", "10.0.0.2")
     policy = json.dumps({"device": {"name": "d"}})
     result = world.run(one, f"blockchain insert where policy = {policy} and local = true and master = {MASTER}")
     assert result.text is not None and "waits" in result.text
@@ -114,7 +114,7 @@ def test_delete_while_the_master_is_away() -> None:
     one = member(world, "one", "10.0.0.2")
     policy = json.dumps({"device": {"name": "d", "id": "d1"}})
     world.run(one, f"blockchain insert where policy = {policy} and local = true and master = {MASTER}")
-    world.network.silence("10.0.0.1", "10.0.0.2")
+    world.network.cut("10.0.0.1", "10.0.0.2")
     world.run(one, f"blockchain delete policy where id = d1 and local = true and master = {MASTER}")
     assert len(one.ledger.policies) == 0 and len(first.master.policies) == 1  # type: ignore[union-attr]
     world.network.heal("10.0.0.1", "10.0.0.2")
@@ -130,7 +130,7 @@ def test_the_master_refuses() -> None:
     master(world)
     operator(world, "op", "10.0.0.2", "c")
     other = member(world, "late", "10.0.0.3")
-    world.network.silence("10.0.0.1", "10.0.0.3")
+    world.network.cut("10.0.0.1", "10.0.0.3")
     world.run(other, "blockchain delete local file")  # it knows of nobody
     world.network.heal("10.0.0.1", "10.0.0.3")
     id = world.nodes["op"].ledger.policies.of_type("cluster")[0].id
@@ -192,7 +192,7 @@ def test_storm(seed: int) -> None:
     hosts = ["10.0.0.1", *(f"10.0.1.{number + 1}" for number in range(5))]
     answered = []
     for number in range(40):
-        what, (one, other) = chance.choice(("silence", "cut", "heal", "none")), chance.sample(hosts, 2)
+        what, (one, other) = chance.choice(("cut", "reset", "heal", "none")), chance.sample(hosts, 2)
         if what != "none":
             getattr(world.network, what)(one, other)
         policy = json.dumps({"device": {"name": f"d{number}"}})
