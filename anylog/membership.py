@@ -169,6 +169,9 @@ class Membership:
         if data is None:
             return False
         told = await self.ledger.take(data)
+        synchronizer = self.synchronizer
+        if connection and self.master is not None and synchronizer is not None and "dbms" in synchronizer.options.dest:
+            await self.master.push(list(self.ledger.policies), connection, True, again=True)
         if told.resend or told.delete:
             # Not waited for: what is sent may itself ask for a look.
             sending = Deferred.fromCoroutine(settle(self, connection or self.address, told))

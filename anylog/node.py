@@ -155,7 +155,7 @@ class Node:
             databases=self.databases,
         )
         self.network_queries = NetworkQueries(self.clock, self.lanes, lambda: self.peers)
-        self.peers.serve("command", CommandService(execute=self.execute, write=write))
+        self.peers.serve("command", CommandService(execute=self.execute, clock=self.clock, write=write))
         self.peers.serve(
             "select",
             SelectService(

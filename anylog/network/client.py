@@ -10,13 +10,14 @@ from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, IBody, Reply
+from anylog.interfaces import Asker, Clock, IBody, Reply
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import shown
-from anylog.waiting import deferring
+from anylog.waiting import deadline, deferring
 
 LARGE = 128 << 10  # characters of a reply beyond which it travels in pages
 LARGEST = 16 << 20  # bytes of a reply that is held
+LONGEST = 600.0  # seconds that a command of another node may take where that sets no limit
 
 Execute = Callable[[str | Call, Context], Deferred[Result]]
 
@@ -40,6 +41,7 @@ class CommandService:
     """Handler of the kind `command`: runs a command of another node, as far as others may (decisions.md 10)."""
 
     _execute: Execute
+    _clock: Clock
     _write: Callable[[str], None]  # where `print` of another node goes
 
     @deferring
@@ -50,15 +52,17 @@ class CommandService:
         if text.split(None, 1)[0].lower() == "help":
             raise AnyLogError(224, "help is answered by the node that asks")
         who = asker.address or asker.host or "this node"
+        longest = self._clock.seconds() + LONGEST
         context = Context(
             origin="peer",
             who=who,
             local=False,
-            deadline=asker.until,
+            deadline=min(asker.until or longest, longest),
             hops=asker.hops + 1,
             write=lambda line: self._write(f"[From Node {who}] {line}"),
         )
-        result = await self._execute(text, context)
+        left = max(context.deadline or 0.0, self._clock.seconds()) - self._clock.seconds()
+        result = await deadline(self._clock, max(left, 0.001), self._execute(text, context), f"'{text[:100]}'")
         if result.pages is not None:
             return Reply(head={"paged": True, "media": result.pages.media}, body=result.pages)
         data = None if result.data is None else orjson.dumps(result.data, default=str, option=orjson.OPT_NON_STR_KEYS)
