@@ -107,6 +107,24 @@ def test_insert_while_the_master_is_away() -> None:
     world.stop()
 
 
+def test_a_master_of_two_addresses() -> None:
+    """A member that reaches the master by another address than the master tells is told of changes, too."""
+    world = World(9)
+    first = world.add("master", "10.0.0.1")
+    world.run(
+        first,
+        "run tcp server where external_ip = 203.0.113.7 and external_port = 32048 and internal_ip = 10.0.0.1"
+        " and internal_port = 32048 and bind = true",
+        "connect dbms blockchain where type = sqlite and memory = true",
+        "create table ledger where dbms = blockchain",
+    )
+    one, other = member(world, "one", "10.0.0.2"), member(world, "other", "10.0.0.3")
+    policy = json.dumps({"device": {"name": "d"}})
+    world.run(one, f"blockchain insert where policy = {policy} and local = true and master = {MASTER}")
+    assert world.until(lambda: len(other.ledger.policies) == 1, 10) < 1.0
+    world.stop()
+
+
 def test_delete_while_the_master_is_away() -> None:
     """It stays deleted here whatever the ledger says, until that has heard of it."""
     world = World(3)
