@@ -21,7 +21,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, IBody, Lanes, Reply
 from anylog.language.dictionary import Dictionary
 from anylog.ledger.cluster import Clusters, Own
-from anylog.ledger.ledger import Ledger
+from anylog.ledger.ledger import Ledger, version_of
 from anylog.ledger.master import TABLE, Master, Outcome
 from anylog.ledger.policy import Policy, read_lines
 from anylog.net import INet
@@ -34,6 +34,7 @@ from anylog.waiting import deferring
 
 LEDGER_DBMS = "blockchain"
 LEDGER_SECONDS = 10.0  # the longest that one exchange with the ledger may take
+TELL = 0.02  # seconds that changes of the ledger are gathered before members are told
 LARGEST_LEDGER = 64 << 20  # bytes of a ledger that is fetched
 PAGE = 256 << 10  # bytes of it that are sent at once
 
@@ -92,6 +93,7 @@ class Membership:
     clusters: Clusters = field(init=False)
     agreement: Agreement = field(init=False)
     master: Master | None = None
+    _telling: bool = False
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -200,10 +202,15 @@ class Membership:
             reply = await self._asked_for_ledger(head, b"", Asker(host="", address=""))
         if not reply.head.get("changed"):
             return False
+        mine = self.ledger.text
         text = await collected(reply.body, LARGEST_LEDGER)
-        downloaded, wrong = read_lines(text)
-        if wrong:
-            raise AnyLogError(21, f"the ledger that came is damaged: {wrong[0]}")
+        common = reply.head.get("common", 0)
+        if common and isinstance(common, int):
+            text = mine[:common] + text
+        if version_of(text) != reply.head.get("version"):
+            self.ledger.version = ""  # so that all of it comes next time
+            raise AnyLogError(21, "the ledger that came is not of the version that was announced")
+        downloaded = self.ledger.read(text)
         if len(downloaded) != int(reply.head.get("policies", -1)):
             raise AnyLogError(21, f"{len(downloaded)} policies came, {reply.head.get('policies')} were announced")
         if not downloaded and any(policy.ledger != "local" for policy in self.ledger.policies):
@@ -289,7 +296,14 @@ class Membership:
         return True
 
     def _moved(self) -> None:
-        """The global ledger has changed: tell who is connected, and this node itself."""
+        """The global ledger has changed: it is told soon, once for all changes that come meanwhile."""
+        if not self._telling:
+            self._telling = True
+            self._clock.callLater(TELL, self._tell)
+
+    def _tell(self) -> None:
+        """Tell who is connected, and this node itself."""
+        self._telling = False
         if self.master is not None:
             self.peers.tell("moved", {"version": self.master.file()[1]})
             if self.synchronizer is not None:
@@ -301,7 +315,10 @@ class Membership:
             raise AnyLogError(30, "this node is no master: the table 'ledger' of dbms 'blockchain' is not here")
         text, version = self.master.file()
         told = {"changed": head.get("version") != version, "version": version, "policies": len(self.master.policies)}
-        return Reply(head=told, body=TextBody(text) if told["changed"] else None)
+        if not told["changed"]:
+            return Reply(head=told)
+        common = self.master.common(str(head.get("version", "")))
+        return Reply(head={**told, "common": common}, body=TextBody(text[common:]))
 
     @deferring
     async def _asked_to_push(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
@@ -399,11 +416,15 @@ class Membership:
                     self.log.error("{dbms}.{table}: {why}", dbms=dbms, table=table, why=str(refused))
 
     @deferring
-    async def ensure_table(self, dbms: str, table: str) -> bool:
+    async def ensure_table(self, dbms: str, table: str, needed: Sequence[str] = ()) -> bool:
         """Make or grow the local table as the ledger knows it; False if the ledger does not, or nothing was to do.
 
+        `needed` are columns that somebody knows of: if the local copy lacks one it is behind, and is fetched anew.
         Raises AnyLogError 5 for a database that is not connected here, 16 if the engine refuses.
         """
         database = self._databases.get(dbms)
         columns = self.clusters.columns(dbms, table)
+        if self.synchronizer is not None and (columns is None or not set(needed) <= columns.keys()):
+            await self.synchronizer.look()
+            columns = self.clusters.columns(dbms, table)
         return columns is not None and await bring_up(database, table, columns)

@@ -267,9 +267,9 @@ class Node:
         """Look at the ledger now, unless that was done a moment ago."""
         return self.membership.refresh()
 
-    def ensure_table(self, dbms: str, table: str) -> Deferred[bool]:
+    def ensure_table(self, dbms: str, table: str, needed: Sequence[str] = ()) -> Deferred[bool]:
         """Make or grow a local table as the ledger knows it."""
-        return self.membership.ensure_table(dbms, table)
+        return self.membership.ensure_table(dbms, table, needed)
 
     def preset(self) -> None:
         """The dictionary keys that every node starts with (language.md 3)."""
@@ -316,6 +316,8 @@ class Node:
                 await step()
             except Exception:  # nobody above us could do better: say it and go on
                 self.log.failure("stopping {name}", name=self.name)
+        if hasattr(self, "network_queries"):
+            self.network_queries.scratches.close()
         if self._held is not None:
             self._held.close()
 

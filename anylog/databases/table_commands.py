@@ -51,6 +51,11 @@ def _asked(node: Node, dbms: str) -> list[SQLite]:
     return [node.databases.get(name) for name in (node.databases.names() if dbms == "*" else [dbms])]
 
 
+def _of_the_network(node: Node, dbms: str) -> list[tuple[str, str]]:
+    """(dbms, table) that the ledger knows, of one database or with `*` of all."""
+    return node.clusters.tables(None if dbms == "*" else normalise(dbms, "database", 5))
+
+
 class CreateTable(Command):
     """Create a table that the node needs for itself, if it is not there.
 
@@ -112,12 +117,25 @@ class GetTables(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         data: dict[str, dict[str, Any]] = {}
         rows: list[Sequence[str]] = []
-        for database in _asked(node, options["dbms"]):
-            tables = sorted(await database.tables())
-            # There is no ledger in which a table could be known, so that column is empty.
-            data[database.name] = {table: {"local": True, "blockchain": False} for table in tables}
-            for place, table in enumerate(tables):
-                row = (database.name if not place else "", table, HERE, "")
+        asked = options["dbms"]
+        network = _of_the_network(node, asked)
+        only_there = {dbms for dbms, _ in network if node.databases.known(dbms) is None}
+        here = [] if asked in only_there else _asked(node, asked)
+        local = {database.name: set(await database.tables()) for database in here}
+        everywhere = len(self.titles) > 3
+        for dbms in sorted({*local, *(only_there if everywhere else ())}):
+            known = {table for name, table in network if name == dbms}
+            tables = sorted(local.get(dbms, set()) | (known if everywhere else set()))
+            data[dbms] = {
+                table: {"local": table in local.get(dbms, ()), "blockchain": table in known} for table in tables
+            }
+            for place, (table, told) in enumerate(data[dbms].items()):
+                row = (
+                    dbms if not place else "",
+                    table,
+                    HERE if told["local"] else "",
+                    HERE if told["blockchain"] else "",
+                )
                 rows.append(row[: len(self.titles)])
         if options["format"] == "json":
             return Result(data=data, format="json")
@@ -146,11 +164,18 @@ class GetTablesFor(GetTables):
 
 
 async def _columns(node: Node, dbms: str, name: str) -> tuple[str, str, dict[str, str]]:
-    """Names as they are spelled here, and column -> ledger type. AnyLogError 132 if there is no such table here."""
+    """Names as they are spelled here, and column -> ledger type: of the table here, else as the ledger knows it.
+
+    AnyLogError 132 if neither knows the table.
+    """
     try:
         database = node.databases.get(dbms)
         table, columns = await _existing(database, name)
     except AnyLogError as error:
+        dbms, table = normalise(dbms, "database", 5), _table(name)
+        known = node.clusters.columns(dbms, table)
+        if known is not None:
+            return dbms, table, dict(known)
         raise AnyLogError(132, str(error)) from error
     return database.name, table, columns
 
@@ -226,7 +251,7 @@ class GetTable(Command):
     """Say of one table where it is known, how many rows it has here, and in how many partitions.
 
     `local status`, `blockchain status` and `rows count` say one of these, `exist status` the first two, and
-    `complete status` all. As there is no ledger yet, no table is known to it.
+    `complete status` all.
     """
 
     words = "get table"
@@ -251,10 +276,12 @@ class GetTable(Command):
         asked = " ".join(operands).lower()
         if asked not in self.told:
             raise AnyLogError(2, f"get table: '{asked}'; usage: {self.usage_text()}")
-        database = node.databases.get(options["dbms"])
-        found = await _found(database, options["name"])
-        data: dict[str, Any] = {"local": found is not None, "blockchain": False, "rows": 0, "partitions": 0}
-        if found is not None and "rows" in self.told[asked]:
+        table = _table(options["name"])
+        known = (normalise(options["dbms"], "database", 5), table) in _of_the_network(node, options["dbms"])
+        database = node.databases.known(options["dbms"]) if known else node.databases.get(options["dbms"])
+        found = await _found(database, options["name"]) if database is not None else None
+        data: dict[str, Any] = {"local": found is not None, "blockchain": known, "rows": 0, "partitions": 0}
+        if database is not None and found is not None and "rows" in self.told[asked]:
             data["rows"] = (await database.counts([found[0]]))[found[0]]
         return Result(data={key: data[key] for key in self.told[asked]}, format="json")
 

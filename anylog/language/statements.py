@@ -15,7 +15,7 @@ from anylog.language.dictionary import Scope, shown
 from anylog.language.interpreter import Form
 from anylog.language.script import Frame
 from anylog.language.tokens import joined, tokens_of
-from anylog.waiting import pause
+from anylog.waiting import deadline, pause
 
 if TYPE_CHECKING:
     from anylog.node import Node
@@ -155,13 +155,26 @@ class Wait(Command):
         if not tokens[1].is_word("for") or len(tokens) == 2:
             raise AnyLogError(2, f"wait: unexpected '{tokens[1].text}'; usage: {self.usage_text()}")
         if len(tokens) == 3 and tokens[2].is_word("sync"):
-            raise AnyLogError(150, "wait for sync: the synchronizer is not running")
+            return await self._sync(node, float(text))
         test, until = condition(tokens[2:]), node.clock.seconds() + float(text)
         while not (outcome := test(scope, None)):
             left = until - node.clock.seconds()
             if left <= 0:
                 break
             await pause(node.clock, min(1.0, left))
+        return Result(text=str(outcome), data=outcome)
+
+    async def _sync(self, node: Node, seconds: float) -> Result:
+        """Until the ledger was looked at anew. Raises AnyLogError 150 without a synchronizer."""
+        synchronizer = node.membership.synchronizer
+        if synchronizer is None:
+            raise AnyLogError(150, "wait for sync: the synchronizer is not running")
+        errors = synchronizer.looks.errors
+        try:
+            await deadline(node.clock, seconds, synchronizer.look(), "wait for sync")
+            outcome = synchronizer.looks.errors == errors
+        except AnyLogError:
+            outcome = False
         return Result(text=str(outcome), data=outcome)
 
 

@@ -137,20 +137,24 @@ class BlockchainInsert(Command):
         if policy.ledger != GLOBAL:
             policy = check(policy, policies, node.chance)
         if here:
-            await node.ledger.add(policy)
+            node.ledger.show(policy)  # seen by questions at once; on disk before the answer
         failed: AnyLogError | None = None
-        for master in masters:
-            try:
-                policy = await self._send(node, master, policy, drawn)
-            except AnyLogError as error:
-                if error.number in UNREACHED:
+        sent = False
+        try:
+            for master in masters:
+                try:
+                    policy = await self._send(node, master, policy, drawn)
+                    sent = True
+                except AnyLogError as error:
+                    if error.number not in UNREACHED:
+                        raise
                     failed = error
-                    continue
-                if here:
-                    await node.ledger.remove(policy.id, node.clock.seconds(), forget=True)
-                raise
+        except BaseException:
             if here:
-                await node.ledger.keep([policy], confirmed=True)
+                await node.ledger.remove(policy.id, node.clock.seconds(), forget=True)
+            raise
+        if here:
+            await node.ledger.keep([policy], confirmed=sent)
         if failed is not None:
             if not here:
                 raise failed

@@ -41,6 +41,8 @@ class Ledger:
     version: str = ""  # of the file; empty while it is damaged, so that the ledger is fetched anew
     damaged: list[str] = field(factory=list)  # what is wrong with the file that was loaded
     there: bool = False  # whether there is a file
+    text: bytes = b""  # of the file of `version`
+    lines: dict[bytes, Policy] = field(factory=dict)  # of the ledger as it was last fetched
     _watchers: list[Callable[[], None]] = field(factory=list)
     _waiting: list[Deferred[None]] = field(factory=list)  # for the next write
     _writing: bool = False
@@ -58,7 +60,8 @@ class Ledger:
         for wrong in self.damaged:
             self.log.error("{path}: {wrong}", path=str(path), wrong=wrong)
         self._take(policies)
-        self.version = "" if self.damaged else version_of(text or b"")
+        self.text = text or b""
+        self.version = "" if self.damaged else version_of(self.text)
         self._changed()
 
     def _read(self, path: Path) -> bytes | None:
@@ -99,6 +102,13 @@ class Ledger:
         self.tombstones.pop(policy.id, None)
         return self._write()
 
+    def show(self, policy: Policy) -> None:
+        """Know a policy, without a promise: `keep` or `remove` follows. AnyLogError 70 for an id that is known."""
+        if policy.id in self.policies:
+            raise AnyLogError(70, f"{policy.type}: a policy with the id {policy.id} is in the local ledger")
+        self.policies.add(policy.with_(ledger=LOCAL))
+        self._changed()
+
     def keep(self, policies: Sequence[Policy], *, confirmed: bool) -> Deferred[None]:
         """Keep policies, those of known ids in place of what is known; `confirmed` by the ledger or not."""
         for policy in policies:
@@ -115,6 +125,17 @@ class Ledger:
             self.tombstones[id] = Policy(TOMBSTONE, {"id": id, "ledger": LOCAL, "date": stamp(now)})
         return self._write()
 
+    def read(self, text: bytes) -> list[Policy]:
+        """The policies of a ledger that was fetched; lines that came before are not read again. AnyLogError 21."""
+        policies, wrong = read_lines(text, self.lines)
+        if wrong:
+            raise AnyLogError(21, f"the ledger that came is damaged: {wrong[0]}")
+        lines = text.split(b"\n")
+        if lines and not lines[-1]:
+            lines.pop()
+        self.lines = dict(zip(lines, policies, strict=True)) if len(lines) == len(policies) else {}
+        return policies
+
     @deferring
     async def merge(self, downloaded: Sequence[Policy]) -> Merged:
         """Take what was fetched, keep what waits (metadata.md 7.3); gives what must be sent."""
@@ -130,7 +151,7 @@ class Ledger:
         self.policies.replace(())
         self.tombstones.clear()
         await self._lane.run(self._disk.forget, self._path())
-        self.version, self.damaged, self.there = "", [], False
+        self.version, self.text, self.damaged, self.there = "", b"", [], False
         self._changed()
 
     def _write(self) -> Deferred[None]:
@@ -151,7 +172,8 @@ class Ledger:
                 policies = [*self.policies, *self.tombstones.values()]
                 outcome: AnyLogError | None = None
                 try:
-                    self.version = await self._lane.run(self._publish, self._path(), policies)
+                    self.text = await self._lane.run(self._publish, self._path(), policies)
+                    self.version = version_of(self.text)
                     self.there, self.damaged = True, []
                 except OSError as fault:
                     outcome = AnyLogError(14, f"the local ledger cannot be written: {fault}")
@@ -161,12 +183,12 @@ class Ledger:
         finally:
             self._writing = False
 
-    def _publish(self, path: Path, policies: Sequence[Policy]) -> str:
+    def _publish(self, path: Path, policies: Sequence[Policy]) -> bytes:
         """In the lane: the whole file, or the one that was there."""
         text = written(policies)
         self._disk.make(path.parent)
         self._disk.publish(path, text)
-        return version_of(text)
+        return text
 
     def _changed(self) -> None:
         for told in self._watchers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from anylog.ledger.policy import GLOBAL, Policy
 from anylog.waiting import deferring
 
 TABLE = "ledger"
+REMEMBERED = 200  # versions of the ledger
 Outcome = tuple[str, int, str]  # id, error number (0: stored), text
 
 _INSERT = (
@@ -57,6 +59,7 @@ class Master:
     policies: Policies = field(factory=Policies)
     _hosts: dict[str, str] = field(factory=dict)
     _file: tuple[int, bytes, str] | None = None  # change, text, version
+    _before: OrderedDict[str, int] = field(factory=OrderedDict)  # versions that the text begins with -> their length
     _batch: _Batch | None = None
     _committing: bool = False
     log = Logger()
@@ -68,7 +71,7 @@ class Master:
         policies = []
         for id, host, text in rows:
             try:
-                policies.append(Policy.read(text))
+                policies.append(Policy.read(text).with_(ledger=GLOBAL))
                 self._hosts[id] = host or ""
             except AnyLogError as wrong:
                 self.log.error("policy {id} of the table ledger: {wrong}", id=id, wrong=str(wrong))
@@ -77,9 +80,19 @@ class Master:
     def file(self) -> tuple[bytes, str]:
         """The ledger as its members keep it, and its version."""
         if self._file is None or self._file[0] != self.policies.change:
-            text = written(policy.with_(ledger=GLOBAL) for policy in self.policies)
+            text = written(self.policies)
+            if self._file is not None and text.startswith(self._file[1]):
+                self._before[self._file[2]] = len(self._file[1])
+                while len(self._before) > REMEMBERED:
+                    self._before.popitem(last=False)
+            else:
+                self._before.clear()
             self._file = (self.policies.change, text, version_of(text))
         return self._file[1], self._file[2]
+
+    def common(self, version: str) -> int:
+        """How many bytes of the file one has whose copy is of that version; 0 if that is not known."""
+        return self._before.get(version, 0)
 
     @deferring
     async def push(self, policies: Sequence[Policy], host: str, ignore: bool = False) -> list[Outcome]:

@@ -32,7 +32,7 @@ class Policies:
         """By date, then arrival."""
         if self._ordered is None:
             self._ordered = sorted(self._by_id.values(), key=lambda policy: policy.date)
-        return iter(self._ordered)
+        return iter(tuple(self._ordered))
 
     def get(self, id: str) -> Policy | None:
         """The policy of that id."""
@@ -40,12 +40,17 @@ class Policies:
 
     def add(self, policy: Policy) -> None:
         """Add it, or put it in the place of the one with its id."""
+        ordered = None if policy.id in self._by_id else self._ordered
         self.remove(policy.id)
         self._by_id[policy.id] = policy
         self._by_type.setdefault(policy.type, {})[policy.id] = policy
         for key in self._keys(policy):
             self._by_value.setdefault(key, {})[policy.id] = policy
-        self._ordered = None
+        if ordered is not None and (not ordered or ordered[-1].date <= policy.date):
+            ordered.append(policy)  # the usual case: the newest comes last
+        else:
+            ordered = None
+        self._ordered = ordered
         self.change += 1
 
     def remove(self, id: str) -> Policy | None:
@@ -65,14 +70,14 @@ class Policies:
         return policy
 
     def replace(self, policies: Iterable[Policy]) -> None:
-        """These and no others."""
-        self._by_id.clear()
-        self._by_type.clear()
-        self._by_value.clear()
-        self._ordered = None
+        """These and no others; what stays the same is not touched."""
+        gone = dict(self._by_id)
         for policy in policies:
-            self.add(policy)
-        self.change += 1
+            known = gone.pop(policy.id, None)
+            if known is None or (known is not policy and known != policy):
+                self.add(policy)
+        for id in gone:
+            self.remove(id)
 
     def types(self) -> Sequence[str]:
         """The types there are, sorted."""

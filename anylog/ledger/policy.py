@@ -41,6 +41,7 @@ class Policy:
 
     type: str
     body: Mapping[str, Any] = field(hash=False)
+    _line: bytes = field(default=b"", init=False, eq=False, repr=False)  # once it was asked for
 
     @classmethod
     def read(cls, value: Any) -> Policy:
@@ -88,7 +89,9 @@ class Policy:
     @property
     def line(self) -> bytes:
         """As one line of the ledger file."""
-        return orjson.dumps(self.value)
+        if not self._line:
+            object.__setattr__(self, "_line", orjson.dumps(self.value))
+        return self._line
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute."""
@@ -129,10 +132,17 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def read_lines(text: bytes) -> tuple[list[Policy], list[str]]:
-    """The policies of a ledger file, and what is wrong with its lines, each with its number."""
+def read_lines(text: bytes, known: Mapping[bytes, Policy] | None = None) -> tuple[list[Policy], list[str]]:
+    """The policies of a ledger file, and what is wrong with its lines, each with its number.
+
+    `known` are lines that were read before, with their policies.
+    """
     policies, wrong = [], []
+    known = known or {}
     for number, line in enumerate(text.split(b"\n"), 1):
+        if line in known:
+            policies.append(known[line])
+            continue
         if not line.strip():
             continue
         try:

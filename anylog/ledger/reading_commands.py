@@ -100,6 +100,7 @@ class BlockchainRead(BlockchainGet):
     """Show policies as they are in the file of the local copy; the rest is as in `blockchain get`."""
 
     words = "blockchain read"
+    usage = "blockchain read [policy type] [where conditions] [bring[.flags] items [separator = text]]"
     examples = ("blockchain read *", "blockchain read operator bring.count")
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
@@ -296,7 +297,7 @@ class GetDataNodes(Command):
                             local,
                             " +" if each.main else " -",
                             status,
-                        )  # fmt: skip
+                        )
                     )
         wanted = [part.strip() for part in (options["sort"] or "").strip("()").split(",") if part.strip()]
         if not all(part.isdecimal() and int(part) < len(self.titles) for part in wanted):

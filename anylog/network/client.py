@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import orjson
 from attrs import define
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, succeed
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, IBody, Reply
-from anylog.jobs import COMPLETED, STOPPED, UNREACHED
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import shown
-from anylog.language.replies import Replies
 from anylog.waiting import deferring
-
-if TYPE_CHECKING:
-    from anylog.node import Node
 
 LARGE = 128 << 10  # characters of a reply beyond which it travels in pages
 LARGEST = 16 << 20  # bytes of a reply that is held
-UNREACHABLE = (8, 15, 26, 208)
 
 Execute = Callable[[str | Call, Context], Deferred[Result]]
 
@@ -118,74 +112,3 @@ async def _all(body: IBody | None) -> bytes:
     finally:
         body.close()
     return b"".join(parts)
-
-
-async def ask_nodes(
-    node: Node,
-    context: Context,
-    text: str,
-    addresses: Sequence[str],
-    *,
-    subset: bool = False,
-    timeout: float | None = None,
-) -> Result:
-    """Run a command on nodes and collect what they answer.
-
-    Without `subset` the first failure in the order of the nodes is raised: AnyLogError 208, 15, 26 or what the node
-    said, its `node` the address. With it a node that fails has no entry, and its error stands in the text.
-    """
-    now = node.clock.seconds()
-    ends = [each for each in (context.deadline, None if timeout is None else now + timeout) if each is not None]
-    until = min(ends, default=None)
-    job = node.jobs.open(text, "rest" if context.origin == "rest" else "stdout")
-    parts = [job.part(address, now) for address in addresses]
-    asked: list[Deferred[tuple[str, Any]]] = []
-    head = {"text": text, "wants": True}
-    for address in addresses:
-        waiting = node.peers.ask(address, "command", head, until=until, hops=context.hops)
-        asked.append(waiting.addCallback(lambda reply: Deferred.fromCoroutine(value_of(reply))))
-
-    def stop() -> None:
-        for each in asked:
-            each.cancel()
-
-    job.stop = stop
-    answers: list[tuple[str, Any]] = []
-    lines: list[str] = []
-    failure: AnyLogError | None = None
-    try:
-        outcome: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
-    except BaseException:
-        stop()
-        job.end(STOPPED, node.clock.seconds())
-        raise
-    for address, part, (fine, found) in zip(addresses, parts, outcome, strict=True):
-        part.ended = node.clock.seconds()
-        if fine:
-            part.status = COMPLETED
-            said, value = found
-            answers.append((address, value))
-            lines.append(f"[From Node {address}]\r\n{said.strip()}" if said.strip() else f"[From Node {address}]")
-            continue
-        error = found.value
-        if not isinstance(error, AnyLogError):
-            error = AnyLogError(23 if job.ended else 26, f"{address}: stopped", node=address)
-        error.node = error.node or address
-        part.status = UNREACHED if error.number in UNREACHABLE else f"Error: {error}"
-        unreached = error.number in UNREACHABLE
-        lines.append(f"[From Node {address}] {'Not responding' if unreached else 'Failed'}: {error}")
-        if failure is None:
-            http = error.http if unreached else 502
-            failure = AnyLogError(error.number, f"{address}: {error}" if address not in str(error) else str(error),
-                                  http=http, node=address)  # fmt: skip
-    job.end(COMPLETED if failure is None else f"Error: {failure}", node.clock.seconds())
-    if failure is not None and not subset:
-        raise failure
-    replies = Replies(list(addresses), answers)
-    objects = dict(answers)
-    return Result(
-        text="\r\n\r\n".join(lines),
-        data=objects,
-        format="json" if context.origin == "rest" else "text",
-        replies=replies,
-    )

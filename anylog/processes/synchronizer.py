@@ -14,7 +14,8 @@ from anylog.interfaces import Clock
 from anylog.process import LEDGER, Process, Rhythm
 from anylog.waiting import deadline, deferring
 
-SOON = 0.05  # seconds that changes are gathered before they are fetched
+SOON = 0.02  # seconds that changes are gathered before they are fetched
+APART = 0.25  # seconds between two looks because of changes
 REMEMBERED = 1.0  # seconds for which what was just fetched is taken as it is
 FIRST = 5.0  # seconds that the start waits for the first look at the ledger
 
@@ -99,7 +100,8 @@ class Synchronizer(Process):
         """The ledger has changed: look soon, once for all changes that come meanwhile."""
         if self._going and not self._soon:
             self._soon = True
-            self._clock.callLater(SOON, self._now)
+            rest = self.looks.last + APART - self._clock.seconds()
+            self._clock.callLater(max(SOON, rest), self._now)
 
     def _now(self) -> None:
         self._soon = False

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from anylog.databases.tables import engine_type, quoted
+from anylog.databases.tables import quoted
 from anylog.errors import AnyLogError
 from anylog.query.rewrite import translated
 from anylog.query.select import column_of, compact
-from anylog.query.shape import Shape, aggregate_at, direction, hidden, is_aggregate, item_named, references
+from anylog.query.shape import Shape, aggregate_at, direction, hidden, is_aggregate, item_named, kept_as, references
 from anylog.query.tokens import Token, closing, render, split
 
 # Functions that cannot take long, so that the unifying select may run where it would hold others up.
@@ -93,7 +93,7 @@ class Unifying:
         if _words(tokens) in self._keys:
             return
         column = column_of(tokens)
-        kind = engine_type(self.shape.columns[column.value.lower()]) if column else ""
+        kind = kept_as(self.shape.columns[column.value.lower()]) if column else ""
         wished = column.value.lower() if column else f"key_{len(self._keys) + 1}"
         self._key(tokens, render(tokens).strip(), wished, kind)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from attrs import frozen
 
-from anylog.databases.tables import engine_type, quoted
+from anylog.databases.tables import quoted
 from anylog.query.partial import Unifying
 from anylog.query.rewrite import Ready
 from anylog.query.select import column_of
-from anylog.query.shape import Shape, direction, is_aggregate, item_named, read_shape
+from anylog.query.shape import Shape, direction, is_aggregate, item_named, kept_as, read_shape
 from anylog.query.tokens import Token, render, split
 
 THROUGH, MERGE, UNIFY = "through", "merge", "unify"
@@ -138,7 +138,7 @@ def _stored(shape: Shape, order: Sequence[tuple[list[Token], bool]], result: str
         name = column.value.lower() if column else f"item_{place + 1}"
         while name in names:
             name += "_"
-        names[name] = engine_type(shape.columns[column.value.lower()]) if column else ""
+        names[name] = kept_as(shape.columns[column.value.lower()]) if column else ""
     shown = list(names)
     ordered, asked = [], []
     for number, (piece, falls) in enumerate(order, 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -51,7 +51,7 @@ class SelectService:
     databases: Callable[[], Databases]
     clock: Clock
     times: QueryTimes
-    ensure_table: Callable[[str, str], Deferred[Any]] | None = None  # makes a table what the ledger says it is
+    ensure_table: Callable[[str, str, Sequence[str]], Deferred[Any]] | None = None  # makes a table what the ledger says it is
     _ready: OrderedDict[tuple[str, str], tuple[Mapping[str, str], Ready]] = field(factory=OrderedDict)
 
     @deferring
@@ -104,7 +104,7 @@ class SelectService:
         if schema is not None and all(column in schema for column in wanted):
             return
         if self.ensure_table is not None:
-            made = self.ensure_table(dbms, table)
+            made = self.ensure_table(dbms, table, wanted)
             await made
             schema = database.schema(table)
         if schema is None:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from attrs import define, field
 
+from anylog.databases.tables import engine_type
 from anylog.errors import AnyLogError
 from anylog.query import series
 from anylog.query.rewrite import bounds_of
@@ -215,6 +216,11 @@ def _read_increments(shape: Shape, now: datetime) -> None:
     shape.increments, shape.bucket = asked, place
     if len(select.items) == 1 and select.items[place].alias is None:
         raise AnyLogError(134, "nothing is projected beside increments: name it (as ...) or add a column")
+
+
+def kept_as(kind: str) -> str:
+    """The type of a column of the result table for one of the ledger, so that comparisons mean what they meant."""
+    return "INTEGER" if kind.startswith("SERIAL") else engine_type(kind)
 
 
 def references(tokens: Sequence[Token], columns: Mapping[str, str]) -> Iterator[int]:

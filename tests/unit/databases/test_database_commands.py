@@ -9,7 +9,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -38,6 +38,7 @@ class Home:
         self.places.make_all(self.disk)
         self.lanes, self.clock = InlineLanes(), Clock()
         self.databases = Catalog(places=self.places, lanes=self.lanes, clock=self.clock, home_id=home_id)
+        self.membership = self.clusters = self
         self.told: list[tuple[str, bool]] = []
         self.databases.watch(lambda name, there: self.told.append((name, there)))
         self.interpreter = Interpreter(
@@ -49,6 +50,17 @@ class Home:
             logs=Logs(self.clock),
             read_file=lambda name: None,  # type: ignore[arg-type, return-value]
         )
+
+    def tables(self, dbms: str | None = None) -> list[tuple[str, str]]:
+        """Of the network: none."""
+        return []
+
+    def columns(self, dbms: str, table: str) -> None:
+        """Of the network: none."""
+
+    def open_master(self) -> Any:
+        """A ledger table may have been made."""
+        return succeed(False)
 
 
 class WordsCase(SynchronousTestCase):

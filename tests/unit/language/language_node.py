@@ -125,6 +125,7 @@ class LanguageCase(SynchronousTestCase):
         self.disk = Files()
         self.ended: list[str] = []
         self.node = SimpleNamespace(
+            membership=SimpleNamespace(synchronizer=None),
             name="roof",
             address="10.0.0.1:32149",
             words=self.words,

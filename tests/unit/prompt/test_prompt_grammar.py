@@ -25,7 +25,7 @@ class OfferTests(SynchronousTestCase):
             ("conn", ["connect"]),
             ("connect ", ["dbms"]),
             ("connect  db", ["dbms"]),
-            ("get data", ["database", "databases"]),
+            ("get data", ["data", "database", "databases"]),
             ("get database ", ["size"]),
             ("GET Databa", ["database", "databases"]),
             ("get status ", ["where"]),

@@ -59,6 +59,14 @@ class AnswerTests(Network):
         ]:
             self.assertEqual(self.rows_of(statement), expected, statement)
 
+    def test_automatic_columns(self) -> None:
+        """They keep their types, by every way."""
+        for statement in ("select row_id, tsd_id from readings", "select row_id, tsd_id from readings order by row_id",
+                          "select distinct row_id, tsd_id from readings"):  # fmt: skip
+            for options in ("", "and pass_through = false"):
+                kinds = {type(value) for row in self.rows_of(statement, options) for value in row.values()}
+                self.assertEqual(kinds, {int}, statement)
+
     def test_empty(self) -> None:
         """No rows are an answer, too (decisions 13)."""
         for layout, expected in [

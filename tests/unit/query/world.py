@@ -242,7 +242,7 @@ class Network(SynchronousTestCase):
                 raise AnyLogError(5, f"Logical DBMS '{name}' not opened on Operator Node")
             return database
 
-        def ensure(dbms: str, table: str) -> Deferred[None]:
+        def ensure(dbms: str, table: str, needed: Sequence[str]) -> Deferred[None]:
             return maybeDeferred(self.ensure, database, table)
 
         self.peers.handlers[address] = SelectService(

@@ -13,10 +13,11 @@ from twisted.internet.task import Clock
 
 from anylog.language.command import Command
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import Dictionary
+from anylog.language.dictionary import Dictionary, Scope
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
 from anylog.language.script import Script
+from anylog.language.where import replaced
 from anylog.language.words import Words
 from anylog.node import ALL_COMMANDS
 
@@ -56,7 +57,10 @@ class Played:
             _: Command, node: object, context: Context, operands: Sequence[str], **options: Any
         ) -> Result | None:
             told = {key: value for key, value in options.items() if value not in (None, [], "")}
-            return self.answer(command.words, f"{' '.join(operands)} {told}")
+            said = " ".join(operands)
+            if command.words == "create policy":  # it reads its line itself
+                said = replaced(said, Scope(self.dictionary, {}))
+            return self.answer(command.words, f"{said} {told}")
 
         if command.__module__.startswith("anylog.language"):  # goto and its like work
             return command
