@@ -140,14 +140,14 @@ class Weather:
         network, (one, other) = self.town.network, self.chance.sample(HOSTS, 2)
         match self.chance.randrange(6):
             case 0:
-                network.cut(one, other)
+                network.silence(one, other)
             case 1 | 2:
                 network.heal(one, other)
             case 3:
-                network.reset(one, other)
+                network.cut(one, other)
             case 4 if self.chance.random() < 0.3:
                 old = self.town.peers[one]
-                network.kill(one)
+                network.vanish(one)
                 old.stop()
                 self.join(one)
             case _:
