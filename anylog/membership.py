@@ -10,7 +10,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import orjson
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -18,12 +17,13 @@ from twisted.logger import Logger
 from anylog.columns import AUTOMATIC
 from anylog.databases.catalog import Catalog
 from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, Clock, Disk, IBody, Lanes, Reply
+from anylog.interfaces import Asker, Clock, Disk, Lanes, Reply
 from anylog.language.dictionary import Dictionary
 from anylog.ledger.cluster import Clusters, Own
-from anylog.ledger.ledger import Ledger, version_of
-from anylog.ledger.master import TABLE, Master, Outcome
-from anylog.ledger.policy import Policy, read_lines
+from anylog.ledger.ledger import Ledger
+from anylog.ledger.master import Master, Outcome, handlers
+from anylog.ledger.policy import Policy, prepared
+from anylog.ledger.sending import fetch, push_to, settle
 from anylog.net import INet
 from anylog.network.peers import Peers
 from anylog.process import Processes
@@ -32,46 +32,8 @@ from anylog.processes.operator import Operator
 from anylog.processes.synchronizer import Synchronizer
 from anylog.waiting import deferring
 
-LEDGER_DBMS = "blockchain"
-LEDGER_SECONDS = 10.0  # the longest that one exchange with the ledger may take
+LEDGER_DBMS, TABLE = "blockchain", "ledger"
 TELL = 0.02  # seconds that changes of the ledger are gathered before members are told
-LARGEST_LEDGER = 64 << 20  # bytes of a ledger that is fetched
-PAGE = 256 << 10  # bytes of it that are sent at once
-
-
-async def collected(body: IBody | None, most: int) -> bytes:
-    """All pages of an answer. Raises AnyLogError 77 if they are more than `most` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    if body is None:
-        return b""
-    try:
-        while (page := await body.next()) is not None:
-            parts.append(page)
-            size += len(page)
-            if size > most:
-                raise AnyLogError(77, f"an answer of more than {most:,} bytes")
-    finally:
-        body.close()
-    return b"".join(parts)
-
-
-@define(eq=False)
-class TextBody:
-    """Bytes that are there already, given in pages."""
-
-    _text: bytes
-    _at: int = 0
-
-    def next(self) -> Deferred[bytes | None]:
-        """See `interfaces.IBody`."""
-        page, self._at = self._text[self._at : self._at + PAGE], self._at + PAGE
-        told: Deferred[bytes | None] = Deferred()
-        told.callback(page or None)
-        return told
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 @define(kw_only=True, eq=False)
@@ -79,10 +41,10 @@ class Membership:
     """One node's part in the network."""
 
     _name: Callable[[], str]
-    _address: Callable[[], str]  # own ip:port as others know it
-    _clock: Clock
+    _address: Callable[[], str]
+    clock: Clock
     _net: INet
-    _chance: Random
+    chance: Random
     _disk: Disk
     _lanes: Lanes
     _dictionary: Dictionary
@@ -97,23 +59,24 @@ class Membership:
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self.peers = Peers(net=self._net, clock=self._clock, chance=self._chance, hello=self._hello)
+        self.peers = Peers(net=self._net, clock=self.clock, chance=self.chance, hello=self._hello)
         self.ledger = Ledger(
             disk=self._disk,
             lane=self._lanes.open("disk", 2),
             path=lambda: Path(str(self._dictionary.get("blockchain_file"))),
+            clock=self.clock,
+            chance=self.chance,
         )
-        self.clusters = Clusters(ledger=self.ledger, own=self._own, state=self.peers.state)
+        self.clusters = Clusters(policies=lambda: self.ledger.policies, own=self._own, state=self.peers.state)
         self.agreement = Agreement(
-            clock=self._clock,
+            clock=self.clock,
             tables=self.clusters,
             publish=self.publish,
-            refresh=self.refresh,
+            refresh=self._look_now,
             place=self.place,
         )
-        self.peers.serve("ledger", self._asked_for_ledger)
-        self.peers.serve("push", self._asked_to_push)
-        self.peers.serve("drop", self._asked_to_drop)
+        for kind, handler in handlers(lambda: self.master, self.ledger.confirmed).items():
+            self.peers.serve(kind, handler)
         self.peers.serve("moved", self._told_moved)
         self._databases.watch(self._database)
 
@@ -128,11 +91,16 @@ class Membership:
 
     def _hello(self) -> Mapping[str, Any]:
         listens = self._processes.find("tcp") is not None
-        return {"name": self._name(), "address": self._address() if listens else "", "version": self.ledger.version}
+        return {"name": self._name(), "address": self.address if listens else "", "version": self.ledger.version}
 
     def _own(self) -> Own:
         ip, external_ip = (str(self._dictionary.get(key) or "") for key in ("ip", "external_ip"))
-        return Own(ip=ip, external_ip=external_ip)
+        return Own(external_ip, ip)
+
+    @property
+    def address(self) -> str:
+        """Own ip:port as others know it."""
+        return self._address()
 
     # ------------------------------------------------------------------ the ledger, as a member
 
@@ -147,6 +115,10 @@ class Membership:
         """Look at the ledger now, unless that was done a moment ago; nothing without a synchronizer."""
         if self.synchronizer is not None:
             await self.synchronizer.refresh()
+
+    async def _look_now(self) -> None:
+        if self.synchronizer is not None:
+            await self.synchronizer.look()
 
     def master_address(self) -> str:
         """ip:port of the master by the policies of the local copy. Raises AnyLogError 3 if they name none."""
@@ -165,112 +137,49 @@ class Membership:
             return self.synchronizer.options.connection
         return ""
 
-    async def push(self, master: str, policies: Sequence[Policy], *, ignore: bool = False) -> list[Outcome]:
-        """Send policies to a master, this very node if it is one. Raises AnyLogError while it cannot be reached."""
-        body = orjson.dumps([policy.value for policy in policies])
-        until = self._clock.seconds() + LEDGER_SECONDS
-        reply = await self.peers.ask(master, "push", {"ignore": ignore}, body, until=until)
-        return [(str(id), int(code), str(text)) for id, code, text in reply.head["results"]]
-
     async def publish(self, made: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
         """Give policies to the ledger and keep them here: an error number (0: stored) and a text for each.
 
         Raises AnyLogError while the ledger cannot be reached. Without a network they are kept here alone.
         """
-        now = self._clock.seconds()
-        policies = [Policy.read(dict(each)).prepared(now) for each in made]
+        policies = [prepared(Policy.read(dict(each)), self.clock.seconds()) for each in made]
         master = self._master()
-        confirmed = bool(master) or self.master is not None
         if master:
-            outcomes = await self.push(master, policies)
+            outcomes = await push_to(self, master, policies)
         elif self.master is not None:
-            outcomes = await self.master.push(policies, self._address())
+            outcomes = await self.master.push(policies, self.address)
         else:
-            outcomes = [(policy.id, 0, "") for policy in policies]
-        stored = [policy for policy, (_, code, _) in zip(policies, outcomes, strict=True) if not code]
-        if stored:
-            await self.ledger.keep(stored, confirmed=confirmed)
-        return [(code, text) for _, code, text in outcomes]
+            outcomes = [Outcome(policy.id, 0, "") for policy in policies]
+        mark = "global" if master or self.master is not None else "local"
+        for policy, outcome in zip(policies, outcomes, strict=True):
+            if not outcome.code and policy.id not in self.ledger.policies:
+                # The same that the master has: its defaults come with the next look.
+                await self.ledger.change(policy.having(ledger=mark))
+        return [(outcome.code, outcome.text) for outcome in outcomes]
 
     async def look(self, connection: str) -> bool:
         """Fetch the ledger if it changed, merge it with what waits here, send that (metadata.md 7.2, 7.3)."""
-        until = self._clock.seconds() + LEDGER_SECONDS
-        head = {"version": self.ledger.version}
-        if connection:
-            reply = await self.peers.ask(connection, "ledger", head, until=until)
-        else:
-            reply = await self._asked_for_ledger(head, b"", Asker(host="", address=""))
-        if not reply.head.get("changed"):
-            return False
-        mine = self.ledger.text
-        text = await collected(reply.body, LARGEST_LEDGER)
-        common = reply.head.get("common", 0)
-        if common and isinstance(common, int):
-            text = mine[:common] + text
-        if version_of(text) != reply.head.get("version"):
-            self.ledger.version = ""  # so that all of it comes next time
-            raise AnyLogError(21, "the ledger that came is not of the version that was announced")
-        downloaded = self.ledger.read(text)
-        if len(downloaded) != int(reply.head.get("policies", -1)):
-            raise AnyLogError(21, f"{len(downloaded)} policies came, {reply.head.get('policies')} were announced")
-        if not downloaded and any(policy.ledger != "local" for policy in self.ledger.policies):
-            raise AnyLogError(21, "the ledger that came is empty; the local copy is kept")
         before = self.ledger.version
-        made = await self.ledger.merge(downloaded)
-        if made.send:
-            await self._send_again(connection, made.send)
-        if made.drop:
-            await self._drop_again(connection, made.drop)
+        if connection:
+            data = await fetch(self, connection, before)
+        elif self.master is not None:
+            data = None if self.master.version == before else self.master.data
+        else:
+            raise AnyLogError(30, "the database 'blockchain' of this node is not connected")
+        if data is None:
+            return False
+        told = await self.ledger.take(data)
+        if told.resend or told.delete:
+            # Not waited for: what is sent may itself ask for a look.
+            sending = Deferred.fromCoroutine(settle(self, connection or self.address, told))
+            sending.addErrback(self._unsettled)
         return self.ledger.version != before
 
-    async def _send_again(self, connection: str, policies: Sequence[Policy]) -> None:
-        """What was inserted while the ledger was away (metadata.md 7.3)."""
-        if connection:
-            outcomes = await self.push(connection, policies)
-        elif self.master is not None:
-            outcomes = await self.master.push(policies, self._address())
-        else:
-            return
-        confirmed = []
-        for policy, (_, code, text) in zip(policies, outcomes, strict=True):
-            if code in (0, 70):
-                confirmed.append(policy)
-            else:
-                self.log.error(
-                    "the ledger refuses the {type} policy {id}: {why}", type=policy.type, id=policy.id, why=text
-                )
-        if confirmed:
-            await self.ledger.keep(confirmed, confirmed=True)
-
-    async def _drop_again(self, connection: str, ids: Sequence[str]) -> None:
-        if connection:
-            until = self._clock.seconds() + LEDGER_SECONDS
-            await self.peers.ask(connection, "drop", {"ids": list(ids)}, until=until)
-        elif self.master is not None:
-            await self.master.drop(ids)
-
-    @deferring
-    async def ledger_text(self) -> bytes:
-        """The file of the local copy as it is. Raises AnyLogError 63."""
-        return await self._read(Path(str(self._dictionary.get("blockchain_file"))))
-
-    @deferring
-    async def take_file(self, path: Path) -> None:
-        """The policies of a file become the local copy. Raises AnyLogError 63, 87."""
-        policies, wrong = read_lines(await self._read(path))
-        if wrong:
-            raise AnyLogError(87, f"{path}: {wrong[0]}; the local copy is kept")
-        old = Path(str(self._dictionary.get("blockchain_file"))).with_suffix(".old")
-        if self.ledger.there:
-            await self._lanes.open("disk", 2).run(self._disk.publish, old, await self.ledger_text())
-        await self.ledger.merge(policies)
-
-    @deferring
-    async def _read(self, path: Path) -> bytes:
-        try:
-            return await self._lanes.open("disk", 2).run(self._disk.read, path)
-        except OSError as fault:
-            raise AnyLogError(63, f"{path}: {fault}") from fault
+    def _unsettled(self, failure: Any) -> None:
+        if failure.check(AnyLogError):
+            self.log.warn("what waits for the ledger could not be sent: {why}", why=str(failure.value))
+        elif not failure.check(CancelledError):
+            self.log.failure("sending what waits for the ledger", failure)
 
     # ------------------------------------------------------------------ the ledger, as its master
 
@@ -290,7 +199,7 @@ class Membership:
         if database is None or TABLE not in await database.tables():
             return False
         if self.master is None:
-            master = Master(store=database, clock=self._clock, chance=self._chance, changed=self._moved)
+            master = Master(database=database, clock=self.clock, changed=self._moved)
             await master.load()
             self.master = master
         return True
@@ -299,56 +208,15 @@ class Membership:
         """The global ledger has changed: it is told soon, once for all changes that come meanwhile."""
         if not self._telling:
             self._telling = True
-            self._clock.callLater(TELL, self._tell)
+            self.clock.callLater(TELL, self._tell)
 
     def _tell(self) -> None:
         """Tell who is connected, and this node itself."""
         self._telling = False
         if self.master is not None:
-            self.peers.tell("moved", {"version": self.master.file()[1]})
+            self.peers.tell("moved", {"version": self.master.version})
             if self.synchronizer is not None:
                 self.synchronizer.moved()
-
-    @deferring
-    async def _asked_for_ledger(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
-        if self.master is None:
-            raise AnyLogError(30, "this node is no master: the table 'ledger' of dbms 'blockchain' is not here")
-        text, version = self.master.file()
-        told = {"changed": head.get("version") != version, "version": version, "policies": len(self.master.policies)}
-        if not told["changed"]:
-            return Reply(head=told)
-        common = self.master.common(str(head.get("version", "")))
-        return Reply(head={**told, "common": common}, body=TextBody(text[common:]))
-
-    @deferring
-    async def _asked_to_push(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
-        if self.master is None:
-            raise AnyLogError(30, "this node is no master: the table 'ledger' of dbms 'blockchain' is not here")
-        try:
-            values = orjson.loads(body)
-        except orjson.JSONDecodeError as wrong:
-            raise AnyLogError(6, f"the policies are no JSON: {wrong}") from None
-        if not isinstance(values, list):
-            raise AnyLogError(6, "policies come as a list")
-        read: list[Policy | AnyLogError] = []
-        for value in values:
-            try:
-                read.append(Policy.read(value))
-            except AnyLogError as wrong:
-                read.append(wrong)
-        fine = [each for each in read if isinstance(each, Policy)]
-        stored = iter(await self.master.push(fine, asker.address or asker.host, bool(head.get("ignore"))))
-        results = [list(next(stored)) if isinstance(each, Policy) else ["", each.number, str(each)] for each in read]
-        return Reply(head={"results": results})
-
-    @deferring
-    async def _asked_to_drop(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
-        if self.master is None:
-            raise AnyLogError(30, "this node is no master: the table 'ledger' of dbms 'blockchain' is not here")
-        ids = head.get("ids")
-        if not isinstance(ids, list) or not all(isinstance(id, str) for id in ids) or len(ids) > 1000:
-            raise AnyLogError(2, "ids of policies come as a list")
-        return Reply(head={"dropped": await self.master.drop(ids)})
 
     @deferring
     async def _told_moved(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
@@ -380,17 +248,16 @@ class Membership:
             raise AnyLogError(113, f"no policy with the id '{id}' is in the ledger")
         if policy.type != "operator":
             raise AnyLogError(87, f"the policy {id} is of type {policy.type}, not operator")
-        operator, cluster = self.clusters.operator(id), self.clusters.cluster(str(policy.get("cluster", "")))
-        if operator is None or cluster is None:
-            raise AnyLogError(
-                222, f"operator {policy.get('name')}: no cluster policy has the id '{policy.get('cluster')}'"
-            )
+        operator, share = self.clusters.operator(id), self.clusters.cluster_of(id)
+        if operator is None or share is None:
+            told = f"operator {policy.name}: no cluster policy has the id '{policy.text_of('cluster')}'"
+            raise AnyLogError(222, told)
         return Place(
             operator=id,
-            cluster=cluster.id,
-            cluster_name=str(cluster.get("name", "")),
-            company=str(cluster.get("company", "")),
-            member=operator.member,
+            cluster=share.cluster_id,
+            cluster_name=share.name,
+            company=share.company,
+            member=operator.member or 0,
             address=operator.address,
             name=operator.name,
         )

@@ -53,7 +53,8 @@ def _asked(node: Node, dbms: str) -> list[SQLite]:
 
 def _of_the_network(node: Node, dbms: str) -> list[tuple[str, str]]:
     """(dbms, table) that the ledger knows, of one database or with `*` of all."""
-    return node.clusters.tables(None if dbms == "*" else normalise(dbms, "database", 5))
+    asked = node.clusters.databases() if dbms == "*" else [normalise(dbms, "database", 5)]
+    return [(name, table) for name in asked for table in node.clusters.tables(name)]
 
 
 class CreateTable(Command):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import md5
 
 from attrs import frozen
 
-from anylog.names import LONGEST
+from anylog.columns import AUTOMATIC as AUTOMATIC
+from anylog.columns import DATED as DATED
+from anylog.columns import indexes as indexes
 
 HIDDEN = "anylog_"  # tables of the node's own in a user's database; they are never shown
 # How no table of a user may begin: what the node and the engine keep for themselves, and no question reaches.
@@ -130,22 +131,3 @@ def insert_statement(table: str, columns: Sequence[str], one: bool) -> str:
     return f"insert into {quoted(table)} ({names}) " + (
         f"values ({values})" if one else f"select {values} from json_each(?)"
     )
-
-
-def indexes(table: str, columns: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:
-    """Name and columns of each index of a data table, in the order of storage.md 2.2."""
-    chosen: list[tuple[str, ...]] = [("tsd_name", "tsd_id")]
-    chosen += [(column,) for column, kind in columns.items() if kind == "TIMESTAMP"]
-    chosen += [(column,) for column, kind in columns.items() if kind == "UUID"][:1]
-    chosen += [(column,) for column in columns if "sensor_id" in column]
-    chosen.append(("insert_timestamp",))
-    unique = dict.fromkeys(chosen)  # a uuid column may be a sensor_id, too
-    return [(_index_name(table, "tsd" if len(each) == 2 else each[0]), each) for each in unique]
-
-
-def _index_name(table: str, what: str) -> str:
-    name = f"{table}_{what}_index"
-    if len(name) <= LONGEST:
-        return name
-    # Cut by the engine, two long names could become one and the second index be skipped.
-    return f"{name[:46]}_{md5(name.encode(), usedforsecurity=False).hexdigest()[:10]}_index"

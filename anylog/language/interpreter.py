@@ -323,7 +323,7 @@ class Interpreter:
         if result.replies is not None:
             return result.replies
         if result.data is not None and (result.format == "json" or result.text is None):
-            return result.data
+            return None if result.text == "" else result.data  # an answer that is empty leaves the key undefined
         return None if result.text is None else result.text.strip("\r\n")
 
     # ------------------------------------------------------------------ what all share

@@ -1,1 +1,1 @@
-"""What the network agreed on: policies, the local copy of them, and what follows from them."""
+"""What the nodes of a network know of each other and of their data: policies, and where they come from."""

@@ -1,4 +1,4 @@
-"""`bring`: parts of policies, as text, table, list or JSON (metadata.md 5.2). Pure."""
+"""What is told of the policies that were found: `bring.flags items separator = s` (metadata.md 5.2). Pure."""
 
 from __future__ import annotations
 
@@ -12,221 +12,262 @@ from anylog.errors import AnyLogError
 from anylog.language.context import Result
 from anylog.language.dictionary import shown
 from anylog.language.tables import bar_table, framed
+from anylog.language.tokens import Kind, Token, joined
+from anylog.ledger.policies import Policies
 from anylog.ledger.policy import Policy
 
-FLAGS = (
+FLAGS: tuple[str, ...] = (
     *("unique", "first", "recent", "last", "json", "null", "list", "table", "sort", "count", "ip_port", "min", "max"),
-    "children",
+    *("children", "parents"),
 )
-_LATER = ("parents", "paths", "extend")
-_SEPARATOR = re.compile(r"""\bseparator\s*=\s*(?P<value>"[^"]*"|'[^']*'|\S+)\s*$""")
-_ITEM = re.compile(r"""(?P<path>(?:\[[^\[\]]*\])+)|"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<word>[^\s\["']+)""")
+_ALONE = frozenset(("first", "recent", "last", "count", "ip_port", "json", "children", "parents"))  # need no items
+_FLAG = re.compile(r"\.([a-z_]+)(?:\(([0-9, ]*)\))?", re.IGNORECASE)
+_FUNCTION = re.compile(r"(.*?)\((find|rfind|prefix|suffix)\((.*)\)\)", re.DOTALL | re.IGNORECASE)
+_PIECE = re.compile(r"(?:\[[^\[\]]*\])+|[^\[]+|\[")
+_STEP = re.compile(r"\[([^\[\]]*)\]")
 _CONTROLS = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
-_FUNCTION = re.compile(r"(?P<name>[^()]*)\((?P<function>r?find|prefix|suffix)\((?P<argument>.*)\)\)")
 
 
 @frozen
-class Path:
-    """A place in a policy: `[operator][ip]`, `[*][ip]`, `[ip]`, or `[]` and `[*]` for its type."""
+class Item:
+    """A literal, or the path of an attribute: names, of which the last may be worked on by a function."""
 
-    parts: tuple[str, ...]
+    literal: str = ""
+    path: tuple[str, ...] | None = None
+    function: str = ""
+    argument: str = ""
 
     @property
-    def title(self) -> str:
-        """Key of its value: the last part."""
-        return _plain(self.parts[-1]) if self.parts else "policy"
-
-    def value(self, policy: Policy) -> Any:
-        """What is there; None if there is nothing."""
-        parts = self.parts
-        if not parts:
-            return policy.type
-        if len(parts) > 1 and parts[0] in ("*", policy.type):
-            parts = parts[1:]
-        elif len(parts) > 1 and parts[0] not in policy.body:
-            return None  # of another type of policy
-        return _inside(policy.body, parts)
-
-
-Item = Path | str
+    def key(self) -> str:
+        """The key of its values in objects, the title in tables."""
+        if not self.path or self.path == ("*",):
+            return "policy"
+        return next((name for name in reversed(self.path) if name), "policy")
 
 
 @frozen
 class Bring:
-    """One `bring`, read."""
+    """What to tell. `flags` are those given; `order` the columns of `sort`, empty for all."""
 
-    flags: Mapping[str, str]  # name -> what stands in its parentheses
-    items: Sequence[Item]
+    flags: frozenset[str]
+    items: Sequence[Item] = ()
     separator: str = ""
+    order: tuple[int, ...] = ()
 
-    @property
-    def paths(self) -> list[Path]:
-        """The items that are places."""
-        return [item for item in self.items if isinstance(item, Path)]
+    @classmethod
+    def read(cls, word: str, tokens: Sequence[Token]) -> Bring:
+        """`word` is `bring.flag.flag`, `tokens` what follows it. Raises AnyLogError 2 naming what cannot be read."""
+        flags, order = _flags(word)
+        tokens, separator = _separator(tokens)
+        items = tuple(item for token in tokens for item in _items(token))
+        if not items and not flags & _ALONE:
+            raise AnyLogError(2, "Missing info after 'bring'")
+        if flags & {"min", "max"} and sum(item.path is not None for item in items) != 1:
+            raise AnyLogError(2, f"'{word}' is of one attribute")
+        return cls(flags, items, separator, order)
 
+    def tell(self, found: Sequence[Policy], policies: Policies, address_of: Callable[[Policy], str]) -> Result:
+        """The result for the policies found, which are in the order of the ledger.
 
-def read_bring(text: str) -> Bring:
-    """`bring[.flag...] item ... [separator = s]`. Raises AnyLogError 2, or 237 for a flag of later."""
-    head, _, rest = text.strip().partition(" ")
-    flags: dict[str, str] = {}
-    for word in re.findall(r"\.([^.(]+(?:\([^()]*\))?)", head):
-        name, _, argument = word.partition("(")
-        name = name.lower()
-        if name in _LATER:
-            raise AnyLogError(237, f"not in this build: bring.{name}")
-        if name not in FLAGS:
-            raise AnyLogError(2, f"bring: no flag '{name}': {', '.join(FLAGS)}")
-        flags[name] = argument.rstrip(")")
-    separator = ""
-    found = _SEPARATOR.search(rest)
-    if found is not None:
-        separator, rest = found["value"].strip("\"'"), rest[: found.start()]
-        separator = _CONTROLS.get(separator, separator)
-    items: list[Item] = []
-    for item in _ITEM.finditer(rest):
-        if item["path"] is not None:
-            parts = tuple(part.strip().strip("'\"") for part in re.findall(r"\[([^\[\]]*)\]", item["path"]))
-            items.append(Path(() if parts in (("",), ("*",)) else parts))
-        else:
-            literal = next(each for each in (item["double"], item["single"], item["word"]) if each is not None)
-            for written, meant in _CONTROLS.items():
-                literal = literal.replace(written, meant)
-            items.append(literal)
-    sufficient = {"first", "recent", "last", "count", "ip_port", "children"}
-    if not items and not sufficient & set(flags):
-        raise AnyLogError(2, "Missing info after 'bring'")
-    return Bring(flags, items, separator)
+        An empty one has the text `""` and the value `[]`: a variable it is assigned to becomes undefined.
+        """
+        if "children" in self.flags:
+            found = [child for each in found for child in policies.find(parent=each.id)]
+        if "parents" in self.flags:
+            found = [parent for each in found if (parent := policies.get(each.text_of("parent"))) is not None]
+        if "first" in self.flags:
+            found = found[:1]
+        elif self.flags & {"recent", "last"}:
+            found = found[-1:]
+        if "ip_port" in self.flags:
+            addresses = dict.fromkeys(address for each in found if (address := address_of(each)))
+            return _told((self.separator or ",").join(addresses))
+        if not self.items:
+            if "count" in self.flags:
+                return self._counted(len(found))
+            return Result(text=None if found else "", data=[each.value for each in found], format="json")
+        if self.flags & {"min", "max"}:
+            return self._extreme(found)
+        if "json" in self.flags and "count" not in self.flags:
+            return _listed(self._unique(self._objects(found)))
+        if "table" in self.flags:
+            return self._table(found)
+        rows = [text for each in found if (text := self._row(each)) is not None]
+        rows = self._unique(rows)
+        if "count" in self.flags:
+            return self._counted(len(rows))
+        if "list" in self.flags:
+            return _listed(rows)
+        return _told(self.separator.join(rows))
 
+    def _unique(self, rows: list[Any]) -> list[Any]:
+        if "unique" not in self.flags:
+            return rows
+        return list({shown(row): row for row in reversed(rows)}.values())[::-1]
 
-def brought(
-    policies: Sequence[Policy],
-    bring: Bring,
-    *,
-    address: Callable[[Policy], str],
-    children: Callable[[Policy], Sequence[Policy]],
-) -> Result:
-    """What is brought of these policies. Raises AnyLogError 2 or 60."""
-    flags = bring.flags
-    if "children" in flags:
-        policies = [child for policy in policies for child in children(policy)]
-    if "first" in flags:
-        policies = policies[:1]
-    elif "recent" in flags or "last" in flags:
-        dated = sorted(policies, key=lambda policy: policy.date)
-        policies = dated[-1:]
-    if "ip_port" in flags:
-        return Result(text=",".join(dict.fromkeys(filter(None, map(address, policies)))))
-    if "count" in flags:
-        return _counted(policies, bring)
-    if not bring.items:
-        return Result(data=[policy.value for policy in policies], format="json")
-    if "min" in flags or "max" in flags:
-        return _extreme(policies, bring)
-    if "table" in flags:
-        return _table(policies, bring)
-    if "json" in flags:
-        return _json(policies, bring)
-    rows = [row for row in (_row(policy, bring.items) for policy in policies) if row]
-    if "unique" in flags:
-        rows = list(dict.fromkeys(rows))
-    if "list" in flags:
-        return Result(data=rows, format="json")
-    return Result(text=bring.separator.join(rows))
+    def _counted(self, number: int) -> Result:
+        if "json" in self.flags:
+            return Result(data=[{"count": number}], format="json")
+        return Result(text=str(number), data=number)
 
+    def _row(self, policy: Policy) -> str | None:
+        """The items of one policy as a text, None if it has none of the attributes."""
+        parts, some = [], False
+        for item in self.items:
+            if item.path is None:
+                parts.append(item.literal)
+                some = some or all(each.path is None for each in self.items)
+            elif (value := value_of(policy, item)) is not None:
+                parts.append(shown(value))
+                some = True
+        return "".join(parts) if some else None
 
-def _row(policy: Policy, items: Sequence[Item]) -> str:
-    """The items of one policy, empty if none of its places has a value."""
-    values = [item if isinstance(item, str) else item.value(policy) for item in items]
-    places = [value for item, value in zip(items, values, strict=True) if isinstance(item, Path)]
-    if places and all(value is None for value in places):
-        return ""
-    return "".join(shown(value) for value in values if value is not None)
+    def _objects(self, found: Sequence[Policy]) -> list[dict[str, Any]]:
+        rows = []
+        for each in found:
+            row = {}
+            for item in self.items:
+                if item.path is not None:
+                    value = value_of(each, item)
+                    if value is not None or "null" in self.flags:
+                        row[item.key] = "" if value is None else value
+            if row:
+                rows.append(row)
+        return rows
 
+    def _table(self, found: Sequence[Policy]) -> Result:
+        items = [item for item in self.items if item.path is not None]
+        rows = [[shown(value_of(each, item)) for item in items] for each in found]
+        rows = self._unique(rows)
+        if "sort" in self.flags:
+            order = self.order or tuple(range(len(items)))
+            if any(place >= len(items) for place in order):
+                raise AnyLogError(2, f"sort{order}: there are {len(items)} columns, the first is 0")
+            rows.sort(key=lambda row: [_sortable(row[place]) for place in order])
+        if not rows:
+            return _listed([])
+        titles = [item.key[:1].upper() + item.key[1:] for item in items]
+        data = [dict(zip((item.key for item in items), row, strict=True)) for row in rows]
+        return Result(text=framed(bar_table(titles, rows)), data=data, format="table")
 
-def _json(policies: Sequence[Policy], bring: Bring) -> Result:
-    objects: list[dict[str, Any]] = []
-    for policy in policies:
-        values = {path.title: path.value(policy) for path in bring.paths}
-        if "null" in bring.flags:
-            values = {title: "" if value is None else value for title, value in values.items()}
-        else:
-            values = {title: value for title, value in values.items() if value is not None}
-        if values and not ("unique" in bring.flags and values in objects):
-            objects.append(values)
-    return Result(data=objects, format="json")
-
-
-def _table(policies: Sequence[Policy], bring: Bring) -> Result:
-    titles = [path.title.replace("_", " ").capitalize() if path.parts else "Policy" for path in bring.paths]
-    rows = []
-    for policy in policies:
-        values = [path.value(policy) for path in bring.paths]
-        row = tuple("" if value is None else shown(value) for value in values)
-        if any(row) and not ("unique" in bring.flags and row in rows):
-            rows.append(row)
-    if "sort" in bring.flags:
-        asked = [part for part in bring.flags["sort"].split(",") if part.strip()]
-        if not all(part.strip().isdecimal() and int(part) < len(titles) for part in asked):
-            raise AnyLogError(2, f"bring: sort({bring.flags['sort']}) names no columns of {len(titles)}")
-        columns = [int(part) for part in asked] or list(range(len(titles)))
-        rows.sort(
-            key=lambda row: tuple(row[place].rjust(20) if row[place].isdecimal() else row[place] for place in columns)
-        )
-    data = [dict(zip((path.title for path in bring.paths), row, strict=True)) for row in rows]
-    return Result(text=framed(bar_table(titles, rows)), data=data, format="table")
+    def _extreme(self, found: Sequence[Policy]) -> Result:
+        item = next(item for item in self.items if item.path is not None)
+        values = [value for each in found if (value := value_of(each, item)) is not None]
+        if not values:
+            return _told("")
+        best = (min if "min" in self.flags else max)(values, key=lambda value: _sortable(shown(value)))
+        return _listed([{item.key: best}]) if "json" in self.flags else _told(shown(best))
 
 
-def _counted(policies: Sequence[Policy], bring: Bring) -> Result:
-    count = len(policies)
-    if bring.items:
-        rows = [row for row in (_row(policy, bring.items) for policy in policies) if row]
-        count = len(set(rows)) if "unique" in bring.flags else len(rows)
-    if "json" in bring.flags:
-        return Result(data=[{"count": count}], format="json")
-    return Result(text=str(count), data=count)
+def value_of(policy: Policy, item: Item) -> Any:
+    """What stands at the path of an item; None if nothing does."""
+    path = item.path or ()
+    if not path or path in (("*",), ("",)):
+        return policy.type
+    if path[0] in ("*", "", policy.type) and len(path) > 1:
+        path = path[1:]
+    elif len(path) == 1 and path[0] == policy.type and path[0] not in policy.body:
+        return dict(policy.body)
+    value = _walk(policy.get(path[0]), path[1:])
+    if value is None or not item.function:
+        return value
+    return _worked(shown(value), item.function, item.argument)
 
 
-def _extreme(policies: Sequence[Policy], bring: Bring) -> Result:
-    if len(bring.paths) != 1:
-        raise AnyLogError(60, "bring: min and max are of a single item")
-    values = [value for value in (bring.paths[0].value(policy) for policy in policies) if value is not None]
-    if not values:
-        return Result(text="")
-    choose = min if "min" in bring.flags else max
-    try:
-        return Result(text=shown(choose(values, key=lambda value: float(value))))
-    except (TypeError, ValueError):
-        return Result(text=choose(shown(value) for value in values))
+def _walk(value: Any, path: Sequence[str]) -> Any:
+    """Down a path; in a list it means each entry, and `[]` says so aloud: the value is a list then."""
+    if not path:
+        return value
+    if isinstance(value, Mapping):
+        return _walk(value.get(path[0]), path[1:])
+    if not isinstance(value, list):
+        return None
+    if path[0].isdigit():
+        return _walk(value[int(path[0])], path[1:]) if int(path[0]) < len(value) else None
+    rest = path[1:] if path[0] == "" else path
+    found = [inner for each in value if (inner := _walk(each, rest)) is not None]
+    return found[0] if len(found) == 1 and path[0] else found or None
 
 
-def _plain(part: str) -> str:
-    found = _FUNCTION.fullmatch(part)
-    return found["name"] if found else part
-
-
-def _inside(value: Any, parts: Sequence[str]) -> Any:
-    for place, part in enumerate(parts):
-        if isinstance(value, list):
-            if part == "":
-                return [found for found in (_inside(each, parts[place + 1 :]) for each in value) if found is not None]
-            if part.isdecimal():
-                value = value[int(part)] if int(part) < len(value) else None
-                continue
-            found = [each for each in (_inside(entry, parts[place:]) for entry in value) if each is not None]
-            return found or None
-        function = _FUNCTION.fullmatch(part)
-        value = value.get(function["name"] if function else part) if isinstance(value, Mapping) else None
-        if function and value is not None:
-            value = _cut(shown(value), function["function"], function["argument"].strip("'\""))
-    return value
-
-
-def _cut(text: str, function: str, argument: str) -> str:
-    """`find(s)`: before the first s; `rfind(s)`: after the last; `prefix(n)`, `suffix(n)`: n characters."""
+def _worked(text: str, function: str, argument: str) -> str:
+    if function == "prefix" or function == "suffix":
+        size = int(argument) if argument.isdigit() else 0
+        return text[:size] if function == "prefix" else text[len(text) - size if size < len(text) else 0 :]
     if function == "find":
         return text.partition(argument)[0]
-    if function == "rfind":
-        return text.rpartition(argument)[2]
-    if not argument.isdecimal():
-        raise AnyLogError(60, f"bring: '{argument}' is not a number of characters")
-    return text[: int(argument)] if function == "prefix" else text[-int(argument) :] if int(argument) else ""
+    return text.rpartition(argument)[2]
+
+
+def _flags(word: str) -> tuple[frozenset[str], tuple[int, ...]]:
+    begin, rest = word[: len("bring")], word[len("bring") :]
+    flags: set[str] = set()
+    order: tuple[int, ...] = ()
+    at = 0
+    while begin.lower() == "bring" and at < len(rest):
+        found = _FLAG.match(rest, at)
+        if found is None or found[1].lower() not in FLAGS or (found[2] is not None and found[1].lower() != "sort"):
+            break
+        flags.add(found[1].lower())
+        if found[2]:
+            order = tuple(int(place) for place in found[2].replace(",", " ").split())
+        at = found.end()
+    if at < len(rest) or begin.lower() != "bring":
+        raise AnyLogError(2, f"'{word[:80]}': the flags of bring are {', '.join(FLAGS)}")
+    return frozenset(flags), order
+
+
+def _separator(tokens: Sequence[Token]) -> tuple[Sequence[Token], str]:
+    """What stands before `separator = text`, and the text."""
+    for place, token in enumerate(tokens):
+        if token.is_word("separator") and place + 1 < len(tokens) and tokens[place + 1].is_operator("="):
+            value = tokens[place + 2 :]
+            if not value:
+                raise AnyLogError(2, "a text is missing after 'separator ='")
+            return tokens[:place], _literal(joined(value, [_plain(each) for each in value]))
+    return tokens, ""
+
+
+def _plain(token: Token) -> str:
+    return token.text[1:-1] if token.kind is Kind.SINGLE else token.text
+
+
+def _literal(text: str) -> str:
+    for written, control in _CONTROLS.items():
+        text = text.replace(written, control)
+    return text
+
+
+def _items(token: Token) -> list[Item]:
+    """The items of one token: paths, and what stands between them."""
+    if token.kind is not Kind.JSON or token.text.startswith("{"):
+        return [Item(_literal(_plain(token)))]
+    return [
+        _path(piece) if piece.startswith("[") and piece.endswith("]") else Item(_literal(piece))
+        for piece in _PIECE.findall(token.text)
+    ]
+
+
+def _path(piece: str) -> Item:
+    names = [name.strip() for name in _STEP.findall(piece)]
+    function = _FUNCTION.fullmatch(names[-1]) if names else None
+    if function:
+        names[-1] = function[1].strip()
+    path = tuple(name.strip("\"'") for name in names)
+    if function is None:
+        return Item(path=path)
+    return Item(path=path, function=function[2].lower(), argument=function[3].strip("\"'"))
+
+
+def _sortable(text: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(text), "")
+    except ValueError:
+        return (1, 0.0, text.casefold())
+
+
+def _told(text: str) -> Result:
+    return Result(text=text) if text else Result(text="", data=[], format="json")
+
+
+def _listed(rows: list[Any]) -> Result:
+    return Result(text=None if rows else "", data=rows, format="json")

@@ -1,189 +1,308 @@
-"""What a policy must hold, and what must be unique among policies (metadata.md 3.1)."""
+"""What a policy of a known type must be like, and what it must not share with others (metadata.md 3.1).
+
+A wrong structure is AnyLogError 87, a value that is not unique 180, an address 149, a cluster that is missing 222 or
+does not fit its parent 118, another policy that is missing 113. All name type, attribute and value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from anylog.columns import columns_of, parse_type, widened
 from anylog.errors import AnyLogError
-from anylog.ledger.policies import Policies
+from anylog.ledger.policies import Policies, folded, spelled
 from anylog.ledger.policy import Policy
+from anylog.ledger.tables import known_columns
+from anylog.ledger.types import columns_of, parse_type, widened
+from anylog.names import column as column_name
 
 MEMBERS = range(1, 256)
 
-# Type -> attribute -> (Python type, required)
-_NODE: Mapping[str, tuple[type, bool]] = {
-    "ip": (str, True), "port": (int, True), "local_ip": (str, False), "local_port": (int, False),
-    "rest_port": (int, False), "broker_port": (int, False), "name": (str, False), "company": (str, False),
-}  # fmt: skip
-_SHAPES: Mapping[str, Mapping[str, tuple[type, bool]]] = {
-    "operator": {
-        **_NODE, "company": (str, True), "name": (str, True), "cluster": (str, True), "member": (int, False),
-        "main": (bool, False),
-    },
-    **dict.fromkeys(("master", "query", "publisher", "generic"), _NODE),
-    "cluster": {
-        "company": (str, True), "name": (str, True), "status": (str, False), "parent": (str, False),
-        "master": (str, False), "table": (list, False),
-    },
-    "table": {"name": (str, True), "dbms": (str, True), "create": (str, True), "company": (str, False)},
-    "column": {"dbms": (str, True), "table": (str, True), "name": (str, True), "type": (str, True)},
-    "mapping": {"dbms": (str, True), "table": (str, True), "schema": (dict, True)},
-    "transform": {"dbms": (str, True), "table": (str, True), "column": (str, True)},
-    "distribution": {"dbms": (str, True), "table": (str, True)},
-    "permissions": {"name": (str, True), "enable": (list, True)},
-    "tag": {"dbms": (str, True), "table": (str, True), "ns": (int, True)},
-    "uns": {"name": (str, True), "namespace": (str, True), "parent": (str, False)},
-    "bucket": {"name": (str, True), "operator": (str, True)},
-}  # fmt: skip
+_WORDS: Mapping[type, str] = {
+    str: "text",
+    int: "a whole number",
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+}
+
+# Attributes that must be there, and those that may, with their types.
+_NEEDED: Mapping[str, Mapping[str, type]] = {
+    "operator": {"company": str, "name": str, "ip": str, "port": int, "cluster": str},
+    "cluster": {"company": str, "name": str},
+    "table": {"name": str, "dbms": str, "create": str},
+    "column": {"dbms": str, "table": str, "name": str, "type": str},
+    "mapping": {"dbms": str, "table": str, "schema": dict},
+    "transform": {"dbms": str, "table": str, "column": str},
+    "distribution": {"dbms": str, "table": str},
+    "member": {"type": str},
+    "permissions": {"name": str, "enable": list, "public_key": str, "signature": str},
+    "assignment": {"permissions": str, "members": list, "public_key": str, "signature": str},
+    "license": {"activation_key": str, "company": str, "expiration": str, "type": str},
+    "tag": {"dbms": str, "table": str, "ns": int},
+    "uns": {"name": str, "namespace": str},
+    "bucket": {"name": str, "operator": str},
+}
+_NODE: Mapping[str, type] = {
+    "member": int,
+    "main": bool,
+    "ip": str,
+    "local_ip": str,
+    "port": int,
+    "local_port": int,
+    "rest_port": int,
+    "broker_port": int,
+}
+_ALLOWED: Mapping[str, Mapping[str, type]] = {
+    **dict.fromkeys(("operator", "master", "query", "publisher", "generic"), _NODE),
+    "cluster": {"status": str, "parent": str, "master": str, "dbms": str},
+    "table": {"company": str},
+    "mapping": {"readings": str, "condition": str, "import": dict},
+    "member": {"name": str, "company": str, "public_key": str},
+    "permissions": {"disable": list, "databases": list, "tables": list},
+}
+_REACHED = ("master", "query", "publisher", "generic")
 
 
-def check(policy: Policy, policies: Policies, chance: Random) -> Policy:
-    """The policy as it is stored: with a member id, a status. Raises AnyLogError naming type, attribute and value.
-
-    Numbers: 87 (form), 118 (cluster), 149 (address), 180 (not unique), 222 (no such cluster).
-    """
-    for name, (kind, required) in _SHAPES.get(policy.type, {}).items():
+def check(policy: Policy, policies: Policies) -> None:
+    """Raise what is wrong with the policy, beside the others; one of its own id among them is not another."""
+    kind = policy.type
+    for name, wanted in _NEEDED.get(kind, {}).items():
         value = policy.get(name)
         if value is None or value == "":
-            if required:
-                raise AnyLogError(87, f"{policy.type}: the attribute '{name}' is missing")
-        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise AnyLogError(87, f"{policy.type}: {name}:{str(value)[:200]} is not {_WORDS[kind]}")
-    known = _CHECKS.get(policy.type)
-    return known(policy, policies, chance) if known is not None else policy
+            raise AnyLogError(87, f"policy '{kind}': '{name}' is missing")
+        _typed(policy, name, value, wanted)
+    for name, wanted in _ALLOWED.get(kind, {}).items():
+        if (value := policy.get(name)) is not None:
+            _typed(policy, name, value, wanted)
+    if kind in _REACHED:
+        _reachable(policy)
+    if kind in _FURTHER:
+        _FURTHER[kind](policy, policies)
 
 
-_WORDS = {str: "a text", int: "a number", bool: "true or false", list: "a list", dict: "an object"}
+def completed(policy: Policy, policies: Policies, chance: Random, avoid: Iterable[int] = ()) -> Policy:
+    """The policy with what the network adds: a status of a cluster, a member number of an operator (metadata.md 1.1).
 
-
-def _others(policy: Policy, policies: Policies, attribute: str) -> list[Policy]:
-    """Other policies of the type with the same value."""
-    found = policies.having(policy.type, attribute, policy.get(attribute))
-    return [other for other in found if other.id != policy.id]
-
-
-def _taken(policy: Policy, *attributes: str) -> AnyLogError:
-    told = ", ".join(f"{name} '{policy.get(name)}'" for name in attributes)
-    return AnyLogError(180, f"{policy.type}: {told} is in use by another policy")
-
-
-def _operator(policy: Policy, policies: Policies, chance: Random) -> Policy:
-    if not 0 < policy.body["port"] < 65536:
-        raise AnyLogError(87, f"operator: port:{policy.body['port']} is not a port")
-    cluster = policies.get(policy.body["cluster"])
-    if cluster is None or cluster.type != "cluster":
-        raise AnyLogError(222, f"operator: no cluster policy has the id '{policy.body['cluster']}'")
-    address = f"{policy.body['ip']}:{policy.body['port']}"
-    for other in policies.at(address):
-        if other.type == "operator" and other.id != policy.id:
-            raise AnyLogError(149, f"operator: {address} is the address of operator '{other.get('name')}'")
-    if _others(policy, policies, "name"):
-        raise _taken(policy, "name")
-    members = {other.get("member") for other in _others(policy, policies, "cluster")}
-    member = policy.get("member")
-    if member is None:
-        free = [number for number in MEMBERS if number not in members]
-        if not free:
-            raise AnyLogError(180, f"operator: the cluster '{cluster.get('name')}' has {len(MEMBERS)} members")
-        return policy.with_(member=chance.choice(free))
-    if member not in MEMBERS:
-        raise AnyLogError(87, f"operator: member:{member} is not from 1 to 255")
-    if member in members:
-        raise _taken(policy, "cluster", "member")
-    return policy
-
-
-def _cluster(policy: Policy, policies: Policies, chance: Random) -> Policy:
-    listed = policy.get("table") or []
-    seen = set()
-    for entry in listed:
-        if (
-            not isinstance(entry, dict)
-            or not isinstance(entry.get("name"), str)
-            or not isinstance(entry.get("dbms"), str)
-        ):
-            raise AnyLogError(118, f"cluster: table:{str(entry)[:200]} needs dbms and name")
-        named = (entry["dbms"].lower(), entry["name"].lower())
-        if named in seen:
-            raise AnyLogError(118, f"cluster: table {'.'.join(named)} is listed twice")
-        seen.add(named)
-    parent = policy.get("parent")
-    if parent:
-        above = policies.get(parent)
-        if above is None or above.type != "cluster":
-            raise AnyLogError(118, f"cluster: no cluster policy has the id '{parent}' (parent)")
-        for name in ("name", "company"):
-            if above.get(name) != policy.get(name):
-                raise AnyLogError(
-                    118, f"cluster: {name} '{policy.get(name)}' is not that of its parent, '{above.get(name)}'"
-                )
-    elif any(not other.get("parent") for other in _others(policy, policies, "name")):
-        raise _taken(policy, "name")
-    return policy if policy.get("status") else policy.with_(status="active")
-
-
-def _table(policy: Policy, policies: Policies, chance: Random) -> Policy:
-    for other in _others(policy, policies, "name"):
-        if str(other.get("dbms")).lower() == str(policy.get("dbms")).lower():
-            raise _taken(policy, "dbms", "name")
-    try:
-        columns_of(policy.body["create"])
-    except AnyLogError as wrong:
-        raise AnyLogError(87, f"table: create: {wrong}") from None
-    return policy
-
-
-def _column(policy: Policy, policies: Policies, chance: Random) -> Policy:
-    body = policy.body
-    tables = [each for each in policies.having("table", "name", body["table"]) if each.get("dbms") == body["dbms"]]
-    if not tables:
-        raise AnyLogError(180, f"column: no table policy of {body['dbms']}.{body['table']}")
-    try:
-        kind = parse_type(body["type"])
-    except AnyLogError as wrong:
-        raise AnyLogError(87, f"column: type: {wrong}") from None
-    present = columns_of(tables[0].body["create"]).get(body["name"])
-    for other in policies.having("column", "name", body["name"]):
-        if (other.get("dbms"), other.get("table")) == (body["dbms"], body["table"]):
-            theirs = parse_type(str(other.get("type")))
-            present = theirs if present is None else widened(present, theirs) or present
-    if present is not None and widened(present, kind) is None:
-        where = f"{body['dbms']}.{body['table']}.{body['name']}"
-        raise AnyLogError(180, f"column: {where} is {present}, which cannot be widened to {kind}")
-    return policy
-
-
-def _unique(*attributes: str) -> Callable[[Policy, Policies, Random], Policy]:
-    """No other policy of the type has all these values."""
-
-    def checked(policy: Policy, policies: Policies, chance: Random) -> Policy:
-        for other in policies.of_type(policy.type):
-            if other.id != policy.id and all(other.get(name) == policy.get(name) for name in attributes):
-                raise _taken(policy, *attributes)
+    Raises AnyLogError 180 if all 255 numbers of the cluster are taken; numbers of `avoid` are not drawn.
+    """
+    if policy.type == "cluster" and not policy.body.get("status"):
+        return policy.having(status="active")
+    cluster = policy.text_of("cluster")
+    if policy.type != "operator" or policy.get("member") is not None or not cluster:
         return policy
+    taken = {other.whole("member") for other in policies.find("operator", cluster=cluster)} | set(avoid)
+    free = [number for number in MEMBERS if number not in taken]
+    if not free:
+        raise AnyLogError(180, f"policy 'operator': no member number is left in the cluster {cluster}")
+    return policy.having(member=chance.choice(free))
 
-    return checked
+
+def _typed(policy: Policy, name: str, value: Any, wanted: type) -> None:
+    fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+    if wanted is bool and isinstance(value, str):
+        fits = value.lower() in ("true", "false")
+    if not fits:
+        raise AnyLogError(87, f"policy '{policy.type}': {name}:{str(value)[:80]} is not {_WORDS[wanted]}")
+    if name.endswith("port") and isinstance(value, int) and not 0 < value < 65536:
+        raise AnyLogError(87, f"policy '{policy.type}': {name}:{value} is no port")
 
 
-_CHECKS: Mapping[str, Callable[[Policy, Policies, Random], Policy]] = {
+def _reachable(policy: Policy) -> None:
+    for names in (("ip", "local_ip"), ("port", "local_port")):
+        if all(policy.get(name) in (None, "") for name in names):
+            raise AnyLogError(87, f"policy '{policy.type}': '{names[0]}' is missing")
+
+
+def _others(policy: Policy, policies: Policies, **attributes: Any) -> list[Policy]:
+    return [other for other in policies.find(policy.type, **attributes) if other.id != policy.id]
+
+
+def _unique(policy: Policy, policies: Policies, *names: str, number: int = 180) -> None:
+    """No other policy of the type has these values."""
+    if any(policy.get(name) is None for name in names):
+        return
+    others = _others(policy, policies, **{name: policy.get(name) for name in names})
+    if others:
+        told = ", ".join(f"{name}:{str(policy.get(name))[:80]}" for name in names)
+        raise AnyLogError(number, f"policy '{policy.type}': {told} is in the policy {others[0].id} already")
+
+
+def _operator(policy: Policy, policies: Policies) -> None:
+    ip, port = policy.text_of("ip"), policy.whole("port")
+    for other in policies.at(ip, port or 0):
+        if other.type == "operator" and other.id != policy.id:
+            raise AnyLogError(149, f"policy 'operator': ip:{ip}, port:{port} is in the policy {other.id} already")
+    _unique(policy, policies, "name")
+    cluster = policies.get(policy.text_of("cluster"))
+    if cluster is None or cluster.type != "cluster":
+        raise AnyLogError(222, f"policy 'operator': cluster:{policy.text_of('cluster')[:80]} is no cluster's id")
+    member = policy.whole("member")
+    if member is not None:
+        if member < 1:
+            raise AnyLogError(87, f"policy 'operator': member:{member} is no member number")
+        _unique(policy, policies, "cluster", "member")
+
+
+def _cluster(policy: Policy, policies: Policies) -> None:
+    seen = set()
+    tables = policy.get("table")
+    if tables is not None and not isinstance(tables, list):
+        raise AnyLogError(87, f"policy 'cluster': table:{str(tables)[:80]} is not a list")
+    for entry in tables or ():
+        if not isinstance(entry, Mapping):
+            raise AnyLogError(87, f"policy 'cluster': table:{str(entry)[:80]} is not an object")
+        for name in ("dbms", "name"):
+            if not isinstance(entry.get(name), str) or not entry[name]:
+                raise AnyLogError(87, f"policy 'cluster': '{name}' is missing in table:{str(dict(entry))[:80]}")
+        key = (spelled(entry["dbms"]), spelled(entry["name"]))
+        if key in seen:
+            raise AnyLogError(180, f"policy 'cluster': the table {'.'.join(key)} is listed twice")
+        seen.add(key)
+    if policy.get("parent") is None:
+        for other in _others(policy, policies, name=policy.name):
+            if other.get("parent") is None:
+                raise AnyLogError(180, f"policy 'cluster': name:{policy.name[:80]} is in the policy {other.id} already")
+        return
+    parent = policies.get(policy.text_of("parent"))
+    if parent is None or parent.type != "cluster" or parent.id == policy.id:
+        raise AnyLogError(118, f"policy 'cluster': parent:{policy.text_of('parent')[:80]} is no cluster's id")
+    for name in ("name", "company"):
+        if policy.text_of(name) != parent.text_of(name):
+            told = f"policy 'cluster': {name}:{policy.text_of(name)[:80]} is not that of its parent {parent.id}"
+            raise AnyLogError(118, f"{told}, {parent.text_of(name)[:80]}")
+
+
+def _table(policy: Policy, policies: Policies) -> None:
+    dbms, name = policy.text_of("dbms"), policy.name
+    for other in policies.of_table("table", dbms, name):
+        if other.id != policy.id:
+            raise AnyLogError(180, f"policy 'table': dbms:{dbms}, name:{name} is in the policy {other.id} already")
+    try:
+        columns_of(policy.text_of("create"))
+    except AnyLogError as error:
+        raise AnyLogError(87, f"policy 'table': create: {error}") from None
+
+
+def _column(policy: Policy, policies: Policies) -> None:
+    dbms, table = policy.text_of("dbms"), policy.text_of("table")
+    try:
+        name, kind = column_name(policy.name), parse_type(policy.text_of("type"))
+    except AnyLogError as error:
+        raise AnyLogError(87, f"policy 'column': {error}") from None
+    known = known_columns(policies, dbms, table)
+    if known is None:
+        raise AnyLogError(113, f"policy 'column': no table {dbms}.{table} is in the ledger")
+    if name in known and widened(known[name], kind) is None:
+        told = f"policy 'column': type:{kind} of {dbms}.{table}.{name} does not widen the present {known[name]}"
+        raise AnyLogError(180, told)
+
+
+def _mapping(policy: Policy, policies: Policies) -> None:
+    for name, column in policy.body["schema"].items():
+        if name.startswith("__") and name.endswith("__"):
+            continue
+        for each in column if isinstance(column, list) and column else [column]:
+            if not isinstance(each, Mapping):
+                raise AnyLogError(87, f"policy 'mapping': schema {name}:{str(each)[:80]} is not an object")
+            _mapping_column(name, each)
+    for name, ident in (policy.get("import") or {}).items():
+        if not isinstance(ident, str) or ident not in policies:
+            raise AnyLogError(113, f"policy 'mapping': import {name}:{str(ident)[:80]} is no policy's id")
+
+
+def _mapping_column(name: str, column: Mapping[str, Any]) -> None:
+    def wrong(attribute: str) -> AnyLogError:
+        told = f"{attribute}:{str(column[attribute])[:80]}" if attribute in column else f"'{attribute}' is missing"
+        return AnyLogError(87, f"policy 'mapping': schema {name}: {told}")
+
+    if not isinstance(column.get("type"), str):
+        raise wrong("type")
+    if not isinstance(column.get("bring", ""), str | list):
+        raise wrong("bring")
+    if not isinstance(column.get("script", []), list):
+        raise wrong("script")
+    for flag in ("root", "blob"):
+        if str(column.get(flag, "false")).lower() not in ("true", "false"):
+            raise wrong(flag)
+    default, kind = column.get("default"), column["type"].lower()
+    expected: Sequence[type] = {"int": (int,), "float": (int, float), "bool": (bool,)}.get(kind, ())
+    if default is not None and expected and not isinstance(default, tuple(expected)) and not isinstance(default, str):
+        raise wrong("default")
+
+
+def _distribution(policy: Policy, policies: Policies) -> None:
+    if not policy.get("operator") and not policy.get("dest"):
+        raise AnyLogError(87, "policy 'distribution': 'operator' or 'dest' is missing")
+
+
+def _member(policy: Policy, policies: Policies) -> None:
+    kind = policy.text_of("type").lower()
+    if kind not in ("root", "node", "user", "certificate"):
+        raise AnyLogError(87, f"policy 'member': type:{kind[:80]} is not one of root, node, user, certificate")
+    _unique(policy, policies, "public_key")
+    if kind == "root" and _others(policy, policies, type="root"):
+        raise AnyLogError(180, "policy 'member': type:root is in another policy already, there is one root")
+
+
+def _permissions(policy: Policy, policies: Policies) -> None:
+    _unique(policy, policies, "name")
+
+
+def _assignment(policy: Policy, policies: Policies) -> None:
+    permissions = policies.get(policy.text_of("permissions"))
+    if permissions is None or permissions.type != "permissions":
+        told = f"policy 'assignment': permissions:{policy.text_of('permissions')[:80]} is no permissions policy's id"
+        raise AnyLogError(87, told)
+
+
+def _license(policy: Policy, policies: Policies) -> None:
+    _unique(policy, policies, "activation_key")
+
+
+def _tag(policy: Policy, policies: Policies) -> None:
+    nodes = [name for name in ("node_iid", "node_sid") if policy.get(name) is not None]
+    if len(nodes) != 1:
+        raise AnyLogError(87, "policy 'tag': one of 'node_iid' and 'node_sid' is needed")
+    _unique(policy, policies, "dbms", "table")
+    _unique(policy, policies, "dbms", "table", nodes[0])
+
+
+def _uns(policy: Policy, policies: Policies) -> None:
+    _unique(policy, policies, "namespace")
+    _unique(policy, policies, "dbms", "table", "name")
+    parent = policy.get("parent")
+    if parent is not None:
+        found = policies.get(str(parent))
+        if found is None or found.type != "uns":
+            raise AnyLogError(118, f"policy 'uns': parent:{str(parent)[:80]} is no uns policy's id")
+
+
+def _bucket(policy: Policy, policies: Policies) -> None:
+    _unique(policy, policies, "name")
+
+
+def _anmp(policy: Policy, policies: Policies) -> None:
+    own = {"id", "date", "ledger", "name", "company"}
+    for name, attributes in policy.body.items():
+        if folded(name) not in own and not isinstance(attributes, Mapping):
+            raise AnyLogError(87, f"policy 'anmp': {name}:{str(attributes)[:80]} is not an object")
+
+
+_FURTHER: Mapping[str, Callable[[Policy, Policies], None]] = {
     "operator": _operator,
     "cluster": _cluster,
     "table": _table,
     "column": _column,
-    "permissions": _unique("name"),
-    "bucket": _unique("name"),
-    "tag": _unique("dbms", "table"),
-    "uns": _unique("namespace"),
+    "mapping": _mapping,
+    "distribution": _distribution,
+    "member": _member,
+    "permissions": _permissions,
+    "assignment": _assignment,
+    "license": _license,
+    "tag": _tag,
+    "uns": _uns,
+    "bucket": _bucket,
+    "anmp": _anmp,
 }
-
-
-def defaults(kind: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    """What `create policy ... with defaults` adds (metadata.md 3.3)."""
-    ports = {"master": 32048, "operator": 32148, "publisher": 32248, "query": 32348, "generic": 32548}
-    if kind in ports:
-        port = ports[kind]
-        return {"ip": own.get("external_ip"), "local_ip": own.get("ip"), "port": port, "rest_port": port + 1}
-    return {"status": "active"} if kind == "cluster" else {}

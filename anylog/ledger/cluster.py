@@ -1,4 +1,4 @@
-"""Who holds which table, and where its operators are (metadata.md 10, network.md 3)."""
+"""Which node holds which part of which table: a view of the ledger, made anew after it changed (metadata.md 10)."""
 
 from __future__ import annotations
 
@@ -8,244 +8,307 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from anylog.columns import AUTOMATIC, columns_of, parse_type, widened
-from anylog.errors import AnyLogError
 from anylog.interfaces import PeerState
-from anylog.ledger.ledger import Ledger
+from anylog.ledger.policies import ANYTHING, Policies, folded, spelled
 from anylog.ledger.policy import Policy
+from anylog.ledger.tables import known_columns
+
+NODE_TYPES = ("master", "operator", "query", "publisher", "generic")
+
+
+@frozen
+class Own:
+    """How this node is known: what decides which address of another one it takes (network.md 3)."""
+
+    external_ip: str = ""
+    ip: str = ""
 
 
 @frozen(kw_only=True)
 class Operator:
-    """A node that keeps data, as others see it."""
+    """A node that holds the data of its cluster."""
 
     id: str
     name: str
-    member: int
-    cluster: str  # id
-    address: str  # ip:port by which this node reaches it; empty if that cannot be told
     company: str
+    cluster: str  # id as its policy has it; empty: none
+    member: int | None
     main: bool
-    policy: Policy
+    address: str  # ip:port by which this node asks it; empty: the policy names none
+    policy: Policy = field(eq=False, repr=False)
 
 
 @frozen(kw_only=True)
 class Share:
-    """One cluster's part of a table; its operators hold copies of one another, the main one first."""
+    """One cluster's part of a table. Each of its operators holds all of that part; the main one stands first."""
 
-    cluster_id: str
+    cluster_id: str  # empty: an operator without a cluster
     name: str
+    company: str = ""
     status: str = "active"
     operators: Sequence[Operator] = ()
 
 
 @frozen
-class Own:
-    """The addresses of this node (network.md 2)."""
+class Hosted:
+    """A table that a cluster lists."""
 
-    ip: str = ""
-    external_ip: str = ""
-    address: str = ""
-
-
-@define
-class _View:
-    """All that follows from one state of the ledger."""
-
-    change: int
-    operators: dict[str, Operator] = field(factory=dict)  # by id
-    members: dict[str, list[Operator]] = field(factory=dict)  # by cluster id
-    clusters: dict[str, Policy] = field(factory=dict)  # base clusters
-    holders: dict[tuple[str, str], dict[str, str]] = field(factory=dict)  # (dbms, table) -> cluster id -> status
-    open: set[str] = field(factory=set)  # clusters without any list of tables: they take every table
-    tables: dict[tuple[str, str], Policy] = field(factory=dict)
-    columns: dict[tuple[str, str], dict[str, str]] = field(factory=dict)
-    direct: dict[tuple[str, str], list[Operator]] = field(factory=dict)  # operators without a cluster
+    company: str
+    dbms: str
+    table: str
 
 
-def is_private(ip: str) -> bool:
-    """A LAN address."""
-    try:
-        return ipaddress.ip_address(ip).is_private
-    except ValueError:
-        return False
+@frozen
+class View:
+    """All of it, of one state of the ledger."""
 
-
-def address_of(policy: Policy, own: Own) -> str:
-    """`ip:port` by which this node reaches another, empty if the policy does not say (network.md 3)."""
-    ip, local_ip, port = policy.get("ip"), policy.get("local_ip"), policy.get("port")
-    local_port = policy.get("local_port") or port
-    if not ip:
-        ip, port = local_ip, local_port
-    elif not is_private(str(ip)) and ip == own.external_ip:
-        ip, port = local_ip or own.ip, local_port
-    if not ip or not port:
-        return ""
-    return f"[{ip}]:{port}" if ":" in str(ip) and not str(ip).startswith("[") else f"{ip}:{port}"
+    shares: Mapping[str, Share]  # by the id of a cluster without parent
+    bases: Mapping[str, str]  # id of any cluster -> id of the one its operators name
+    hosted: Mapping[str, Mapping[tuple[str, str], Hosted]]  # base id -> (dbms, table) -> what is listed
+    hosts: Mapping[tuple[str, str], Sequence[str]]  # (dbms, table) -> base ids
+    whole: Mapping[str, Sequence[str]]  # dbms -> base ids of clusters that take all its tables
+    operators: Mapping[str, Operator]
+    alone: Sequence[Operator]  # those whose policy names tables itself
+    tables: Mapping[str, Mapping[str, str]]  # dbms -> table -> company
+    known: dict[tuple[str, str], dict[str, str] | None] = field(factory=dict)
 
 
 @define(kw_only=True, eq=False)
 class Clusters:
-    """Answers from the ledger of now; worked out anew, once, after each change of it."""
+    """Asks one ledger. Names of databases and tables may come in any spelling."""
 
-    _ledger: Ledger
-    _own: Callable[[], Own]
-    _state: Callable[[str], PeerState | None]
-    _view: _View | None = None
-    _seen: Own = field(factory=Own)
+    _policies: Callable[[], Policies]
+    _state: Callable[[str], PeerState | None] = field(default=lambda address: None)
+    _own: Callable[[], Own] = field(factory=lambda: Own)
+    _view: View | None = None
+    _of: tuple[Policies, int, Own] | None = None
 
-    def _now(self) -> _View:
-        own = self._own()
-        if self._view is None or self._view.change != self._ledger.policies.change or own != self._seen:
-            self._seen = own
-            self._view = self._made(own)
+    @property
+    def view(self) -> View:
+        """The view of the ledger as it is now."""
+        policies, own = self._policies(), self._own()
+        made = (policies, policies.changes, own)
+        if self._view is None or self._of is None or self._of[0] is not policies or self._of[1:] != made[1:]:
+            self._view, self._of = _made(policies, own), made
         return self._view
 
-    def _made(self, own: Own) -> _View:
-        policies = self._ledger.policies
-        view = _View(policies.change)
-        for policy in policies.of_type("operator"):
-            operator = Operator(
-                id=policy.id,
-                name=str(policy.get("name", "")),
-                member=int(policy.get("member") or 0),
-                cluster=str(policy.get("cluster", "")),
-                address=address_of(policy, own),
-                company=str(policy.get("company", "")),
-                main=policy.get("main") in (True, "true"),
-                policy=policy,
-            )
-            view.operators[policy.id] = operator
-            if operator.cluster:
-                view.members.setdefault(operator.cluster, []).append(operator)
-            elif policy.get("dbms"):
-                for name in _names(policy.get("table")):
-                    view.direct.setdefault((str(policy.get("dbms")).lower(), name), []).append(operator)
-        for members in view.members.values():
-            members.sort(key=lambda operator: not operator.main)  # the order of the ledger, the main one first
-        listed: set[str] = set()
-        for policy in policies.of_type("cluster"):
-            base = str(policy.get("parent") or policy.id)
-            if base == policy.id:
-                view.clusters[base] = policy
-            for entry in policy.get("table") or ():
-                if isinstance(entry, dict) and entry.get("name") and entry.get("dbms"):
-                    table = (str(entry["dbms"]).lower(), str(entry["name"]).lower())
-                    view.holders.setdefault(table, {})[base] = str(entry.get("status", "active"))
-                    listed.add(base)
-        view.open = set(view.clusters) - listed
-        for policy in policies.of_type("table"):
-            view.tables[str(policy.get("dbms", "")).lower(), str(policy.get("name", "")).lower()] = policy
-        return view
-
-    # ------------------------------------------------------------------ tables
-
     def databases(self) -> list[str]:
-        """Databases that the ledger knows, sorted."""
-        return sorted({dbms for dbms, _ in self._now().tables})
+        """Names of all databases that have tables in the ledger, sorted."""
+        return sorted(self.view.tables)
 
-    def tables(self, dbms: str | None = None) -> list[tuple[str, str]]:
-        """(dbms, table) of the table policies, of one database or of all, sorted."""
-        return sorted(key for key in self._now().tables if dbms in (None, key[0]))
+    def tables(self, dbms: str | None = None) -> list[str]:
+        """Names of the tables of one database, or of all as `dbms.table`, sorted."""
+        view = self.view
+        if dbms is not None:
+            return sorted(view.tables.get(spelled(dbms), ()))
+        return sorted(f"{name}.{table}" for name, tables in view.tables.items() for table in tables)
 
-    def table(self, dbms: str, table: str) -> Policy | None:
-        """The policy of a table."""
-        return self._now().tables.get((dbms.lower(), table.lower()))
+    def company(self, dbms: str, table: str) -> str:
+        """The company a table belongs to, empty if unknown."""
+        return self.view.tables.get(spelled(dbms), {}).get(spelled(table), "")
 
-    def columns(self, dbms: str, table: str) -> Mapping[str, str] | None:
-        """Column -> ledger type, the automatic ones first; None for a table the ledger does not know."""
-        view, key = self._now(), (dbms.lower(), table.lower())
-        policy = view.tables.get(key)
-        if policy is None:
-            return None
-        known = view.columns.get(key)
-        if known is None:
-            known = view.columns[key] = self._columns(policy, key)
-        return known
-
-    def _columns(self, policy: Policy, key: tuple[str, str]) -> dict[str, str]:
-        columns = {**AUTOMATIC, **columns_of(str(policy.get("create", "")))}
-        for added in self._ledger.policies.having("column", "dbms", key[0]):
-            if str(added.get("table", "")).lower() != key[1]:
-                continue
-            name = str(added.get("name", "")).lower()
-            try:
-                kind = parse_type(str(added.get("type", "")))
-            except AnyLogError:
-                continue
-            columns[name] = kind if name not in columns else widened(columns[name], kind) or columns[name]
-        return columns
-
-    def holds(self, cluster: str, dbms: str, table: str) -> bool:
-        """Whether a cluster has the table on its list."""
-        return cluster in self._now().holders.get((dbms.lower(), table.lower()), {})
-
-    # ------------------------------------------------------------------ who holds them
+    def columns(self, dbms: str, table: str) -> dict[str, str] | None:
+        """Column -> ledger type, the automatic columns first; None if the ledger does not know the table."""
+        view, key = self.view, (spelled(dbms), spelled(table))
+        if key not in view.known:
+            view.known[key] = known_columns(self._policies(), *key)
+        found = view.known[key]
+        return None if found is None else dict(found)
 
     def shares(self, dbms: str, table: str) -> list[Share]:
-        """The clusters that have the table, with their operators; each operator without a cluster by itself."""
-        view, key = self._now(), (dbms.lower(), table.lower())
-        found = [self._share(view, cluster, status) for cluster, status in view.holders.get(key, {}).items()]
-        if not found:
-            found = [
-                Share(cluster_id=operator.id, name=operator.name, operators=(operator,))
-                for operator in view.direct.get(key, ())
-            ]
-        if not found and key in view.tables:  # a cluster without a list takes any table of its operators
-            found = [self._share(view, cluster, "active") for cluster in sorted(view.open) if cluster in view.members]
-        return found
+        """The parts of a table, one a cluster. Without any cluster: the operators whose policies name the table."""
+        view, key = self.view, (spelled(dbms), spelled(table))
+        idents = dict.fromkeys((*view.hosts.get(key, ()), *view.whole.get(key[0], ())))
+        if idents:
+            return [view.shares[ident] for ident in idents]
+        return [
+            Share(cluster_id="", name=each.name or each.address, company=each.company, operators=(each,))
+            for each in view.alone
+            if _names(each.policy, *key)
+        ]
 
-    def _share(self, view: _View, cluster: str, status: str) -> Share:
-        policy = view.clusters.get(cluster)
-        name = str(policy.get("name", "")) if policy is not None else cluster
-        return Share(cluster_id=cluster, name=name, status=status, operators=tuple(view.members.get(cluster, ())))
+    def lists(self, cluster_id: str, dbms: str, table: str) -> bool:
+        """Whether the cluster, its parent or a child of it takes that table by name or with its database."""
+        view, key = self.view, (spelled(dbms), spelled(table))
+        base = view.bases.get(cluster_id, cluster_id)
+        return key in view.hosted.get(base, ()) or base in view.whole.get(key[0], ())
 
-    def cluster_of(self, operator: str) -> Share | None:
-        """The cluster of an operator, by the id of its policy."""
-        view = self._now()
-        found = view.operators.get(operator)
-        if found is None or found.cluster not in view.clusters:
-            return None
-        return self._share(view, found.cluster, "active")
+    def hosted(self, cluster_id: str) -> list[Hosted]:
+        """The tables that a cluster and its children list."""
+        view = self.view
+        return list(view.hosted.get(view.bases.get(cluster_id, cluster_id), {}).values())
 
-    def cluster(self, id: str) -> Policy | None:
-        """A base cluster."""
-        return self._now().clusters.get(id)
+    def all_shares(self) -> list[Share]:
+        """Every cluster without parent, in the order of the ledger."""
+        return list(self.view.shares.values())
 
-    def tables_of(self, cluster: str) -> list[tuple[str, str]]:
-        """(dbms, table) that a cluster holds, sorted."""
-        return sorted(key for key, holders in self._now().holders.items() if cluster in holders)
+    def share(self, cluster_id: str) -> Share | None:
+        """The cluster of that id, of a child its parent; None if the ledger has none."""
+        view = self.view
+        return view.shares.get(view.bases.get(cluster_id, cluster_id))
 
-    def clusters_of(self, dbms: str, table: str) -> Mapping[str, str]:
-        """Cluster id -> status of a table."""
-        return self._now().holders.get((dbms.lower(), table.lower()), {})
+    def cluster_of(self, operator_id: str) -> Share | None:
+        """The cluster that an operator is a member of."""
+        operator = self.view.operators.get(operator_id)
+        return self.share(operator.cluster) if operator and operator.cluster else None
 
-    def operator(self, id: str) -> Operator | None:
-        """An operator, by the id of its policy."""
-        return self._now().operators.get(id)
+    def operator(self, operator_id: str) -> Operator | None:
+        """The operator of that policy id."""
+        return self.view.operators.get(operator_id)
 
-    def operators(self) -> Iterable[Operator]:
-        """All of them."""
-        return self._now().operators.values()
+    def operators(self) -> list[Operator]:
+        """All operators, in the order of the ledger."""
+        return list(self.view.operators.values())
 
-    # ------------------------------------------------------------------ where nodes are
-
-    def nodes(self, types: Sequence[str]) -> list[Policy]:
-        """Policies of nodes."""
-        return self._ledger.policies.of_type(*types)
-
-    def address_of(self, policy: Policy) -> str:
-        """See `address_of`."""
-        return address_of(policy, self._own())
-
-    def active(self, address: str) -> bool:
-        """Whether nothing is known against it."""
-        state = self._state(address)
+    def active(self, operator: Operator) -> bool:
+        """False from a failure until the node is heard of again; a node never heard of counts as active."""
+        state = self._state(operator.address)
         return state is None or state.active
 
+    def nodes(self, types: Iterable[str] = NODE_TYPES) -> list[Policy]:
+        """Policies of nodes, of these types."""
+        return self._policies().of_type(*types)
 
-def _names(value: Any) -> list[str]:
-    """Tables that an operator policy of the older kind names."""
-    if isinstance(value, str):
-        return [name.strip().lower() for name in value.split(",") if name.strip()]
-    return [str(name).lower() for name in value] if isinstance(value, list) else []
+    def address_of(self, policy: Policy) -> str:
+        """ip:port by which this node asks the one of a policy; empty if it names none."""
+        return address_of(policy, self._own())
+
+    def hosts(self, operator: Policy, dbms: str | None, table: str | None) -> bool:
+        """Whether an operator holds data of that database or table, by its cluster or by its policy."""
+        view = self.view
+        base = view.bases.get(operator.text_of("cluster"), operator.text_of("cluster"))
+        if dbms is not None and spelled(dbms) in view.whole and base in view.whole[spelled(dbms)]:
+            return True
+        wanted_dbms, wanted = (None if each is None else spelled(each) for each in (dbms, table))
+        if wanted_dbms is not None and wanted is not None:
+            return (wanted_dbms, wanted) in view.hosted.get(base, ())
+        return any(
+            wanted_dbms in (None, listed_dbms) and wanted in (None, listed)
+            for listed_dbms, listed in view.hosted.get(base, ())
+        )
+
+
+def address_of(policy: Policy, own: Own) -> str:
+    """ip:port by which a node that is known as `own` asks the node of a policy; empty if it names none."""
+    ip, local_ip = policy.text_of("ip"), policy.text_of("local_ip")
+    port = policy.whole("port")
+    local_port = policy.whole("local_port")
+    local_port = port if local_port is None else local_port
+    if not ip:
+        return joined(local_ip, local_port)
+    if _private(ip) or ip != own.external_ip:
+        return joined(ip, port)
+    return joined(local_ip or own.ip, local_port)  # behind the same router as this node
+
+
+def joined(ip: str, port: int | None) -> str:
+    """`ip:port`, `[ip]:port` for the sixth version of the protocol; empty if one of them is missing."""
+    if not ip or port is None:
+        return ""
+    return f"[{ip}]:{port}" if ":" in ip and not ip.startswith("[") else f"{ip}:{port}"
+
+
+def _private(ip: str) -> bool:
+    try:
+        return ipaddress.ip_address(ip.strip("[]")).is_private
+    except ValueError:
+        return False
+
+
+def _made(policies: Policies, own: Own) -> View:
+    clusters = {policy.id: policy for policy in policies.of_type("cluster")}
+    bases = {ident: _base(ident, clusters) for ident in clusters}
+    operators = {policy.id: _operator(policy, own) for policy in policies.of_type("operator")}
+    members: dict[str, list[Operator]] = {}
+    for operator in operators.values():
+        if operator.cluster:
+            members.setdefault(bases.get(operator.cluster, operator.cluster), []).append(operator)
+    tables: dict[str, dict[str, str]] = {}
+    for policy in policies.of_type("table"):
+        dbms, table = policy.body.get("dbms"), policy.body.get("name")
+        if isinstance(dbms, str) and isinstance(table, str):
+            tables.setdefault(spelled(dbms), {}).setdefault(spelled(table), policy.text_of("company"))
+    shares: dict[str, Share] = {}
+    hosted: dict[str, dict[tuple[str, str], Hosted]] = {}
+    hosts: dict[tuple[str, str], list[str]] = {}
+    whole: dict[str, list[str]] = {}
+    for ident, policy in clusters.items():
+        base = bases[ident]
+        if base not in shares:
+            first = clusters.get(base, policy)
+            shares[base] = Share(
+                cluster_id=base,
+                name=first.name,
+                company=first.text_of("company"),
+                status=first.text_of("status") or "active",
+                operators=tuple(sorted(members.get(base, ()), key=lambda each: not each.main)),
+            )
+        company = policy.text_of("company")
+        listed = policy.body.get("table")
+        for dbms, table in _listed(listed):
+            key = (spelled(dbms), spelled(table))
+            entry = Hosted(tables.get(key[0], {}).get(key[1]) or company, *key)
+            if hosted.setdefault(base, {}).setdefault(key, entry) is entry:
+                hosts.setdefault(key, []).append(base)
+            tables.setdefault(key[0], {}).setdefault(key[1], company)
+        if not listed and isinstance(policy.body.get("dbms"), str):
+            whole.setdefault(spelled(policy.body["dbms"]), []).append(base)
+    return View(
+        shares=shares,
+        bases=bases,
+        hosted=hosted,
+        hosts=hosts,
+        whole=whole,
+        operators=operators,
+        alone=[each for each in operators.values() if each.policy.body.get("dbms")],
+        tables=tables,
+    )
+
+
+def _base(ident: str, clusters: Mapping[str, Policy]) -> str:
+    """The cluster at the end of the chain of parents: the one that operators name."""
+    seen = {ident}
+    while ident in clusters:
+        parent = clusters[ident].text_of("parent")
+        if not parent or parent in seen:
+            break
+        seen.add(parent)
+        ident = parent
+    return ident
+
+
+def _listed(value: Any) -> list[tuple[str, str]]:
+    """dbms and table of each active entry of a cluster's list."""
+    found = []
+    for entry in value if isinstance(value, list) else [value]:
+        if not isinstance(entry, Mapping):
+            continue
+        dbms, table = entry.get("dbms"), entry.get("name")
+        if isinstance(dbms, str) and isinstance(table, str) and folded(entry.get("status") or "active") == "active":
+            found.append((dbms, table))
+    return found
+
+
+def _operator(policy: Policy, own: Own) -> Operator:
+    return Operator(
+        id=policy.id,
+        name=policy.name,
+        company=policy.text_of("company"),
+        cluster=policy.text_of("cluster"),
+        member=policy.whole("member"),
+        main=policy.text_of("main").lower() == "true",
+        address=address_of(policy, own),
+        policy=policy,
+    )
+
+
+def _names(policy: Policy, dbms: str, table: str) -> bool:
+    """Whether the policy of an operator itself names that table; without the attribute `table` it names all."""
+    return _among(policy.body.get("dbms"), dbms) and (
+        policy.body.get("table") is None or _among(policy.body["table"], table)
+    )
+
+
+def _among(stored: Any, name: str) -> bool:
+    values = stored if isinstance(stored, list) else [stored]
+    return any(isinstance(each, str) and (each == ANYTHING or spelled(each) == name) for each in values)

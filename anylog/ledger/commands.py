@@ -1,569 +1,391 @@
-"""Words that change the ledger: create policy, blockchain insert, push, delete ... (metadata.md 3.3 and 4)."""
+"""Words that change the metadata: create policies, add them to the network, remove them (metadata.md 3.3, 4)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Text
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import read_json, resolve_json, shown
-from anylog.language.statements import scope_of
-from anylog.language.tokens import tokens_of
-from anylog.language.where import split_pairs, value_text
-from anylog.ledger.checks import check, defaults
-from anylog.ledger.policy import GLOBAL, Policy, read_lines
-from anylog.ledger.reading_commands import COMMANDS as READING
-from anylog.ledger.reading_commands import selected
-from anylog.waiting import pause
+from anylog.language.dictionary import Scope, read_json, resolve_json
+from anylog.language.tokens import Kind, Token, joined, tokens_of
+from anylog.language.where import required_text, split_pairs
+from anylog.ledger.checks import check, completed
+from anylog.ledger.file_commands import COMMANDS as FILE_COMMANDS
+from anylog.ledger.get_commands import COMMANDS as GET_COMMANDS
+from anylog.ledger.master import Master, Outcome
+from anylog.ledger.policy import NUMBERS, Policy, new_id, prepared
+from anylog.ledger.reading_commands import dictionary_key, policies_of, policy_of, scope_of
+from anylog.ledger.sending import complete, delete, insert
+from anylog.ledger.view_commands import COMMANDS as VIEW_COMMANDS
+from anylog.ledger.where import Where
 
 if TYPE_CHECKING:
     from anylog.node import Node
 
-UNREACHED = (8, 15, 26, 81, 208, 506)  # errors that say nothing about the policy
-
-
-def policy_of(node: Node, context: Context, text: str) -> Policy:
-    """A policy as it is given to a command: `!key`, or JSON, with references in it. Raises AnyLogError 2, 6 or 87."""
-    scope = scope_of(node, context)
-    text = text.strip()
-    value: Any = text
-    if text.startswith("!"):
-        value = scope.resolve(text)
-        if value is None:
-            raise AnyLogError(2, f"Missing dictionary definition for '{text}'")
-    if isinstance(value, str):
-        value = read_json(resolve_json(value, scope))
-    return Policy.read(value)
-
-
-def master_of(node: Node) -> Any:
-    """This node's own store. Raises AnyLogError 30."""
-    if node.master is None:
-        raise AnyLogError(30, "the table 'ledger' of dbms 'blockchain' is not here: this node is no master", http=400)
-    return node.master
+# Ports by type of node: TCP, REST (network.md 2).
+PORTS: Mapping[str, tuple[int, int]] = {
+    "master": (32048, 32049),
+    "operator": (32148, 32149),
+    "publisher": (32248, 32249),
+    "query": (32348, 32349),
+    "generic": (32548, 32549),
+}
 
 
 class CreatePolicy(Command):
-    """Make a policy of attributes and show it, or assign it: `p = create policy ...`. It is not stored.
+    """Make a policy of a type out of attributes and show or assign it; it is not added to the ledger.
 
-    Values keep the type of a reference (`!port.int`); ports and member ids are numbers. `with defaults` adds what is
-    missing of ip, local_ip, port, rest_port (of nodes) or status (of clusters), and checks the policy.
+    Numbers stay text, except for ports and the member number; `!key.int` makes any a number. `with defaults` adds what
+    is missing of the addresses and ports of a node and the status of a cluster, and checks the policy.
     """
 
     words = "create policy"
-    operands = "[type] [with defaults] where [attribute] = [value] and ..."
-    least = most = 1
     raw = literal = True
-    usage = "create policy [type] [with defaults] where [attribute] = [value] and [attribute] = [value] ..."
+    usage = "create policy [type] [with defaults] where [attribute] = [value] and ..."
     examples = (
-        'new_policy = create policy cluster where name = my-cluster and company = "My Company"',
-        "create policy operator with defaults where name = op1 and company = acme and cluster = 06f093559c85",
+        'create policy cluster where name = my-cluster and company = "My Company"',
+        "create policy master with defaults where name = hill and company = Acme and ip = !ip and port = 32048",
     )
-    index = ("blockchain", "metadata", "json")
-    guarded = True
+    index = ("blockchain", "policies")
+    http = ("GET", "POST")
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 87 and what the checks say."""
-        tokens = tokens_of(operands[0])
-        where = next((place for place, token in enumerate(tokens) if token.is_word("where")), len(tokens))
-        head = [token.text for token in tokens[:where]]
-        with_defaults = [word.lower() for word in head[1:]] == ["with", "defaults"]
-        if not head or (len(head) > 1 and not with_defaults):
-            raise AnyLogError(2, f"create policy: unexpected '{' '.join(head[1:])}'; usage: {self.usage}")
-        if where >= len(tokens) - 1 and not with_defaults:
-            raise AnyLogError(2, f"create policy {head[0]}: attributes are missing after 'where'; usage: {self.usage}")
-        scope = scope_of(node, context)
+        tokens = tokens_of(operands[0]) if operands else []
+        place = next((at for at, token in enumerate(tokens) if token.is_word("where")), len(tokens))
+        head, scope = [token.text for token in tokens[:place]], scope_of(node, context)
+        defaults = [word.lower() for word in head[1:]] == ["with", "defaults"]
+        if len(head) != 1 and not defaults:
+            raise AnyLogError(2, f"create policy: '{' '.join(head)}' is no type; usage: {self.usage}")
         body: dict[str, Any] = {}
-        for pair in split_pairs(tokens[where + 1 :]):
-            one = pair.value[0].text if len(pair.value) == 1 else ""
-            value: Any = scope.resolve(one) if one.startswith(("!", "$")) else None
-            if value is None:
-                value = value_text(pair.value, scope)  # raises for what is undefined
-            if isinstance(value, str) and value[:1] in ("{", "["):
-                value = read_json(resolve_json(value, scope))
+        for pair in split_pairs(tokens[place + 1 :]):
             if pair.key in body:
-                raise AnyLogError(2, f"create policy {head[0]}: Multiple values to key '{pair.key}'")
-            body[pair.key] = (
-                {"true": True, "false": False}.get(str(value).lower(), value) if pair.key == "main" else value
-            )
-        if with_defaults:
-            own = {key: node.dictionary.get(key) for key in ("ip", "external_ip")}
-            body = {**body, **{key: value for key, value in defaults(head[0], own).items() if key not in body}}
-        policy = Policy.read({head[0]: body})
-        if with_defaults:
-            check(policy, node.ledger.policies, node.chance)
+                raise AnyLogError(2, f"create policy: Multiple values to key '{pair.key}'")
+            body[pair.key] = _typed(pair.key, _value(pair.value, scope))
+        kind = str(scope.resolve(head[0]) or head[0])
+        policy = Policy.read({kind: body})
+        if defaults:
+            policy = with_defaults(policy, scope)
+            check(completed(prepared(policy, 0), node.ledger.policies, node.chance), node.ledger.policies)
         return Result(data=policy.value, format="json")
 
 
-class BlockchainInsert(Command):
-    """Store a policy: in the local copy of the ledger, on a master, or both; at least one must be named.
+def with_defaults(policy: Policy, scope: Scope) -> Policy:
+    """The policy with what is missing of it and the node knows."""
+    if policy.type == "cluster":
+        return policy if policy.get("status") else policy.having(status="active")
+    if policy.type not in PORTS:
+        return policy
+    port, rest_port = PORTS[policy.type]
+    known = {
+        "ip": scope.resolve("!external_ip"),
+        "local_ip": scope.resolve("!ip"),
+        "port": port,
+        "rest_port": rest_port,
+    }
+    return policy.having(**{key: value for key, value in known.items() if policy.get(key) is None and value})
 
-    The policy gets an id and a date if it has none, and is checked. With `local = true` it can be used on this node at
-    once. If the master is away the policy waits in the local copy and is sent when it is back; what the master refuses
-    is taken back here.
+
+def _value(value: Sequence[Token], scope: Scope) -> Any:
+    """The typed value of a pair. AnyLogError 2 for an undefined reference."""
+    token = value[0]
+    if len(value) == 1 and token.kind is Kind.JSON:
+        return read_json(resolve_json(token.text, scope))
+    if len(value) == 1 and token.kind is Kind.SINGLE:
+        return token.text[1:-1]
+    if len(value) == 1 and token.kind is Kind.WORD:
+        found = scope.resolve(token.text)
+        if found is None:
+            raise AnyLogError(2, f"Missing dictionary definition for '{token.text}'")
+        text = found if isinstance(found, str) else ""
+        # A key may hold JSON as text, which is a value here.
+        return read_json(resolve_json(text, scope)) if token.text[:1] == "!" and text[:1] in ("{", "[") else found
+    return joined(value, [required_text(each, scope) for each in value])
+
+
+def _typed(key: str, value: Any) -> Any:
+    if key in NUMBERS and isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        return int(value)
+    return value
+
+
+class Prepare(Command):
+    """Add id and date to the policy that a key holds, and resolve the references in it."""
+
+    words = "blockchain prepare policy"
+    operands = "!key"
+    raw = literal = True
+    examples = ("blockchain prepare policy !new_policy",)
+    index = ("blockchain", "policies")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        key = dictionary_key(operands[0]) if operands else ""
+        if not key:
+            raise AnyLogError(2, f"blockchain prepare policy: '{''.join(operands)}' is no key: !name")
+        policy = prepared(policy_of(operands[0], node, context), node.clock.seconds())
+        node.dictionary.set(key, policy.value)
+        return None
+
+
+class Insert(Command):
+    """Add a policy to the local ledger and to masters; id and date are added, and it is checked.
+
+    At least one place has to be named: `local` (true unless said otherwise), `master` or `blockchain`. While a master
+    cannot be reached, the policy waits in the local ledger and is sent with a later synchronisation; this is a
+    warning. What the master refuses is an error, and is not kept here.
     """
 
     words = "blockchain insert"
     where = {
-        "policy": Text(required=True, late=True, help="!key or JSON"),
-        "local": Flag(help="in the local copy, true if not said otherwise"),
-        "master": Text(many=True, help="ip:port of a master"),
+        "policy": Text(required=True, late=True, help="a policy, or !key"),
+        "local": Flag(help="true or false"),
+        "master": Text(many=True, help="ip:port"),
         "blockchain": Text(many=True, help="a connected platform"),
     }
     examples = (
-        "blockchain insert where policy = !new_policy and local = true and master = 10.0.0.7:32048",
-        "blockchain insert where policy = !new_policy and local = true",
+        "blockchain insert where policy = !new_policy and local = true and master = !ledger_conn",
+        'blockchain insert where policy = {"site": {"name": "roof"}} and local = true',
     )
-    index = ("blockchain", "metadata")
+    index = ("blockchain", "policies")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 6, 70, 87, 118, 149, 180, 222, 237; or 208 if nothing but a master was asked."""
-        if options["blockchain"]:
-            raise AnyLogError(237, f"not in this build: blockchain = {options['blockchain'][0]}")
-        if options["local"] is None and not options["master"]:
-            raise AnyLogError(2, "blockchain insert: Missing ledger location: local, master or blockchain")
-        masters = [each for text in options["master"] for each in re.split(r"[\s,]+", text.strip()) if each]
-        policy = policy_of(node, context, options["policy"]).prepared(node.clock.seconds())
-        drawn = policy.type == "operator" and policy.get("member") is None
-        here = options["local"] is not False
-        policies = node.ledger.policies
-        if here and policy.id in policies:
-            raise AnyLogError(70, f"{policy.type}: a policy with the id {policy.id} is in the local ledger")
-        if policy.ledger != GLOBAL:
-            policy = check(policy, policies, node.chance)
-        if here:
-            node.ledger.show(policy)  # seen by questions at once; on disk before the answer
-        failed: AnyLogError | None = None
-        sent = False
-        try:
-            for master in masters:
-                try:
-                    policy = await self._send(node, master, policy, drawn)
-                    sent = True
-                except AnyLogError as error:
-                    if error.number not in UNREACHED:
-                        raise
-                    failed = error
-        except BaseException:
-            if here:
-                await node.ledger.remove(policy.id, node.clock.seconds(), forget=True)
-            raise
-        if here:
-            await node.ledger.keep([policy], confirmed=sent)
-        if failed is not None:
-            if not here:
-                raise failed
-            warning = f"{policy.type} {policy.id} waits in the local ledger: {failed}"
+        masters = places(self.words, options)
+        policy = policy_of(options["policy"], node, context)
+        warning = await insert(node, policy, local=options["local"] is not False, masters=masters)
+        if warning:
             node.logs.event.add("Warning", warning, context.who)
-            return Result(text=f"Warning: {warning}")
-        return None
-
-    async def _send(self, node: Node, master: str, policy: Policy, drawn: bool) -> Policy:
-        """To one master; a member id that was drawn here and is taken there is drawn again (metadata.md 4.1)."""
-        for attempt in range(3):
-            ((_, code, text),) = await node.membership.push(master, [policy])
-            if code == 180 and drawn and "member" in text and attempt < 2:
-                await node.refresh()
-                without = Policy(policy.type, {name: each for name, each in policy.body.items() if name != "member"})
-                policy = check(without, node.ledger.policies, node.chance)
-                continue
-            if code:
-                raise AnyLogError(code, text, node=master)
-            return policy
-        raise AnyLogError(180, text, node=master)
+        return Result(text=warning) if warning else None
 
 
-class BlockchainAdd(Command):
-    """Store a policy in the local copy only."""
+def places(words: str, options: Mapping[str, Any]) -> list[str]:
+    """The masters that are named; AnyLogError 2 if no place is named at all, 237 for a platform."""
+    if options["local"] is None and not options["master"] and not options["blockchain"]:
+        raise AnyLogError(2, f"{words}: Missing ledger location: name 'local', 'master' or 'blockchain'")
+    if options["blockchain"]:
+        raise AnyLogError(237, f"{words}: the platform '{options['blockchain'][0]}' is not connected")
+    masters = [each.strip() for value in options["master"] for each in value.split(",") if each.strip()]
+    for address in masters:
+        check_address(words, address)
+    return list(dict.fromkeys(masters))
+
+
+def check_address(words: str, address: str) -> None:
+    """AnyLogError 20 for what is no ip:port."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise AnyLogError(20, f"{words}: '{address[:80]}' is no ip:port")
+
+
+class Add(Command):
+    """Add a policy to the local ledger alone."""
 
     words = "blockchain add"
-    operands = "[policy]"
-    least = most = 1
+    operands = "[policy or !key]"
     raw = literal = True
     examples = ("blockchain add !new_policy",)
-    index = ("blockchain", "metadata")
+    index = ("blockchain", "policies")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        policy = policy_of(node, context, operands[0]).prepared(node.clock.seconds())
-        if policy.id in node.ledger.policies:
-            raise AnyLogError(70, f"{policy.type}: a policy with the id {policy.id} is in the local ledger")
-        await node.ledger.add(check(policy, node.ledger.policies, node.chance))
+        policy = complete(node, policy_of(needed(self, operands), node, context))
+        await node.ledger.add(policy.having(ledger="local"))
         return None
 
 
-class BlockchainPush(Command):
-    """Store a policy in this node's own ledger table, as a master does. With `ignore` one that is there is no error."""
+def needed(command: Command, operands: Sequence[str]) -> str:
+    """The operand; AnyLogError 2 if there is none."""
+    if not operands or not operands[0].strip():
+        raise AnyLogError(2, f"{command.words}: a value is missing; usage: {command.usage_text()}")
+    return operands[0].strip()
+
+
+def master_of(node: Node, words: str) -> Master:
+    """The node's own store; AnyLogError 30 if it has none."""
+    if node.master is None:
+        raise AnyLogError(30, f"{words}: table 'ledger' of database 'blockchain' is not connected", http=400)
+    return node.master
+
+
+class Push(Command):
+    """Store a policy, or a list of them, in this master's database; `ignore` lets be what is there already."""
 
     words = "blockchain push"
-    operands = "[ignore] [policy]"
-    least = most = 1
+    operands = "[ignore] [policy or !key]"
     raw = literal = True
     examples = ("blockchain push !new_policy", "blockchain push ignore !new_policy")
-    index = ("blockchain", "metadata")
+    index = ("blockchain", "master")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 30 without the table, 70 for an id that is known, and what the checks say."""
-        text = operands[0].strip()
-        ignore = text.lower().startswith("ignore ")
-        policy = policy_of(node, context, text[7:] if ignore else text)
-        ((_, code, told),) = await master_of(node).push([policy], context.who or node.address, ignore)
-        if code:
-            raise AnyLogError(code, told)
+        text = needed(self, operands)
+        word, _, rest = text.partition(" ")
+        ignore = word.lower() == "ignore"
+        policies = policies_of(rest if ignore else text, node, context)
+        if node.master is None and node.databases.known("blockchain") is not None:
+            await node.execute("create table ledger where dbms = blockchain", context)
+        raise_first(await master_of(node, self.words).push(policies, context.who or node.address, ignore))
         return None
 
 
-class BlockchainPreparePolicy(Command):
-    """Give the policy of a key its id and its date, and store it in the key again."""
+def raise_first(outcomes: Sequence[Outcome]) -> None:
+    """The first refusal as an error; 107 if some of several were stored."""
+    wrong = [outcome for outcome in outcomes if outcome.code]
+    if wrong and len(wrong) < len(outcomes):
+        told = f"{len(outcomes) - len(wrong)} of {len(outcomes)} policies are stored; {wrong[0].text}"
+        raise AnyLogError(107, told)
+    if wrong:
+        raise AnyLogError(wrong[0].code, wrong[0].text)
 
-    words = "blockchain prepare policy"
-    operands = "[!key]"
-    least = most = 1
+
+class Replace(Command):
+    """Put another policy in the place of one in this master's database; type and id stay."""
+
+    words = "blockchain replace policy"
+    operands = "[id] with [policy or !key]"
     raw = literal = True
-    examples = ("blockchain prepare policy !new_policy",)
-    index = ("blockchain", "metadata")
+    examples = ("blockchain replace policy !policy_id with !new_policy",)
+    index = ("blockchain", "master")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        key = operands[0].strip()
-        if not re.fullmatch(r"![\w.\-]+", key):
-            raise AnyLogError(2, f"blockchain prepare policy: '{key[:60]}' is not a key (!key)")
-        policy = policy_of(node, context, key).prepared(node.clock.seconds())
-        node.dictionary.set(key[1:], policy.value)
+        found = re.fullmatch(r"(\S+)\s+with\s+(\S.*)", needed(self, operands), re.DOTALL | re.IGNORECASE)
+        if found is None:
+            raise AnyLogError(2, f"{self.words}: usage: {self.usage_text()}")
+        ident = scope_of(node, context).text(found[1])
+        if ident is None:
+            raise AnyLogError(2, f"Missing dictionary definition for '{found[1]}'")
+        await master_of(node, self.words).replace(ident, policy_of(found[2], node, context))
         return None
 
 
-class BlockchainGetId(Command):
-    """Show the id that a policy would get."""
+class DeletePolicy(Command):
+    """Remove a policy from the local ledger and from masters.
 
-    words = "blockchain get id"
-    operands = "[policy]"
-    least = most = 1
-    raw = literal = True
-    examples = ("blockchain get id !new_policy",)
-    index = ("blockchain", "metadata")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        policy = policy_of(node, context, operands[0])
-        return Result(text=policy.id or policy.new_id())
-
-
-class BlockchainDeletePolicy(Command):
-    """Delete a policy from the local copy and from a master; if that is away the delete is sent when it is back."""
+    What is removed here stays away while the master still has it. A master that cannot be reached is told with a later
+    synchronisation, if the policy was removed here.
+    """
 
     words = "blockchain delete policy"
     where = {
-        "id": Text(required=True, also=("policy_id",)),
-        "local": Flag(),
-        "master": Text(many=True, help="ip:port of a master"),
-        "blockchain": Text(many=True),
+        "id": Text(also=("policy_id",)),
+        "policy": Text(late=True, help="the policy itself, or !key"),
+        "local": Flag(help="true or false"),
+        "master": Text(many=True, help="ip:port"),
+        "blockchain": Text(many=True, help="a connected platform"),
     }
-    examples = (
-        "blockchain delete policy where id = 64b0a8bd8ba24feacc6b0ed8 and local = true and master = 10.0.0.7:32048",
-    )
-    index = ("blockchain", "metadata")
+    examples = ("blockchain delete policy where id = !policy_id and local = true and master = !ledger_conn",)
+    index = ("blockchain", "policies")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 113 for an unknown id, 237."""
-        if options["blockchain"]:
-            raise AnyLogError(237, f"not in this build: blockchain = {options['blockchain'][0]}")
-        if options["local"] is None and not options["master"]:
-            raise AnyLogError(2, "blockchain delete policy: Missing ledger location: local, master or blockchain")
-        id, here = options["id"], options["local"] is not False
-        if here:
-            await node.ledger.remove(id, node.clock.seconds())
-        for master in options["master"]:
-            try:
-                until = node.clock.seconds() + 10.0
-                reply = await node.peers.ask(master, "drop", {"ids": [id]}, until=until)
-            except AnyLogError as error:
-                if not here or error.number not in UNREACHED:
-                    raise
-                warning = f"the delete of {id} waits in the local ledger: {error}"
-                node.logs.event.add("Warning", warning, context.who)
-                return Result(text=f"Warning: {warning}")
-            if not reply.head.get("dropped") and not here:
-                raise AnyLogError(113, f"no policy with the id {id} is in the ledger of {master}")
-        return None
+        masters = places(self.words, options)
+        ident = options["id"]
+        if options["policy"] is not None:
+            policy = policy_of(options["policy"], node, context)
+            ident = ident or policy.id or new_id(policy)
+        if not ident:
+            raise AnyLogError(2, f"{self.words}: Missing 'id'; usage: {self.usage_text()}")
+        warning = await delete(node, ident, local=bool(options["local"]), masters=masters)
+        if warning:
+            node.logs.event.add("Warning", warning, context.who)
+        return Result(text=warning) if warning else None
 
 
-class BlockchainDropPolicy(Command):
-    """Delete policies from this node's own ledger table: by id, several ids, or by content."""
+class DropPolicy(Command):
+    """Remove policies from this master's database: by id, or those that a key holds.
+
+    A list of policies needs conditions, so that not all is removed by mistake.
+    """
 
     words = "blockchain drop policy"
-    operands = "[policy] | where id = [id], [id]"
-    least = most = 1
     raw = literal = True
-    examples = ("blockchain drop policy where id = 64b0a8bd8ba24feacc6b0ed8bb3e5f0a", "blockchain drop policy !policy")
-    index = ("blockchain", "metadata")
+    usage = "blockchain drop policy where id = [id, ...] | !key [where attribute = value and ...]"
+    examples = ("blockchain drop policy where id = !policy_id", "blockchain drop policy !old_policy")
+    index = ("blockchain", "master")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 30, 107 if some were not there, 113 if none was."""
-        master, text = master_of(node), operands[0].strip()
-        if text.lower().startswith("where"):
-            found = re.fullmatch(r"where\s+(?:id|policy_id)\s*=\s*(.+)", text, re.IGNORECASE | re.DOTALL)
-            if found is None:
-                raise AnyLogError(2, f"blockchain drop policy: usage: {self.usage_text()}")
-            scope, given = scope_of(node, context), found[1].strip()
-            if given.lower().startswith("blockchain get "):
-                given = shown(selected(node, context, given[15:]).text or "")
-            else:
-                given = value_text(tokens_of(given), scope)
-            ids = [id for id in re.split(r"[\s,]+", given.strip("()[]")) if id]
+        text = needed(self, operands)
+        tokens, scope = tokens_of(text), scope_of(node, context)
+        place = next((at for at, token in enumerate(tokens) if token.is_word("where")), len(tokens))
+        if place == 0:
+            idents = await self._idents(node, context, text[tokens[0].end :])
         else:
-            policy = policy_of(node, context, text)
-            ids = [policy.id or policy.new_id()]
-        if not ids:
-            raise AnyLogError(2, "blockchain drop policy: an id is missing")
-        dropped = await master.drop(ids)
-        if not dropped:
-            raise AnyLogError(113, f"no policy with the id {', '.join(ids)[:200]} is in the ledger")
-        missing = [id for id in ids if id not in dropped]
-        if missing:
-            raise AnyLogError(107, f"{len(dropped)} policies were dropped, not there were: {', '.join(missing)[:200]}")
+            end = tokens[place].start if place < len(tokens) else len(text)
+            policies = policies_of(text[:end], node, context)
+            if place < len(tokens):
+                where = Where.read([_resolved(token, scope) for token in tokens[place + 1 :]])
+                policies = [policy for policy in policies if where.matches(policy)]
+            elif len(policies) > 1:
+                raise AnyLogError(2, f"{self.words}: a list of policies needs conditions; usage: {self.usage}")
+            idents = [policy.id or new_id(policy) for policy in policies]
+        await drop_here(node, self.words, idents)
         return None
 
-
-class BlockchainReplacePolicy(Command):
-    """Put a policy in the place of the one with that id, in this node's own ledger table; the id stays."""
-
-    words = "blockchain replace policy"
-    operands = "[policy id] with [policy]"
-    least = most = 1
-    raw = literal = True
-    examples = ("blockchain replace policy 64b0a8bd8ba24feacc6b0ed8bb3e5f0a with !policy",)
-    index = ("blockchain", "metadata")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 30, 113 or 247."""
-        found = re.fullmatch(r"(\S+)\s+with\s+(.+)", operands[0].strip(), re.IGNORECASE | re.DOTALL)
+    async def _idents(self, node: Node, context: Context, text: str) -> list[str]:
+        found = re.fullmatch(r"\s*(?:id|policy_id|policy)\s*=\s*(\S.*)", text, re.DOTALL | re.IGNORECASE)
         if found is None:
-            raise AnyLogError(2, f"blockchain replace policy: usage: {self.usage_text()}")
-        policy = policy_of(node, context, found[2])
-        if policy.id and policy.id != found[1]:
-            raise AnyLogError(247, f"the policy has the id {policy.id}, not {found[1]}")
-        await master_of(node).change(policy.with_(id=found[1]).prepared(node.clock.seconds()), context.who)
-        return None
+            raise AnyLogError(2, f"{self.words}: 'id = ...' is missing after 'where'; usage: {self.usage}")
+        value: Any = found[1].strip()
+        if value.lower().startswith("blockchain get"):
+            result = await node.execute(value, context)
+            value = result.data if result.data is not None and result.text is None else result.text or ""
+        else:
+            value = scope_of(node, context).resolve(value) if value[:1] in ("!", "$") else value
+        if value is None:
+            raise AnyLogError(2, f"Missing dictionary definition for '{found[1].strip()}'")
+        if isinstance(value, list):
+            return [str(each) for each in value]
+        return [each.strip().strip("\"'") for each in str(value).split(",") if each.strip()]
 
 
-class BlockchainPullToJson(Command):
-    """Write this node's own ledger table to a file of one policy a line, or show it."""
-
-    words = "blockchain pull to"
-    operands = "json | stdout [file]"
-    least, most = 1, 2
-    examples = ("blockchain pull to json", "blockchain pull to stdout", "blockchain pull to json !blockchain_new")
-    index = ("blockchain", "metadata")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 30, 237, or 14 if the file cannot be written."""
-        form = operands[0].lower()
-        if form in ("sql", "dbms"):
-            raise AnyLogError(237, f"not in this build: blockchain pull to {form}")
-        text, _ = master_of(node).file()
-        if form == "stdout":
-            return Result(text=text.decode())
-        if form not in ("json", "log"):
-            raise AnyLogError(2, f"blockchain pull to: '{operands[0]}'; usage: {self.usage_text()}")
-        path = Path(operands[1] if len(operands) > 1 else str(node.dictionary.get("blockchain_new")))
-        try:
-            await node.lanes.open("disk", 2).run(node.disk.publish, path, text)
-        except OSError as fault:
-            raise AnyLogError(14, f"{path}: {fault}") from fault
-        return None
+def _resolved(token: Token, scope: Scope) -> Token:
+    """The token with its reference replaced."""
+    return Token(Kind.DOUBLE if "!" in token.text else token.kind, required_text(token, scope), token.start, token.end)
 
 
-class BlockchainUpdateFile(Command):
-    """Take a file of policies for the local copy; the file that was there stays beside it with the type `.old`."""
-
-    words = "blockchain update file"
-    operands = "[file]"
-    most = 1
-    examples = ("blockchain update file", "blockchain update file !blockchain_new")
-    index = ("blockchain", "metadata")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 63 for a file that cannot be read, 87 for one with lines that are no policies."""
-        path = Path(operands[0] if operands else str(node.dictionary.get("blockchain_new")))
-        await node.membership.take_file(path)
-        return None
+async def drop_here(node: Node, words: str, idents: Sequence[str]) -> None:
+    """Remove from this master; AnyLogError 113 if there is none of them, 107 if some are missing."""
+    dropped = await master_of(node, words).drop(idents)
+    missing = [ident for ident in idents if ident not in dropped]
+    if missing or not idents:
+        told = f"no policy with the id '{missing[0][:80]}' is in the ledger" if missing else "no policy is named"
+        raise AnyLogError(107 if dropped else 113, f"{words}: {told}")
 
 
-class BlockchainUpdateDbms(Command):
-    """Put the policies of a file, or of the local copy, in this node's own ledger table; shows how many were new."""
+class DropByHost(Command):
+    """Remove from this master's database all policies that one host has sent."""
 
-    words = "blockchain update dbms"
-    operands = "[file] [ignore message]"
-    most = 3
-    examples = ("blockchain update dbms",)
-    index = ("blockchain", "metadata")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        master = master_of(node)
-        policies = list(node.ledger.policies)
-        if operands and operands[0].lower() != "ignore":
-            try:
-                text = await node.lanes.open("disk", 2).run(node.disk.read, Path(operands[0]))
-            except OSError as fault:
-                raise AnyLogError(63, f"{operands[0]}: {fault}") from fault
-            policies, wrong = read_lines(text)
-            if wrong:
-                raise AnyLogError(87, f"{operands[0]}: {wrong[0]}")
-        before = len(master.policies)
-        await master.push(policies, node.address, True)
-        return Result(text=f"{len(master.policies) - before} policies added")
-
-
-class BlockchainLoadMetadata(Command):
-    """Read the file of the local copy again."""
-
-    words = "blockchain load metadata"
-    also = ("blockchain reload metadata",)
-    examples = ("blockchain load metadata", "blockchain reload metadata")
-    index = ("blockchain", "metadata")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        await node.ledger.load()
-        return None
-
-
-class BlockchainDeleteLocalFile(Command):
-    """Forget the local copy and its file."""
-
-    words = "blockchain delete local file"
-    examples = ("blockchain delete local file",)
-    index = ("blockchain", "metadata")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        await node.ledger.clear()
-        return None
-
-
-class BlockchainSeed(Command):
-    """Take the ledger of any member that keeps it, once, as a first copy."""
-
-    words = "blockchain seed from"
-    also = ("seed from",)
-    operands = "[ip:port]"
+    words = "blockchain drop by host"
+    operands = "[ip]"
     least = most = 1
-    examples = ("blockchain seed from 10.0.0.7:32048",)
-    index = ("blockchain", "metadata")
+    examples = ("blockchain drop by host 10.0.0.7",)
+    index = ("blockchain", "master")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        await node.membership.look(operands[0])
+        found = await master_of(node, self.words).by_host(operands[0])
+        if not found:
+            raise AnyLogError(113, f"{self.words}: no policy came from '{operands[0]}'")
+        await drop_here(node, self.words, found)
         return None
-
-
-class BlockchainWait(Command):
-    """Fetch the ledger and wait until the local copy holds a policy; true, or false after the time is over."""
-
-    words = "blockchain wait"
-    also = ("blockchain wait for",)
-    operands = "[where policy = !p | id = x | command = text] | for [policy]"
-    least = most = 1
-    raw = literal = True
-    examples = ("blockchain wait where policy = !new_policy", "blockchain wait for !new_policy")
-    index = ("blockchain", "metadata")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for what cannot be waited for."""
-        text, scope = operands[0].strip(), scope_of(node, context)
-        given: Mapping[str, str] = {"policy": text}
-        if text.lower().startswith("where"):
-            pairs = split_pairs(tokens_of(text[5:]))
-            given = {pair.key.lower(): " ".join(token.text for token in pair.value) for pair in pairs}
-        id, command = given.get("id", ""), given.get("command", "")
-        if given.get("policy"):
-            policy = policy_of(node, context, given["policy"])
-            id = policy.id or policy.new_id()
-        elif id:
-            id = value_text(tokens_of(id), scope)
-        if not id and not command.lower().startswith("blockchain get "):
-            raise AnyLogError(2, f"blockchain wait: usage: {self.usage_text()}")
-        synchronizer = node.membership.synchronizer
-        patience = 15.0 + (synchronizer.options.seconds if synchronizer is not None else 0.0)
-        until = node.clock.seconds() + patience
-        while True:
-            if id:
-                found = id in node.ledger.policies
-            else:
-                result = selected(node, context, command[15:])
-                found = bool(result.data or result.text)
-            if found or node.clock.seconds() >= until:
-                return Result(text=str(found).lower(), data=found)
-            await node.refresh()
-            await pause(node.clock, 0.25)
-
-
-class BlockchainCreateTable(Command):
-    """Create the ledger table of a master: the same as `create table ledger where dbms = blockchain`."""
-
-    words = "blockchain create table"
-    examples = ("blockchain create table",)
-    index = ("blockchain", "dbms")
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        return await node.execute("create table ledger where dbms = blockchain", context)
-
-
-class GetPoliciesDiff(Command):
-    """Show in which attributes two policies differ."""
-
-    words = "get policies diff"
-    operands = "[policy] [policy]"
-    least = most = 1
-    raw = literal = True
-    examples = ("get policies diff !policy1 !policy2",)
-    index = ("metadata", "json")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        tokens = tokens_of(operands[0])
-        if len(tokens) != 2:
-            raise AnyLogError(2, f"get policies diff: usage: {self.usage_text()}")
-        one, other = (policy_of(node, context, token.text) for token in tokens)
-        names = list(dict.fromkeys([*one.body, *other.body]))
-        data = {name: [one.get(name), other.get(name)] for name in names if one.get(name) != other.get(name)}
-        lines = [f"{name}: {shown(left)} <> {shown(right)}" for name, (left, right) in data.items()]
-        return Result(text="\r\n".join(lines) or "no difference", data=data)
 
 
 COMMANDS: tuple[type[Command], ...] = (
-    *READING,
     CreatePolicy,
-    BlockchainInsert,
-    BlockchainAdd,
-    BlockchainPush,
-    BlockchainPreparePolicy,
-    BlockchainGetId,
-    BlockchainDeletePolicy,
-    BlockchainDropPolicy,
-    BlockchainReplacePolicy,
-    BlockchainPullToJson,
-    BlockchainUpdateFile,
-    BlockchainUpdateDbms,
-    BlockchainLoadMetadata,
-    BlockchainDeleteLocalFile,
-    BlockchainSeed,
-    BlockchainWait,
-    BlockchainCreateTable,
-    GetPoliciesDiff,
+    Prepare,
+    Insert,
+    Add,
+    Push,
+    Replace,
+    DeletePolicy,
+    DropPolicy,
+    DropByHost,
+    *GET_COMMANDS,
+    *FILE_COMMANDS,
+    *VIEW_COMMANDS,
 )

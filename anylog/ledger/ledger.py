@@ -1,195 +1,280 @@
-"""The local copy of the ledger: in memory, and in a file of one policy a line (metadata.md 1.3, 7)."""
+"""The node's own copy of the ledger: in memory for who asks, in a file for the next start (metadata.md 1.3, 7.2)."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import md5
 from pathlib import Path
+from random import Random
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Disk, ILane
-from anylog.ledger.merge import Merged, merged
+from anylog.interfaces import Clock, Disk, ILane
+from anylog.ledger.lines import Lines, read_lines, rendered, version_of
+from anylog.ledger.merge import Merged, merged, overridden
 from anylog.ledger.policies import Policies
-from anylog.ledger.policy import GLOBAL, LOCAL, TOMBSTONE, Policy, read_lines, stamp
+from anylog.ledger.policy import Policy, tombstone
 from anylog.waiting import deferring
-
-
-def version_of(text: bytes) -> str:
-    """The metadata version: a hash of the file."""
-    return md5(text, usedforsecurity=False).hexdigest()
-
-
-def written(policies: Iterable[Policy]) -> bytes:
-    """The text of a ledger file."""
-    lines = [policy.line for policy in policies]
-    return b"\n".join(lines) + b"\n" if lines else b""
 
 
 @define(kw_only=True, eq=False)
 class Ledger:
-    """What this node knows of the network. All questions are answered from memory."""
+    """All policies this node knows, its own that wait for the master among them.
+
+    A change is in memory at once, and on disk when the call that made it fires; changes that come while the file is
+    written share the next writing of it.
+    """
 
     _disk: Disk
     _lane: ILane
     _path: Callable[[], Path]
-    policies: Policies = field(factory=Policies)
-    tombstones: dict[str, Policy] = field(factory=dict)  # by the id of the policy that was deleted
-    version: str = ""  # of the file; empty while it is damaged, so that the ledger is fetched anew
-    damaged: list[str] = field(factory=list)  # what is wrong with the file that was loaded
-    there: bool = False  # whether there is a file
-    text: bytes = b""  # of the file of `version`
-    lines: dict[bytes, Policy] = field(factory=dict)  # of the ledger as it was last fetched
-    _watchers: list[Callable[[], None]] = field(factory=list)
-    _waiting: list[Deferred[None]] = field(factory=list)  # for the next write
-    _writing: bool = False
+    _clock: Clock
+    chance: Random
+    damaged: str = ""  # why the file is not what it should be; the ledger has to be fetched anew then
+    faults: Sequence[tuple[int, str]] = ()  # lines of the file that were left out, and why
+    drawn: set[str] = field(factory=set)  # operators whose member number this node drew and no master confirmed
+    refusals: dict[str, str] = field(factory=dict)  # ids that wait, and why the master did not take them
+    loaded: float | None = None  # unix seconds of the last load or merge
     log = Logger()
 
-    # ------------------------------------------------------------------ reading
+    _raw: Policies = field(factory=Policies)
+    _tombstones: dict[str, Policy] = field(factory=dict)
+    _buried: int = 0  # changes of the tombstones
+    _shown: tuple[Policies, int, Policies] | None = None
+    _text: tuple[Policies, int, int, bytes, str] | None = None
+    _watchers: list[Callable[[], None]] = field(factory=list)
+    _waiters: list[Deferred[None]] = field(factory=list)
+    _saving: bool = False
+
+    # ---------------------------------------------------------------- reading
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path()
+
+    @property
+    def policies(self) -> Policies:
+        """As `blockchain get` sees them: `anmp` policies are applied."""
+        if self._shown is None or self._shown[0] is not self._raw or self._shown[1] != self._raw.changes:
+            self._shown = (self._raw, self._raw.changes, overridden(self._raw))
+        return self._shown[2]
+
+    @property
+    def raw(self) -> Policies:
+        """As they are in the file."""
+        return self._raw
+
+    @property
+    def version(self) -> str:
+        """The metadata version: MD5 of the file; empty if that is damaged, so that it equals no master's."""
+        return "" if self.damaged else self._rendered()[1]
+
+    @property
+    def data(self) -> bytes:
+        """The file, as it is or is about to be."""
+        return self._rendered()[0]
+
+    def confirmed(self) -> bytes:
+        """The text of all policies of the global ledger: what another node may begin with."""
+        return rendered(policy for policy in self._raw if not policy.local)
+
+    def waiting(self) -> list[Policy]:
+        """What the master has still to be told: local policies and tombstones, oldest first."""
+        found = [policy for policy in self._raw if policy.local]
+        return sorted([*found, *self._tombstones.values()], key=lambda policy: policy.date)
+
+    def tombstones(self) -> list[Policy]:
+        """What was deleted here and may still be in the global ledger."""
+        return list(self._tombstones.values())
+
+    def test(self) -> bool | None:
+        """Whether the file was whole when it was read; None if there is no policy at all."""
+        if self.damaged or self.faults:
+            return False
+        return True if len(self._raw) else None
+
+    def watch(self, told: Callable[[], None]) -> Callable[[], None]:
+        """Call `told` after each change in memory; gives what ends that."""
+        self._watchers.append(told)
+        return lambda: self._watchers.remove(told) if told in self._watchers else None
+
+    # ---------------------------------------------------------------- the file
 
     @deferring
     async def load(self) -> None:
-        """Read the file. What of it cannot be read is said and left out; it will be fetched anew."""
-        path = self._path()
-        text = await self._lane.run(self._read, path)
-        self.there = text is not None
-        policies, self.damaged = read_lines(text or b"")
-        for wrong in self.damaged:
-            self.log.error("{path}: {wrong}", path=str(path), wrong=wrong)
-        self._take(policies)
-        self.text = text or b""
-        self.version = "" if self.damaged else version_of(self.text)
-        self._changed()
-
-    def _read(self, path: Path) -> bytes | None:
-        if path.name not in self._disk.names(path.parent):
-            return None
-        try:
-            return self._disk.read(path)
-        except OSError as fault:
-            raise AnyLogError(63, f"{path}: {fault}") from fault
-
-    def _take(self, policies: Iterable[Policy]) -> None:
-        known: list[Policy] = []
-        stones: dict[str, Policy] = {}
-        for policy in policies:
-            if policy.type == TOMBSTONE:
-                stones[str(policy.get("id"))] = policy
-            else:
-                known.append(policy)
-        self.policies.replace(known)
-        self.tombstones = stones
-
-    def waiting(self) -> list[Policy]:
-        """Policies that the ledger has not confirmed, and deletes it has not heard of."""
-        return [policy for policy in self.policies if policy.ledger == LOCAL] + list(self.tombstones.values())
-
-    def watch(self, told: Callable[[], None]) -> None:
-        """Call `told()` after each change."""
-        self._watchers.append(told)
-
-    # ------------------------------------------------------------------ changing
-
-    def add(self, policy: Policy) -> Deferred[None]:
-        """Keep a policy that only this node knows; fires when it is on disk. AnyLogError 70 for an id that is known."""
-        known = self.policies.get(policy.id)
-        if known is not None:
-            raise AnyLogError(70, f"{policy.type}: a policy with the id {policy.id} is in the local ledger")
-        self.policies.add(policy.with_(ledger=LOCAL))
-        self.tombstones.pop(policy.id, None)
-        return self._write()
-
-    def show(self, policy: Policy) -> None:
-        """Know a policy, without a promise: `keep` or `remove` follows. AnyLogError 70 for an id that is known."""
-        if policy.id in self.policies:
-            raise AnyLogError(70, f"{policy.type}: a policy with the id {policy.id} is in the local ledger")
-        self.policies.add(policy.with_(ledger=LOCAL))
-        self._changed()
-
-    def keep(self, policies: Sequence[Policy], *, confirmed: bool) -> Deferred[None]:
-        """Keep policies, those of known ids in place of what is known; `confirmed` by the ledger or not."""
-        for policy in policies:
-            self.policies.add(policy.with_(ledger=GLOBAL if confirmed else LOCAL))
-            self.tombstones.pop(policy.id, None)
-        return self._write()
-
-    def remove(self, id: str, now: float, *, forget: bool = False) -> Deferred[None]:
-        """Delete one; it stays deleted when the ledger is fetched, unless `forget`. AnyLogError 113 if unknown."""
-        policy = self.policies.remove(id)
-        if policy is None:
-            raise AnyLogError(113, f"no policy with the id {id} is in the local ledger")
-        if policy.ledger != LOCAL and not forget:
-            self.tombstones[id] = Policy(TOMBSTONE, {"id": id, "ledger": LOCAL, "date": stamp(now)})
-        return self._write()
-
-    def read(self, text: bytes) -> list[Policy]:
-        """The policies of a ledger that was fetched; lines that came before are not read again. AnyLogError 21."""
-        policies, wrong = read_lines(text, self.lines)
-        if wrong:
-            raise AnyLogError(21, f"the ledger that came is damaged: {wrong[0]}")
-        lines = text.split(b"\n")
-        if lines and not lines[-1]:
-            lines.pop()
-        self.lines = dict(zip(lines, policies, strict=True)) if len(lines) == len(policies) else {}
-        return policies
-
-    @deferring
-    async def merge(self, downloaded: Sequence[Policy]) -> Merged:
-        """Take what was fetched, keep what waits (metadata.md 7.3); gives what must be sent."""
-        made = merged(downloaded, self.policies, self.tombstones.values())
-        self.policies.replace(made.policies)
-        self.tombstones = {str(stone.get("id")): stone for stone in made.tombstones}
-        await self._write()
-        return made
+        """Read the file. What cannot be read is left out, named in `faults` and `damaged`, and kept as `.damaged`."""
+        lines, damaged = await self._lane.run(self._read)
+        self.faults, self.damaged = lines.faults, damaged
+        if damaged:
+            self.log.warn("ledger {path}: {why}", path=str(self.path), why=damaged)
+        self._take(lines.policies, lines.tombstones)
 
     @deferring
     async def clear(self) -> None:
-        """Forget all, and the file."""
-        self.policies.replace(())
-        self.tombstones.clear()
-        await self._lane.run(self._disk.forget, self._path())
-        self.version, self.text, self.damaged, self.there = "", b"", [], False
-        self._changed()
+        """`blockchain delete local file`: no file and no policies."""
+        self._take((), ())
+        self.damaged, self.faults = "", ()
+        await self._lane.run(self._disk.forget, self.path)
 
-    def _write(self) -> Deferred[None]:
-        """Write the file soon: what changes while one write is under way shares the next."""
-        self._changed()
-        told: Deferred[None] = Deferred(lambda _: None)
-        self._waiting.append(told)
-        if not self._writing:
-            self._writing = True
-            self._go_on()
+    def _read(self) -> tuple[Lines, str]:
+        path = self.path
+        try:
+            data = self._disk.read(path)
+        except FileNotFoundError:
+            return Lines((), (), ()), ""
+        except OSError as fault:
+            return Lines((), (), ()), f"cannot be read: {fault}"
+        lines = read_lines(data)
+        if not lines.faults:
+            return lines, ""
+        try:
+            self._disk.publish(path.with_suffix(".damaged"), data)
+        except OSError:
+            pass  # it was to help people; the node goes on without
+        number, why = lines.faults[0]
+        more = f", and {len(lines.faults) - 1} more" if len(lines.faults) > 1 else ""
+        return lines, f"line {number} is left out: {why}{more}"
+
+    # ---------------------------------------------------------------- changes
+
+    @deferring
+    async def add(self, *policies: Policy) -> None:
+        """Take policies. AnyLogError 70 for an id that is there: then none is taken; 14 or 503 if the disk fails."""
+        for policy in policies:
+            if policy.id in self._raw:
+                raise AnyLogError(70, f"{policy.summary}: the id {policy.id} is in the ledger")
+        for policy in policies:
+            self._raw.add(policy)
+            self._dig_up(policy.id)
+        self._tell()
+        try:
+            await self._save()
+        except AnyLogError:
+            for policy in policies:
+                if self._raw.get(policy.id) is policy:
+                    self._raw.remove(policy.id)
+            self._tell()
+            raise
+
+    @deferring
+    async def remove(self, ident: str, *, buried: bool = False) -> Policy:
+        """Take one away; with `buried` it stays away when it comes from the master. AnyLogError 113 if unknown."""
+        policy = self._raw.remove(ident)
+        if policy is None:
+            raise AnyLogError(113, f"no policy with the id '{ident}' is in the ledger")
+        self.drawn.discard(ident)
+        if buried:
+            self._tombstones[ident] = tombstone(ident, self._clock.seconds())
+            self._buried += 1
+        self._tell()
+        await self._save()
+        return policy
+
+    @deferring
+    async def change(self, policy: Policy) -> None:
+        """Put it where the one of its id is, or add it."""
+        self._raw.replace(policy)
+        self._tell()
+        await self._save()
+
+    @deferring
+    async def take(self, downloaded: bytes) -> Merged:
+        """Make the global ledger ours, keeping what waits for the master (metadata.md 7.3).
+
+        Nothing changes for a text that is not whole: AnyLogError 6 naming the line, 59 if it has no policies and we
+        have some from there. The result says what has to be sent again.
+        """
+        lines = await self._lane.run(read_lines, downloaded)
+        if lines.faults:
+            number, why = lines.faults[0]
+            raise AnyLogError(6, f"line {number} of the ledger that came: {why}", http=502)
+        if not lines.policies and any(not policy.local for policy in self._raw):
+            raise AnyLogError(59, "the ledger that came is empty: the present one is kept")
+        told = merged(lines.policies, self._raw, self._tombstones.values())
+        await self.replace(told.policies, told.tombstones)
+        waiting = {policy.id for policy in told.resend}
+        self.drawn &= waiting
+        self.refusals = {ident: why for ident, why in self.refusals.items() if ident in waiting}
         return told
 
     @deferring
-    async def _go_on(self) -> None:
+    async def replace(self, policies: Iterable[Policy], tombstones: Iterable[Policy] = ()) -> None:
+        """These and no others; the file as it was is kept as `.old`."""
+        self._take(policies, tombstones)
+        self.damaged, self.faults = "", ()
         try:
-            while self._waiting:
-                waiting, self._waiting = self._waiting, []
-                policies = [*self.policies, *self.tombstones.values()]
-                outcome: AnyLogError | None = None
+            await self._lane.run(self._keep_old)
+            await self._save()
+        except AnyLogError as error:
+            self.damaged = f"could not be written: {error}"  # so that the next synchronisation tries again
+            raise
+
+    def _take(self, policies: Iterable[Policy], tombstones: Iterable[Policy]) -> None:
+        self._raw = Policies(policies)
+        self._tombstones = {stone.id: stone for stone in tombstones}
+        self._buried += 1
+        self.loaded = self._clock.seconds()
+        self._tell()
+
+    def _dig_up(self, ident: str) -> None:
+        if self._tombstones.pop(ident, None) is not None:
+            self._buried += 1
+
+    def _tell(self) -> None:
+        for told in list(self._watchers):
+            try:
+                told()
+            except Exception:  # one listener's fault is not the ledger's
+                self.log.failure("a change of the ledger could not be told")
+
+    # ---------------------------------------------------------------- writing
+
+    def _rendered(self) -> tuple[bytes, str]:
+        known = self._text
+        if known is None or known[0] is not self._raw or known[1:3] != (self._raw.changes, self._buried):
+            data = rendered(self._raw, self._tombstones.values())
+            known = self._text = (self._raw, self._raw.changes, self._buried, data, version_of(data))
+        return known[3:]
+
+    def _keep_old(self) -> None:
+        path = self.path
+        try:
+            self._disk.publish(path.with_suffix(".old"), self._disk.read(path))
+        except OSError:
+            pass  # there is none yet, or the disk is full, which the new file will meet and tell
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            self._disk.publish(path, data)
+        except OSError as fault:
+            number = 503 if fault.errno in (errno.ENOSPC, errno.EDQUOT) else 14
+            raise AnyLogError(number, f"ledger {path}: {fault}") from fault
+
+    def _save(self) -> Deferred[None]:
+        """Fires when the memory of now is in the file."""
+        saved: Deferred[None] = Deferred(lambda _: None)
+        self._waiters.append(saved)
+        if not self._saving:
+            self._saving = True
+            self._save_all().addErrback(lambda failure: self.log.failure("writing the ledger", failure))
+        return saved
+
+    @deferring
+    async def _save_all(self) -> None:
+        try:
+            while self._waiters:
+                waiters, self._waiters = self._waiters, []
+                fault: AnyLogError | None = None
                 try:
-                    self.text = await self._lane.run(self._publish, self._path(), policies)
-                    self.version = version_of(self.text)
-                    self.there, self.damaged = True, []
-                except OSError as fault:
-                    outcome = AnyLogError(14, f"the local ledger cannot be written: {fault}")
-                for told in waiting:
-                    if not told.called:
-                        told.callback(None) if outcome is None else told.errback(outcome)
+                    await self._lane.run(self._write, self.path, self.data)
+                except AnyLogError as error:
+                    fault = error
+                for waiter in waiters:
+                    if not waiter.called:
+                        waiter.callback(None) if fault is None else waiter.errback(fault)
         finally:
-            self._writing = False
-
-    def _publish(self, path: Path, policies: Sequence[Policy]) -> bytes:
-        """In the lane: the whole file, or the one that was there."""
-        text = written(policies)
-        self._disk.make(path.parent)
-        self._disk.publish(path, text)
-        return text
-
-    def _changed(self) -> None:
-        for told in self._watchers:
-            told()
+            self._saving = False

@@ -1,204 +1,339 @@
-"""The master's own store: a table of policies, and what must be unique among them (metadata.md 6)."""
+"""The master's own store: the database table `ledger` behind a set of policies in memory (metadata.md 6)."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from random import Random
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import orjson
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Asker, Clock, PeerHandler, Reply
 from anylog.ledger.checks import check
-from anylog.ledger.ledger import version_of, written
+from anylog.ledger.lines import rendered, version_of
 from anylog.ledger.policies import Policies
-from anylog.ledger.policy import GLOBAL, Policy
+from anylog.ledger.policy import TOMBSTONE, Policy, prepared
 from anylog.waiting import deferring
 
-TABLE = "ledger"
-REMEMBERED = 200  # versions of the ledger
-Outcome = tuple[str, int, str]  # id, error number (0: stored), text
-
-_INSERT = (
+INSERT = (
     "insert into ledger (policy_type, policy_id, company_name, date, host, status, policy)"
-    " select json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),"
-    " json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),"
-    " json_extract(value, '$[6]') from json_each(?) where true on conflict (policy_id) do update set"
-    " policy_type = excluded.policy_type, company_name = excluded.company_name, date = excluded.date,"
-    " host = excluded.host, status = excluded.status, policy = excluded.policy"
+    " select value->>0, value->>1, value->>2, value->>3, value->>4, 'active', value->>5 from json_each(?)"
 )
+DROP = "delete from ledger where policy_id in (select value from json_each(?))"
+REPLACE = "update ledger set policy_type = ?, company_name = ?, date = ?, policy = ? where policy_id = ?"
+PAGE = 64 << 10  # bytes
 
 
 class Store(Protocol):
-    """The database with the table `ledger`."""
+    """A database: `databases.sqlite.SQLite`."""
 
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Deferred[list[tuple[Any, ...]]]:
-        """One statement in one transaction."""
+    def execute(self, statement: str, parameters: Sequence[Any] = ...) -> Deferred[list[tuple[Any, ...]]]: ...
 
 
-@define(eq=False)
-class _Batch:
-    rows: list[Any] = field(factory=list)
-    ids: list[str] = field(factory=list)
-    told: Deferred[None] = field(factory=Deferred)
+@frozen
+class Outcome:
+    """What came of one policy that was pushed. Code 0: it is stored."""
+
+    id: str
+    code: int = 0
+    text: str = ""
+
+    @property
+    def packed(self) -> list[Any]:
+        """As it goes over the wire."""
+        return [self.id, self.code, self.text]
+
+    @classmethod
+    def read(cls, packed: object) -> Outcome:
+        """What a master answered; AnyLogError 21 for anything else."""
+        if isinstance(packed, list | tuple) and len(packed) == 3:
+            ident, code, text = packed
+            if isinstance(ident, str) and isinstance(code, int) and isinstance(text, str):
+                return cls(ident, code, text)
+        raise AnyLogError(21, f"the answer to a push is none: {str(packed)[:80]!r}")
+
+
+@frozen
+class _Work:
+    """One statement that waits for its turn; inserts beside each other become one."""
+
+    statement: str
+    rows: Sequence[Sequence[Any]] | None  # of an insert
+    parameters: Sequence[Any]
+    ended: Callable[[bool], None]  # told whether it is committed, even if nobody waits for it any more
+    done: Deferred[None] = field(factory=lambda: Deferred(lambda _: None))
 
 
 @define(kw_only=True, eq=False)
 class Master:
-    """The global ledger, as long as this node keeps it."""
+    """Answers for the whole network. What it accepted is answered when it is committed, and served from then on."""
 
-    _store: Store
+    _database: Store
     _clock: Clock
-    _chance: Random
-    _changed: Callable[[], None]
+    changed: Callable[[], None] = field(default=lambda: None)
     policies: Policies = field(factory=Policies)
-    _hosts: dict[str, str] = field(factory=dict)
-    _file: tuple[int, bytes, str] | None = None  # change, text, version
-    _before: OrderedDict[str, int] = field(factory=OrderedDict)  # versions that the text begins with -> their length
-    _batch: _Batch | None = None
-    _committing: bool = False
     log = Logger()
+
+    _pending: set[str] = field(factory=set)  # accepted, not committed yet
+    _commits: int = 0
+    _file: tuple[int, bytes, str] | None = None
+    _queue: list[_Work] = field(factory=list)
+    _working: bool = False
+    _listeners: list[Deferred[None]] = field(factory=list)  # wait for the end of the next statement
 
     @deferring
     async def load(self) -> None:
-        """Read the table. Raises AnyLogError 16."""
-        rows = await self._store.execute("select policy_id, host, policy from ledger order by sequence_id")
-        policies = []
-        for id, host, text in rows:
+        """Read the table. Rows that hold no policy are logged and left out."""
+        self.policies = Policies()
+        for number, text in await self._database.execute("select sequence_id, policy from ledger order by sequence_id"):
             try:
-                policies.append(Policy.read(text).with_(ledger=GLOBAL))
-                self._hosts[id] = host or ""
-            except AnyLogError as wrong:
-                self.log.error("policy {id} of the table ledger: {wrong}", id=id, wrong=str(wrong))
-        self.policies.replace(policies)
+                self.policies.add(_global(Policy.read(text)))
+            except AnyLogError as error:
+                self.log.warn("ledger row {number} is left out: {why}", number=number, why=str(error))
+        self._commits += 1
 
-    def file(self) -> tuple[bytes, str]:
-        """The ledger as its members keep it, and its version."""
-        if self._file is None or self._file[0] != self.policies.change:
-            text = written(self.policies)
-            if self._file is not None and text.startswith(self._file[1]):
-                self._before[self._file[2]] = len(self._file[1])
-                while len(self._before) > REMEMBERED:
-                    self._before.popitem(last=False)
-            else:
-                self._before.clear()
-            self._file = (self.policies.change, text, version_of(text))
-        return self._file[1], self._file[2]
+    # ---------------------------------------------------------------- serving
 
-    def common(self, version: str) -> int:
-        """How many bytes of the file one has whose copy is of that version; 0 if that is not known."""
-        return self._before.get(version, 0)
+    @property
+    def version(self) -> str:
+        """The metadata version of what is committed."""
+        return self._rendered()[1]
+
+    @property
+    def data(self) -> bytes:
+        """What members download: all committed policies, one a line."""
+        return self._rendered()[0]
+
+    def __len__(self) -> int:
+        return len(self.policies) - len(self._pending)
+
+    def _rendered(self) -> tuple[bytes, str]:
+        if self._file is None or self._file[0] != self._commits:
+            data = rendered(policy for policy in self.policies if policy.id not in self._pending)
+            self._file = (self._commits, data, version_of(data))
+        return self._file[1:]
+
+    # ---------------------------------------------------------------- changes
 
     @deferring
-    async def push(self, policies: Sequence[Policy], host: str, ignore: bool = False) -> list[Outcome]:
-        """Store policies; each has an outcome of its own, given when all that are stored are on disk.
+    async def push(
+        self, given: Iterable[object], host: str = "", ignore: bool = False, *, again: bool = False
+    ) -> list[Outcome]:
+        """Store policies (objects, texts or `Policy`), each for itself; with `ignore` one that is there is no error.
 
-        What must be unique is checked against what is here and what is on its way. With `ignore` a policy that is here
-        already is no error. The sender's `ledger` mark does not count.
+        With `again` neither is the very same text, date and all: a question that was repeated because no answer was
+        heard, or overtaken by a synchronisation, is answered like the first (decisions.md 8). Checked against this very
+        table, as who sent them knew an older state. Fails with AnyLogError if the database does: none is stored then.
         """
         outcomes: list[Outcome] = []
-        waits: list[Deferred[None]] = []
-        for given in policies:
-            try:
-                policy = given.prepared(self._clock.seconds()).with_(ledger=GLOBAL)
-                known = self.policies.get(policy.id)
-                if known is not None:
-                    if ignore or known.body == policy.body:
-                        outcomes.append((policy.id, 0 if ignore else 70, f"the policy {policy.id} is in the ledger"))
-                    else:
-                        outcomes.append((policy.id, 70, f"{policy.type}: a policy with the id {policy.id} is there"))
-                    waits += [self._batch.told] if self._batch is not None else []
-                    continue
-                policy = check(policy, self.policies, self._chance)
-                self.policies.add(policy)
-                self._hosts[policy.id] = host
-                waits.append(self._store_soon(policy, host))
-                outcomes.append((policy.id, 0, ""))
-            except AnyLogError as refused:
-                outcomes.append((given.id, refused.number, str(refused)))
-        for told in waits:
-            await _follow(told)
-        return outcomes
+        taken: list[Policy] = []
+        for each in given:
+            outcomes.append(self._accept(each, ignore, again, taken))
+        repeats = {outcome.id for outcome in outcomes if outcome.id in self._pending} - {each.id for each in taken}
+        if taken:
+
+            def ended(committed: bool) -> None:
+                for policy in taken:
+                    self._pending.discard(policy.id)
+                    if not committed:
+                        self.policies.remove(policy.id)
+
+            await self._do(INSERT, [_row(policy, host) for policy in taken], (), ended)
+        while repeats & self._pending:  # "it is there" is said of what is committed alone
+            done: Deferred[None] = Deferred(lambda _: None)
+            self._listeners.append(done)
+            await done
+        return [
+            Outcome(each.id, 30, "the ledger could not be written")
+            if each.id in repeats and each.id not in self.policies
+            else each
+            for each in outcomes
+        ]
+
+    def _accept(self, given: object, ignore: bool, again: bool, taken: list[Policy]) -> Outcome:
+        ident = ""
+        try:
+            policy = given if isinstance(given, Policy) else Policy.read(given)
+            if policy.type == TOMBSTONE:
+                raise AnyLogError(87, f"'{TOMBSTONE}' is no type of a policy")
+            policy = _global(prepared(policy, self._clock.seconds()))
+            ident = policy.id
+            present = self.policies.get(ident)
+            if present is not None:
+                if ignore or (again and present.text == policy.text):
+                    return Outcome(ident)
+                raise AnyLogError(70, f"{policy.summary}: the id {ident} is in the ledger")
+            check(policy, self.policies)
+        except AnyLogError as error:
+            return Outcome(ident, error.number, str(error))
+        self.policies.add(policy)
+        self._pending.add(ident)
+        taken.append(policy)
+        return Outcome(ident)
 
     @deferring
-    async def drop(self, ids: Sequence[str]) -> list[str]:
-        """Delete policies; gives the ids that were here."""
-        found = [id for id in ids if self.policies.remove(id) is not None]
-        if found:
-            await self._store.execute(
-                "delete from ledger where policy_id in (select value from json_each(?))",
-                (orjson.dumps(found).decode(),),
-            )
-            self._changed()
+    async def drop(self, idents: Iterable[str]) -> list[str]:
+        """Remove policies; gives the ids of those that were there."""
+        known = [ident for ident in dict.fromkeys(idents) if ident in self.policies]
+        if known:
+
+            def ended(committed: bool) -> None:
+                for ident in known if committed else ():
+                    self.policies.remove(ident)
+
+            await self._do(DROP, None, [json.dumps(known)], ended)
+        return known
+
+    @deferring
+    async def replace(self, ident: str, policy: Policy) -> None:
+        """Put another policy of the same type where that one is; it keeps the id. AnyLogError 113, 87 or 247."""
+        old = self.policies.get(ident)
+        if old is None:
+            raise AnyLogError(113, f"no policy with the id '{ident}' is in the ledger")
+        if policy.id not in ("", ident):
+            raise AnyLogError(247, f"the policy has the id {policy.id}, not {ident}")
+        if policy.type != old.type:
+            raise AnyLogError(87, f"the policy {ident} is of type '{old.type}', not '{policy.type}'")
+        new = _global(prepared(policy.having(id=ident), self._clock.seconds()))
+        check(new, self.policies)
+        _, _, company, date, _, text = _row(new, "")
+
+        def ended(committed: bool) -> None:
+            if committed:
+                self.policies.replace(new)
+
+        await self._do(REPLACE, None, [new.type, company, date, text, ident], ended)
+
+    @deferring
+    async def by_host(self, host: str) -> list[str]:
+        """Ids of the policies that came from that ip, whatever the port."""
+        rows = await self._database.execute(
+            "select policy_id from ledger where host = ? or substr(host, 1, ?) = ?", (host, len(host) + 1, f"{host}:")
+        )
+        return [ident for (ident,) in rows]
+
+    def _do(
+        self,
+        statement: str,
+        rows: Sequence[Sequence[Any]] | None,
+        parameters: Sequence[Any],
+        ended: Callable[[bool], None],
+    ) -> Deferred[None]:
+        work = _Work(statement, rows, parameters, ended)
+        self._queue.append(work)
+        if not self._working:
+            self._working = True
+            self._do_all().addErrback(lambda failure: self.log.failure("writing the ledger", failure))
+        return work.done
+
+    @deferring
+    async def _do_all(self) -> None:
+        """In order, one statement after the other; inserts that came while one was under way go as one."""
+        try:
+            while self._queue:
+                size = 1
+                while (
+                    self._queue[0].rows is not None and size < len(self._queue) and self._queue[size].rows is not None
+                ):
+                    size += 1
+                batch, self._queue = self._queue[:size], self._queue[size:]
+                parameters = batch[0].parameters
+                if batch[0].rows is not None:
+                    parameters = [json.dumps([row for work in batch for row in work.rows or ()])]
+                fault: AnyLogError | None = None
+                try:
+                    await self._database.execute(batch[0].statement, parameters)
+                except AnyLogError as error:
+                    fault = AnyLogError(30, f"the ledger could not be written: {error}", http=error.http)
+                for work in batch:
+                    work.ended(fault is None)
+                if fault is None:
+                    self._commits += 1
+                    self.changed()
+                listeners, self._listeners = self._listeners, []
+                for listener in listeners:
+                    if not listener.called:
+                        listener.callback(None)
+                for work in batch:
+                    if not work.done.called:
+                        work.done.callback(None) if fault is None else work.done.errback(fault)
+        finally:
+            self._working = False
+
+
+class Pages:
+    """Bytes in pages, see `interfaces.IBody`."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def next(self) -> Deferred[bytes | None]:
+        """The next page."""
+        page = self._data[self._at : self._at + PAGE]
+        self._at += PAGE
+        told: Deferred[bytes | None] = Deferred()
+        told.callback(page or None)
+        return told
+
+    def close(self) -> None:
+        """Let go."""
+        self._data = b""
+
+
+def handlers(master: Callable[[], Master | None], copy: Callable[[], bytes] | None = None) -> Mapping[str, PeerHandler]:
+    """What a node answers to the kinds `ledger`, `push` and `drop`: AnyLogError 30 unless it is a master.
+
+    `copy` gives the policies that any member tells who begins with its ledger (`ledger` with `seed` in the head).
+    """
+
+    def present() -> Master:
+        found = master()
+        if found is None:
+            raise AnyLogError(30, "this node is no master: table 'ledger' of database 'blockchain' is not connected")
         return found
 
     @deferring
-    async def change(self, policy: Policy, host: str = "") -> None:
-        """Put a policy in the place of the one with its id. AnyLogError 113 if there is none."""
-        known = self.policies.get(policy.id)
-        if known is None or known.type != policy.type:
-            raise AnyLogError(113, f"no {policy.type} policy with the id {policy.id} is in the ledger")
-        self.policies.add(policy.with_(ledger=GLOBAL))
-        await _follow(self._store_soon(policy.with_(ledger=GLOBAL), host))
-
-    def host_of(self, id: str) -> str:
-        """Who sent it."""
-        return self._hosts.get(id, "")
+    async def ledger(head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
+        if head.get("seed") and copy is not None and master() is None:
+            data = copy()
+            told = {"changed": True, "version": version_of(data), "policies": data.count(b"\n")}
+            return Reply(head=told, body=Pages(data))
+        found = present()
+        if head.get("version") == found.version:
+            return Reply(head={"changed": False, "version": found.version, "policies": len(found)})
+        return Reply(head={"changed": True, "version": found.version, "policies": len(found)}, body=Pages(found.data))
 
     @deferring
-    async def clear(self) -> None:
-        """The table is gone."""
-        self.policies.replace(())
-        self._hosts.clear()
-        self._changed()
-
-    def _store_soon(self, policy: Policy, host: str) -> Deferred[None]:
-        """What comes while one statement is under way shares the next."""
-        if self._batch is None:
-            self._batch = _Batch()
-            if not self._committing:
-                self._committing = True
-                self._clock.callLater(0, self._commit)
-        row = (
-            policy.type, policy.id, str(policy.get("company", "")), policy.date, host, str(policy.get("status", "")),
-            policy.line.decode(),
-        )  # fmt: skip
-        self._batch.rows.append(row)
-        self._batch.ids.append(policy.id)
-        return self._batch.told
-
-    @deferring
-    async def _commit(self) -> None:
+    async def push(head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
+        found = present()
         try:
-            while self._batch is not None:
-                batch, self._batch = self._batch, None
-                try:
-                    await self._store.execute(_INSERT, (orjson.dumps(batch.rows).decode(),))
-                except AnyLogError as failed:
-                    for id in batch.ids:
-                        self.policies.remove(id)
-                    batch.told.errback(AnyLogError(30, f"the table ledger: {failed}", http=503))
-                    batch.told.addErrback(lambda _: None)
-                    continue
-                batch.told.callback(None)
-                self._changed()
-        finally:
-            self._committing = False
+            given = json.loads(body)
+        except (ValueError, RecursionError) as why:
+            raise AnyLogError(6, f"the policies that were pushed: {why}") from None
+        if not isinstance(given, list):
+            raise AnyLogError(87, "what is pushed is a list of policies")
+        outcomes = await found.push(given, asker.address or asker.host, bool(head.get("ignore")), again=True)
+        return Reply(head={"results": [outcome.packed for outcome in outcomes]})
+
+    @deferring
+    async def drop(head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
+        idents = head.get("ids")
+        if not isinstance(idents, list | tuple) or not all(isinstance(ident, str) for ident in idents):
+            raise AnyLogError(21, "the ids of policies to drop are a list of texts")
+        return Reply(head={"dropped": await present().drop(idents)})
+
+    return {"ledger": ledger, "push": push, "drop": drop}
 
 
-def _follow(told: Deferred[None]) -> Deferred[None]:
-    """Wait for what many wait for."""
-    waited: Deferred[None] = Deferred(lambda _: None)
+def _global(policy: Policy) -> Policy:
+    return policy if policy.body.get("ledger") == "global" else policy.having(ledger="global")
 
-    def ended(result: Any) -> Any:
-        if not waited.called:
-            waited.callback(result)  # a Failure makes it fail
-        return result
 
-    told.addBoth(ended)
-    return waited
+def _row(policy: Policy, host: str) -> list[str]:
+    date = policy.date
+    # Times are kept in the form in which the engine compares them with others.
+    plain = date[:10] + " " + date[11:].removesuffix("Z") if date[10:11] == "T" else date
+    return [policy.type, policy.id, policy.text_of("company"), plain, host, policy.text]

@@ -1,31 +1,59 @@
-"""What becomes of the local copy when the ledger was fetched (metadata.md 7.3). Pure."""
+"""What becomes of a node's ledger when it hears the global one (metadata.md 7.3, 4.6). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
-from anylog.ledger.policy import GLOBAL, LOCAL, TOMBSTONE, Policy
+from anylog.ledger.policies import Policies
+from anylog.ledger.policy import Policy
+
+OVERRIDES = "anmp"  # the type of policies that change attributes of other ones
+_FIXED = ("id", "date", "ledger")
 
 
 @frozen
 class Merged:
-    """The new copy, and what the ledger has to be told again."""
+    """What the copy becomes, and what the global ledger has still to be told."""
 
     policies: Sequence[Policy]
-    send: Sequence[Policy]  # inserted here, not known there
-    drop: Sequence[str]  # ids deleted here, still known there
     tombstones: Sequence[Policy]
+    resend: Sequence[Policy]  # ours, that it does not have; oldest first
+    delete: Sequence[str]  # ids that it still has and we deleted
 
 
 def merged(downloaded: Iterable[Policy], ours: Iterable[Policy], tombstones: Iterable[Policy]) -> Merged:
-    """All that was downloaded is global; what is only here waits to be sent; what was deleted here stays so."""
-    kept = {policy.id: policy for policy in downloaded if policy.type != TOMBSTONE}
-    left = [stone for stone in tombstones if str(stone.get("id")) in kept]
-    drop = [str(stone.get("id")) for stone in left]
-    for id in drop:
-        del kept[id]
-    send = [policy for policy in ours if policy.ledger == LOCAL and policy.id not in kept and policy.id not in drop]
-    confirmed = [policy if policy.ledger == GLOBAL else policy.with_(ledger=GLOBAL) for policy in kept.values()]
-    return Merged([*confirmed, *send], send, drop, left)
+    """The downloaded policies, and of `ours` the local ones that are not among them; what was deleted here stays so."""
+    whole = {policy.id: _global(policy) for policy in downloaded}
+    gone = [stone for stone in tombstones if stone.id in whole]
+    resend = [policy for policy in ours if policy.local and policy.id not in whole]
+    for stone in gone:
+        del whole[stone.id]
+    resend.sort(key=lambda policy: policy.date)
+    return Merged([*whole.values(), *resend], gone, resend, [stone.id for stone in gone])
+
+
+def overridden(policies: Policies) -> Policies:
+    """The policies as `anmp` policies change them; the very same object if there are none.
+
+    Of several changes of one attribute the newest counts. Id, date and ledger stay.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for policy in policies.of_type(OVERRIDES):  # oldest first
+        for ident, attributes in policy.body.items():
+            if isinstance(attributes, Mapping) and ident in policies:
+                changes.setdefault(ident, {}).update(
+                    (name, value) for name, value in attributes.items() if name not in _FIXED
+                )
+    if not changes:
+        return policies
+    return Policies(
+        Policy(policy.type, {**policy.body, **changes[policy.id]}) if policy.id in changes else policy
+        for policy in policies
+    )
+
+
+def _global(policy: Policy) -> Policy:
+    return policy if policy.body.get("ledger") == "global" else policy.having(ledger="global")

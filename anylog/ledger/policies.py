@@ -1,105 +1,193 @@
-"""Policies in memory, with the indexes that questions need (metadata.md 11)."""
+"""A set of policies, found by what they are asked for most: id, type, name, parent, cluster, table, address."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from operator import itemgetter
 from typing import Any
 
-from attrs import define, field
-
+from anylog.errors import AnyLogError
 from anylog.ledger.policy import Policy
+from anylog.names import normalise
 
-INDEXED = ("name", "parent", "cluster", "member", "company", "dbms")
+INDEXED = ("name", "parent", "cluster", "dbms", "table", "ip")
+ANYTHING = "*"  # a stored value that matches whatever is asked for
+
+_Placed = tuple[str, int, Policy]  # date, arrival, policy: the order of the ledger
 
 
-@define(eq=False)
 class Policies:
-    """A set of policies by id, in the order of date and arrival."""
+    """Policies in the order of their dates, then of their arrival. `changes` grows with each change."""
 
-    _by_id: dict[str, Policy] = field(factory=dict)
-    _by_type: dict[str, dict[str, Policy]] = field(factory=dict)
-    _by_value: dict[tuple[str, str, str], dict[str, Policy]] = field(factory=dict)  # type, attribute, value
-    _ordered: list[Policy] | None = None
-    change: int = 0  # grows with each change
+    def __init__(self, policies: Iterable[Policy] = ()) -> None:
+        self.changes = 0
+        self._arrivals = count()
+        self._by_id: dict[str, _Placed] = {}
+        self._by_type: dict[str, dict[str, _Placed]] = {}
+        self._by_value: dict[tuple[str, str], dict[str, _Placed]] = {}
+        self._by_table: dict[tuple[str, str, str], dict[str, _Placed]] = {}
+        self._by_address: dict[tuple[str, int], dict[str, _Placed]] = {}
+        self._ordered: list[_Placed] | None = []
+        for policy in policies:
+            self.add(policy)
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __contains__(self, id: str) -> bool:
-        return id in self._by_id
-
     def __iter__(self) -> Iterator[Policy]:
-        """By date, then arrival."""
         if self._ordered is None:
-            self._ordered = sorted(self._by_id.values(), key=lambda policy: policy.date)
-        return iter(tuple(self._ordered))
+            self._ordered = sorted(self._by_id.values(), key=_ORDER)
+        return (placed[2] for placed in self._ordered)
 
-    def get(self, id: str) -> Policy | None:
-        """The policy of that id."""
-        return self._by_id.get(id)
+    def __contains__(self, ident: object) -> bool:
+        return ident in self._by_id
 
     def add(self, policy: Policy) -> None:
-        """Add it, or put it in the place of the one with its id."""
-        ordered = None if policy.id in self._by_id else self._ordered
-        self.remove(policy.id)
-        self._by_id[policy.id] = policy
-        self._by_type.setdefault(policy.type, {})[policy.id] = policy
-        for key in self._keys(policy):
-            self._by_value.setdefault(key, {})[policy.id] = policy
-        if ordered is not None and (not ordered or ordered[-1].date <= policy.date):
-            ordered.append(policy)  # the usual case: the newest comes last
-        else:
-            ordered = None
-        self._ordered = ordered
-        self.change += 1
+        """Take one more. Raises AnyLogError 170 without an id, 70 if there is one of that id."""
+        self._add(policy, None)
 
-    def remove(self, id: str) -> Policy | None:
-        """Take it out; None if it was not there."""
-        policy = self._by_id.pop(id, None)
-        if policy is None:
+    def _add(self, policy: Policy, arrival: int | None) -> None:
+        if not policy.id:
+            raise AnyLogError(170, f"{policy.summary} has no id")
+        if policy.id in self._by_id:
+            raise AnyLogError(70, f"{policy.summary}: a policy with the id {policy.id} exists")
+        placed = (policy.date, next(self._arrivals) if arrival is None else arrival, policy)
+        self._by_id[policy.id] = placed
+        for index, key in self._keys(policy):
+            index.setdefault(key, {})[policy.id] = placed
+        if self._ordered is not None:
+            if arrival is not None or (self._ordered and self._ordered[-1][0] > policy.date):
+                self._ordered = None
+            else:
+                self._ordered.append(placed)
+        self.changes += 1
+
+    def remove(self, ident: str) -> Policy | None:
+        """Take one away; gives it, None if there was none."""
+        placed = self._by_id.pop(ident, None)
+        if placed is None:
             return None
-        self._by_type[policy.type].pop(id, None)
-        for key in self._keys(policy):
-            found = self._by_value.get(key)
-            if found is not None:
-                found.pop(id, None)
-                if not found:
-                    del self._by_value[key]
-        self._ordered = None
-        self.change += 1
+        policy = placed[2]
+        for index, key in self._keys(policy):
+            index[key].pop(ident, None)
+            if not index[key]:
+                del index[key]
+        if self._ordered and self._ordered[-1] is placed:
+            self._ordered.pop()
+        else:
+            self._ordered = None
+        self.changes += 1
         return policy
 
-    def replace(self, policies: Iterable[Policy]) -> None:
-        """These and no others; what stays the same is not touched."""
-        gone = dict(self._by_id)
-        for policy in policies:
-            known = gone.pop(policy.id, None)
-            if known is None or (known is not policy and known != policy):
-                self.add(policy)
-        for id in gone:
-            self.remove(id)
+    def replace(self, policy: Policy) -> None:
+        """Put it where the one of its id was, or add it."""
+        placed = self._by_id.get(policy.id)
+        self.remove(policy.id)
+        self._add(policy, placed[1] if placed else None)
 
-    def types(self) -> Sequence[str]:
-        """The types there are, sorted."""
-        return sorted(kind for kind, found in self._by_type.items() if found)
+    def get(self, ident: str) -> Policy | None:
+        """The policy of that id."""
+        placed = self._by_id.get(ident)
+        return placed[2] if placed else None
+
+    def types(self) -> dict[str, int]:
+        """Every type, in alphabetical order, and how many policies it has."""
+        return {kind: len(self._by_type[kind]) for kind in sorted(self._by_type)}
 
     def of_type(self, *types: str) -> list[Policy]:
-        """All of some types, by date, then arrival."""
-        found = [policy for kind in types for policy in self._by_type.get(kind, {}).values()]
-        return sorted(found, key=lambda policy: policy.date)
+        """All policies of these types, in order."""
+        found = [self._by_type.get(kind, {}).values() for kind in dict.fromkeys(types)]
+        return [placed[2] for placed in sorted((placed for each in found for placed in each), key=_ORDER)]
 
-    def having(self, kind: str, attribute: str, value: Any) -> list[Policy]:
-        """Those of a type with that value of an indexed attribute (`INDEXED`), whatever its case."""
-        found = self._by_value.get((kind, attribute, str(value).lower()), {})
-        return sorted(found.values(), key=lambda policy: policy.date)
+    def find(self, *types: str, **attributes: Any) -> list[Policy]:
+        """Policies of these types (none: of all) whose attributes are these texts, any letter case; in order."""
+        return [
+            policy
+            for policy in self.candidates(types, attributes)
+            if all(folded(policy.get(name)) == folded(value) for name, value in attributes.items())
+        ]
 
-    def _keys(self, policy: Policy) -> Iterator[tuple[str, str, str]]:
-        for attribute in INDEXED:
-            if attribute in policy.body:
-                yield policy.type, attribute, str(policy.body[attribute]).lower()
-        if "ip" in policy.body and "port" in policy.body:
-            yield "", "address", f"{policy.body['ip']}:{policy.body['port']}".lower()
+    def candidates(self, types: Iterable[str] | None, attributes: Mapping[str, Any]) -> list[Policy]:
+        """Policies among which all are that have these attributes, as few as the indexes tell; in order.
 
-    def at(self, address: str) -> list[Policy]:
-        """Policies of nodes whose `ip` and `port` are these."""
-        return list(self._by_value.get(("", "address", address.lower()), {}).values())
+        An attribute that is a list, or `*`, is among them if it holds or matches the value.
+        """
+        kinds = set(types or ())
+        if "id" in attributes:
+            placed = self._by_id.get(str(attributes["id"]))
+            policies = [placed[2]] if placed else []
+            # An id in another letter case is one all the same, and found the slow way.
+            if policies or not any(letter.isalpha() for letter in str(attributes["id"])):
+                return [policy for policy in policies if not kinds or policy.type in kinds]
+        smallest: list[dict[str, _Placed]] | None = None
+        for name in INDEXED:
+            if name in attributes:
+                found = [self._by_value[key] for key in _asked(name, attributes[name]) if key in self._by_value]
+                if smallest is None or sum(map(len, found)) < sum(map(len, smallest)):
+                    smallest = found
+        if smallest is None:
+            return self.of_type(*kinds) if kinds else list(self)
+        unique = {placed[1]: placed for each in smallest for placed in each.values()}.values()
+        return [placed[2] for placed in sorted(unique, key=_ORDER) if not kinds or placed[2].type in kinds]
+
+    def of_table(self, kind: str, dbms: str, table: str) -> list[Policy]:
+        """Policies of a type about this table, whatever the spelling of its name; in order.
+
+        The table is the attribute `name` of a `table` policy, the attribute `table` of all others.
+        """
+        found = self._by_table.get((kind, spelled(dbms), spelled(table)), {})
+        return [placed[2] for placed in sorted(found.values(), key=_ORDER)]
+
+    def at(self, ip: str, port: int) -> list[Policy]:
+        """Policies of nodes with this ip and port."""
+        found = self._by_address.get((ip.casefold(), port), {})
+        return [placed[2] for placed in sorted(found.values(), key=_ORDER)]
+
+    def _keys(self, policy: Policy) -> list[tuple[dict[Any, dict[str, _Placed]], Any]]:
+        """Where it is found besides its id."""
+        keys: list[tuple[dict[Any, dict[str, _Placed]], Any]] = [(self._by_type, policy.type)]
+        for name in INDEXED:
+            value = policy.body.get(name)
+            if value is not None:
+                for each in {_stored(one) for one in value} if isinstance(value, list) else (_stored(value),):
+                    keys.append((self._by_value, (name, each)))
+        dbms, table = policy.body.get("dbms"), policy.body.get("name" if policy.type == "table" else "table")
+        if isinstance(dbms, str) and isinstance(table, str):
+            keys.append((self._by_table, (policy.type, spelled(dbms), spelled(table))))
+        ip, port = policy.get("ip"), policy.whole("port")
+        if isinstance(ip, str) and port is not None:
+            keys.append((self._by_address, (ip.casefold(), port)))
+        return keys
+
+
+_ORDER = itemgetter(0, 1)
+
+
+def spelled(name: str) -> str:
+    """The name of a database or table in our spelling; one that cannot be is left as it is."""
+    try:
+        return normalise(name)
+    except AnyLogError:
+        return name
+
+
+def folded(value: Any) -> str:
+    """A value as text to compare, in one letter case."""
+    return (value if isinstance(value, str) else str(value)).casefold()
+
+
+def _stored(value: Any) -> str:
+    """Under what a stored value is found: numbers by what they are worth, not by how they are written."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"#{float(value)}" if abs(value) < 1e300 else folded(value)
+    return folded(value)
+
+
+def _asked(name: str, value: Any) -> set[tuple[str, str]]:
+    keys = {(name, folded(value)), (name, ANYTHING)}
+    try:
+        keys.add((name, f"#{float(value)}"))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    return keys

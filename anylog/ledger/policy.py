@@ -1,10 +1,12 @@
-"""One policy: its form, its id, its date (metadata.md 1)."""
+"""One policy: a JSON object with one root key, its type (metadata.md 1)."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from hashlib import md5
 from typing import Any
 
@@ -13,143 +15,196 @@ from attrs import field, frozen
 
 from anylog.errors import AnyLogError
 
-LARGEST = 64 << 10  # bytes of a policy as JSON
-LOCAL, GLOBAL = "local", "global"
-TOMBSTONE = "deleted"  # type of the line that remembers a delete until the ledger has forgotten the policy
+LARGEST = 64 << 10  # bytes of one policy as text
+DEEPEST = 50  # levels of values
+TOMBSTONE = "deleted"  # the type of a line that says which policy this node wants gone (metadata.md 4.3)
 
+NUMBERS = ("port", "local_port", "rest_port", "broker_port", "member")  # kept as whole numbers, however they came
+_ALIASES = {"rest_port": "rest port", "local_ip": "local ip", "local_port": "local port", "broker_port": "broker port"}
 _TYPE = re.compile(r"[A-Za-z0-9_\-]{1,100}")
-_ADDED = ("id", "date", "ledger", "signature", "public_key")
-# What the id of a type is made of, so that two nodes that make the same thing give it the same id.
-_NAMED = {
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_MANY_DIGITS = re.compile(rb"[0-9]{19}")  # may be beyond 64 bits, of which a fast parser makes a float
+
+_NOT_HASHED = ("id", "date", "ledger", "signature", "public_key")
+_HASHED: Mapping[str, tuple[str, ...]] = {  # types of which two nodes that declare the same thing get the same id
     "table": ("company", "name", "dbms"),
     "column": ("dbms", "table", "name", "type"),
     "cluster": ("company", "name", "parent", "table"),
 }
-_NUMBERS = ("port", "rest_port", "broker_port", "local_port", "member")
-_OLD_NAMES = {
-    "rest port": "rest_port",
-    "local ip": "local_ip",
-    "local port": "local_port",
-    "broker port": "broker_port",
-}
-_SORTED = orjson.OPT_SORT_KEYS
 
 
-@frozen
+@frozen(eq=False, slots=False)
 class Policy:
-    """One policy: `{type: {attribute: value}}`."""
+    """A policy; nothing of it changes. `body` is what stands under the root key."""
 
     type: str
-    body: Mapping[str, Any] = field(hash=False)
-    _line: bytes = field(default=b"", init=False, eq=False, repr=False)  # once it was asked for
+    body: Mapping[str, Any] = field(repr=False)
+    id: str = field(init=False)  # empty: it has none yet
+    date: str = field(init=False, repr=False)
+
+    @id.default
+    def _id(self) -> str:
+        return _text(self.body.get("id"))
+
+    @date.default
+    def _date(self) -> str:
+        return _text(self.body.get("date"))
 
     @classmethod
-    def read(cls, value: Any) -> Policy:
-        """From JSON values or text. Raises AnyLogError 87 naming what is wrong, 6 for text that is no JSON."""
-        if isinstance(value, str | bytes):
-            try:
-                value = orjson.loads(value)
-            except orjson.JSONDecodeError as wrong:
-                raise AnyLogError(6, f"the policy is no JSON: {wrong}") from None
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if not isinstance(value, dict) or len(value) != 1:
-            roots = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-            raise AnyLogError(87, f"a policy is an object with exactly one root, not: {roots[:200] or 'nothing'}")
+    def read(cls, given: object) -> Policy:
+        """A policy out of a text or of JSON values. Raises AnyLogError 87 naming what is wrong, 6 for no JSON."""
+        value = _parsed(given) if isinstance(given, str | bytes) else given
+        if not isinstance(value, Mapping) or len(value) != 1:
+            what = f"{len(value)} root keys" if isinstance(value, Mapping) else f"no object: {str(value)[:80]!r}"
+            raise AnyLogError(87, f"a policy has exactly one root key, its type; this is one with {what}")
         ((kind, body),) = value.items()
         if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
-            raise AnyLogError(87, f"'{str(kind)[:100]}' is not a type of policy: letters, digits, _ and -")
-        if not isinstance(body, dict):
-            raise AnyLogError(87, f"{kind}: the policy holds {type(body).__name__}, not attributes")
-        for name in ("id", "date", "ledger"):
-            if name in body and (not isinstance(body[name], str) or not 0 < len(body[name]) <= 200):
-                raise AnyLogError(87, f"{kind}: {name}:{str(body[name])[:100]}")
-        return cls(kind, {_OLD_NAMES.get(str(name), str(name)): _value(str(name), each) for name, each in body.items()})
-
-    @property
-    def id(self) -> str:
-        """Its id, empty if it has none yet."""
-        return str(self.body.get("id", ""))
-
-    @property
-    def date(self) -> str:
-        """When it was made, ISO in UTC; empty if that is not known."""
-        return str(self.body.get("date", ""))
-
-    @property
-    def ledger(self) -> str:
-        """`local` until the ledger has confirmed it, then `global`."""
-        return str(self.body.get("ledger", ""))
+            raise AnyLogError(87, f"{str(kind)[:80]!r} is no policy type: letters, digits, '_' and '-'")
+        if not isinstance(body, Mapping):
+            raise AnyLogError(87, f"policy '{kind}': its value is no object: {str(body)[:80]!r}")
+        _check_depth(kind, body)
+        policy = cls(kind, body)
+        for name in ("id", "date"):
+            if name in body and not isinstance(body[name], str | int):
+                raise AnyLogError(87, f"policy '{kind}': {name}:{str(body[name])[:80]} is no text")
+        try:
+            size = len(policy.text.encode())
+        except UnicodeEncodeError:
+            raise AnyLogError(87, f"policy '{kind}': text that is no Unicode") from None
+        if size > LARGEST:
+            raise AnyLogError(87, f"policy '{kind}': {size:,} bytes, at most {LARGEST:,}")
+        return policy
 
     @property
     def value(self) -> dict[str, Any]:
         """As JSON values."""
         return {self.type: dict(self.body)}
 
+    @cached_property
+    def text(self) -> str:
+        """The one line that the ledger's file and its master hold."""
+        return dumped(self.value)
+
+    def get(self, name: str) -> Any:
+        """An attribute, also in its older spelling (`rest port`); None if there is none."""
+        value = self.body.get(name)
+        return self.body.get(_ALIASES[name]) if value is None and name in _ALIASES else value
+
+    def text_of(self, name: str) -> str:
+        """An attribute as text, empty if there is none."""
+        return _text(self.get(name))
+
+    def whole(self, name: str) -> int | None:
+        """An attribute as a whole number, None if it is none."""
+        return _whole(self.get(name))
+
     @property
-    def line(self) -> bytes:
-        """As one line of the ledger file."""
-        if not self._line:
-            object.__setattr__(self, "_line", orjson.dumps(self.value))
-        return self._line
+    def name(self) -> str:
+        """The attribute `name`, empty if there is none."""
+        return _text(self.body.get("name"))
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """An attribute."""
-        return self.body.get(name, default)
+    @property
+    def local(self) -> bool:
+        """Whether the global ledger has not confirmed it yet."""
+        return self.body.get("ledger") == "local"
 
-    def with_(self, **attributes: Any) -> Policy:
-        """The same with other attributes."""
-        return Policy(self.type, {**self.body, **attributes})
+    def having(self, **attributes: Any) -> Policy:
+        """A copy with these attributes, None removing one."""
+        body = dict(self.body)
+        for name, value in attributes.items():
+            if value is None:
+                body.pop(name, None)
+            else:
+                body[name] = value
+        return Policy(self.type, body)
 
-    def new_id(self) -> str:
-        """The id that follows from what it says (metadata.md 1.2)."""
-        body = {name: value for name, value in self.body.items() if name not in _ADDED}
-        if self.type in _NAMED:
-            body = {name: body[name] for name in _NAMED[self.type] if name in body}
-        payload = self.type.encode() + b":" + orjson.dumps(body, option=_SORTED)
-        return md5(payload, usedforsecurity=False).hexdigest()
-
-    def prepared(self, now: float) -> Policy:
-        """With an id and a date. Raises AnyLogError 87 if it is too large."""
-        added = {"id": self.id or self.new_id(), "date": self.date or stamp(now)}
-        made = self.with_(**added)
-        size = len(made.line)
-        if size > LARGEST:
-            raise AnyLogError(87, f"{self.type}: a policy of {size:,} bytes, at most {LARGEST:,}")
-        return made
+    @property
+    def summary(self) -> str:
+        """How errors name it: type and name, or id."""
+        return f"{self.type} '{self.name or self.id or 'without a name'}'"
 
 
-def stamp(now: float) -> str:
-    """Unix seconds as a date of policies."""
+def new_id(policy: Policy) -> str:
+    """The id a policy gets if it has none: the same for the same declaration (metadata.md 1.2)."""
+    hashed = _HASHED.get(policy.type)
+    if hashed is None:
+        payload = {name: value for name, value in policy.body.items() if name not in _NOT_HASHED}
+    else:
+        payload = {name: policy.body[name] for name in hashed if name in policy.body}
+    text = json.dumps({policy.type: payload}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return md5(f"{policy.type}:{text}".encode(), usedforsecurity=False).hexdigest()
+
+
+def prepared(policy: Policy, now: float) -> Policy:
+    """The policy with an id and a date (unix seconds `now`) if it had none, and ports as whole numbers."""
+    body = {name: _number(name, value) for name, value in policy.body.items()}
+    policy = Policy(policy.type, body)
+    if not policy.id:
+        body["id"] = new_id(policy)
+    if not policy.date:
+        body["date"] = utc_date(now)
+    return Policy(policy.type, body)
+
+
+def utc_date(now: float) -> str:
+    """Unix seconds as the date of a policy."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _value(name: str, value: Any) -> Any:
-    """Ports and the like are numbers, however they were written."""
-    number = name in _NUMBERS or _OLD_NAMES.get(name) in _NUMBERS
-    if number and isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+def dumped(value: Any) -> str:
+    """JSON in one line, the same for the same values on every node."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a number beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def tombstone(ident: str, now: float) -> Policy:
+    """The line that remembers that this node deleted a policy."""
+    return Policy(TOMBSTONE, {"id": ident, "ledger": "local", "date": utc_date(now)})
+
+
+def _parsed(text: str | bytes) -> Any:
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if len(data) > 4 * LARGEST:
+        raise AnyLogError(87, f"a policy of {len(data):,} bytes, at most {LARGEST:,}")
+    try:
+        if _MANY_DIGITS.search(data):
+            return json.loads(data, parse_constant=_no_constant)
+        return orjson.loads(data)
+    except (ValueError, RecursionError) as why:
+        raise AnyLogError(6, f"policy: {why}: {data[:80].decode(errors='replace')}") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _check_depth(kind: str, body: Any) -> None:
+    level, rows = 0, [body]
+    while rows:
+        level += 1
+        if level > DEEPEST:
+            raise AnyLogError(87, f"policy '{kind}': values of more than {DEEPEST} levels")
+        inner = (one for row in rows for one in (row.values() if isinstance(row, Mapping) else row))
+        rows = [one for one in inner if isinstance(one, dict | list)]
+
+
+def _number(name: str, value: Any) -> Any:
+    name = name.replace(" ", "_")
+    number = _whole(value) if name in NUMBERS else None
+    return value if number is None else number
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         return int(value)
-    return value
+    return value if isinstance(value, int) else None
 
 
-def read_lines(text: bytes, known: Mapping[bytes, Policy] | None = None) -> tuple[list[Policy], list[str]]:
-    """The policies of a ledger file, and what is wrong with its lines, each with its number.
-
-    `known` are lines that were read before, with their policies.
-    """
-    policies, wrong = [], []
-    known = known or {}
-    for number, line in enumerate(text.split(b"\n"), 1):
-        if line in known:
-            policies.append(known[line])
-            continue
-        if not line.strip():
-            continue
-        try:
-            policy = Policy.read(line)
-            if not policy.id and policy.type != TOMBSTONE:
-                raise AnyLogError(170, f"{policy.type}: the policy has no id")
-            policies.append(policy)
-        except AnyLogError as error:
-            wrong.append(f"line {number}: {error}")
-    return policies, wrong
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else dumped(value)

@@ -1,168 +1,192 @@
-"""Which policies are meant: `k = v and k = v`, or conditions over `[attribute]` (metadata.md 5.1)."""
+"""Which policies are meant: `k = v and k = v`, or a condition over `[attribute]` (metadata.md 5.1). Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from anylog.errors import AnyLogError
-from anylog.language.conditions import condition
-from anylog.language.dictionary import Scope, shown
+from anylog.language.conditions import Test, condition
+from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.tokens import Kind, Token, joined
-from anylog.ledger.policies import INDEXED, Policies
+from anylog.ledger.policies import ANYTHING, Policies, folded
 from anylog.ledger.policy import Policy
 
-Predicate = Callable[[Policy], bool]
-# Whether an operator's cluster holds a table, for `where dbms = d and table = t` over operators.
-Holds = Callable[[Policy, str, str], bool]
+Hosts = Callable[[Policy, str | None, str | None], bool]  # whether an operator holds a database, a table, or both
 
-_PATH = re.compile(r"(?P<name>[^\[\]]*)(?P<parts>(?:\[[^\[\]]*\])*)")
+_NAMES = re.compile(r"\[([^\[\]]*)\]")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,300}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_NOTHING = Scope(Dictionary(), {})  # references were replaced before: what looks like one now is text
+_HOSTED = ("dbms", "table")
 
 
 @frozen
 class Pair:
-    """One `key = value` or `key with value`."""
+    """One `key = value`: the path of the attribute and the values of which one must be there."""
 
     path: tuple[str, ...]
     values: tuple[str, ...]
-    among: bool = False  # `with`: any of the values
 
 
 @frozen
 class Where:
-    """A condition on policies, and the pairs in it that an index may answer."""
+    """What to look for; `matches` decides about one policy."""
 
-    test: Predicate
     pairs: Sequence[Pair] = ()
+    test: Test | None = None
+    _nested: Mapping[str, Sequence[Pair]] = field(factory=dict)  # first name -> pairs that one entry must match
+
+    @classmethod
+    def read(cls, tokens: Sequence[Token]) -> Where:
+        """Both styles. Raises AnyLogError 2 or 181 naming what cannot be read."""
+        if not tokens:
+            raise AnyLogError(2, "conditions are missing after 'where'")
+        pairs = _pairs(tokens)
+        if pairs is None:
+            return cls(test=condition(tokens))
+        nested: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            if len(pair.path) > 1:
+                nested.setdefault(pair.path[0], []).append(Pair(pair.path[1:], pair.values))
+        return cls(pairs, nested=nested)
+
+    @property
+    def known(self) -> dict[str, str]:
+        """Attributes of which one text alone fits: what an index may be asked."""
+        return {pair.path[0]: pair.values[0] for pair in self.pairs if len(pair.path) == 1 and len(pair.values) == 1}
+
+    def matches(self, policy: Policy, hosts: Hosts | None = None) -> bool:
+        """Whether the policy is meant. An operator without `dbms` or `table` is asked for them through `hosts`."""
+        if self.test is not None:
+            return self.test(_NOTHING, _Row(policy))
+        if any(not self._group(policy, name, pairs) for name, pairs in self._nested.items()):
+            return False
+        asked: dict[str, str] = {}
+        for pair in self.pairs:
+            if len(pair.path) > 1:
+                continue
+            name = pair.path[0]
+            stored = policy.get(name)
+            if stored is None and name in _HOSTED and policy.type == "operator" and hosts and len(pair.values) == 1:
+                asked[name] = pair.values[0]
+            elif not any(_same(stored, value) for value in pair.values):
+                return False
+        return not asked or (hosts is not None and hosts(policy, asked.get("dbms"), asked.get("table")))
+
+    def find(self, policies: Policies, types: Sequence[str] | None, hosts: Hosts | None = None) -> list[Policy]:
+        """All policies of these types (None: of all) that are meant, in order."""
+        known = self.known
+        if hosts is not None and (types is None or "operator" in types):
+            # An operator may be found by its cluster, of which no index of operators knows.
+            known = {name: value for name, value in known.items() if name not in _HOSTED}
+        return [each for each in policies.candidates(types, known) if self.matches(each, hosts)]
+
+    def _group(self, policy: Policy, name: str, pairs: Sequence[Pair]) -> bool:
+        """All pairs of one attribute hold for the object there, or for one and the same object of a list."""
+        body: Any = policy.body if name not in (policy.type, "*") or name in policy.body else {name: policy.body}
+        inner = body.get(name)
+        entries = inner if isinstance(inner, list) else [inner]
+        return any(
+            all(any(_same(found, value) for found in _at(entry, pair.path) for value in pair.values) for pair in pairs)
+            for entry in entries
+        )
 
 
-EVERY = Where(lambda policy: True)
+class _Row(Mapping[str, Any]):
+    """A policy as conditions see it: attributes by name, the body under the type, too."""
 
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
 
-def read_where(tokens: Sequence[Token], scope: Scope, holds: Holds | None = None) -> Where:
-    """References are replaced already. Raises AnyLogError 2 or 181 for what is neither pairs nor a condition."""
-    pairs = _pairs(tokens)
-    if pairs is not None:
-        return Where(lambda policy: _matches(policy, pairs, holds), pairs)
-    test = condition(tokens)
-    return Where(lambda policy: test(scope, {**policy.body, policy.type: policy.body}))
+    def __getitem__(self, name: str) -> Any:
+        value = self._policy.get(name)
+        if value is None and name in (self._policy.type, "*"):
+            return self._policy.body
+        if value is None:
+            raise KeyError(name)
+        return value
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._policy.body)
 
-def find(policies: Policies, types: Sequence[str], where: Where) -> list[Policy]:
-    """The policies of these types (none: of every type) that are meant, by date, then arrival."""
-    for pair in where.pairs:
-        if len(pair.path) == 1 and not pair.among:
-            name, value = pair.path[0], pair.values[0]
-            if name == "id":
-                one = policies.get(value)
-                return [one] if one is not None and (not types or one.type in types) and where.test(one) else []
-            if name in INDEXED and types and value != "*" and not (name == "dbms" and "operator" in types):
-                found = [policy for kind in types for policy in policies.having(kind, name, value)]
-                found += [policy for kind in types for policy in policies.having(kind, name, "*")]
-                return sorted(filter(where.test, found), key=lambda policy: policy.date)
-    known = policies.of_type(*types) if types else list(policies)
-    return [policy for policy in known if where.test(policy)]
+    def __len__(self) -> int:
+        return len(self._policy.body)
 
 
 def _pairs(tokens: Sequence[Token]) -> list[Pair] | None:
-    """None if the tokens are not pairs."""
-    found: list[Pair] = []
+    """The pairs, or None if it is not all pairs."""
+    pairs: list[Pair] = []
     part: list[Token] = []
-    for token in [*tokens, None]:
+    for token in (*tokens, None):
         if token is not None and not token.is_word("and"):
             part.append(token)
             continue
         pair = _pair(part)
         if pair is None:
             return None
-        found.append(pair)
+        pairs.append(pair)
         part = []
-    return found
+    return pairs
 
 
 def _pair(part: Sequence[Token]) -> Pair | None:
     at = next((place for place, token in enumerate(part) if token.is_operator("=") or token.is_word("with")), 0)
-    if not at or at == len(part) - 1:
+    if not at or at == len(part) - 1 or any(token.kind is Kind.OPERATOR for token in part[:at]):
         return None
-    path = _path(joined(part[:at]))
     value = part[at + 1 :]
-    if path is None or any(token.kind is Kind.OPERATOR and token.text not in ("+", "->") for token in value):
+    for before, token in pairwise((part[at], *value)):
+        # Operators inside a word belong to it (`a+b=`); one that stands apart makes it no pair.
+        if token.is_word("or") or (token.kind is Kind.OPERATOR and (before is part[at] or before.end != token.start)):
+            return None
+    path = _path(joined(part[:at]))
+    if path is None:
         return None
-    if part[at].is_word("with"):
-        text = "".join(token.text for token in value)
-        words = text.strip("[]()").split(",")
-        return Pair(path, tuple(word.strip().strip("'\"") for word in words), True)
-    one = value[0] if len(value) == 1 else None
-    text = one.text[1:-1] if one is not None and one.kind is Kind.SINGLE else joined(value)
+    text = joined(value, [_value(token) for token in value])
+    if part[at].is_word("with") and text.startswith("[") and text.endswith("]"):
+        return Pair(path, tuple(each.strip().strip("\"'") for each in text[1:-1].split(",") if each.strip()))
     return Pair(path, (text,))
 
 
-def _path(text: str) -> tuple[str, ...] | None:
-    found = _PATH.fullmatch(text.strip())
-    if found is None:
+def _path(key: str) -> tuple[str, ...] | None:
+    """`name`, `[name]`, `table[dbms]`, `[table][dbms]`, `[*][name]`; None for what is no path."""
+    begin, _, rest = key.partition("[")
+    names = [name.strip().strip("\"'") for name in _NAMES.findall("[" + rest)] if rest else []
+    if "[" + "][".join(_NAMES.findall("[" + rest)) + "]" != "[" + rest and rest:
         return None
-    parts = [part.strip("'\" ") for part in re.findall(r"\[([^\[\]]*)\]", found["parts"])]
-    name = found["name"].strip()
-    path = ([name] if name else []) + parts
+    path = ([begin.strip()] if begin.strip() else []) + names
+    if len(path) > 1 and path[0] == "*":
+        path = path[1:]
     return tuple(path) if path and all(path) else None
 
 
-def _matches(policy: Policy, pairs: Sequence[Pair], holds: Holds | None) -> bool:
-    """All pairs; those into one list must be met by one entry of it."""
-    lists: dict[str, list[Pair]] = {}
-    missing: dict[str, str] = {}
-    for pair in pairs:
-        path = pair.path[1:] if len(pair.path) > 1 and pair.path[0] in (policy.type, "*") else pair.path
-        value = policy.body.get(path[0])
-        if len(path) > 1 and isinstance(value, list):
-            lists.setdefault(path[0], []).append(Pair(path[1:], pair.values, pair.among))
-            continue
-        if value is None and len(path) == 1 and policy.type == "operator" and path[0] in ("dbms", "table"):
-            missing[path[0]] = pair.values[0]
-            continue
-        if not _meets(_inside(policy.body, path), pair):
-            return False
-    for name, inner in lists.items():
-        entries = [entry for entry in policy.body[name] if isinstance(entry, Mapping)]
-        if not any(all(_meets(_inside(entry, pair.path), pair) for pair in inner) for entry in entries):
-            return False
-    return not missing or (holds is not None and holds(policy, missing.get("dbms", "*"), missing.get("table", "*")))
+def _value(token: Token) -> str:
+    return token.text[1:-1] if token.kind is Kind.SINGLE else token.text
 
 
-def _inside(value: Any, path: Sequence[str]) -> Any:
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _meets(value: Any, pair: Pair) -> bool:
-    if value is None:
+def _same(stored: Any, asked: str) -> bool:
+    """Text in any letter case, numbers by their worth, a list by what it holds; a stored `*` is anything."""
+    if stored is None:
         return False
-    if isinstance(value, list):
-        return any(_equal(each, wanted) for each in value for wanted in pair.values)
-    return any(_equal(value, wanted) for wanted in pair.values)
-
-
-def _equal(value: Any, wanted: str) -> bool:
-    if value == "*":
-        return True
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(wanted) == value
-        except ValueError:
+    if isinstance(stored, list):
+        return any(_same(each, asked) for each in stored)
+    if isinstance(stored, str):
+        return stored == ANYTHING or stored.casefold() == asked.casefold()
+    if isinstance(stored, int | float) and not isinstance(stored, bool):
+        text = asked.strip()
+        if not _NUMBER.fullmatch(text):
             return False
-    return shown(value).lower() == wanted.lower()
+        return stored == int(text) if text.lstrip("+-").isdigit() else float(stored) == float(text)
+    return folded(shown(stored)) == asked.casefold()
 
 
-def types_of(text: str) -> tuple[str, ...]:
-    """`name`, `(a, b)` or `*` (empty: every type). Raises AnyLogError 2."""
-    inner = text.strip()
-    if inner.startswith("(") and inner.endswith(")"):
-        inner = inner[1:-1]
-    names = tuple(name.strip() for name in inner.split(",") if name.strip())
-    if not names:
-        raise AnyLogError(2, "the type of the policies is missing; '*' means every type")
-    return () if "*" in names else names
+def _at(value: Any, path: Sequence[str]) -> list[Any]:
+    """What stands at the end of a path, through lists on the way."""
+    for place, name in enumerate(path):
+        if isinstance(value, list):
+            return [found for each in value for found in _at(each, path[place:])]
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return [value]

@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 from attrs import define, field, frozen
 
-from anylog.columns import AUTOMATIC, char_size, merge
+from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
+from anylog.ledger.types import char_size, merge
 from anylog.mapping import names, schema, times
 from anylog.mapping.body import TooWide, written
 

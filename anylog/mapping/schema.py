@@ -1,7 +1,6 @@
-"""Types of columns: what a value is, what two values are together, what fits where, and the ledger's statement.
+"""Types of columns: what a value is, and what two values are together.
 
-Sources: storage.md 2.2 to 2.4 and 2.7, hard-parts.md 4.4. Ledger types are BOOLEAN, INT, BIGINT, DECIMAL, FLOAT,
-VARCHAR, CHAR(n), UUID, CIDR, TIMESTAMP, DATE and TIME; the last three are NOT NULL DEFAULT NOW() in a statement.
+Sources: storage.md 2.2 to 2.4 and 2.7, hard-parts.md 4.4. The types themselves are in `ledger/types.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from anylog.columns import AUTOMATIC, DATED, char_size, merge
-from anylog.databases.tables import indexes
+from anylog.columns import AUTOMATIC
+from anylog.columns import indexes as indexes
 from anylog.errors import AnyLogError
+from anylog.ledger.types import char_size as char_size
+from anylog.ledger.types import create_statement as create_statement
+from anylog.ledger.types import merge as merge
+from anylog.ledger.types import parse_type as parse_type
+from anylog.ledger.types import widened as widened
 from anylog.mapping import names, times
 from anylog.mapping.body import written
 
@@ -22,7 +26,6 @@ MOST_INT = 99_999_999
 MOST_BIGINT = (1 << 63) - 1
 MOST_COLUMNS = 1500  # data columns of a table: PostgreSQL takes 1,600 columns, SQLite 2,000
 LONGEST_CHAR = 8  # a longer text is a VARCHAR
-MIXED_CHAR = 32  # CHAR together with another type
 EARLIEST_EPOCH = 946_684_800  # the year 2000: digits below it are a number, even where a column is named after time
 
 # Digits of ASCII only: those of other scripts are text.
@@ -111,25 +114,6 @@ def column_of(attribute: str) -> str | None:
     except AnyLogError:
         return None
     return None if column in AUTOMATIC else column
-
-
-def create_statement(table: str, columns: Mapping[str, str]) -> str:
-    """The ledger's text for a table with these data columns: automatic columns, columns in order, then the indexes.
-
-    In the PostgreSQL flavour (storage.md 2.2); each database translates it for its engine. `table` and the columns are
-    normalised names.
-    """
-    defined = [f'"{column}" {_definition(kind)}' for column, kind in AUTOMATIC.items()]
-    defined += [f'"{column}" {_definition(kind)}' for column, kind in columns.items()]
-    statements = [f'CREATE TABLE IF NOT EXISTS "{table}" ({", ".join(defined)})']
-    for name, indexed in indexes(table, columns):
-        listed = ", ".join(f'"{column}"' for column in indexed)
-        statements.append(f'CREATE INDEX IF NOT EXISTS "{name}" ON "{table}" ({listed})')
-    return "; ".join(statements) + ";"
-
-
-def _definition(kind: str) -> str:
-    return f"{kind} NOT NULL DEFAULT NOW()" if kind in DATED else kind
 
 
 def _infer_text(name: str, text: str) -> str:

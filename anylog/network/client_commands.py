@@ -36,7 +36,7 @@ async def resolved(node: Node, context: Context, found: Destination) -> list[str
         text = result.text if result.text is not None else ",".join(map(str, result.data or ()))
         addresses += [each for each in re.split(r"[\s,]+", text) if each]
     if found.dbms:
-        for table in [found.table] if found.table else [name for _, name in node.clusters.tables(found.dbms)]:
+        for table in [found.table] if found.table else node.clusters.tables(found.dbms):
             for share in node.clusters.shares(found.dbms, table):
                 addresses += [each.address for each in share.operators if each.address]
     if not addresses:
@@ -191,7 +191,7 @@ class TestNode(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         ledger = node.ledger
-        whole = "Pass" if ledger.there and not ledger.damaged else "Failed"
+        whole = "Pass" if ledger.test() else "Failed"
         rows = [("Metadata Version", ledger.version), ("Metadata Test", whole)]
         for title, name in (("TCP test", "tcp"), ("REST test", "rest")):
             server: Any = node.processes.find(name)
@@ -274,7 +274,7 @@ class TestNetwork(Command):
         for policy in node.clusters.nodes(types):
             address = node.clusters.address_of(policy)
             if address and only in ("", address):
-                found.setdefault(address, (policy.type, str(policy.get("name", ""))))
+                found.setdefault(address, (policy.type, policy.name))
         if only and not found:
             found[only] = ("", "")
         if not found:

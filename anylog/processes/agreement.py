@@ -9,9 +9,10 @@ from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
-from anylog.columns import AUTOMATIC, widened
+from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IDatabase, Load
+from anylog.ledger.types import widened
 from anylog.mapping.schema import create_statement
 from anylog.waiting import deferring, pause
 
@@ -40,7 +41,7 @@ class KnownTables(Protocol):
     def columns(self, dbms: str, table: str) -> Mapping[str, str] | None:
         """Column -> ledger type, automatic ones included; None for an unknown table."""
 
-    def holds(self, cluster: str, dbms: str, table: str) -> bool:
+    def lists(self, cluster_id: str, dbms: str, table: str) -> bool:
         """Whether a cluster has the table."""
 
 
@@ -76,7 +77,7 @@ class Agreement:
     def _known(self, place: Place, dbms: str, table: str, columns: Mapping[str, str]) -> dict[str, str] | None:
         """The columns, if the ledger knows the table, that the cluster holds it, and all that is asked for."""
         found = self._tables.columns(dbms, table)
-        if found is None or not self._tables.holds(place.cluster, dbms, table) or _lacking(found, columns):
+        if found is None or not self._tables.lists(place.cluster, dbms, table) or _lacking(found, columns):
             return None
         return {name: kind for name, kind in found.items() if name not in AUTOMATIC}
 
@@ -136,7 +137,7 @@ class Agreement:
                 {"column": {"dbms": dbms, "table": table, "name": name, "type": kind}}
                 for name, kind in _lacking(found, columns).items()
             ]
-        if not self._tables.holds(place.cluster, dbms, table):
+        if not self._tables.lists(place.cluster, dbms, table):
             made.append(
                 {
                     "cluster": {

@@ -73,6 +73,11 @@ class Operator(Process):
             self.log.failure("announcing the tables of this node", failure)
 
     @property
+    def policy(self) -> str:
+        """The id of its policy."""
+        return self.options.policy
+
+    @property
     def place(self) -> Place | None:
         """Where it stands by the ledger of now; None if its policy is gone."""
         return self._find()

@@ -83,6 +83,11 @@ class Synchronizer(Process):
         if self._looking is not None:
             self._looking.cancel()
 
+    @property
+    def every(self) -> float:
+        """Seconds between two looks."""
+        return self.options.seconds
+
     def describe(self) -> str:
         """As `get processes` shows it."""
         given = self.options

@@ -51,7 +51,9 @@ class SelectService:
     databases: Callable[[], Databases]
     clock: Clock
     times: QueryTimes
-    ensure_table: Callable[[str, str, Sequence[str]], Deferred[Any]] | None = None  # makes a table what the ledger says it is
+    ensure_table: Callable[[str, str, Sequence[str]], Deferred[Any]] | None = (
+        None  # makes a table what the ledger says it is
+    )
     _ready: OrderedDict[tuple[str, str], tuple[Mapping[str, str], Ready]] = field(factory=OrderedDict)
 
     @deferring

@@ -119,8 +119,9 @@ def test_the_whole(tmp_path: Path) -> None:
     """Both cities are in the table of the query node; a second demo of the same home counts no reading twice."""
     if importlib.util.find_spec("vega_datasets") is None:
         pytest.skip("the package vega_datasets, which holds the temperatures of two cities, is not installed")
+    ports = str(shift())  # the same both times: an operator of one name has one address
     for _ in range(2):
-        run = demo("--once", "--home", str(tmp_path / "kept"), "--shift", str(shift()))
+        run = demo("--once", "--home", str(tmp_path / "kept"), "--shift", ports)
         told, _ = run.communicate(timeout=180)
         assert run.returncode == 0, told
         assert re.search(r"San Francisco +8759 +45\.6 +56\.9 +72\.2", told), told

@@ -87,7 +87,7 @@ def test_deploy_an_operator(network: Network, tmp_path: Path) -> None:
                 assert status == 200, (step, written, said)
         assert b"Cluster Member: True" in node.command("get processes")
         policy = json.loads(node.command("blockchain get operator where name = my-operator1"))[0]["operator"]
-        assert 0 < policy["member"] < 256 and policy["ledger"] == "global" and policy["port"] == tcp
+        assert 0 < policy["member"] < 256 and policy["port"] == tcp
         body = b'[{"timestamp": "2026-11-21 10:00:00", "value": 7.5}]'
         status, said = node.request("PUT", "/", body, type="json", dbms="mydb", table="first", mode="streaming")
         assert status == 200, said

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -38,7 +39,10 @@ class Home:
         self.places.make_all(self.disk)
         self.lanes, self.clock = InlineLanes(), Clock()
         self.databases = Catalog(places=self.places, lanes=self.lanes, clock=self.clock, home_id=home_id)
-        self.membership = self.clusters = self
+        self.membership = self
+        self.clusters = SimpleNamespace(  # of the network there is nothing
+            databases=lambda: [], tables=lambda dbms: [], columns=lambda dbms, table: None
+        )
         self.told: list[tuple[str, bool]] = []
         self.databases.watch(lambda name, there: self.told.append((name, there)))
         self.interpreter = Interpreter(
@@ -50,13 +54,6 @@ class Home:
             logs=Logs(self.clock),
             read_file=lambda name: None,  # type: ignore[arg-type, return-value]
         )
-
-    def tables(self, dbms: str | None = None) -> list[tuple[str, str]]:
-        """Of the network: none."""
-        return []
-
-    def columns(self, dbms: str, table: str) -> None:
-        """Of the network: none."""
 
     def open_master(self) -> Any:
         """A ledger table may have been made."""

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anylog.columns import AUTOMATIC, widened
+from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
+from anylog.ledger.types import widened
 from anylog.mapping import schema
 from anylog.mapping.body import TooWide, normal_form, read_body
 from anylog.mapping.rows import convert

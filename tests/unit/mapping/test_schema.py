@@ -5,10 +5,11 @@ import sqlite3
 
 import pytest
 
-from anylog.columns import merge, parse_type, widened
+from anylog.columns import indexes
 from anylog.errors import AnyLogError
+from anylog.ledger.types import create_statement, merge, parse_type, widened
 from anylog.mapping.body import TooWide
-from anylog.mapping.schema import MOST_COLUMNS, create_statement, indexes, infer, infer_value
+from anylog.mapping.schema import MOST_COLUMNS, infer, infer_value
 
 INFERRED = [
     (True, "BOOLEAN"),

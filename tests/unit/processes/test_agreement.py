@@ -41,8 +41,8 @@ class Ledger:
         found = self.tables.get((dbms, table))
         return None if found is None else {**AUTOMATIC, **found}
 
-    def holds(self, cluster: str, dbms: str, table: str) -> bool:
-        return (cluster, dbms, table) in self.held
+    def lists(self, cluster_id: str, dbms: str, table: str) -> bool:
+        return (cluster_id, dbms, table) in self.held
 
     async def publish(self, policies: Any) -> list[tuple[int, str]]:
         if self.away:
