@@ -44,45 +44,45 @@ class MemoryNetwork:
     pieces: bool = True
     connections: list[MemoryConnection] = field(factory=list)  # all that are not over, oldest first
     _ports: dict[tuple[str, int], MemoryPort] = field(factory=dict)
-    _silences: set[tuple[str, str]] = field(factory=set)
+    _cut: set[tuple[str, str]] = field(factory=set)
     _next_port: int = 49152
 
     def net(self, host: str) -> MemoryNet:
         """The way to the network of one host."""
         return MemoryNet(self, host)
 
-    def silence(self, one: str, other: str) -> None:
-        """Nothing arrives between two hosts any more, and nobody is told; it is kept, as by a sender that repeats."""
-        self._silences.add(_link(one, other))
+    def cut(self, one: str, other: str) -> None:
+        """Nothing arrives between two hosts any more, without a word; it is kept, as by a sender that repeats."""
+        self._cut.add(_link(one, other))
 
     def heal(self, one: str = "", other: str = "") -> None:
         """The link works again, or all links do; what was kept arrives."""
         if one:
-            self._silences.discard(_link(one, other))
+            self._cut.discard(_link(one, other))
         else:
-            self._silences.clear()
+            self._cut.clear()
         for connection in list(self.connections):
             connection.move()
 
     def isolate(self, host: str, others: Sequence[str]) -> None:
-        """Silence the links of a host to others."""
+        """Cut the links of a host to others."""
         for other in others:
-            self.silence(host, other)
+            self.cut(host, other)
 
     def partition(self, *groups: Sequence[str]) -> None:
-        """Silence all links from one group to another."""
+        """Cut all links from one group to another."""
         for place, group in enumerate(groups):
             for other in groups[place + 1 :]:
                 for host in group:
                     self.isolate(host, other)
 
-    def cut(self, one: str, other: str) -> None:
+    def reset(self, one: str, other: str) -> None:
         """Break the connections between two hosts; both ends hear of it."""
         for connection in list(self.connections):
             if _link(*connection.hosts) == _link(one, other):
                 connection.reset()
 
-    def vanish(self, host: str) -> None:
+    def kill(self, host: str) -> None:
         """A process dies: its connections break for the others, its ports are free, and it hears nothing more."""
         for key in [key for key in self._ports if key[0] == host]:
             del self._ports[key]
@@ -93,9 +93,9 @@ class MemoryNetwork:
             if host in connection.hosts:
                 connection.reset()
 
-    def silent(self, one: str, other: str) -> bool:
+    def is_cut(self, one: str, other: str) -> bool:
         """Whether nothing arrives."""
-        return _link(one, other) in self._silences
+        return _link(one, other) in self._cut
 
     def wait(self) -> float:
         """How long the next segment takes."""
@@ -216,7 +216,7 @@ class _Attempt:
         network, host = self.net.network, self.net.host
         local = self.target in (LOOPBACK, "localhost")
         target = host if local else self.target
-        if network.silent(host, target):
+        if network.is_cut(host, target):
             left = self.until - network.clock.seconds()
             if left <= 0:
                 self.waited.errback(TimeoutError())
@@ -418,7 +418,7 @@ class MemoryTransport:
     def _held(self) -> bool:
         """Whether nothing can be delivered now."""
         connection = self.connection
-        return connection.network.silent(*connection.hosts) or (self.other.paused and bool(self._buffer))
+        return connection.network.is_cut(*connection.hosts) or (self.other.paused and bool(self._buffer))
 
     def _soon(self, call: Callable[[], None]) -> None:
         self.connection.network.clock.callLater(0, call)

@@ -140,14 +140,14 @@ class Weather:
         network, (one, other) = self.town.network, self.chance.sample(HOSTS, 2)
         match self.chance.randrange(6):
             case 0:
-                network.silence(one, other)
+                network.cut(one, other)
             case 1 | 2:
                 network.heal(one, other)
             case 3:
-                network.cut(one, other)
+                network.reset(one, other)
             case 4 if self.chance.random() < 0.3:
                 old = self.town.peers[one]
-                network.vanish(one)
+                network.kill(one)
                 old.stop()
                 self.join(one)
             case _:

@@ -138,7 +138,7 @@ def test_silence_is_noticed() -> None:
         asked, reply = a.ask(at("b"), "sleep", {}), town.wait(a.ask(at("b"), "select", {}))
         town.advance(town.chance.random() * 10)
         assert not asked.called, "a long question with a peer that answers pings goes on"
-        town.network.silence("a", "b")
+        town.network.cut("a", "b")
         begin = town.clock.seconds()
         error = town.fails(asked, 12)
         assert 4 < town.clock.seconds() - begin <= 10
@@ -166,7 +166,7 @@ def test_idle_connections() -> None:
     town.advance(600)
     assert len(a.carriers) == 1
     assert town.network.connections[0].ends[0].written - sent < 60 * 40
-    town.network.silence("a", "b")
+    town.network.cut("a", "b")
     begin = town.clock.seconds()
     town.until(lambda: not a.carriers, 200)
     assert 90 < town.clock.seconds() - begin < 160
@@ -186,7 +186,7 @@ def test_a_short_silence() -> None:
     town.answers["sleep"] = waiting
     asked = a.ask(at("b"), "sleep", {})
     town.advance(1)
-    town.network.silence("a", "b")
+    town.network.cut("a", "b")
     town.advance(4.5)
     town.network.heal("a", "b")
     waiting.callback(Reply(head={"fine": 1}))
@@ -203,7 +203,7 @@ def test_a_connection_that_breaks() -> None:
     large = town.wait(a.ask(at("b"), "select", {"pages": 50}))
     town.answers["sleep"] = lambda head: Deferred()
     asked, pinged = a.ask(at("b"), "sleep", {}), a.ping(at("b"), 5)
-    town.network.cut("a", "b")
+    town.network.reset("a", "b")
     assert [town.fails(each).number for each in (asked, pinged)] == [15, 15]
     town.advance(0.1)
     small2 = [town.wait(small.body.next()) for _ in range(1)]
@@ -221,7 +221,7 @@ def test_all_of_it_was_here() -> None:
     town.answers["select"] = Reply(head={}, body=Body(*[b"x" * 10_000] * 5))
     reply = town.wait(a.ask(at("b"), "select", {}))
     town.advance(1)
-    town.network.cut("a", "b")
+    town.network.reset("a", "b")
     pages = 0
     while town.wait(reply.body.next()) is not None:
         pages += 1
@@ -406,7 +406,7 @@ def test_a_full_tank() -> None:
     town.wait(a.ask(at("b"), "select", {}))
     town.advance(1)
     assert tank.held > 0
-    town.network.cut("a", "b")
+    town.network.reset("a", "b")
     town.advance(1)
     assert tank.held == 0, "what broke is not held"
 

@@ -206,7 +206,7 @@ def test_a_cut() -> None:
     for ending in ("", "loseConnection", "abortConnection"):
         two = Two()
         near, far = two.joined()
-        two.network.silence("b", "a")
+        two.network.cut("b", "a")
         near.transport.write(b"kept")
         if ending:
             getattr(near.transport, ending)()
@@ -222,7 +222,7 @@ def test_connecting_over_a_cut() -> None:
     """It takes until healed, or as long as it may."""
     two = Two()
     two.listen("b")
-    two.network.silence("a", "b")
+    two.network.cut("a", "b")
     assert two.connect("a", "tcp:b:1:timeout=5", 4.9) is None
     assert two.connect("a", "tcp:b:1:timeout=5", 5.1).check(TimeoutError)
     found: list[Any] = []
@@ -257,9 +257,9 @@ def test_resets_and_deaths() -> None:
     two = Two()
     near, far = two.joined()
     other = two.connect("c", "tcp:b:1")
-    two.network.cut("a", "b")
+    two.network.reset("a", "b")
     assert (near.ended, far.ended, other.ended) == ("ConnectionLost", "ConnectionLost", "")
-    two.network.vanish("b")
+    two.network.kill("b")
     assert (other.ended, two.taken[-1].ended) == ("ConnectionLost", "")
     assert two.connect("c", "tcp:b:1").check(ConnectionRefusedError)
     assert two.network.connections == []

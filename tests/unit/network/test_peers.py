@@ -200,7 +200,7 @@ def test_silence_on_the_way() -> None:
     """A host that does not answer costs at most 18 seconds and two pauses, later two; or what the asker has."""
     town = Town()
     a, _ = town.add("a"), town.add("b")
-    town.network.silence("a", "b")
+    town.network.cut("a", "b")
     begin = town.clock.seconds()
     assert town.fails(a.ask(at("b"), "echo", {}, until=begin + 1.5)).number == 208
     assert town.clock.seconds() - begin == pytest.approx(1.5, abs=0.01)
@@ -232,7 +232,7 @@ def test_pings() -> None:
     a, _ = town.add("a"), town.add("b")
     for _ in range(5):
         assert 0 < town.wait(a.ping(at("b"), 1)) < 0.01
-    town.network.silence("a", "b")
+    town.network.cut("a", "b")
     error = town.fails(a.ping(at("b"), 1))
     assert (error.number, error.node) == (26, at("b"))
 
