@@ -30,8 +30,10 @@ from anylog.process import Processes
 from anylog.processes.agreement import SYSTEM, Agreement, Place, bring_up
 from anylog.processes.operator import Operator
 from anylog.processes.synchronizer import Synchronizer
+from anylog.tank import Tank
 from anylog.waiting import deferring
 
+HELD = 64 << 20  # bytes of answers of other nodes that are held until they are taken, of all connections
 LEDGER_DBMS, TABLE = "blockchain", "ledger"
 TELL = 0.02  # seconds that changes of the ledger are gathered before members are told
 
@@ -59,7 +61,13 @@ class Membership:
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
-        self.peers = Peers(net=self._net, clock=self.clock, chance=self.chance, hello=self._hello)
+        self.peers = Peers(
+            net=self._net,
+            clock=self.clock,
+            chance=self.chance,
+            hello=self._hello,
+            tank=Tank(HELD // 2, HELD),
+        )
         self.ledger = Ledger(
             disk=self._disk,
             lane=self._lanes.open("disk", 2),
