@@ -22,6 +22,22 @@ BEGIN = 1_800_000_000.0  # unix seconds
 
 
 @define(eq=False)
+class Ahead:
+    """A clock that is wrong by some seconds."""
+
+    _clock: Clock
+    _by: float
+
+    def seconds(self) -> float:
+        """What it shows."""
+        return self._clock.seconds() + self._by
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
+        """Seconds are as long as everywhere."""
+        return self._clock.callLater(delay, call, *args, **kwargs)
+
+
+@define(eq=False)
 class World:
     """Nodes by name. All that happens follows from the seed."""
 
@@ -36,10 +52,10 @@ class World:
         self.clock.advance(BEGIN)
         self.network = MemoryNetwork(self.clock, Random(self.chance.random()))
 
-    def add(self, name: str, host: str) -> Node:
-        """A node of that name at an address of its own, started, with no doors open."""
+    def add(self, name: str, host: str, ahead: float = 0.0) -> Node:
+        """A node of that name at an address of its own, started, with no doors open; its clock is `ahead` seconds."""
         chance = Random(self.chance.random())
-        clock: Any = self.clock
+        clock: Any = Ahead(self.clock, ahead) if ahead else self.clock
         node = Node(
             home=Path("/") / name,
             name=name,

@@ -32,16 +32,16 @@ def master(world: World) -> Node:
     return node
 
 
-def member(world: World, name: str, host: str) -> Node:
-    """A node that follows the master."""
-    node = world.add(name, host)
+def member(world: World, name: str, host: str, ahead: float = 0.0) -> Node:
+    """A node that follows the master; its clock may be wrong."""
+    node = world.add(name, host, ahead)
     world.run(node, door(host, 32148), SYNC)
     return node
 
 
-def operator(world: World, name: str, host: str, cluster: str) -> Node:
+def operator(world: World, name: str, host: str, cluster: str, ahead: float = 0.0) -> Node:
     """An operator of a cluster, which is made if it is new."""
-    node = member(world, name, host)
+    node = member(world, name, host, ahead)
     insert = f"blockchain insert where policy = !p and local = true and master = {MASTER}"
     world.run(node, f"id = blockchain get cluster where name = {cluster} bring.first [*][id]")
     if not world.run(node, "!id").text:
@@ -196,6 +196,23 @@ def test_one_answer_of_many() -> None:
         world.advance(0.05)
         assert world.clock.seconds() - begun < 1.0
     assert ask(world, query, "select sum(v) as s, count(new) as c from t") == [{"s": 123456789018, "c": 1}]
+    world.stop()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_an_hour_off(hours: int) -> None:
+    """Deadlines travel as seconds that are left, so nothing is late before it began; and the ledger is the same."""
+    world = World(11)
+    first = master(world)
+    one, two = operator(world, "op1", "10.0.0.2", "c1", hours * 3600.0), operator(world, "op2", "10.0.0.3", "c2")
+    query = member(world, "query", "10.0.0.4", hours * -3600.0)
+    for node in (one, two):
+        put(world, node, "t", [{"v": 1}])
+    world.advance(1.0)
+    world.until(lambda: query.ledger.version == first.ledger.version == one.ledger.version, 5)
+    assert ask(world, query, "select count(*) as n from t") == [{"n": 2}]
+    result = world.run(query, "run client (operator, timeout = 2) get metadata version")
+    assert set(result.data.values()) == {first.ledger.version}
     world.stop()
 
 
