@@ -111,13 +111,13 @@ class NetworkQueries:
     def target(self, share: Share, nodes: str) -> Target:
         """The operators of a cluster in the order in which they are tried (metadata.md 10, operator-ha.md 12.1).
 
-        The main one, or in turn those that answer; those that did not answer come last.
+        The main one, else the first in the ledger, so that questions are answered from the same copy; with
+        `nodes = all` in turn those that answer. Those that did not answer come last.
         """
         addresses = [operator.address for operator in share.operators if operator.address]
         active = [address for address in addresses if address not in self.suspects]
         silent = [address for address in addresses if address in self.suspects]
-        main = share.operators[0] if share.operators else None
-        if nodes == "all" or main is None or not main.main or main.address not in active:
+        if nodes == "all":
             turn = self._turns.get(share.cluster_id, 0)
             self._turns[share.cluster_id] = turn + 1
             at = turn % len(active) if active else 0
