@@ -173,7 +173,8 @@ def _parsed(text: str | bytes) -> Any:
             return json.loads(data, parse_constant=_no_constant)
         return orjson.loads(data)
     except (ValueError, RecursionError) as why:
-        raise AnyLogError(6, f"policy: {why}: {data[:80].decode(errors='replace')}") from None
+        shown = "".join(char if char.isprintable() else "?" for char in data[:80].decode(errors="replace"))
+        raise AnyLogError(6, f"policy: {why}: {shown}") from None
 
 
 def _no_constant(name: str) -> Any:
