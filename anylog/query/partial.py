@@ -10,8 +10,18 @@ from anylog.databases.tables import quoted
 from anylog.errors import AnyLogError
 from anylog.query.rewrite import translated
 from anylog.query.select import column_of, compact
-from anylog.query.shape import Shape, aggregate_at, direction, hidden, is_aggregate, item_named, kept_as, references
-from anylog.query.tokens import Token, closing, render, split
+from anylog.query.shape import (
+    Shape,
+    aggregate_at,
+    collation,
+    direction,
+    hidden,
+    is_aggregate,
+    item_named,
+    kept_as,
+    references,
+)
+from anylog.query.tokens import Token, closing, render, split, tokenise
 
 # Functions that cannot take long, so that the unifying select may run where it would hold others up.
 _QUICK = ("round", "abs", "coalesce", "ifnull", "nullif", "cast", "min", "max", "date_trunc", "extract")
@@ -113,6 +123,8 @@ class Unifying:
         while wished.lower() in self._names:  # to the engine, letter case makes no other column
             wished += "_"
         self._names.add(wished.lower())
+        if "collate" in text:  # texts that are equal on the nodes are equal here
+            kind = f"{kind} {collation(tokenise(text))}".strip()
         self._partials[text] = wished
         self._asked.append(text if text == wished else f"{text} as {quoted(wished)}")
         self.created.append((wished, kind))

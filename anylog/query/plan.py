@@ -16,7 +16,7 @@ from anylog.databases.tables import quoted
 from anylog.query.partial import Unifying
 from anylog.query.rewrite import Ready
 from anylog.query.select import column_of
-from anylog.query.shape import Shape, direction, is_aggregate, item_named, kept_as, read_shape
+from anylog.query.shape import Shape, collation, direction, is_aggregate, item_named, kept_as, read_shape
 from anylog.query.tokens import Token, render, split
 
 THROUGH, MERGE, UNIFY = "through", "merge", "unify"
@@ -147,12 +147,11 @@ def _stored(shape: Shape, order: Sequence[tuple[list[Token], bool]], result: str
         name = f"order_{number}"
         while name in names:
             name += "_"
-        names[name] = ""
-        at = next((place for place, token in enumerate(bare) if token.says("collate")), len(bare))
-        items.append(f"{render(bare[:at]).strip()} as {quoted(name)}")
-        how = f"{render(bare[at:])}{' desc' if falls else ''} {rest}".rstrip()
-        ordered.append(f"{quoted(name)}{how if how.startswith(' ') or not how else ' ' + how}")
-        asked.append(f"{len(items)}{how if how.startswith(' ') or not how else ' ' + how}")
+        names[name] = collation(bare)
+        items.append(f"{render(bare).strip()} as {quoted(name)}")
+        how = f"{' desc' if falls else ''} {rest}".rstrip()
+        ordered.append(f"{quoted(name)}{how}")
+        asked.append(f"{len(items)}{how}")
     listed = ", ".join(map(quoted, shown))
     statement = f"select {listed} from {quoted(result)}"
     if ordered:

@@ -77,7 +77,7 @@ class Select:
         if first + 1 < len(tokens) and tokens[first].says("top") and tokens[first + 1].kind == "number":
             top, first = tokens[first + 1], first + 2
         words = [(place, token.text) for place, token in flat(tokens, first) if token.says(*_CLAUSES, *_COMPOUNDS)]
-        words = [(place, word) for place, word in words if place and tokens[place - 1].text != "."]
+        words = [(place, word) for place, word in words if not _within(tokens, place)]
         end = words[0][0] if words else len(tokens)
         items = [_item(piece) for piece in split(tokens[first:end])]
         if any(not item.tokens for item in items):
@@ -88,13 +88,27 @@ class Select:
         else:
             ends = [*(place for place, _ in words[1:]), len(tokens)]
             for (place, word), until in zip(words, ends, strict=False):
-                body = list(tokens[place + 1 : until])
-                select.clauses[word] = body[1:] if word in ("group", "order") and body else body
+                select._add_clause(word, tokens[place + 1 : until])
         if top is not None:
             if select.rest or "limit" in select.clauses:
                 raise AnyLogError(134, "top and limit, or top in a compound select")
             select.clauses["limit"] = [top._replace(gap=True)]
         return select
+
+    def _add_clause(self, word: str, body: Sequence[Token]) -> None:
+        """Refuse what would be left out without a word: a clause that is empty, repeated or out of place."""
+        last = next(reversed(self.clauses), "")
+        if last and _CLAUSES.index(last) >= _CLAUSES.index(word):
+            raise AnyLogError(134, f"'{word}' {'twice' if word == last else f'after {last!r}'}")
+        if word in ("group", "order"):
+            if not (body and body[0].says("by")):
+                raise AnyLogError(134, f"'{word}' without 'by'")
+            said, body = f"{word} by", body[1:]
+        else:
+            said = word
+        if not body:
+            raise AnyLogError(134, f"nothing follows '{said}'")
+        self.clauses[word] = list(body)
 
     def tokens(self) -> list[Token]:
         """The whole statement again."""
@@ -205,6 +219,18 @@ def _item(tokens: list[Token]) -> Item:
     ):
         return Item(tokens[:-1], tokens[-1])
     return Item(tokens)
+
+
+def _within(tokens: Sequence[Token], place: int) -> bool:
+    """Whether a word that could begin a clause is a column, or part of `is distinct from`."""
+    if place < 1 or tokens[place - 1].text == ".":
+        return True
+    return tokens[place].says("from") and tokens[place - 1].says("distinct") and tokens[place - 2].says("is", "not")
+
+
+def named_twice(item: Item) -> bool:
+    """Whether a second name stands before the name of an item: `a b c`."""
+    return _item(item.tokens).alias is not None
 
 
 def _ends_item(token: Token) -> bool:

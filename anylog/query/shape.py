@@ -14,7 +14,7 @@ from anylog.databases.tables import engine_type
 from anylog.errors import AnyLogError
 from anylog.query import series
 from anylog.query.rewrite import bounds_of
-from anylog.query.select import Item, Select
+from anylog.query.select import Item, Select, named_twice
 from anylog.query.tokens import Token, closing, render, split
 
 # Words that are part of expressions and name no column.
@@ -113,6 +113,9 @@ def read_shape(
     select = Select.read(unqualified(tokens, {table, alias} - {""}, dbms))
     written = Select.read(given)
     assert select is not None and written is not None  # table_of has read it
+    for item in written.items:
+        if named_twice(item):
+            raise AnyLogError(134, f"'{render(item.whole()).strip()[:200]}' is not one expression and its name")
     titles = [None if item.star else item.title for item in written.items]
     _read_distinct(select)
     del select.clauses["from"]
@@ -123,6 +126,12 @@ def read_shape(
         raise AnyLogError(46, f"Duplicate projected column names: '{twice}'")
     _read_increments(shape, now)
     _check_names(shape)
+    if (
+        select.clauses.get("having")
+        and shape.bucket is None
+        and not (select.clauses.get("group") or is_aggregate(select))
+    ):
+        raise AnyLogError(46, "having: nothing is grouped or aggregated, 'where' is for rows")
     return shape
 
 
@@ -288,13 +297,27 @@ def is_aggregate(select: Select) -> bool:
 
 
 def direction(piece: Sequence[Token]) -> tuple[list[Token], list[Token]]:
-    """An order expression and what follows it: asc, desc, nulls first, nulls last."""
+    """An order expression and what follows it: asc, desc, nulls first, nulls last. Raises AnyLogError 134."""
     end = len(piece)
     while end > 1 and piece[end - 1].says(*_SORTS):
         if piece[end - 1].says("first", "last") and not piece[end - 2].says("nulls"):
             break
         end -= 1
-    return list(piece[:end]), list(piece[end:])
+    after = list(piece[end:])
+    words = [token.text.lower() for token in after]
+    if words[:1] in (["asc"], ["desc"]):
+        words = words[1:]
+    if words not in ([], ["nulls", "first"], ["nulls", "last"]):
+        raise AnyLogError(134, f"order by: '{render(piece).strip()[:200]}'")
+    return list(piece[:end]), after
+
+
+def collation(tokens: Sequence[Token]) -> str:
+    """`collate ...` for a column that holds what an expression with a collation gives; else an empty text."""
+    for place, token in enumerate(tokens[:-1]):
+        if token.says("collate") and tokens[place + 1].names():
+            return f"collate {render([tokens[place + 1]])}"
+    return ""
 
 
 def hidden(shape: Shape, place: int) -> bool:

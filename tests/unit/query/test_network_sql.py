@@ -79,6 +79,33 @@ class AnswerTests(Network):
                 statement = f'"select device, value from readings where value > 1e9{order}"'
                 self.assertEqual(self.body(f"plant format = {layout} and stat = false {statement}"), expected, order)
 
+    def test_nothing_is_left_out(self) -> None:
+        """What is not a whole select is refused by name; no part of it is dropped without a word."""
+        for statement, number, culprit in [
+            ("select value from readings where", 134, "nothing follows 'where'"),
+            ("select value from readings where limit 3", 134, "nothing follows 'where'"),
+            ("select value from readings order by", 134, "nothing follows 'order by'"),
+            ("select value from readings group by", 134, "nothing follows 'group by'"),
+            ("select value from readings limit", 134, "nothing follows 'limit'"),
+            ("select count(*) from readings having", 134, "nothing follows 'having'"),
+            ("select value from readings order value", 134, "'order' without 'by'"),
+            ("select value from readings group value", 134, "'group' without 'by'"),
+            ("select value from readings where ok where n = 1", 134, "'where' twice"),
+            ("select value from readings limit 1 limit 2", 134, "'limit' twice"),
+            ("select value from readings limit 1 where ok", 134, "'where' after 'limit'"),
+            ("select value from readings order by value asc desc", 134, "value asc desc"),
+            ("select value n device from readings", 134, "value n"),
+            ("select value from readings having value > 1", 46, "having"),
+            ("select distinct value from readings having value > 1", 46, "having"),
+        ]:
+            error = self.refusal(f'plant "{statement}"')
+            self.assertEqual((error.number, culprit in str(error)), (number, True), (statement, str(error)))
+        for statement in (
+            "select count(*) as n from readings where n is not distinct from null",
+            "select count(*) as n from readings having count(*) > 4",
+        ):
+            self.assertEqual(len(self.rows_of(statement)), 1, statement)
+
     def test_very_many_columns(self) -> None:
         """Wide tables by every way; the question is not too large for a head."""
         wide = {f"a_rather_long_name_of_a_column_{place}": "FLOAT" for place in range(1500)}

@@ -132,6 +132,23 @@ class TruthTests(Network):
         self.assertEqual(len(found), 50)
         self.assertEqual([database.busy for database in self.databases.values()], [0] * 5)
 
+    def test_collations(self) -> None:
+        """Texts that an expression calls equal on the nodes are equal where the parts meet, too."""
+        devices = ["a", "A", "b", "B", "a ", None, "C"]
+        self.spread([(device, TIMES[0], 1.0, place, 1, place % 4) for place, device in enumerate(devices * 2)])
+        for statement in (
+            "select upper(device collate nocase) as d, count(*) as n from readings group by device collate nocase"
+            " order by n desc, d",
+            "select count(distinct device collate nocase) as d from readings",
+            "select count(*) as n from readings group by lower(device) collate rtrim order by n",
+            "select n from readings order by (device collate nocase) desc, n",
+            "select n from readings order by device collate nocase nulls last, n limit 9",
+        ):
+            line = f'plant format = json:list and stat = false "{statement}"'
+            self.assertEqual(self.body(line), self.truth(line), statement)
+        found = self.rows_of("select distinct device collate nocase as d from readings")
+        self.assertEqual(sorted(str(row["d"]).lower() for row in found), ["a", "a ", "b", "c", "none"])
+
     def test_numbers_lose_nothing(self) -> None:
         """Reals arrive as the numbers they are, by every way."""
         numbers = [0.1 + 0.2, 1 / 3, 1e-7, 123456789.123456789, 8.15, 1e20, -2.5e-30, 6.02214076e23, 1.602176634e-19]
