@@ -56,7 +56,6 @@ def test_references(world: World, a: Node) -> None:
     world.run(world.nodes["b"], "where = there")
     result = world.run(a, f"run client ({B}) get status where format = json and include = !!where")
     assert result.data[B]["where"] == "there"
-    assert world.run(a, f"run client ({B}) get !!where").data == {B: "there"}
     assert world.run(a, f'run client ({B}) "get node name"').data == {B: f"b@{B}"}
 
 
