@@ -86,7 +86,7 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
         key=key,
         before=before,
         destination="" if fields.get("destination", "").strip().lower() == "local" else fields.get("destination", ""),
-        subset=fields.get("subset", "").strip().lower() == "true",
+        subset=_flag("subset", fields.get("subset", "")),
         timeout=read_timeout(fields["timeout"]) if fields.get("timeout") else None,
         agent=product,
         by_url=by_url,
@@ -99,8 +99,29 @@ def sent_on(asked: Asked) -> Asked:
     network = asked.destination.strip().lower() == "network"
     if network and not asked.command.lower().startswith("sql "):
         raise AnyLogError(155, "'destination: network' is for sql; name the nodes for other commands")
-    parts = ["" if network else asked.destination.strip().strip("()"), "subset = true" if asked.subset else ""]
+    named = "" if network else asked.destination.strip()
+    if named.startswith("(") and _closes(named) == len(named) - 1:
+        named = named[1:-1]
+    parts = [named, "subset = true" if asked.subset else ""]
     return evolve(asked, command=f"run client ({', '.join(part for part in parts if part)}) {asked.command}")
+
+
+def _closes(text: str) -> int:
+    """Where the bracket that a text begins with is closed; -1 if it is not."""
+    depth = 0
+    for place, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if not depth:
+            return place
+    return -1
+
+
+def _flag(name: str, text: str) -> bool:
+    """Raises AnyLogError 110 for what is neither true nor false."""
+    word = text.strip().lower()
+    if word not in ("", "true", "false"):
+        raise AnyLogError(110, f"{name}: '{text[:100]}' is neither true nor false")
+    return word == "true"
 
 
 def _without_command(method: str, agent: str, product: str) -> str:

@@ -17,7 +17,7 @@ from anylog.language.statements import scope_of
 from anylog.language.tables import bar_table, framed
 from anylog.language.where import replaced
 from anylog.network.client import value_of
-from anylog.network.destination import NODES, Destination, read_destination, read_group
+from anylog.network.destination import NODES, Destination, checked, read_destination, read_group
 
 if TYPE_CHECKING:
     from anylog.node import Node
@@ -28,13 +28,13 @@ UNREACHABLE = (8, 15, 26, 208)
 
 
 async def resolved(node: Node, context: Context, found: Destination) -> list[str]:
-    """ip:port of the nodes that are meant. Raises AnyLogError 155."""
+    """ip:port of the nodes that are meant. Raises AnyLogError 20 or 155."""
     addresses = list(found.addresses)
     if found.query:
         query = found.query if " bring" in found.query else f"{found.query} bring.ip_port"
         result = await node.execute(f"blockchain get {query}", context)
         text = result.text if result.text is not None else ",".join(map(str, result.data or ()))
-        addresses += [each for each in re.split(r"[\s,]+", text) if each]
+        addresses += [checked(each) for each in re.split(r"[\s,]+", text) if each]
     if found.dbms:
         for table in [found.table] if found.table else node.clusters.tables(found.dbms):
             for share in node.clusters.shares(found.dbms, table):
@@ -57,7 +57,8 @@ async def ask_nodes(
     """Run a command on nodes and collect what they answer.
 
     Without `subset` the first failure in the order of the nodes is raised: AnyLogError 208, 15, 26 or what the node
-    said, its `node` the address. With it a node that fails has no entry, and its error stands in the text.
+    said, its `node` the address. With it the error that a node tells is its reply; one that does not respond has none,
+    and is named as such in the text and to REST.
     """
     now = node.clock.seconds()
     ends = [each for each in (context.deadline, None if timeout is None else now + timeout) if each is not None]
@@ -99,6 +100,8 @@ async def ask_nodes(
         part.status = UNREACHED if error.number in UNREACHABLE else f"Error: {error}"
         unreached = error.number in UNREACHABLE
         lines.append(f"[From Node {address}] {'Not responding' if unreached else 'Failed'}: {error}")
+        if not unreached:
+            answers.append((address, str(error)))
         if failure is None:
             http = error.http if unreached else 502
             failure = AnyLogError(error.number, f"{address}: {error}" if address not in str(error) else str(error),
@@ -107,10 +110,10 @@ async def ask_nodes(
     if failure is not None and not subset:
         raise failure
     replies = Replies(list(addresses), answers)
-    objects = dict(answers)
+    there = dict(answers)
     return Result(
         text="\r\n\r\n".join(lines),
-        data=objects,
+        data={address: there.get(address, "Not responding") for address in addresses},
         format="json" if context.origin == "rest" else "text",
         replies=replies,
     )
@@ -160,8 +163,11 @@ class RunClient(Command):
         if words[0].lower() == "sql":
             from anylog.query.network import network_sql
 
-            targets = None if found.ledger else await resolved(node, context, found)
             line = text.split(None, 1)[1] if len(words) > 1 else ""
+            # Members of a cluster hold the same rows: of those who have a table, one of each cluster is asked.
+            dbms = line.split(None, 1)[0].lower() if line else ""
+            whoever = found.ledger or (bool(dbms) and found.dbms == dbms and not (found.addresses or found.query))
+            targets = None if whoever else await resolved(node, context, found)
             return await network_sql(node, context, line, targets, subset=subset, timeout=found.timeout)
         if found.ledger:
             raise AnyLogError(155, "run client (): an empty destination is for sql only")

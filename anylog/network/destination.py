@@ -49,7 +49,7 @@ def read_destination(text: str, scope: Scope) -> tuple[Destination, str]:
         port = _resolved(words[1], scope) or ""
         if _PORT.fullmatch(port):
             rest = words[2] if len(words) > 2 else ""
-            return Destination([_checked(f"{first}:{port}")]), rest
+            return Destination([checked(f"{first}:{port}")]), rest
     found = Destination()
     _add(found, first)
     return found, rest
@@ -124,12 +124,13 @@ def _named(found: Destination, part: str, scope: Scope) -> None:
 def _add(found: Destination, value: str) -> None:
     for each in re.split(r"[\s,]+", value.strip()):
         if each:
-            address = _checked(each)
+            address = checked(each)
             if address not in found.addresses:
                 found.addresses.append(address)
 
 
-def _checked(address: str) -> str:
+def checked(address: str) -> str:
+    """An ip:port as it is. Raises AnyLogError 20 for what is none."""
     fits = _ADDRESS.fullmatch(address)
     if fits is None or not 0 < int(fits[2]) < 65536:
         raise AnyLogError(20, f"'{address[:100]}' is not ip:port")

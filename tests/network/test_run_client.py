@@ -72,11 +72,19 @@ def test_failures(world: World, a: Node) -> None:
         assert (refused.value.number, refused.value.node) == (number, node), command
         assert node in str(refused.value) and refused.value.http == 502, command
     result = world.run(a, f"run client ({DEAD}, {B}, subset = true) get node name")
-    assert result.data == {B: f"b@{B}"} and "Not responding" in (result.text or "")
+    assert result.data == {DEAD: "Not responding", B: f"b@{B}"} and "Not responding" in (result.text or "")
+    result = world.run(a, f"run client ({A}, {B}, subset = true) no such command")
+    assert [str(said).startswith("Unrecognized Command") for said in result.data.values()] == [True, True]
     world.run(a, f"x{{}} = run client ({DEAD}, {B}, subset = true) get node name")
     assert [world.run(a, f"!x.{cast}").text for cast in ("len", "replies", "diff")] == ["2", "1", "1"]
     assert world.nodes["b"].name == "b"
-    for command, number in [("run client (!nothing) get status", 155), ("run client () get status", 155)]:
+    world.run(a, 'blockchain insert where policy = {"device": {"name": "shed"}} and local = true')
+    for command, number in [
+        ("run client (!nothing) get status", 155),
+        ("run client () get status", 155),
+        ("run client (blockchain get device bring [*][name]) get status", 20),
+        ("run client (blockchain get device bring [*][name]) sql town select x from y", 20),
+    ]:
         with pytest.raises(AnyLogError) as refused:
             world.run(a, command)
         assert refused.value.number == number

@@ -8,6 +8,7 @@ import pytest
 
 from anylog.errors import AnyLogError
 from anylog.language.dictionary import Dictionary, Scope
+from anylog.network.asking import read_request, sent_on
 from anylog.network.destination import Destination, read_destination
 
 A, B = "10.0.0.5:32148", "10.0.0.6:32148"
@@ -98,3 +99,19 @@ def test_replies_know_who_was_asked() -> None:
         assert [found.resolve(f"!x.{cast}") for cast in ("len", "replies", "diff")] == [2, 1, 1], collects
     assert Replies([A], [(A, "text")]).value("") == "text"
     assert Replies([A], []).value("") is None
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        (A, f"run client ({A}) get status"),
+        (f"({A})", f"run client ({A}) get status"),
+        ("(operator, query) where name = x", "run client ((operator, query) where name = x) get status"),
+        ("((operator, query) where name = x)", "run client ((operator, query) where name = x) get status"),
+        ("(", "run client (() get status"),
+    ],
+)
+def test_header(header: str, wanted: str) -> None:
+    """The header of REST is what stands between the parentheses, or has these itself."""
+    asked = read_request("GET", "", {"command": "get status", "destination": header, "user-agent": "AnyLog/1"}, b"")
+    assert sent_on(asked).command == wanted

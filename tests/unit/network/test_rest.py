@@ -62,6 +62,7 @@ class Commands(SynchronousTestCase):
             ("no command by POST", "POST", {"User_Agent": AGENT}, 400, 110, "Error in REST headers: Missing 'command'"),
             ("unknown agent", "POST", {"User_Agent": "x/1"}, 400, 163, "Unknown user agent: HTTP server received POST"),
             ("timeout", "GET", {"command": "get status", "timeout": "soon"}, 400, 182, "Error timeout value"),
+            ("subset", "GET", {"command": "get status", "subset": "maybe"}, 400, 110, "Error in REST headers: subset"),
             ("no mapping", "POST", {"command": "data"}, 400, 167, "Missing data ingest mapping: first say 'run msg"),
             ("peers", "GET", {"command": "get status", "destination": "network"}, 400, 155, "Failed to"),
         ]:
