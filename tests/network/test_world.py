@@ -63,9 +63,9 @@ def put(world: World, node: Node, table: str, rows: list[dict[str, Any]]) -> Non
     world.wait(node.intake.accept("town", table, json.dumps(rows).encode(), rows))
 
 
-def ask(world: World, node: Node, statement: str) -> list[dict[str, Any]]:
-    """Rows of the whole network. Raises AnyLogError."""
-    result = world.run(node, f'run client () sql town format = json and stat = false "{statement}"')
+def ask(world: World, node: Node, statement: str, named: str = "") -> list[dict[str, Any]]:
+    """Rows of the whole network, or of the nodes that are named. Raises AnyLogError."""
+    result = world.run(node, f'run client ({named}) sql town format = json and stat = false "{statement}"')
     text = b""
     while (page := world.wait(result.pages.next())) is not None:  # type: ignore[union-attr]
         text += page
@@ -196,6 +196,21 @@ def test_one_answer_of_many() -> None:
         world.advance(0.05)
         assert world.clock.seconds() - begun < 1.0
     assert ask(world, query, "select sum(v) as s, count(new) as c from t") == [{"s": 123456789018, "c": 1}]
+    world.stop()
+
+
+def test_a_destination_by_table() -> None:
+    """Of the operators of a table that share a cluster one is asked: rows they both hold are not counted twice."""
+    world = World(5)
+    master(world)
+    nodes = [operator(world, f"op{n}", f"10.0.1.{n}", f"cluster{n // 2}") for n in range(4)]
+    asking = member(world, "query", "10.0.2.1")
+    for node in nodes:
+        put(world, node, "t", [{"v": 1}])
+    world.until(lambda: len(asking.clusters.shares("town", "t")) == 2)
+    world.advance(2)
+    for named in ("", "dbms = town and table = t", "dbms = town, table = t, subset = true", "dbms = town"):
+        assert ask(world, asking, "select sum(v) as s from t", named) == [{"s": 2}], named
     world.stop()
 
 
