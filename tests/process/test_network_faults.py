@@ -55,9 +55,8 @@ def asking(network: Network, statement: str) -> socket.socket:
     made.connect(("127.0.0.1", network.query.port))
     made.settimeout(30)
     command = f'sql {DBMS} format = json and stat = false "{statement}"'
-    made.sendall(
-        f"GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: AnyLog/1\r\ndestination: network\r\ncommand: {command}\r\n\r\n".encode()
-    )
+    headers = ("Host: x", "User-Agent: AnyLog/1", "destination: network", f"command: {command}")
+    made.sendall("\r\n".join(("GET / HTTP/1.1", *headers, "", "")).encode())
     return made
 
 
