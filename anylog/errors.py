@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # number: (text, HTTP status). New numbers of ours start at 500.
 ERRORS: dict[int, tuple[str, int]] = {
     0: ("Success", 200),
@@ -135,6 +137,7 @@ class AnyLogError(Exception):
         self.text, status = ERRORS[number]
         self.http = http or status
         self.detail = detail
+        self.kept: Any = None  # of several replies those that came before it (a language.replies.Replies)
         super().__init__(detail or self.text)
 
 

@@ -276,8 +276,9 @@ class Interpreter:
         scope = self._scope(context)
         try:
             value = await self._evaluated(right, text, context, forced, target.typed)
-        except AnyLogError:
-            target.store(None, self._dictionary, self._environ)
+        except AnyLogError as error:
+            kept = error.kept.value(target.collects) if isinstance(error.kept, Replies) else None
+            target.store(kept, scope.dictionary, self._environ)
             raise
         if isinstance(value, Replies):
             value = value.value(target.collects)

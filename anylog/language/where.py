@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 
 from attrs import frozen
@@ -11,7 +13,8 @@ from anylog.language.command import Option
 from anylog.language.dictionary import Scope, shown
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 
-_QUOTED_IF = set(" \t=<>+\"'()&#")
+_QUOTED_IF = set(" \t\r\n=<>+\"'()&#")
+_IN_JSON = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?<=[\s:\[{,])[!$][^\s{}\[\],"']+""", re.DOTALL)
 
 
 @frozen
@@ -88,10 +91,11 @@ def required_text(token: Token, scope: Scope) -> str:
     return _word(token.text, scope) if token.kind is Kind.WORD else token.text
 
 
-def replaced(text: str, scope: Scope) -> str:
+def replaced(text: str, scope: Scope, *, documents: bool = False) -> str:
     """A text that is read again later (options in parentheses, SQL), with its references replaced.
 
-    What stands in quotes is left alone. A value that would be more than one token is put in double quotes.
+    What stands in quotes is left alone. A value that would be more than one token is put in double quotes. References
+    inside JSON are left to who reads it, unless `documents`: it is read on another node.
     """
     whole, at = "", 0
     for token in _all_tokens(text):
@@ -101,7 +105,25 @@ def replaced(text: str, scope: Scope) -> str:
                 value = f'"{value}"'
             whole += text[at : token.start] + value
             at = token.end
+        elif documents and token.kind is Kind.JSON:
+            whole += text[at : token.start] + _IN_JSON.sub(lambda found: _in_json(found[0], scope), token.text)
+            at = token.end
     return whole + text[at:]
+
+
+def _in_json(text: str, scope: Scope) -> str:
+    """A reference inside JSON as the JSON of its value; `!!key` is the receiver's, and strings are as they are."""
+    if text[0] in "\"'":
+        return text
+    key = text.rstrip(":")
+    colon = text[len(key) :]
+    if key.startswith("!!"):
+        return text[1:]
+    value = scope.resolve(key)
+    if value is None:
+        raise AnyLogError(6, f"'{key}' is not defined")
+    is_json = isinstance(value, str) and value.lstrip()[:1] in ("{", "[")
+    return f"{value if is_json else json.dumps(value)}{colon}"
 
 
 def _all_tokens(text: str) -> list[Token]:

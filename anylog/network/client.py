@@ -49,8 +49,6 @@ class CommandService:
         text = body.decode("utf-8", "replace") if body else head.get("text")
         if not isinstance(text, str) or not text.strip():
             raise AnyLogError(2, "a command is missing")
-        if text.split(None, 1)[0].lower() == "help":
-            raise AnyLogError(224, "help is answered by the node that asks")
         who = asker.address or asker.host or "this node"
         longest = self._clock.seconds() + LONGEST
         context = Context(
@@ -96,7 +94,10 @@ async def value_of(reply: Reply) -> tuple[str, Any]:
         told[head["in_body"]] = whole.decode("utf-8", "replace") if head["in_body"] == "text" else whole
     said, data, form = told.get("text"), told.get("data"), told.get("format")
     if isinstance(data, bytes | str) and data and (form == "json" or not isinstance(said, str)):
-        value = orjson.loads(data)
+        try:
+            value = orjson.loads(data)
+        except orjson.JSONDecodeError as wrong:
+            raise AnyLogError(21, f"a reply that is no JSON: {wrong}") from None
         return shown(value), value
     said = said if isinstance(said, str) else ""
     return said, said.strip("\r\n")

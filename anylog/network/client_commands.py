@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.jobs import COMPLETED, STOPPED, UNREACHED, Job
@@ -16,22 +17,25 @@ from anylog.language.replies import Replies
 from anylog.language.statements import scope_of
 from anylog.language.tables import bar_table, framed
 from anylog.language.where import replaced
-from anylog.network.client import value_of
+from anylog.network.client import LONGEST, value_of
 from anylog.network.destination import NODES, Destination, checked, read_destination, read_group
 
 if TYPE_CHECKING:
     from anylog.node import Node
 
 PATIENCE = 4.0  # seconds that a test of other nodes takes at most
-LARGE = 600_000  # bytes of a command
+LARGE = 600_000  # characters of a command
+INLINE = 8 << 10  # and of one that travels in the head of the question
 UNREACHABLE = (8, 15, 26, 208)
+
+log = Logger()
 
 
 async def resolved(node: Node, context: Context, found: Destination) -> list[str]:
     """ip:port of the nodes that are meant. Raises AnyLogError 20 or 155."""
     addresses = list(found.addresses)
-    if found.query:
-        query = found.query if " bring" in found.query else f"{found.query} bring.ip_port"
+    for asked in found.queries:
+        query = asked if " bring" in asked else f"{asked} bring.ip_port"
         result = await node.execute(f"blockchain get {query}", context)
         text = result.text if result.text is not None else ",".join(map(str, result.data or ()))
         addresses += [checked(each) for each in re.split(r"[\s,]+", text) if each]
@@ -40,7 +44,7 @@ async def resolved(node: Node, context: Context, found: Destination) -> list[str
             for share in node.clusters.shares(found.dbms, table):
                 addresses += [each.address for each in share.operators if each.address]
     if not addresses:
-        what = found.query or (f"dbms = {found.dbms} and table = {found.table}" if found.dbms else "")
+        what = ", ".join(found.queries) or (f"dbms = {found.dbms} and table = {found.table}" if found.dbms else "")
         raise AnyLogError(155, f"no node is found by ({what})" if what else "no node is named")
     return list(dict.fromkeys(addresses))
 
@@ -62,14 +66,21 @@ async def ask_nodes(
     """
     now = node.clock.seconds()
     ends = [each for each in (context.deadline, None if timeout is None else now + timeout) if each is not None]
-    until = min(ends, default=None)
+    until = min(ends, default=now + LONGEST)
     job = node.jobs.open(text, "rest" if context.origin == "rest" else "stdout")
     parts = [job.part(address, now) for address in addresses]
-    asked: list[Deferred[tuple[str, Any]]] = []
-    head = {"text": text, "wants": True}
-    for address in addresses:
-        waiting = node.peers.ask(address, "command", head, until=until, hops=context.hops)
-        asked.append(waiting.addCallback(lambda reply: Deferred.fromCoroutine(value_of(reply))))
+    head: dict[str, Any] = {"wants": True}
+    body = b""
+    if len(text) < INLINE:
+        head["text"] = text
+    else:
+        body = text.encode("utf-8", "replace")
+    asked = [
+        node.peers.ask(address, "command", head, body, until=until, hops=context.hops).addCallback(
+            lambda reply: Deferred.fromCoroutine(value_of(reply))
+        )
+        for address in addresses
+    ]
 
     def stop() -> None:
         for each in asked:
@@ -77,14 +88,16 @@ async def ask_nodes(
 
     job.stop = stop
     answers: list[tuple[str, Any]] = []
+    told: list[tuple[str, Any]] = []  # errors of nodes
     lines: list[str] = []
     failure: AnyLogError | None = None
-    try:
-        outcome: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
-    except BaseException:
-        stop()
+    outcome: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
+    if job.active and any(not fine and found.check(CancelledError) for fine, found in outcome):
+        # Nobody waits any more. Being cancelled a list of Deferreds ends well.
+        for part in parts:
+            part.status, part.ended = STOPPED, node.clock.seconds()
         job.end(STOPPED, node.clock.seconds())
-        raise
+        raise CancelledError
     for address, part, (fine, found) in zip(addresses, parts, outcome, strict=True):
         part.ended = node.clock.seconds()
         if fine:
@@ -94,23 +107,27 @@ async def ask_nodes(
             lines.append(f"[From Node {address}]\r\n{said.strip()}" if said.strip() else f"[From Node {address}]")
             continue
         error = found.value
-        if not isinstance(error, AnyLogError):
-            error = AnyLogError(23 if job.ended else 26, f"{address}: stopped", node=address)
-        error.node = error.node or address
-        part.status = UNREACHED if error.number in UNREACHABLE else f"Error: {error}"
+        if isinstance(error, CancelledError):  # by `job stop`
+            error, part.status = AnyLogError(23, f"{address}: stopped"), STOPPED
+        elif not isinstance(error, AnyLogError):
+            log.failure("the answer of {address}", found, address=address)
+            error = AnyLogError(21, f"{address}: {type(error).__name__}")
         unreached = error.number in UNREACHABLE
+        if part.status != STOPPED:
+            part.status = UNREACHED if unreached else f"Error: {error}"
         lines.append(f"[From Node {address}] {'Not responding' if unreached else 'Failed'}: {error}")
         if not unreached:
-            answers.append((address, str(error)))
+            told.append((address, str(error)))
         if failure is None:
             http = error.http if unreached else 502
             failure = AnyLogError(error.number, f"{address}: {error}" if address not in str(error) else str(error),
                                   http=http, node=address)  # fmt: skip
     job.end(COMPLETED if failure is None else f"Error: {failure}", node.clock.seconds())
     if failure is not None and not subset:
+        failure.kept = Replies(list(addresses), answers) if answers else None
         raise failure
-    replies = Replies(list(addresses), answers)
-    there = dict(answers)
+    there = dict([*answers, *told])
+    replies = Replies(list(addresses), [(address, there[address]) for address in addresses if address in there])
     return Result(
         text="\r\n\r\n".join(lines),
         data={address: there.get(address, "Not responding") for address in addresses},
@@ -157,7 +174,7 @@ class RunClient(Command):
             command = command[1:-1].strip()
         subset = found.subset or context.subset
         words = command.split(None, 1)
-        text = replaced(command, scope)
+        text = replaced(command, scope, documents=True)
         if len(text) > LARGE:
             raise AnyLogError(2, f"run client: a command of {len(text):,} characters, at most {LARGE:,}")
         if words[0].lower() == "sql":
@@ -166,7 +183,7 @@ class RunClient(Command):
             line = text.split(None, 1)[1] if len(words) > 1 else ""
             # Members of a cluster hold the same rows: of those who have a table, one of each cluster is asked.
             dbms = line.split(None, 1)[0].lower() if line else ""
-            whoever = found.ledger or (bool(dbms) and found.dbms == dbms and not (found.addresses or found.query))
+            whoever = found.ledger or (bool(dbms) and found.dbms == dbms and not (found.addresses or found.queries))
             targets = None if whoever else await resolved(node, context, found)
             return await network_sql(node, context, line, targets, subset=subset, timeout=found.timeout)
         if found.ledger:

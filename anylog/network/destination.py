@@ -14,6 +14,8 @@ from anylog.language.tokens import Kind, tokens_of
 
 NODES = ("master", "operator", "query", "publisher", "generic")
 _FLAG = re.compile(r"(subset|timeout|dbms|table)\s*=\s*(.+)", re.IGNORECASE | re.DOTALL)
+_AND = re.compile(r"\s+and\s+(?=(?:subset|timeout|dbms|table)\s*=)", re.IGNORECASE)
+_QUERY = re.compile(r"blockchain\s+get\s+(.+)", re.IGNORECASE | re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}")
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]()=,]+):([0-9]{1,5})")
 
@@ -23,7 +25,7 @@ class Destination:
     """What stands before the command."""
 
     addresses: list[str] = field(factory=list)  # ip:port
-    query: str = ""  # what follows `blockchain get`
+    queries: list[str] = field(factory=list)  # what follows `blockchain get`
     dbms: str = ""
     table: str = ""
     ledger: bool = False  # `()`: whoever holds the table of the sql
@@ -63,21 +65,23 @@ def read_group(text: str, scope: Scope) -> Destination:
         found.ledger = True
         return found
     for part in parts:
-        flag = _FLAG.fullmatch(part)
-        if flag:
-            _flag(found, flag[1].lower(), flag[2].strip(), scope)
+        if _FLAG.fullmatch(part):
+            for flag in map(_FLAG.fullmatch, _AND.split(part)):
+                if flag:
+                    _flag(found, flag[1].lower(), flag[2].strip(), scope)
             continue
-        word = part.split(None, 1)[0].lower()
-        if part.lower().startswith("blockchain get "):
-            found.query = part[15:].strip()
-        elif word in NODES or part.startswith("("):
-            found.query = part
+        if part.startswith("!") and len(part.split()) == 1:
+            part = _meant(part, scope)
+        query = _QUERY.fullmatch(part)
+        if query:
+            found.queries.append(query[1].strip())
+        elif part.split(None, 1)[0].lower() in NODES or part.startswith("("):
+            found.queries.append(part)
         else:
             _named(found, part, scope)
-    if not (found.addresses or found.query or found.dbms):
-        if found.subset or found.timeout is not None:
-            found.ledger = len(parts) == sum(bool(_FLAG.fullmatch(part)) for part in parts)
-        if not found.ledger:
+    if not (found.addresses or found.queries or found.dbms):
+        found.ledger = not found.table and all(map(_FLAG.fullmatch, parts))
+        if not found.ledger and not found.table:
             raise AnyLogError(155, f"run client: '({text[:100]})' names no node")
     if found.table and not found.dbms:
         raise AnyLogError(155, "run client: dbms is missing beside table")
@@ -85,9 +89,6 @@ def read_group(text: str, scope: Scope) -> Destination:
 
 
 def _flag(found: Destination, name: str, text: str, scope: Scope) -> None:
-    if name == "dbms" and re.search(r"\sand\s+table\s*=", text, re.IGNORECASE):
-        text, _, table = re.split(r"(\sand\s+table\s*=\s*)", text, maxsplit=1, flags=re.IGNORECASE)
-        _flag(found, "table", table, scope)
     value = _resolved(text.strip().strip("\"'"), scope)
     if value is None:
         raise AnyLogError(155, f"run client: '{text}' is not assigned")
@@ -106,9 +107,16 @@ def _flag(found: Destination, name: str, text: str, scope: Scope) -> None:
         found.table = value.lower()
 
 
+def _meant(reference: str, scope: Scope) -> str:
+    """A key may hold a whole query; any other reference is left as it is."""
+    value = _resolved(reference, scope) or ""
+    word = value.split(None, 1)[0].lower() if value.strip() else ""
+    return value.strip() if word in (*NODES, "blockchain") else reference
+
+
 def _named(found: Destination, part: str, scope: Scope) -> None:
     """`ip:port`, `ip port`, `!ref` or several of them with blanks between."""
-    words = part.split()
+    words = [word.strip("\"'") for word in part.split()]
     place = 0
     while place < len(words):
         value = _resolved(words[place], scope)

@@ -65,7 +65,6 @@ def test_failures(world: World, a: Node) -> None:
         (f"run client ({DEAD}, {B}) get status", 208, DEAD),
         (f"run client ({B}) set node name x", 212, B),
         (f"run client ({B}) no such command", 1, B),
-        (f"run client ({B}) help", 224, B),
     ]:
         with pytest.raises(AnyLogError) as refused:
             world.run(a, command)

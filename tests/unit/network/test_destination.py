@@ -40,16 +40,16 @@ ROWS: list[tuple[str, Destination, str]] = [
     ("(subset = true) sql d x", Destination(ledger=True, subset=True), "sql d x"),
     ("(dbms = d and table = t) get status", Destination(dbms="d", table="t"), "get status"),
     ("(dbms = d, table = t, timeout = 2 minutes) x", Destination(dbms="d", table="t", timeout=120.0), "x"),
-    ("(operator) get status", Destination(query="operator"), "get status"),
+    ("(operator) get status", Destination(queries=["operator"]), "get status"),
     (
         '(operator where company = "a, b" , subset = true, timeout = 3) get status',
-        Destination(query='operator where company = "a, b"', subset=True, timeout=3.0),
+        Destination(queries=['operator where company = "a, b"'], subset=True, timeout=3.0),
         "get status",
     ),
-    ("((operator, query) where x = 1) y", Destination(query="(operator, query) where x = 1"), "y"),
+    ("((operator, query) where x = 1) y", Destination(queries=["(operator, query) where x = 1"]), "y"),
     (
         "(blockchain get operator bring [*][ip] : [*][port] separator = ,) y",
-        Destination(query="operator bring [*][ip] : [*][port] separator = ,"),
+        Destination(queries=["operator bring [*][ip] : [*][port] separator = ,"]),
         "y",
     ),
 ]
