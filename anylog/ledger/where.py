@@ -47,6 +47,8 @@ class Where:
             raise AnyLogError(2, "conditions are missing after 'where'")
         pairs = _pairs(tokens)
         if pairs is None:
+            if not any(token.kind in (Kind.OPERATOR, Kind.JSON, Kind.GROUP) for token in tokens):
+                raise AnyLogError(181, f"'{joined(tokens)[:200]}' is neither a pair nor a condition")
             return cls(test=condition(tokens))
         nested: dict[str, list[Pair]] = {}
         for pair in pairs:
