@@ -1,0 +1,70 @@
+"""A whole file of readings on its way into the tables, and what came of it (operator-ha.md 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+
+@frozen(kw_only=True, eq=False)
+class WholeFile:
+    """A file of a watch directory, read and understood (S1 and S2 of operator-ha.md 3.2)."""
+
+    path: Path  # where it lies
+    dbms: str
+    table: str
+    source: str
+    instructions: str
+    hash: str  # of the normal form, ingest.md 9.2
+    rows: Sequence[Mapping[str, Any]]
+    normal: bytes  # the normal form, as it is archived
+    stamp: tuple[int, int]  # size and mtime in nanoseconds when it was read
+    kind: Literal["json", "sql"] = "json"
+    member: str = ""  # of a full name: the member id, or "@"; empty for a short one
+    id: int = 0
+    date: str = ""  # 12 digits
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What came of a file. `failed`: it lies at `path`, for the error directory."""
+
+    kind: Literal["loaded", "repeated", "failed"]
+    path: Path
+    code: int = 0
+    text: str = ""
+    rows: int = 0
+    parked: int = 0
+    member: int = 0
+    id: int = 0
+    date: str = ""
+
+
+@frozen(kw_only=True)
+class FilingOptions:
+    """Where files go once they are loaded (operator-ha.md 2)."""
+
+    archive_dir: Path
+    distr_dir: Path
+    bkup_dir: Path
+    err_dir: Path
+    distributor: bool = False
+    archive: bool = True
+    compress: bool = True
+    move: bool = False
+    delete: bool = False
+    keep_sql: bool = False  # keep SQL files in the backup directory
+    compress_sql: bool = True
+    delete_sql: bool = False
+    tsd: bool = False  # register in almgm.tsd_info
+
+
+class IFiles(Protocol):
+    """Who takes whole files in."""
+
+    def bring(self, file: WholeFile) -> Deferred[Outcome]:
+        """S3 to S9, the removal of the watch file included. Fails with AnyLogError 506 when the node stops."""
