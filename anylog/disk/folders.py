@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +38,12 @@ def listed(
         if number % SLICE == SLICE - 1:
             yield
     names.sort()
-    return names
+    return [name if name.isprintable() else printable(name) for name in names]
+
+
+def printable(name: str) -> str:
+    """A name with marks in place of what would break a line or is no UTF-8."""
+    return "".join("\ufffd" if unicodedata.category(char) in ("Cc", "Cs") else char for char in name)
 
 
 def in_pages(names: list[str]) -> Work[list[bytes]]:
@@ -78,6 +84,7 @@ def sizes(confines: Confines, text: str) -> Work[list[Size]]:
         yield from _sum(folder / part.name, part)
         whole.files += part.files
         whole.size += part.size
+        part.name = printable(part.name)
     return [whole, *parts]
 
 
