@@ -15,6 +15,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import ILane
 from anylog.language.command import Command, Flag, Text
 from anylog.language.context import Context, Result
+from anylog.language.statements import scope_of
 
 if TYPE_CHECKING:
     from anylog.node import Node
@@ -37,6 +38,19 @@ def lane_of(node: Node) -> ILane:
     return node.lanes.open("files", 2)
 
 
+def path_of(node: Node, context: Context, text: str) -> str:
+    """A path as it was given; in double quotes, and after `!!` on this very node, a leading `!key` is not replaced yet.
+
+    Raises AnyLogError 2 for a key that is not defined.
+    """
+    if not text.startswith("!"):
+        return text
+    path = scope_of(node, context).text("!" + text.lstrip("!"))
+    if path is None:
+        raise AnyLogError(2, f"Missing dictionary definition for '{text}'")
+    return path
+
+
 class _Converts(Command):
     """One file becomes another, or all that match do."""
 
@@ -52,8 +66,8 @@ class _Converts(Command):
         job = Job(
             disk=node.disk,
             confines=node.file_access.confines(local=context.local),
-            source=operands[0],
-            target=operands[1] if len(operands) > 1 else "",
+            source=path_of(node, context, operands[0]),
+            target=path_of(node, context, operands[1]) if len(operands) > 1 else "",
             transform=self.transform,
             grows=self.grows,
             suffix=self.name_of_target,
@@ -212,7 +226,9 @@ class FileTest(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 119 or 212."""
-        found = await lane_of(node).run(exists, node.file_access.confines(local=context.local), operands[0])
+        found = await lane_of(node).run(
+            exists, node.file_access.confines(local=context.local), path_of(node, context, operands[0])
+        )
         return Result(text="true" if found else "false", data=found)
 
 
@@ -228,7 +244,9 @@ class FileCheck(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 119 or 212."""
-        found = await lane_of(node).run(exists, node.file_access.confines(local=context.local), operands[0])
+        found = await lane_of(node).run(
+            exists, node.file_access.confines(local=context.local), path_of(node, context, operands[0])
+        )
         return Result(text="true" if found else "")
 
 
@@ -247,7 +265,7 @@ class FileHash(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 12, 40, 63, 119 or 212."""
-        work = hashed(node.file_access.confines(local=context.local), operands[0])
+        work = hashed(node.file_access.confines(local=context.local), path_of(node, context, operands[0]))
         return Result(text=await Steps(lane_of(node), work).result())
 
 
@@ -282,8 +300,8 @@ class FileTo(Command):
         job = Job(
             disk=node.disk,
             confines=node.file_access.confines(local=context.local),
-            source=options["source"] or "",
-            target=named or dest,
+            source=path_of(node, context, options["source"] or ""),
+            target=path_of(node, context, named or dest),
             token=f"{node.chance.getrandbits(64):016x}",
         )
         if job.source:
@@ -308,10 +326,11 @@ class FileFrom(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 12, 40, 63, 119 or 212."""
-        kind = operands[0].rpartition(".")[2].lower()
+        path = path_of(node, context, operands[0])
+        kind = path.rpartition(".")[2].lower()
         content = Content(
             MEDIA.get(kind, "application/octet-stream"),
-            Steps(lane_of(node), pages(node.file_access.confines(local=context.local), operands[0])),
+            Steps(lane_of(node), pages(node.file_access.confines(local=context.local), path)),
         )
         return Result(pages=content)
 

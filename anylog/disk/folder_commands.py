@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
-from anylog.disk.file_commands import lane_of
+from anylog.disk.file_commands import lane_of, path_of
 from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, sizes, timestamp
 from anylog.disk.steps import Steps
 from anylog.errors import AnyLogError
@@ -53,8 +53,8 @@ async def listing(
     fits: Callable[[str], bool] = lambda name: True,
 ) -> Result:
     """Names in a directory, one a line; as JSON they are a list."""
-    lane = lane_of(node)
-    names = await Steps(lane, listed(node.file_access.confines(local=context.local), folder, kind, fits)).result()
+    lane, confines = lane_of(node), node.file_access.confines(local=context.local)
+    names = await Steps(lane, listed(confines, path_of(node, context, folder), kind, fits)).result()
     if form == "json" or len(names) <= SHORT:
         return Result(text="\r\n".join(names), data=names, format=form or "text")
     return Result(pages=Listing("text/plain", await Steps(lane, in_pages(names)).result()))
@@ -165,7 +165,9 @@ class GetSize(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 12, 63, 77, 119, 175 or 212."""
-        folder = day_folder(operands[0], operands[1]) if len(operands) > 1 else operands[0]
+        folder = path_of(node, context, operands[0])
+        if len(operands) > 1:
+            folder = day_folder(folder, operands[1])
         found = await Steps(lane_of(node), sizes(node.file_access.confines(local=context.local), folder)).result()
         rows = [(each.name, f"{each.files:,}", f"{each.size:,}") for each in found]
         data = [{"Directory": each.name, "Files": each.files, "Size": each.size} for each in found]
@@ -185,9 +187,8 @@ class GetFileTimestamp(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 12, 63, 119 or 212."""
-        return Result(
-            text=await lane_of(node).run(timestamp, node.file_access.confines(local=context.local), operands[0])
-        )
+        confines = node.file_access.confines(local=context.local)
+        return Result(text=await lane_of(node).run(timestamp, confines, path_of(node, context, operands[0])))
 
 
 class GetAccess(Command):
@@ -203,7 +204,8 @@ class GetAccess(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 12, 63, 119 or 212."""
-        data = await lane_of(node).run(access, node.file_access.confines(local=context.local), operands[0])
+        confines = node.file_access.confines(local=context.local)
+        data = await lane_of(node).run(access, confines, path_of(node, context, operands[0]))
         rights = [right for right in ("read", "write", "execute") if data[right]]
         text = f"{data['mode']} {', '.join(rights) or 'no access'}"
         return Result(text=text, data=data, format=options["format"] or "text")

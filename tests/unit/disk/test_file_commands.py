@@ -14,7 +14,7 @@ from desk import Desk
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
-from anylog.disk.confined import Confines
+from anylog.disk.confined import Confines, Use
 from anylog.disk.durable import RealDisk
 from anylog.disk.forms import SLICE, decoded, encoded, gunzipped, gzipped
 from anylog.disk.transfers import Draft, Job, Source, converted, like, matcher
@@ -449,10 +449,15 @@ class Confined(Desk):
         (self.prep / "a").write_bytes(SMALL)
         for path, number in [('""', 119), ('" "', 119), (".", 40), ("..", 40), ("x" * 5000, 119), ("!nokey/a", 2)]:
             self.assertEqual(self.refused(f"file hash {path}")[0], number, path)
-        self.assertEqual(self.refused('file hash "a\0b"')[0], 119)
+        with self.assertRaises(AnyLogError) as refused:
+            self.node.file_access.confines(local=True).existing("a\0b", Use.LOOK)
+        self.assertEqual(refused.exception.number, 119)
         self.assertEqual(self.text('file test "data/prep/a"'), "true")  # relative: from the work directories
         (self.prep / "a b+c").write_bytes(SMALL)
-        self.assertEqual(self.text('file test "!prep_dir/a b+c"'), "true")
+        for path in ('"!prep_dir/a b+c"', '!prep_dir/"a b+c"', '"!!prep_dir/a b+c"'):
+            self.assertEqual(self.text(f"file test {path}"), "true", path)
+        self.assertEqual(self.text("get files !!prep_dir"), "a\r\na b+c")
+        self.assertEqual(self.refused('file test "!nokey/a b"')[0], 2)
 
 
 class Full(RealDisk):
