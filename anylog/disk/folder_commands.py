@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.disk.file_commands import lane_of, path_of
-from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, sizes, timestamp
+from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, sizes, timestamp, without_old_days
 from anylog.disk.steps import Steps
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Format, Text
+from anylog.language.command import Command, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 
@@ -224,6 +224,30 @@ class GetJsonFileStructure(Command):
         return Result(text=STRUCTURE)
 
 
+class DeleteArchive(Command):
+    """Delete the days of the archive that are older than a number of days, in UTC; 0 keeps today alone.
+
+    What is deleted cannot be loaded again from here, nor be given to a member of the cluster that misses it. Rows in
+    databases stay.
+    """
+
+    words = "delete archive"
+    where = {"days": Whole(required=True, least=0, most=100_000, help="days before today that are kept")}
+    examples = ("delete archive where days = 30",)
+    index = ("file", "configuration")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 12, 14, 63 or 212."""
+        today = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=node.clock.seconds())).date()
+        before = max(today.toordinal() - options["days"], 1)
+        confines = node.file_access.confines(local=context.local)
+        work = without_old_days(confines, archive_of(node), date.fromordinal(before))
+        told = await Steps(lane_of(node), work).result()
+        data = {"days": told.days, "files": told.files, "bytes": told.size}
+        return Result(text=f"Days: {told.days:,}, files: {told.files:,}, bytes: {told.size:,}", data=data)
+
+
 def archive_of(node: Node) -> str:
     """The root of the archive: where a script has put it, or the node's own."""
     told = node.dictionary.get("archive_dir")
@@ -250,4 +274,5 @@ COMMANDS: tuple[type[Command], ...] = (
     GetFileTimestamp,
     GetAccess,
     GetJsonFileStructure,
+    DeleteArchive,
 )

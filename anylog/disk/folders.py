@@ -6,7 +6,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from attrs import define
@@ -144,3 +144,78 @@ def access(confines: Confines, text: str) -> dict[str, object]:
         "write": os.access(path, os.W_OK),
         "execute": os.access(path, os.X_OK),
     }
+
+
+@define
+class Deleted:
+    """What was deleted of an archive."""
+
+    days: int = 0
+    files: int = 0
+    size: int = 0
+
+
+def without_old_days(confines: Confines, text: str, before: date) -> Work[Deleted]:
+    """Delete the days of an archive that lie before a date. AnyLogError 12, 14, 63, 119 or 212.
+
+    Only what is called YY/MM/DD counts as a day, links are not followed, and of a day only files go. A kill leaves a
+    part of a day, which the next call deletes.
+    """
+    confines = confines.real()
+    root, told = confines.existing(text, Use.CHANGE), Deleted()
+    for day in _days(root, text):
+        year, month, number = day.parts[-3:]
+        try:
+            found = date(2000 + int(year), int(month), int(number))
+        except ValueError:
+            continue
+        if found >= before:
+            continue
+        files = told.files
+        with naming(day, 14):
+            yield from _without_files(day, told)
+        told.days += told.files > files or not day.exists()
+        yield
+    return told
+
+
+def _days(root: Path, text: str) -> Iterator[Path]:
+    def two_digits(folder: Path) -> list[str]:
+        return sorted(
+            entry.name
+            for entry in _entries(folder, text)
+            if len(entry.name) == 2
+            and entry.name.isascii()
+            and entry.name.isdigit()
+            and entry.is_dir(follow_symlinks=False)
+        )
+
+    for year in two_digits(root):
+        for month in two_digits(root / year):
+            for day in two_digits(root / year / month):
+                yield root / year / month / day
+
+
+def _without_files(day: Path, told: Deleted) -> Work[None]:
+    with os.scandir(day) as entries:
+        for number, entry in enumerate(entries):
+            if entry.is_file(follow_symlinks=False) or entry.is_symlink():
+                _count_deleted(entry, told)
+            if number % SLICE == SLICE - 1:
+                yield
+    for folder in (day, day.parent, day.parent.parent):
+        try:
+            folder.rmdir()
+        except OSError:
+            return  # other days are in it, or something that is no file; or a file has come meanwhile
+
+
+def _count_deleted(entry: os.DirEntry[str], told: Deleted) -> None:
+    try:
+        found = entry.stat(follow_symlinks=False)
+        Path(entry.path).unlink()
+    except FileNotFoundError:
+        return  # somebody else was faster
+    if stat.S_ISREG(found.st_mode):
+        told.files += 1
+        told.size += found.st_size

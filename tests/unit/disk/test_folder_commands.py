@@ -113,6 +113,31 @@ class Listings(Desk):
         clock.pump([1] * 10)
         self.assertEqual(self.successResultOf(waited).data[0]["Files"], len(names))
 
+    def test_old_days(self) -> None:
+        """Days older than asked go, with the months and years that are empty then; nothing else is touched."""
+        archive = self.node.places.folder("archive_dir")
+        today = "26/09/21"  # by the clock of the node
+        for day in ("21/04/04", "26/08/31", "26/09/19", "26/09/20", today, "26/13/01", "notes/01/01", "20/1/01"):
+            (archive / day).mkdir(parents=True, exist_ok=True)
+            (archive / day / "a.json").write_bytes(b"12345")
+        (archive / "26/09/19/sub").mkdir()
+        (archive / "26/09/18").symlink_to(self.prep)
+        (archive / "19").symlink_to(self.outside)
+        (self.outside / "01/01").mkdir(parents=True)
+        for folder in (self.prep, self.outside / "01/01"):
+            (folder / "kept").touch()
+        (archive / "21/04/04/link").symlink_to(self.prep / "kept")
+        self.assertEqual(self.refused("delete archive where days = 1", local=False)[0], 212)
+        self.assertEqual(self.refused("delete archive")[0], 2)
+        self.assertEqual(self.text("delete archive where days = 2"), "Days: 2, files: 2, bytes: 10")
+        self.assertEqual(self.ask("delete archive where days = 1").data, {"days": 1, "files": 1, "bytes": 5})
+        self.assertEqual(self.ask("delete archive where days = 0").data["files"], 1)
+        left = sorted(str(path.relative_to(archive)) for path in archive.rglob("a.json"))
+        self.assertEqual(left, ["20/1/01/a.json", f"{today}/a.json", "26/13/01/a.json", "notes/01/01/a.json"])
+        self.assertFalse((archive / "21").exists())
+        self.assertTrue((archive / "26/09/19/sub").exists())
+        self.assertEqual((self.names(self.prep), self.names(self.outside / "01/01")), (["kept"], ["kept"]))
+
     def test_structure(self) -> None:
         """Under all the names it is asked by."""
         for command in ("get json file structure", "get json file struct", "show json file structure"):
