@@ -19,6 +19,7 @@ from anylog.disk.confined import Confines, Use, naming
 from anylog.disk.forms import SLICE, plain
 from anylog.errors import AnyLogError
 from anylog.interfaces import Disk, DiskFile
+from anylog.language.context import Upload
 
 ROOM = 64 << 20  # bytes of disk that must stay free: readings come before copies
 
@@ -113,18 +114,22 @@ class Draft:
     def begin(cls, disk: Disk, target: Path, token: str, expected: int) -> Draft:
         """AnyLogError 12 if the directory is missing, 503 if there is no room for `expected` bytes, 14."""
         with naming(target, 14):
-            if target.is_dir():
-                raise AnyLogError(40, f"'{target}' is a directory")
-            if not target.parent.is_dir():
-                raise AnyLogError(12, f"the directory {target.parent} does not exist")
-            _room(disk, target, expected)
+            _is_place(target)
+            room(disk, target, expected)
             path = target.with_name(f".{token}.draft")
             return cls(disk, target, path, disk.create(path, 0))
+
+    @classmethod
+    def adopt(cls, disk: Disk, target: Path, path: Path) -> Draft:
+        """A file that is there already, to become the target. AnyLogError 12, 14 or 40."""
+        with naming(target, 14):
+            _is_place(target)
+            return cls(disk, target, path, disk.open(path))
 
     def write(self, data: bytes) -> None:
         """Some more."""
         with naming(self.target, 14):
-            _room(self.disk, self.target, len(data))
+            room(self.disk, self.target, len(data))
             self._file.write(self._size, data)
         self._size += len(data)
 
@@ -149,11 +154,28 @@ class Draft:
                 raise AnyLogError(86, f"another file is in {self.target.parent} as {self.target.name}")
         raise AnyLogError(86, f"{self.target} comes and goes")
 
+    def close(self) -> None:
+        """Let go of it, as it is."""
+        self._file.close()
+
     def abandon(self) -> None:
         """Leave nothing behind; also after it has appeared."""
-        self._file.close()
+        self.close()
         with naming(self.path, 14):
             self.disk.forget(self.path)
+
+
+def _is_place(target: Path) -> None:
+    """Raise AnyLogError 12 or 40 if no file can be there."""
+    if target.is_dir():
+        raise AnyLogError(40, f"'{target}' is a directory")
+    if not target.parent.is_dir():
+        raise AnyLogError(12, f"the directory {target.parent} does not exist")
+
+
+def _elsewhere(error: AnyLogError) -> bool:
+    """Whether a rename failed because the target is on another file system."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EXDEV
 
 
 def place_new(disk: Disk, path: Path, target: Path) -> bool:
@@ -200,7 +222,8 @@ def equal(one: Path, other: Path) -> Work[bool | None]:
             os.close(descriptor)
 
 
-def _room(disk: Disk, target: Path, size: int) -> None:
+def room(disk: Disk, target: Path, size: int) -> None:
+    """Raise AnyLogError 503 if the disk has no room for so much; blocking."""
     free = disk.free(target.parent)
     if free - size < ROOM:
         raise AnyLogError(503, f"{target}: {free:,} bytes of disk are free, {size + ROOM:,} are needed")
@@ -256,19 +279,21 @@ def deleted(job: Job) -> Work[Told]:
     return (yield from _each(job, _delete))
 
 
-def received(job: Job, read: Callable[[], tuple[str, memoryview]]) -> Work[Told]:
-    """Store what came with a REST call; a directory as the target needs the name of the sender's file."""
+def received(job: Job, upload: Upload) -> Work[Told]:
+    """Put what came with a REST call in its place; a directory as the target needs the name of the sender's file."""
     confines = job.confines.real()
-    sent, data = read()
-    target = _target(confines, job.target, _last(sent.replace("\\", "/")))
-    draft = Draft.begin(job.disk, target, job.token, len(data))
+    target = _target(confines, job.target, _last(upload.name.replace("\\", "/")))
     try:
-        for at in range(0, len(data), SLICE):
-            draft.write(bytes(data[at : at + SLICE]))
-            yield
-        new = yield from draft.finish(replace=not confines.is_watched(target))
-    finally:
-        draft.abandon()
+        draft = Draft.adopt(job.disk, target, upload.path)
+        try:
+            new = yield from draft.finish(replace=not confines.is_watched(target))
+        finally:
+            draft.close()
+    except AnyLogError as error:
+        if not _elsewhere(error):
+            raise
+        source = Source.open(Path(os.path.realpath(upload.path)), confines, upload.name)
+        new = yield from _written(job, confines, source, target, job.token)
     return Told(done=int(new), there=int(not new), last=str(target))
 
 
@@ -382,7 +407,10 @@ def _convert(job: Job, confines: Confines, named: str, token: str) -> Work[bool]
     target = _target(confines, job.target, job.suffix(_last(named)), beside=named)
     if target == path:
         raise AnyLogError(40, f"'{named}' cannot be its own target")
-    source = Source.open(path, confines, named)
+    return (yield from _written(job, confines, Source.open(path, confines, named), target, token))
+
+
+def _written(job: Job, confines: Confines, source: Source, target: Path, token: str) -> Work[bool]:
     try:
         draft = Draft.begin(job.disk, target, token, source.size if job.grows else 0)
         try:
@@ -404,10 +432,7 @@ def _move(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
     with naming(named):
         _regular(os.lstat(path).st_mode, named)
     with naming(target, 14):
-        if target.is_dir():
-            raise AnyLogError(40, f"'{target}' is a directory")
-        if not target.parent.is_dir():
-            raise AnyLogError(12, f"the directory {target.parent} does not exist")
+        _is_place(target)
     try:
         if not confines.is_watched(target):
             with naming(target, 14):
@@ -419,7 +444,7 @@ def _move(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
         if same is False:
             raise AnyLogError(86, f"another file is in {target.parent} as {target.name}")
     except AnyLogError as error:
-        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EXDEV:
+        if not _elsewhere(error):
             raise
     new = yield from _convert(job, confines, named, token)  # another file system, or there already
     with naming(path, 14):

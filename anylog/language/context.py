@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field, frozen
@@ -59,6 +60,14 @@ class Result:
         return cls()
 
 
+@frozen(kw_only=True)
+class Upload:
+    """A file that came with a REST call; it lies at `path`, hidden, until the call is over or somebody moves it."""
+
+    name: str  # that its sender gives it, empty if none
+    path: Path
+
+
 @define(kw_only=True)
 class Context:
     """Who asks: the only thing that tells a console from a peer."""
@@ -73,7 +82,7 @@ class Context:
     destination: str = ""  # of a REST call: what stands in the parentheses of `run client ( )`
     subset: bool = False
     hops: int = 0  # nodes the question has come through before
-    upload: Callable[[], tuple[str, memoryview]] | None = None  # name and content of a file that came along; in a lane
+    upload: Upload | None = None  # a file that came along
 
 
 @frozen(kw_only=True)

@@ -41,7 +41,6 @@ class Asked:
     timeout: float | None = None  # seconds; None: the server's
     agent: str = ""  # product in lower case
     by_url: bool = False
-    upload: bool = False  # the body is a file
     natural: bool = False  # came in a JSON body: any command, whatever the method (rest.md 2.3)
 
     @property
@@ -93,7 +92,6 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
         agent=product,
         by_url=by_url,
         natural=natural,
-        upload=bool(body) and takes_body,
     )
 
 

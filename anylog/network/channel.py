@@ -25,6 +25,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, DelayedCall
 from anylog.network import replies
 from anylog.network.turned_away import TurnedAway
+from anylog.network.upload import Incoming
 from anylog.tank import Tank
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Request(WebRequest):
 
     channel: Channel | None  # type: ignore[assignment]
     body: bytes = b""
+    incoming: Incoming | None = None  # a body that is a file
     _held = 0
     _cut = False
 
@@ -85,6 +87,10 @@ class Request(WebRequest):
         """Keep a piece of the body, or refuse it all once it is too much."""
         channel = self.channel
         if channel is None or channel.phase is not Phase.BODY:
+            return
+        if self.incoming is not None:
+            self.incoming.take(data, channel.written)
+            channel.hold(self.incoming)
             return
         self._held += len(data)
         self._door.tank.put(len(data))
@@ -102,7 +108,15 @@ class Request(WebRequest):
         self.args = {}
         self.body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks = []
-        self.process()
+        if self.incoming is None:
+            self.process()
+        else:
+            self.incoming.finish().addCallback(lambda _: None if self.gone else self.process())
+
+    @property
+    def came(self) -> int:
+        """Bytes of the body so far."""
+        return self.incoming.came if self.incoming is not None else self._held
 
     def process(self) -> None:
         """Readings go straight to their resource; all else takes the tree."""
@@ -180,6 +194,8 @@ class Request(WebRequest):
         super().connectionLost(reason)
 
     def _let_go(self) -> None:
+        if self.incoming is not None:
+            self.incoming.let_go()
         held, self._held = self._held, 0
         if held:
             self._door.tank.take(held)
@@ -239,7 +255,12 @@ class Channel(HTTPChannel):
         """Refuse before the body comes, when the headers alone tell (architecture.md 7); then Twisted's part."""
         self._enter(Phase.BODY)
         if self.length != 0:
-            refused = self.site.refusal(self.requests[-1], self._command, self.length)
+            request = self.requests[-1]
+            try:
+                request.incoming = self.site.uploading(request, self._command, self._path, self.length or 0)
+                refused = self.site.refusal(request, self._command, self.length)
+            except AnyLogError as error:
+                refused = error
             if refused is not None:
                 self.refuse(refused)
                 return
@@ -259,6 +280,21 @@ class Channel(HTTPChannel):
         else:
             self.persistent = False
         super().requestDone(request)
+
+    def hold(self, incoming: Incoming) -> None:
+        """Let the sender wait while the disk does not follow."""
+        if incoming.full and self.phase is Phase.BODY:
+            self._networkProducer.pauseProducing()
+
+    def written(self) -> None:
+        """The disk has followed, or never will."""
+        incoming = self.requests[-1].incoming if self.requests else None
+        if self.phase is not Phase.BODY or incoming is None:
+            return
+        if incoming.error is not None:
+            self.refuse(incoming.error)
+        elif not incoming.full:
+            self._networkProducer.resumeProducing()
 
     def refuse(self, error: AnyLogError) -> None:
         """Say why and end the connection; what still comes is read and dropped for a while, so that this is heard."""
@@ -338,7 +374,7 @@ class Channel(HTTPChannel):
         elif self.phase is Phase.HEADERS and spent > limits.header_seconds:
             self.refuse(AnyLogError(505, f"headers took more than {limits.header_seconds:g} seconds"))
         elif self.phase is Phase.BODY and spent > limits.body_seconds:
-            came = self.requests[-1]._held if self.requests else 0
+            came = self.requests[-1].came if self.requests else 0
             if came < spent * limits.body_rate:
                 self.refuse(AnyLogError(505, f"{came} bytes of the body came in {spent:g} seconds"))
         elif self.phase is Phase.CLOSING and spent > limits.linger_seconds:
@@ -378,11 +414,16 @@ class Site(WebSite):
         node_name: Callable[[], str],
         limits: Limits,
         refused: Callable[[bytes, bytes, str, AnyLogError], None],
+        uploading: Callable[[Request, bytes, bytes, int], Incoming | None] = lambda *asked: None,
     ) -> None:
-        """`readings` answers PUT; `refusing(method)` says why no body is taken now; `refused` counts refusals."""
+        """`readings` answers PUT; `refusing(method)` says why no body is taken now; `refused` counts refusals.
+
+        `uploading(request, method, uri, length)` says where a body goes that is a file, or raises AnyLogError.
+        """
         super().__init__(resource, requestFactory=Request, reactor=clock)
         self.clock, self.node_name, self.limits = clock, node_name, limits
         self.readings, self._refusing, self._tell_refused = readings, refusing, refused
+        self.uploading = uploading
         self.tank = Tank(low=limits.held * 3 // 4, high=limits.held)
         self.counts = Counts()
         self.closing = False
@@ -414,7 +455,7 @@ class Site(WebSite):
 
     def refusal(self, request: Request, method: bytes, length: int | None) -> AnyLogError | None:
         """Why a body of `length` bytes (None: in chunks) is not even read."""
-        if length is not None and length > self.limits.body:
+        if length is not None and length > self.limits.body and request.incoming is None:
             return AnyLogError(501, f"a body may have {self.limits.body} bytes, this one has {length}")
         if self.closing:
             return AnyLogError(506)

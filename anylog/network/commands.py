@@ -90,6 +90,12 @@ class RunRestServer(Command):
             node_name=lambda: node.address,
             options=RestOptions(**given, trace=context.trace),
             lane=node.lanes.open("cpu"),
+            uploads=Uploads(
+                disk=node.disk,
+                lane=lambda: lane_of(node),
+                folder=lambda: node.places.folder("tmp_dir"),
+                token=lambda: f"{node.chance.getrandbits(64):016x}",
+            ),
         )
         await node.processes.start(server)
         return None

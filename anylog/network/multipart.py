@@ -1,8 +1,9 @@
-"""The file in the body of a REST call: `curl -F file=@x`, or the bytes themselves (RFC 7578). Pure."""
+"""The file in the body of a REST call: `curl -F file=@x`, or the bytes themselves (RFC 7578). Pure: bytes in, bytes out."""
 
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 from anylog.errors import AnyLogError
 
@@ -12,48 +13,95 @@ MOST_PARTS = 100
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;,"]{1,70}))', re.IGNORECASE)
 
 
-def file_of(body: bytes, content_type: str) -> tuple[str, memoryview]:
-    """The name a file was sent with (empty if there is none) and its content, which is not copied.
+class Place(Enum):
+    """Where in a form the reader is."""
 
-    Of several parts it is the one named `file`, else the first that has a file name. Raises AnyLogError 301 if there is
-    none, and 110 for a body that is not what its Content-Type says.
+    CONTENT = "in a part, or before the first one"
+    BORDER = "behind a boundary"
+    HEAD = "in the headers of a part"
+    OVER = "behind the last boundary"
+
+
+class FileReader:
+    """Takes a body as it comes and gives the content of the file in it: the first part named `file` or with a file name.
+
+    A body that is no form is the file itself.
     """
-    if not content_type.lower().lstrip().startswith("multipart/"):
-        return "", memoryview(body)
-    found = _BOUNDARY.search(content_type)
-    if not found:
-        raise AnyLogError(110, "the Content-Type names no boundary")
-    border = b"--" + (found[1] or found[2]).encode("latin-1", "replace")
-    first: tuple[str, memoryview] | None = None
-    at = 0 if body.startswith(border) else body.find(b"\r\n" + border) + 2
-    if not body.startswith(border, at):
-        raise AnyLogError(110, "the body does not hold the boundary that its Content-Type names")
-    for _ in range(MOST_PARTS):
-        at += len(border)
-        if body.startswith(b"--", at):
-            break
-        begin = body.find(b"\r\n", at)  # blanks may stand behind the boundary
-        head_end = body.find(b"\r\n\r\n", begin, begin + LONGEST_HEAD)
-        end = body.find(b"\r\n" + border, head_end + 2)
-        if begin < 0 or head_end < 0 or end < 0:
-            raise AnyLogError(110, "a part of the body does not end")
-        name, filename = _names(body[begin + 2 : head_end])
-        content = memoryview(body)[min(head_end + 4, end) : end]
-        if name == "file":
-            return filename, content
-        if filename and first is None:
-            first = filename, content
-        at = end + 2
-    if first is None:
-        raise AnyLogError(301, "no part of the body is a file: curl sends one with -F file=@name")
-    return first
 
+    def __init__(self, content_type: str) -> None:
+        """Raises AnyLogError 110 for a form without boundary."""
+        self.name = ""  # that the sender's file has
+        self._border = b""
+        self._held = bytearray(b"\r\n")  # so that the first boundary looks like the others
+        self._place, self._found, self._wanted, self._parts = Place.CONTENT, False, False, 0
+        if content_type.lower().lstrip().startswith("multipart/"):
+            boundary = _BOUNDARY.search(content_type)
+            if not boundary:
+                raise AnyLogError(110, "the Content-Type names no boundary")
+            self._border = b"\r\n--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
 
-def _names(head: bytes) -> tuple[str, str]:
-    """The name of a part and its file name."""
-    text = head.decode("utf-8", "replace")
-    line = next((line for line in text.split("\r\n") if line.lower().startswith("content-disposition:")), "")
-    return _parameter(line, "name"), _parameter(line, "filename")
+    def receive(self, data: bytes) -> bytes:
+        """What of the file came with it. Raises AnyLogError 110 for what is no form."""
+        if not self._border:
+            return data
+        self._held += data
+        content = []
+        while self._place is not Place.OVER and (piece := self._next()) is not None:
+            content.append(piece)
+        if self._place is Place.OVER:
+            self._held.clear()
+        return b"".join(content)
+
+    def end(self) -> None:
+        """No more comes. Raises AnyLogError 110 for a form that is cut off, 301 for one without a file."""
+        if self._border and self._place is not Place.OVER:
+            raise AnyLogError(110, "the form in the body does not end, or its boundary is not the one that is named")
+        if self._border and not self._found:
+            raise AnyLogError(301, "no part of the body is a file: curl sends one with -F file=@name")
+
+    def _next(self) -> bytes | None:
+        """A piece of the file, perhaps empty; None if more must come first."""
+        held = self._held
+        if self._place is Place.CONTENT:
+            end = held.find(self._border)
+            size = end if end >= 0 else max(0, len(held) - len(self._border) + 1)
+            piece = bytes(held[:size]) if self._wanted else b""
+            if end >= 0:
+                del held[: end + len(self._border)]
+                self._place = Place.BORDER
+                return piece
+            del held[:size]
+            return piece or None
+        if self._place is Place.BORDER:
+            if held.startswith(b"--"):
+                self._place = Place.OVER
+                return b""
+            line = held.find(b"\r\n")
+            if line >= 0:
+                del held[:line]
+                self._place = Place.HEAD
+                return b""
+        else:
+            end = held.find(b"\r\n\r\n")
+            if end >= 0:
+                self._begin(bytes(held[:end]))
+                del held[: end + 4]
+                self._place = Place.CONTENT
+                return b""
+        if len(held) > LONGEST_HEAD:
+            raise AnyLogError(110, f"the headers of a part may have {LONGEST_HEAD} bytes")
+        return None
+
+    def _begin(self, head: bytes) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise AnyLogError(110, f"a form may have {MOST_PARTS} parts")
+        text = head.decode("utf-8", "replace")
+        line = next((line for line in text.split("\r\n") if line.lower().startswith("content-disposition:")), "")
+        name = _parameter(line, "filename")
+        self._wanted = not self._found and (bool(name) or _parameter(line, "name") == "file")
+        if self._wanted:
+            self._found, self.name = True, name
 
 
 def _parameter(line: str, name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
@@ -22,8 +21,8 @@ from anylog.network.asking import Asked, Lookup, check_method, decode_value, for
 from anylog.network.calls import CallCounts
 from anylog.network.channel import Limits, Request, Site, address_text
 from anylog.network.ingest import Ingest
-from anylog.network.multipart import file_of
 from anylog.network.stream import send
+from anylog.network.upload import Incoming, Uploads, asks_to_keep
 from anylog.process import DOORS, Process
 from anylog.waiting import deadline, deferring
 
@@ -94,8 +93,10 @@ class RestServer(Process):
         options: RestOptions,
         limits: Limits | None = None,
         lane: ILane | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         """`lookup` gives the command class of a text, or None; it tells which HTTP methods may ask it."""
+        self._uploads = uploads
         self.options = options
         self.calls = CallCounts()
         self.address = f"{options.ip}:{options.port}"
@@ -125,6 +126,7 @@ class RestServer(Process):
             node_name=node_name,
             limits=limits or Limits(reader_seconds=options.timeout or Limits().reader_seconds),
             refused=self._refused_early,
+            uploading=self._uploading,
         )
 
     # ------------------------------------------------------------------ a process
@@ -358,15 +360,14 @@ class RestServer(Process):
 
     def _context(self, request: Request, asked: Asked, headers: dict[str, str]) -> Context:
         peer = request.getClientAddress()
-        own = getattr(request.host, "port", 0)
         return Context(
             origin="rest",
             who=address_text(peer),
-            local=loopback(getattr(peer, "host", "")) and not foreign(headers, own),
+            local=self._is_local(request, headers),
             destination=asked.destination,
             subset=asked.subset,
             trace=self.options.trace,
-            upload=partial(file_of, request.body, headers.get("content-type", "")) if asked.upload else None,
+            upload=request.incoming.upload() if request.incoming is not None else None,
         )
 
     # ------------------------------------------------------------------ what went wrong, and how often
@@ -393,6 +394,24 @@ class RestServer(Process):
     def _refusing(self, method: bytes) -> AnyLogError | None:
         """Why a body is not read now: only readings wait for room in the journal."""
         return self._intake.refusal() if method == b"PUT" else None
+
+    def _uploading(self, request: Request, method: bytes, uri: bytes, length: int) -> Incoming | None:
+        """Where a body goes that is a file. AnyLogError 212 for a stranger's: it would fill the disk."""
+        if method not in (b"POST", b"GET") or not asks_to_keep(request.getHeader(b"command"), uri):
+            return None
+        if self._uploads is None:
+            raise AnyLogError(237, "this server takes no files")
+        headers = {
+            name.decode("latin-1").lower(): decode_value(values[0])
+            for name, values in request.requestHeaders.getAllRawHeaders()
+        }
+        if not self._is_local(request, headers):
+            raise AnyLogError(212, "'file to' changes this node: it is served to this machine only")
+        return self._uploads.begin(headers.get("content-type", ""), length)
+
+    def _is_local(self, request: Request, headers: dict[str, str]) -> bool:
+        own = getattr(request.host, "port", 0)
+        return loopback(getattr(request.getClientAddress(), "host", "")) and not foreign(headers, own)
 
     def _refused_early(self, agent: bytes, method: bytes, peer: str, error: AnyLogError) -> None:
         self.calls.add(self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text)
