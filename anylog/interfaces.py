@@ -154,6 +154,11 @@ class Mark:
     rows: int  # loaded by this load
     parked: int  # parked by this load
     hash: str | None = None  # a whole file's; unique among loaded marks of the database
+    member: int = 0  # under which its rows are known to the cluster, with
+    id: int = 0  # its row in the member's table of files; 0: not registered
+    source: str = "0"
+    instructions: str = "0"
+    time: str = ""  # UTC time of registration, "YYYY-MM-DD HH:MM:SS.ffffff"; of loading if it was not registered
 
 
 @frozen
@@ -202,8 +207,14 @@ class IDatabase(Protocol):
         mark has is such a fault of kind "duplicate". Fails as a whole (AnyLogError) if the transaction does.
         """
 
-    def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, int]]:
-        """The last sequence number loaded, for those of `buffers` that have a mark."""
+    def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, Mark]]:
+        """What is loaded of those of `buffers` that have a mark: rows and parked in all."""
+
+    def file_marks(self, files: Sequence[tuple[int, int]]) -> Deferred[dict[tuple[int, int], Mark]]:
+        """The same by member and tsd id."""
+
+    def parked_places(self, buffers: Sequence[str]) -> Deferred[dict[str, set[tuple[int, int]]]]:
+        """Buffer -> (sequence, position in the record) of its rows that were parked."""
 
     def keys(self, since: float) -> Deferred[list[tuple[str, float, str]]]:
         """Idempotency-Keys not older than `since` (unix seconds), oldest first."""
