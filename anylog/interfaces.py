@@ -227,7 +227,7 @@ class IDatabase(Protocol):
 class AnyLogFault:
     """Why one load of several was left out."""
 
-    kind: str  # "duplicate", "misfit", "missing table", "engine"
+    kind: str  # "duplicate", "conflict", "misfit", "missing table", "engine"
     text: str
 
 
