@@ -118,14 +118,14 @@ class LoadsOfFiles(DatabaseCase):
         mark = Mark(
             f"file-145.{id}", "t", 1, rows, 0, f"{id:032x}", 145, id, "plc", "0", f"2026-01-0{id} 00:00:00.000000"
         )
-        made = load("t", ["i", "c"], [[id * 10 + n, "x"] for n in range(rows)], create=T)
+        made = load("t", ["a", "b"], [[id * 10 + n, "x"] for n in range(rows)], create=T)
         return evolve(made, rows=rows, marks=[mark], tsd_name="145", tsd_id=id, **changes)
 
     def test_together(self) -> None:
         """Files of one table are written by one statement, each with its own id and mark."""
         town = self.open()
         self.assertEqual(self.get(town.load([self.file(1), self.file(2, 3), self.file(3, 1)])), [None] * 3)
-        found = self.all(town, "select tsd_name, tsd_id, count(*), min(i) from t group by 1, 2 order by 2")
+        found = self.all(town, "select tsd_name, tsd_id, count(*), min(a) from t group by 1, 2 order by 2")
         self.assertEqual(found, [("145", 1, 2, 10), ("145", 2, 3, 20), ("145", 3, 1, 30)])
         marks = self.get(town.file_marks([(145, 1), (145, 3), (145, 9), (7, 1)]))
         self.assertEqual({key: (mark.rows, mark.hash, mark.time[:10]) for key, mark in marks.items()}, {
@@ -135,7 +135,7 @@ class LoadsOfFiles(DatabaseCase):
         self.assertEqual(self.get(town.mark_sums(7)), {})
         self.assertEqual([mark.id for mark in self.get(town.mark_lines(145, "t", 1, 5))], [2, 3])
         self.assertEqual(self.get(town.highest_mark(145)), 3)
-        self.assertEqual(self.get(town.rows_of("t", 145, 2)), [{"i": 20 + n, "c": "x"} for n in range(3)])
+        self.assertEqual(self.get(town.rows_of("t", 145, 2)), [{"a": 20 + n, "b": "x"} for n in range(3)])
 
     def test_one_of_several(self) -> None:
         """One that is loaded already, or has the content of another, takes only itself."""
