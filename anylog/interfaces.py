@@ -47,6 +47,41 @@ class DiskFile(Protocol):
     def close(self) -> None: ...
 
 
+@frozen
+class Publish:
+    """Make a file appear whole, if there is none of that name; gzip it if asked to."""
+
+    path: Path
+    data: bytes
+    compress: bool = False
+
+
+@frozen
+class Read:
+    """A regular file of at most so many bytes."""
+
+    path: Path
+    most: int
+
+
+@frozen
+class Move:
+    """Rename, never over another file."""
+
+    source: Path
+    target: Path
+
+
+@frozen
+class Forget:
+    """Remove, if it is there."""
+
+    path: Path
+
+
+Step = Publish | Read | Move | Forget
+
+
 class Disk(Protocol):
     """The only way to make things last; blocking, so called in lanes. `testing.MemoryDisk` forgets what was not synced.
 
@@ -82,6 +117,9 @@ class Disk(Protocol):
 
     def free(self, folder: Path) -> int:
         """Bytes that may still be written there."""
+
+    def batch(self, steps: Sequence[Step]) -> list[Any]:
+        """Many steps, in order, synced together; an OSError is the outcome of its step and not raised."""
 
 
 class ILane(Protocol):
