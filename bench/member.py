@@ -70,9 +70,9 @@ class Member(NodeProcess):
         found = self.asked(f"select count(*), coalesce(sum(rows), 0) from tsd_info where {where}", *parameters)
         return (int(str(found[0][0])), int(str(found[0][1]))) if found else (0, 0)
 
-    def archived(self) -> int:
-        """Files in the archive."""
-        return sum(1 for path in self.folder("archive").rglob("*.json*") if not path.name.startswith("."))
+    def archived(self, table: str = "*") -> int:
+        """Files in the archive, of one table or of all."""
+        return sum(1 for _ in self.folder("archive").rglob(f"{self.dbms}.{table}.*.json*"))
 
     def rows_in(self, table: str) -> int:
         """Rows of a table as its file has them; 0 if there is no such table yet."""
