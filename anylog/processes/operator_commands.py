@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
@@ -13,6 +14,7 @@ from anylog.language.tables import bar_table, framed
 from anylog.processes.operator import Operator, OperatorOptions, checked
 from anylog.processes.sync_commands import address
 from anylog.processes.synchronizer import hms
+from anylog.processes.whole import FilingOptions
 from anylog.waiting import pause
 
 if TYPE_CHECKING:
@@ -104,6 +106,20 @@ class RunOperator(Command):
             announce=node.membership.announce,
         )
         await node.processes.start(process)
+        folders = {key: Path(str(given[key])) for key in ("archive_dir", "distr_dir", "bkup_dir")}
+        await node.intake.operate(
+            FilingOptions(
+                **folders,
+                err_dir=Path(str(given["error_dir"])),
+                distributor=bool(options["distributor"]),
+                archive=options["archive"] is not False,
+                compress=options["compress_json"],
+                move=options["move_json"],
+                delete=options["delete_json"],
+                tsd=options["update_tsd_info"],
+            ),
+            lambda: (node.membership.place_of(options["policy"]) or place).member,
+        )
         return None
 
 
