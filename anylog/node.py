@@ -13,6 +13,8 @@ from twisted.logger import Logger
 
 import anylog.commands
 import anylog.databases.commands
+import anylog.disk.file_commands
+import anylog.disk.folder_commands
 import anylog.language.commands
 import anylog.ledger.commands
 import anylog.network.client_commands
@@ -25,6 +27,7 @@ import anylog.processes.sync_commands
 import anylog.query.commands
 from anylog.databases.catalog import Catalog
 from anylog.databases.library import STANDARD, Library
+from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
@@ -54,6 +57,8 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
+    *anylog.disk.file_commands.COMMANDS,
+    *anylog.disk.folder_commands.COMMANDS,
     *anylog.ledger.commands.COMMANDS,
     *anylog.query.commands.COMMANDS,
     *anylog.processes.commands.COMMANDS,
@@ -98,6 +103,7 @@ class Node:
         self.environ: MutableMapping[str, str] = environ if environ is not None else {}
         self.places = Places.under(home)
         self.dictionary = Dictionary()
+        self.file_access = FileAccess(self.places, self.dictionary)
         self.logs = Logs(clock)
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
@@ -200,7 +206,7 @@ class Node:
         """All pages of an answer, as they come."""
         try:
             while (page := await pages.next()) is not None:
-                write(page.decode().rstrip("\r\n"))
+                write(page.decode("utf-8", "replace").rstrip("\r\n"))
         finally:
             pages.close()
 

@@ -73,6 +73,7 @@ class Context:
     destination: str = ""  # of a REST call: what stands in the parentheses of `run client ( )`
     subset: bool = False
     hops: int = 0  # nodes the question has come through before
+    upload: Callable[[], tuple[str, memoryview]] | None = None  # name and content of a file that came along; in a lane
 
 
 @frozen(kw_only=True)

@@ -41,6 +41,7 @@ class Asked:
     timeout: float | None = None  # seconds; None: the server's
     agent: str = ""  # product in lower case
     by_url: bool = False
+    upload: bool = False  # the body is a file
     natural: bool = False  # came in a JSON body: any command, whatever the method (rest.md 2.3)
 
     @property
@@ -55,16 +56,17 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
     Raises AnyLogError 6, 110, 163, 175, 182, 193 or 501.
     """
     fields, by_url, natural = dict(headers), False, False
-    if len(body) > LONGEST_BODY and not _takes_body(fields.get("command", "").strip()):
-        raise AnyLogError(501, f"a body with commands may have {LONGEST_BODY} bytes, this one has {len(body)}")
     if not fields.get("command") and query:
         fields.update(read_query(query))
         by_url = True
+    takes_body = _takes_body(fields.get("command", "").strip())
+    if len(body) > LONGEST_BODY and not takes_body:
+        raise AnyLogError(501, f"a body with commands may have {LONGEST_BODY} bytes, this one has {len(body)}")
     text = ""
     if not fields.get("command") and body.strip():
         fields.update(read_json_body(body))
         natural = True
-    elif body and "octet-stream" not in fields.get("content-type", ""):
+    elif body and "octet-stream" not in fields.get("content-type", "") and not takes_body:
         text = decode(body)
     agent = fields.get("anylog-agent") or fields.get("user-agent", "")
     product = agent.partition("/")[0].strip().lower()
@@ -76,7 +78,7 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
         command = text.translate(_CURLY).strip()
         if not command:
             raise AnyLogError(301, "'command: body' needs a command in the message body")
-    elif text.strip() and method == "POST" and not _takes_body(command):
+    elif text.strip() and method == "POST" and not takes_body:
         before = body_lines(text)
     key = fields.get("assignment", "").strip()
     if key and not _KEY.fullmatch(key):
@@ -91,6 +93,7 @@ def read_request(method: str, query: bytes, headers: Mapping[str, str], body: by
         agent=product,
         by_url=by_url,
         natural=natural,
+        upload=bool(body) and takes_body,
     )
 
 

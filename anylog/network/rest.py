@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from attrs import evolve, frozen
@@ -21,6 +22,7 @@ from anylog.network.asking import Asked, Lookup, check_method, decode_value, for
 from anylog.network.calls import CallCounts
 from anylog.network.channel import Limits, Request, Site, address_text
 from anylog.network.ingest import Ingest
+from anylog.network.multipart import file_of
 from anylog.network.stream import send
 from anylog.process import DOORS, Process
 from anylog.waiting import deadline, deferring
@@ -364,6 +366,7 @@ class RestServer(Process):
             destination=asked.destination,
             subset=asked.subset,
             trace=self.options.trace,
+            upload=partial(file_of, request.body, headers.get("content-type", "")) if asked.upload else None,
         )
 
     # ------------------------------------------------------------------ what went wrong, and how often

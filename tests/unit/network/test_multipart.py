@@ -1,0 +1,73 @@
+"""A file in the body of a REST call, as curl and browsers send it."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from anylog.errors import AnyLogError
+from anylog.network.asking import read_request
+from anylog.network.multipart import file_of
+
+KIND = "multipart/form-data; boundary=------------------------d74496d66958873e"
+BORDER = b"--------------------------d74496d66958873e"
+
+
+def part(content: bytes, names: bytes) -> bytes:
+    return BORDER + b"\r\nContent-Disposition: form-data; " + names + b"\r\n\r\n" + content + b"\r\n"
+
+
+class Multipart(SynchronousTestCase):
+    def test_files(self) -> None:
+        """The part named file, else the first with a file name; its content byte for byte; or the body itself."""
+        tricky = b"\r\n--\r\n------\r\n\r\n\x00\xff" + BORDER[:-1] + b"\r\n"
+        file = part(tricky, b'name="file"; filename="a b.json"')
+        other, field = part(b"no", b'name="x"; filename=y.bin'), part(b"v", b'name="k"')
+        for name, body, kind, expected in [
+            ("curl -F", file + BORDER + b"--\r\n", KIND, ("a b.json", tricky)),
+            ("others before it", field + other + file + BORDER + b"--\r\n", KIND, ("a b.json", tricky)),
+            ("under another name", field + other + BORDER + b"--", KIND, ("y.bin", b"no")),
+            ("empty", part(b"", b'name="file"; filename="e"') + BORDER + b"--", KIND, ("e", b"")),
+            ("a preamble", b"hello\r\n" + file + BORDER + b"--", KIND, ("a b.json", tricky)),
+            ("quoted boundary", b"--x y\r\nA: b\r\nContent-Disposition: form-data; name=file\r\n\r\nz\r\n--x y--",
+             'multipart/form-data; boundary="x y"', ("", b"z")),
+            ("quotes in a name", part(b"1", rb'name="file"; filename="a\"b"') + BORDER + b"--", KIND, ('a"b', b"1")),
+            ("curl --data-binary", tricky, "application/x-www-form-urlencoded", ("", tricky)),
+            ("no type", tricky, "", ("", tricky)),
+        ]:  # fmt: skip
+            sent, content = file_of(body, kind)
+            self.assertEqual((sent, bytes(content)), expected, name)
+
+    def test_refused(self) -> None:
+        """What is broken is said to be so."""
+        file = part(b"abc", b'name="file"; filename="a"')
+        for name, body, kind, number in [
+            ("no boundary named", file, "multipart/form-data", 110),
+            ("another boundary", file, "multipart/form-data; boundary=other", 110),
+            ("cut in the content", file[:-4], KIND, 110),
+            ("cut in the head", BORDER + b"\r\nContent-Disp", KIND, 110),
+            ("no end", file, KIND, 110),
+            ("a head without end", BORDER + b"\r\nX: " + b"y" * 20_000 + b"\r\n\r\n\r\n" + BORDER + b"--", KIND, 110),
+            ("no file in it", part(b"v", b'name="k"') + BORDER + b"--", KIND, 301),
+            ("nothing", b"", KIND, 110),
+        ]:
+            with self.assertRaises(AnyLogError, msg=name) as refused:
+                file_of(body, kind)
+            self.assertEqual(refused.exception.number, number, name)
+
+    def test_who_takes_a_body(self) -> None:
+        """The body of `file to` is a file, however large and however the command came; of others it is commands."""
+        large = b"print x\n" * 100_000
+        for method, query, headers in [
+            ("POST", b"", {"command": "file to !prep_dir/x"}),
+            ("POST", b"command=file%20to%20!prep_dir/x", {}),
+            ("GET", b"", {"command": "File To where dest = /x"}),
+        ]:
+            asked = read_request(method, query, headers, large)
+            self.assertEqual((asked.upload, asked.before), (True, ()), (method, query, headers))
+        self.assertFalse(read_request("POST", b"", {"command": "file to /x"}, b"").upload)
+        self.assertFalse(read_request("POST", b"", {}, b'{"command": "file to /x"}').upload)
+        asked = read_request("POST", b"", {"command": "file copy a b"}, b"x = 5")
+        self.assertEqual((asked.upload, asked.before), (False, ("x = 5",)))
+        with self.assertRaises(AnyLogError) as refused:
+            read_request("POST", b"", {"command": "file copy a b"}, large)
+        self.assertEqual(refused.exception.number, 501)
