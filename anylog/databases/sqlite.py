@@ -40,6 +40,7 @@ T = TypeVar("T")
 READERS = 3
 BUSY = 5000  # milliseconds to wait for a lock
 CHECKPOINT = 8 << 20  # bytes of readings after which the write-ahead log, some times larger, is written back
+WRITTEN = 64 << 10  # bytes of the log for a transaction of which nothing is known
 LOG_KEPT = 16 << 20  # bytes that its file keeps when it begins again
 LONGEST_LOG = 64 << 20  # bytes of it after which loads wait until it does
 PATIENCE = 500  # milliseconds that they wait for readers
@@ -171,9 +172,9 @@ class SQLite:
         done = self._run(self._writing, self._load, loads)
         return done.addCallback(self._after_load, sum(len(load.values) for load in loads))
 
-    def write(self, work: Callable[[Connection], T]) -> Deferred[T]:
-        """`work(connection)` in the writer's lane, in one transaction."""
-        return self._run(self._writing, self._transaction, work)
+    def write(self, work: Callable[[Connection], T], size: int = WRITTEN) -> Deferred[T]:
+        """`work(connection)` in the writer's lane, in one transaction that adds about `size` bytes to the log."""
+        return self._run(self._writing, self._transaction, work).addCallback(self._after_load, size)
 
     def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, Mark]]:
         """See `interfaces.IDatabase.marks`."""
@@ -448,13 +449,13 @@ class SQLite:
         except OSError:
             return 0
 
-    def _after_load(self, faults: list[AnyLogFault | None], size: int) -> list[AnyLogFault | None]:
+    def _after_load(self, result: T, size: int) -> T:
         self._unchecked += size
         if self._unchecked > self.checkpoint and self.path and not self._checkpointing and not self._closed:
             self._checkpointing = True
             self._unchecked = 0
             self._write_back().addErrback(lambda failure: self.log.warn("{name}: {f}", name=self.name, f=failure.value))
-        return faults
+        return result
 
     @deferring
     async def _write_back(self) -> None:

@@ -25,11 +25,10 @@ class BuiltIn:
     indexed: tuple[str, ...] = ()
 
 
-BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
-    # storage.md 5
-    ("almgm", "tsd_info"): BuiltIn(
+def _files(id: str) -> BuiltIn:
+    return BuiltIn(
         columns={
-            "file_id": "SERIAL PRIMARY KEY",
+            "file_id": id,
             "dbms_name": "VARCHAR",
             "table_name": "VARCHAR",
             "source": "VARCHAR",
@@ -43,7 +42,14 @@ BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
         needed=("dbms_name", "table_name", "source", "file_hash", "instructions", "file_time"),
         unique=("file_hash",),
         indexed=("file_time",),
-    ),
+    )
+
+
+MEMBER_FILES = _files("BIGINT PRIMARY KEY")  # tsd_<member>: ids are those that the member gave (storage.md 5)
+
+BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
+    # storage.md 5
+    ("almgm", "tsd_info"): _files("SERIAL PRIMARY KEY"),
     # metadata.md 6
     ("blockchain", "ledger"): BuiltIn(
         columns={
@@ -62,7 +68,14 @@ BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
 }
 
 # The types of SQLite for ledger types; TEXT for all others, which changes nothing (storage.md 2.6).
-_TYPES = {"BOOLEAN": "INTEGER", "INT": "INTEGER", "BIGINT": "INTEGER", "DECIMAL": "REAL", "FLOAT": "REAL"}
+_TYPES = {
+    "BOOLEAN": "INTEGER",
+    "INT": "INTEGER",
+    "BIGINT": "INTEGER",
+    "BIGINT PRIMARY KEY": "INTEGER PRIMARY KEY",
+    "DECIMAL": "REAL",
+    "FLOAT": "REAL",
+}
 # Parts of declared types that somebody else wrote, the first that fits, in the order of SQLite's own rules.
 _DECLARED = {
     "INTEGER": "BIGINT",
@@ -80,6 +93,7 @@ _DECLARED = {
 # How the types of columns are shown; all others as they are, in lower case.
 _SHOWN = {
     "SERIAL PRIMARY KEY": "integer",
+    "BIGINT PRIMARY KEY": "bigint",
     "TIMESTAMP": "timestamp without time zone",
     "TIME": "time without time zone",
     "FLOAT": "double precision",
