@@ -131,3 +131,14 @@ def insert_statement(table: str, columns: Sequence[str], one: bool) -> str:
     return f"insert into {quoted(table)} ({names}) " + (
         f"values ({values})" if one else f"select {values} from json_each(?)"
     )
+
+
+def many_insert_statement(table: str, columns: Sequence[str]) -> str:
+    """As `insert_statement`, for several files: the last parameter is a list of [tsd_name, tsd_id, list of lists]."""
+    names = ", ".join(quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns))
+    places = [f"each.value->>{place}" for place in range(len(columns))]
+    values = ", ".join(["?", "file.value->>0", "file.value->>1", *places])
+    return (
+        f"insert into {quoted(table)} ({names}) select {values}"
+        " from json_each(?) as file cross join json_each(file.value, '$[2]') as each"
+    )
