@@ -1,4 +1,4 @@
-"""SQL files of readings: INSERT statements read as rows, never given to an engine as text (ingest.md 10, decisions.md 5)."""
+"""SQL files of readings: INSERT statements are read as rows, no engine sees them (ingest.md 10, decisions.md 5)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Reader:
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows of all statements."""
-        words, found = self._words(), []
+        words, found = self._words(), list[dict[str, Any]]()
         word = next(words)
         while word.kind != "end":
             if word.is_mark(";"):

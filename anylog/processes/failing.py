@@ -43,7 +43,7 @@ class _Held:
 
 @define(kw_only=True, eq=False)
 class ErrorDirectory:
-    """Moves failed files out of the watch directory. What cannot be moved stays, is not loaded again, and is retried."""
+    """Moves failed files out of the watch directory. What cannot be moved stays, is not loaded, and is tried again."""
 
     _clock: Clock
     _disk: Disk
@@ -108,7 +108,10 @@ class ErrorDirectory:
 
     async def _move(self, part: Sequence[Failed]) -> None:
         targets = [self._target(failed) for failed in part]
-        steps = [Move(self._watched / failed.name, self.folder / target) for failed, target in zip(part, targets, strict=True)]
+        steps = [
+            Move(self._watched / failed.name, self.folder / target)
+            for failed, target in zip(part, targets, strict=True)
+        ]
         try:
             outcomes = await self._lane.run(self._disk.batch, steps)
         except (OSError, AnyLogError) as why:
@@ -149,20 +152,10 @@ class ErrorDirectory:
 
     async def _copy(self, source: Path, target: Path) -> Any:
         """To another file system, whole or not at all; None, or what went wrong."""
-        for step in (Read(source, LARGEST), Publish(target, b""), Forget(source)):
-            if isinstance(step, Publish):
-                step = Publish(target, data)
-            try:
-                (outcome,) = await self._lane.run(self._disk.batch, [step])
-            except (OSError, AnyLogError) as why:
-                return why
-            if isinstance(outcome, OSError):
-                return outcome
-            if isinstance(step, Read):
-                data = outcome[0]
-            elif outcome == "other":
-                return FileExistsError(errno.EEXIST, "there is such a file", str(target))
-        return None
+        try:
+            return await self._lane.run(copy_away, self._disk, source, target)
+        except (OSError, AnyLogError) as why:
+            return why
 
     def _hold(self, failed: Failed, outcome: BaseException) -> None:
         why = f"{self.folder}: {getattr(outcome, 'strerror', None) or outcome}"
@@ -173,3 +166,18 @@ class ErrorDirectory:
         else:
             held.pause = min(held.pause * 2, LONGEST_PAUSE)
         held.why, held.at = why, self._clock.seconds() + held.pause
+
+
+def copy_away(disk: Disk, source: Path, target: Path) -> None:
+    """In a lane: a move between file systems. Raises OSError."""
+    ((data, _, _),) = _done(disk.batch([Read(source, LARGEST)]))
+    if _done(disk.batch([Publish(target, bytes(data))])) == ["other"]:
+        raise FileExistsError(errno.EEXIST, "there is such a file", str(target))
+    _done(disk.batch([Forget(source)]))
+
+
+def _done(outcomes: list[Any]) -> list[Any]:
+    for outcome in outcomes:
+        if isinstance(outcome, OSError):
+            raise outcome
+    return outcomes

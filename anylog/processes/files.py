@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -61,15 +61,14 @@ def understand(name: FileName, data: bytes, member: int) -> Content:
     return Content(rows=rows, normal=normal, hash=found, note=note)
 
 
-def understand_all(
-    found: Sequence[tuple[FileName, bytes]], member: int, most: int
-) -> list[Content | AnyLogError]:
+def understand_all(found: Sequence[tuple[FileName, bytes]], member: int, most: int) -> list[Content | AnyLogError]:
     """The contents of files in order, or what is wrong with each; in a lane.
 
     Ends early once `most` bytes of normal form are made (packed files may hold much more than their size says): the
     list is shorter then, but never empty.
     """
-    made, done = 0, []
+    made = 0
+    done: list[Content | AnyLogError] = []
     for name, data in found:
         try:
             content = understand(name, data, member)
@@ -91,21 +90,21 @@ def too_large(size: int) -> AnyLogError:
     return AnyLogError(501, f"the file has {size:,} bytes, it may have {LARGEST:,}: send it in parts")
 
 
-@frozen
+@frozen(kw_only=True)
 class Limits:
     """Which files an operator takes: `limit_tables`, and databases that are connected (S2)."""
 
-    _connected: Callable[[str], object]  # raises AnyLogError if the database is not
+    connected: Callable[[str], object]  # raises AnyLogError if the database is not
+    members: Callable[[], Collection[int] | None] = lambda: None  # of the own cluster; None: not known
     tables: frozenset[str] = field(default=frozenset())  # "dbms.table", or "table" of any database; empty: all
 
-    @classmethod
-    def read(cls, names: Sequence[str], connected: Callable[[str], object]) -> Limits:
+    @staticmethod
+    def read(names: Sequence[str]) -> frozenset[str]:
         """Names as in `limit_tables = (dbms.table, table)`. Raises AnyLogError 40 for what cannot be a name."""
-        tables = {".".join(normalise(part, "table") for part in name.split(".", 1)) for name in names}
-        return cls(connected, frozenset(tables))
+        return frozenset(".".join(normalise(part, "table") for part in name.split(".", 1)) for name in names)
 
     def refusal(self, name: FileName) -> AnyLogError | None:
-        """Why the file is not taken: AnyLogError 130, 28, 171 or 10; None if it is."""
+        """Why the file is not taken: AnyLogError 130, 28, 171, 131 or 10; None if it is."""
         dbms, table = name.dbms, name.table
         if self.tables and not {f"{dbms}.{table}", table} & self.tables:
             return AnyLogError(130, f"{dbms}.{table} is not in limit_tables")
@@ -113,8 +112,12 @@ class Limits:
             return AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
         if dbms in SYSTEM:
             return AnyLogError(171, f"'{dbms}' is a database of the node's own: no file is loaded into it")
+        if name.full and name.member.isdecimal() and int(name.member):
+            members = self.members()
+            if members is not None and int(name.member) not in members:
+                return AnyLogError(131, f"member {name.member} is not in the cluster of this node")
         try:
-            self._connected(dbms)
+            self.connected(dbms)
         except AnyLogError:
             return AnyLogError(10, f"the database '{dbms}' is not connected")
         return None

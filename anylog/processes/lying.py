@@ -1,4 +1,4 @@
-"""What lies in a watch directory: which files are whole, their order, and what is left alone (operator-ha.md 3.1). Pure."""
+"""What lies in a watch directory: what is whole, in which order, and what is left alone (operator-ha.md 3.1). Pure."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -32,27 +32,34 @@ class OperatorOptions:
     given: Mapping[str, Any]  # every option as it was resolved, as `get operator config` shows it
 
 
+class Operate(Protocol):
+    """`intake.operate`."""
+
+    def __call__(self, options: FilingOptions | None, member: Callable[[], int] = ...) -> Deferred[None]:
+        """Files are made and kept by these options from now on; None: no more."""
+
+
 @define(kw_only=True)
 class Filing:
     """Where loaded files go, and whom to tell. Without `distributor = ...` that follows the distributor process."""
 
     options: FilingOptions
-    operate: Callable[[FilingOptions | None, Callable[[], int]], object]
+    operate: Operate
     distributes: Callable[[], bool]  # whether the distributor runs
     automatic: bool
     _told: FilingOptions | None = None
 
-    def tell(self, member: Callable[[], int]) -> None:
-        """Say where files go, if that is new."""
+    async def tell(self, member: Callable[[], int]) -> None:
+        """Say where files go, if that is new; what was in work at the last end is looked at first."""
         wanted = evolve(self.options, distributor=self.distributes()) if self.automatic else self.options
         if wanted != self._told:
+            await self.operate(wanted, member)
             self._told = wanted
-            self.operate(wanted, member)
 
-    def end(self, member: Callable[[], int]) -> None:
+    async def end(self) -> None:
         """No more files."""
         self._told = None
-        self.operate(None, member)
+        await self.operate(None)
 
 
 class Operator(Process):
@@ -83,37 +90,47 @@ class Operator(Process):
         self.watch = watch
         self._find, self._announce, self._filing = place, announce, filing
         self._announcing: Deferred[Any] | None = None
-        self._beats = [Rhythm(clock=clock, every=1.0, do=lambda: filing.tell(self.member), name="operator")]
-        if flush is not None:
-            self._beats.append(Rhythm(clock=clock, every=FLUSH, do=flush, name="buffers"))
+        self._telling: Deferred[Any] | None = None
+        self._watching = self._ended = False
+        self._beats = Rhythm(clock=clock, every=1.0, do=self._beat, name="operator")
+        self._flushes = None if flush is None else Rhythm(clock=clock, every=FLUSH, do=flush, name="buffers")
+
+    def start(self) -> None:
+        """Readings are taken in any case; files are once what was left at the last end is looked at. The tables are
+        announced beside that."""
+        if self._flushes is not None:
+            self._flushes.start()
+        self._telling = self._beat()
+        self._telling.addErrback(self._failed, "taking files")
+        self._telling.addCallback(lambda _: None if self._ended else self._beats.start())
+        self._announcing = self._announce()
+        self._announcing.addErrback(self._failed, "announcing the tables of this node")
 
     @deferring
-    async def start(self) -> None:
-        """Readings are taken in any case; the tables are announced beside that. Raises AnyLogError 33."""
-        self._filing.tell(self.member)
-        try:
+    async def _beat(self) -> None:
+        await self._filing.tell(self.member)
+        if not self._watching:
+            self._watching = True
             await self.watch.start()
-        except BaseException:
-            self._filing.end(self.member)
-            raise
-        for beat in self._beats:
-            beat.start()
-        announcing = self._announcing = self._announce()
-        announcing.addErrback(self._unannounced)
 
     @deferring
     async def stop(self) -> None:
         """Finish the files in work, and give the place up."""
-        if self._announcing is not None:
-            self._announcing.cancel()
-        for beat in self._beats:
-            await beat.stop()
+        self._ended = True
+        for begun in (self._announcing, self._telling):
+            if begun is not None:
+                begun.cancel()
+        await self._beats.stop()
+        if self._flushes is not None:
+            await self._flushes.stop()
         await self.watch.stop()
-        self._filing.end(self.member)
+        await self._filing.end()
 
-    def _unannounced(self, failure: Any) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("announcing the tables of this node", failure)
+    def _failed(self, failure: Any, doing: str) -> None:
+        if failure.check(AnyLogError):
+            self.log.error("{doing}: {why}", doing=doing, why=str(failure.value))
+        elif not failure.check(CancelledError):
+            self.log.failure("{doing}", failure, doing=doing)
 
     @property
     def policy(self) -> str:

@@ -79,7 +79,8 @@ class Seen:
     errors: int = 0
     files: dict[tuple[str, str, str], FileCount] = field(factory=dict)  # by dbms, table, kind
     failures: dict[str, Failures] = field(factory=dict)  # by kind
-    forgotten: dict[str, Mapping[Any, Mapping[str, float]]] = field(factory=dict)  # by topic: numbers at its reset
+    trace: int = 0  # `trace level = n run operator`
+    _forgotten: dict[str, Mapping[Any, Mapping[str, float]]] = field(factory=dict)  # by topic: numbers at its reset
 
     def add(self, result: FileResult) -> None:
         """Count what came of a file."""
@@ -103,7 +104,11 @@ class Seen:
         """Files that failed."""
         return sum(failures.count for failures in self.failures.values())
 
-    def since_reset(self, topic: str, key: Any, numbers: Mapping[str, float]) -> dict[str, float]:
+    def forget(self, topic: str, numbers: Mapping[Any, Mapping[str, float]]) -> None:
+        """From now on `topic` is told without these numbers."""
+        self._forgotten[topic] = numbers
+
+    def since(self, topic: str, key: Any, numbers: Mapping[str, float]) -> dict[str, float]:
         """`numbers` without what was there when `topic` was reset."""
-        before = self.forgotten.get(topic, {}).get(key, {})
+        before = self._forgotten.get(topic, {}).get(key, {})
         return {name: number - before.get(name, 0) for name, number in numbers.items()}

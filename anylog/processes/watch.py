@@ -141,7 +141,7 @@ class Watch:
         )
         self.holds = ""  # why nothing is taken
         self.more = False  # the directory holds more than was looked at
-        self.batches = 0  # taken until now
+        self.batches = self.batches_before = 0  # taken until now, and when `get operator pool` was reset
         self._slots = options.threads + 1  # one is read while others are loaded
         self._most_files, self._most_bytes = max(64, FILES // self._slots), BYTES // self._slots
         self._working: dict[str, Job] = {}
@@ -162,11 +162,11 @@ class Watch:
 
     @deferring
     async def start(self) -> None:
-        """Look for the first time. Raises AnyLogError 33 if the directory cannot be used."""
+        """Look for the first time, once what was never finished is deleted."""
         try:
             await self._disk_lane.run(clear_drafts, self._disk, self.options.folder)
-        except OSError as why:
-            raise AnyLogError(33, f"{self.options.folder}: {why.strerror or why}") from None
+        except (OSError, AnyLogError) as why:
+            self._say("Error", f"unfinished files in {self.options.folder} cannot be deleted: {why}")
         await self._beat()
         self._rhythm.start()
 
@@ -442,7 +442,9 @@ class Watch:
             self._fail(job, AnyLogError(outcome.code or 27, outcome.text), outcome.path)
             return
         if self._trace():
-            self.log.info("operator: {file}: {what}, {rows} rows", file=job.lying.name, what=outcome.kind, rows=outcome.rows)
+            self.log.info(
+                "operator: {file}: {what}, {rows} rows", file=job.lying.name, what=outcome.kind, rows=outcome.rows
+            )
         self._result(job, "Loaded" if outcome.kind == "loaded" else "Repeated", outcome)
         self._end(job)
 

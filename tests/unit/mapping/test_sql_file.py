@@ -68,7 +68,10 @@ def test_forms(text):
     [
         ("", "there is no INSERT statement"),
         (" -- nothing\n", "there is no INSERT statement"),
-        ("drop table weather", "statement 1, line 1, character 1: only INSERT INTO is allowed, not 'drop table weather'"),
+        (
+            "drop table weather",
+            "statement 1, line 1, character 1: only INSERT INTO is allowed, not 'drop table weather'",
+        ),
         ("insert into weather (a) values (1);\n  delete from weather", "statement 2, line 2, character 3: only INSERT"),
         ("insert or replace into weather (a) values (1)", "INTO is missing at 'or replace"),
         ("insert into weather values (1)", "the columns have to be named"),
@@ -84,7 +87,7 @@ def test_forms(text):
         ("insert into weather (a) values (X'00')", "is not a literal"),
         ("insert into weather (a) values (1e999)", "too large"),
         ("insert into weather (a) values (1", "the end is not understood behind a value"),
-        ("insert into weather (a) values ('x", "\"'x\" is not understood"),
+        ("insert into weather (a) values ('x", '"\'x" is not understood'),
         ("insert into weather (a) values", "'(' is missing at the end"),
         ("insert into weather (a) values (1),", "'(' is missing at the end"),
         ("insert into weather (a, b) values (1)", "1 values for 2 columns"),
@@ -114,7 +117,11 @@ def test_no_utf8():
         read_sql(b"insert into weather (a) values ('\xfc')".replace(b"('", b"( '"), "town", "weather")
 
 
-@given(st.lists(st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(-10, 10), st.text()), min_size=3), min_size=1))
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(-10, 10), st.text()), min_size=3), min_size=1
+    )
+)
 def test_round_trip(found):
     """What is written with doubled quotes is read as it was."""
 
