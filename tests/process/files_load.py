@@ -164,6 +164,19 @@ def wait_until_at_rest(node: Member, seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+def flush(node: Member, seconds: float = 10.0) -> None:
+    """Make files of what streamed in; refused while a new table waits for the ledger, so asked again."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            node.command("flush buffers", "POST")
+            return
+        except RuntimeError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.05)
+
+
 def check(
     node: Member, senders: Sequence[Sender] = (), ids: dict[tuple[str, int], str] | None = None, least: int = 1
 ) -> Counter[str]:

@@ -16,7 +16,7 @@ from member import Member
 POINTS = {
     "watch": ("read", "agreed", "looked", "registered", "renamed", "inserted", "loaded", "published", "counted",
               "removed"),
-    "put": ("written", "synced", "agreed", "looked", "registered", "inserted", "loaded", "published", "counted",
+    "put": ("written", "synced", "agreed", "registered", "inserted", "loaded", "published", "counted",
             "done"),
     "streaming": ("written", "synced", "agreed", "registered", "inserted", "loaded", "published", "counted", "done"),
 }  # fmt: skip

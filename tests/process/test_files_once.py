@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import files_laws
 import pytest
-from files_load import THRESHOLDS, check, drop, normal, start, wait_until_at_rest
+from files_load import THRESHOLDS, check, drop, flush, normal, start, wait_until_at_rest
 from member import Member
 
 
@@ -104,7 +104,7 @@ def test_the_same_rows_elsewhere_are_others(node: Member) -> None:
         assert put(node, rows_of(f"in-{table}"), table)[0] == 200
     for _ in range(2):
         assert put(node, [{"k": 1}], "equal", mode="streaming")[0] == 200
-        node.command("flush buffers", "POST")
+        flush(node)
         wait_until_at_rest(node)
     until_filed(node, "equal", 2)
     assert len({entry.hash for entry in entries(node, "equal")}) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import files_laws
 import pytest
-from files_load import THRESHOLDS, check, drop, member_of, normal, start, wait_until_at_rest
+from files_load import THRESHOLDS, check, drop, flush, member_of, normal, start, wait_until_at_rest
 from member import Member
 
 ROWS = 5
@@ -46,7 +46,7 @@ def fill(node: Member, part: str) -> set[str]:
         put(node, f"{part}stream{number}", table=table, mode="streaming")
         drop(node, f"town.{table}.{part}{number}", rows_of(f"{part}watch{number}"), packed=number == 3)
         given += [f"{part}{way}{number}" for way in ("put", "stream", "watch")]
-    node.command("flush buffers", "POST")
+    flush(node)
     wait_until_at_rest(node)
     return {f"{name}-{n}" for name in given for n in range(ROWS)}
 
