@@ -47,6 +47,41 @@ class DiskFile(Protocol):
     def close(self) -> None: ...
 
 
+@frozen
+class Publish:
+    """Make a file appear whole, if there is none of that name; gzip it if asked to."""
+
+    path: Path
+    data: bytes
+    compress: bool = False
+
+
+@frozen
+class Read:
+    """A regular file of at most so many bytes."""
+
+    path: Path
+    most: int
+
+
+@frozen
+class Move:
+    """Rename, never over another file."""
+
+    source: Path
+    target: Path
+
+
+@frozen
+class Forget:
+    """Remove, if it is there."""
+
+    path: Path
+
+
+Step = Publish | Read | Move | Forget
+
+
 class Disk(Protocol):
     """The only way to make things last; blocking, so called in lanes. `testing.MemoryDisk` forgets what was not synced.
 
@@ -82,6 +117,9 @@ class Disk(Protocol):
 
     def free(self, folder: Path) -> int:
         """Bytes that may still be written there."""
+
+    def batch(self, steps: Sequence[Step]) -> list[Any]:
+        """Many steps, in order, synced together; an OSError is the outcome of its step and not raised."""
 
 
 class ILane(Protocol):
@@ -154,6 +192,11 @@ class Mark:
     rows: int  # loaded by this load
     parked: int  # parked by this load
     hash: str | None = None  # a whole file's; unique among loaded marks of the database
+    member: int = 0  # under which its rows are known to the cluster, with
+    id: int = 0  # its row in the member's table of files; 0: not registered
+    source: str = "0"
+    instructions: str = "0"
+    time: str = ""  # UTC time of registration, "YYYY-MM-DD HH:MM:SS.ffffff"; of loading if it was not registered
 
 
 @frozen
@@ -202,8 +245,14 @@ class IDatabase(Protocol):
         mark has is such a fault of kind "duplicate". Fails as a whole (AnyLogError) if the transaction does.
         """
 
-    def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, int]]:
-        """The last sequence number loaded, for those of `buffers` that have a mark."""
+    def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, Mark]]:
+        """What is loaded of those of `buffers` that have a mark: rows and parked in all."""
+
+    def file_marks(self, files: Sequence[tuple[int, int]]) -> Deferred[dict[tuple[int, int], Mark]]:
+        """The same by member and tsd id."""
+
+    def parked_places(self, buffers: Sequence[str]) -> Deferred[dict[str, set[tuple[int, int]]]]:
+        """Buffer -> (sequence, position in the record) of its rows that were parked."""
 
     def keys(self, since: float) -> Deferred[list[tuple[str, float, str]]]:
         """Idempotency-Keys not older than `since` (unix seconds), oldest first."""
@@ -216,7 +265,7 @@ class IDatabase(Protocol):
 class AnyLogFault:
     """Why one load of several was left out."""
 
-    kind: str  # "duplicate", "misfit", "missing table", "engine"
+    kind: str  # "duplicate", "conflict", "misfit", "missing table", "engine"
     text: str
 
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from anylog.columns import AUTOMATIC
 from anylog.databases.catalog import Catalog
+from anylog.databases.tsd import Tsd
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes, Reply
 from anylog.language.dictionary import Dictionary
@@ -57,6 +58,7 @@ class Membership:
     clusters: Clusters = field(init=False)
     agreement: Agreement = field(init=False)
     master: Master | None = None
+    _tsd: Tsd | None = None
     _telling: bool = False
     log = Logger()
 
@@ -237,6 +239,15 @@ class Membership:
         return Reply(head={})
 
     # ------------------------------------------------------------------ a place in a cluster
+
+    def tsd(self) -> Tsd | None:
+        """The tables of files; None without `almgm.tsd_info`."""
+        database = self._databases.known("almgm")
+        if database is None or database.schema("tsd_info") is None:
+            self._tsd = None
+        elif self._tsd is None or self._tsd.database is not database:
+            self._tsd = Tsd(database=database, clock=self.clock)
+        return self._tsd
 
     def place(self) -> Place | None:
         """Of the operator that runs; None if there is none, or its policy is gone."""

@@ -179,6 +179,7 @@ class Node:
             folder=self.places.journal,
             databases=self.databases,
             agree=self.membership.agreement.agree,
+            tsd=self.membership.tsd,
             token=self._token,
             point=self._point,
             soon=lambda call: self.clock.callLater(0, call),

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))
 import distributed
+import files
 import load
 from node import NodeProcess
 
@@ -162,6 +166,33 @@ def raw_rows(folder: Path, seconds: float) -> None:
         node.remove()
 
 
+def filed(folder: Path, scale: float) -> dict[str, Callable[[], None]]:
+    """The figures of files; `scale`: how much of it, of 1."""
+
+    def some(count: int) -> int:
+        return max(10_000, int(count * scale)) // 10_000 * 10_000
+
+    def sent(rows: int, size: int, *, lone: bool = False, **told: Any) -> None:
+        made = bodies(rows, size)
+        yard = partial(bare_sync, folder) if lone else partial(bare_sqlite, made, folder, rows)
+        files.sent(folder, show, made, yard, of=rows, **told)
+
+    def watched() -> None:
+        made = bodies(some(1_000_000), 100)
+        files.watched(folder, show, made, partial(bare_sqlite, made, folder, some(1_000_000)))
+
+    return {
+        "streamed": lambda: sent(some(400_000), 100, name="PUT 100 rows x 4, until filed", mode="streaming",
+                                 connections=4, unit="rows/s", goal=0.25),
+        "lone": lambda: sent(some(30_000), 1, lone=True, name="PUT a file of 1 row x 16, until filed", mode="file",
+                             connections=16, unit="/s", goal=0.6),
+        "large": lambda: sent(some(500_000), 5000, name="PUT a file of 5,000 rows x 4, until filed", mode="file",
+                              connections=4, unit="rows/s", goal=0.45),
+        "watched": watched,
+        "many": lambda: files.many(folder, show, orjson.dumps([reading(1)]), some(100_000)),
+    }  # fmt: skip
+
+
 def feed(port: int, seconds: float) -> int:
     """20,000 rows a second in bodies of 100; 1 if that rate was not reached."""
     made = [load.put(body, "town", "feed") for body in bodies(20_000, 100)]
@@ -220,6 +251,7 @@ def start_and_memory(folder: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=400_000)
+    parser.add_argument("--scale", type=float, default=1.0, help="how much of the figures of files, of 1")
     parser.add_argument("--only", default="")
     parser.add_argument("--feed", type=int)
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -238,6 +270,7 @@ def main() -> int:
             "questions": lambda: distributed.questions(folder, show, bodies(100_000, 100), COLUMNS),
             "killed": lambda: distributed.killed(folder, show, bodies(30_000, 100)),
             "inserts": lambda: distributed.inserts(folder, show),
+            **filed(folder, options.scale),
         }
         for name, job in jobs.items():
             if not options.only or name in options.only.split(","):

@@ -67,6 +67,8 @@ def kind_of(text: str) -> str:
     """What a fault of one load means to whoever asked for it."""
     if "anylog_marks.hash" in text:
         return "duplicate"
+    if "anylog_marks.tsd_id" in text:
+        return "conflict"
     # Dropped or altered by somebody else since the load was made.
     outdated = ("no such table", "no such column", "has no column named")
     return "missing table" if any(sign in text for sign in outdated) else "engine"

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from anylog.columns import AUTOMATIC
+from anylog.databases import marks
 from anylog.databases.library import (
     FULL,
     STANDARD,
@@ -24,22 +24,13 @@ from anylog.databases.library import (
     check_same,
     code_of,
     file_of,
-    kind_of,
-    lies_in_the_load,
     status_of,
 )
+from anylog.databases.loads import Writing, make_hidden_tables
 from anylog.databases.readers import Lease, Readers, parked_rows, row_count
-from anylog.databases.tables import (
-    BuiltIn,
-    belongs_to_the_node,
-    engine_type,
-    indexes,
-    insert_statement,
-    ledger_type,
-    quoted,
-)
+from anylog.databases.tables import BuiltIn, belongs_to_the_node, ledger_type
 from anylog.errors import AnyLogError
-from anylog.interfaces import AnyLogFault, Clock, ILane, Lanes, Load
+from anylog.interfaces import AnyLogFault, Clock, ILane, Lanes, Load, Mark
 from anylog.waiting import deferring
 
 __all__ = ["STANDARD", "Lease", "Library", "SQLite"]
@@ -49,24 +40,10 @@ T = TypeVar("T")
 READERS = 3
 BUSY = 5000  # milliseconds to wait for a lock
 CHECKPOINT = 8 << 20  # bytes of readings after which the write-ahead log, some times larger, is written back
+WRITTEN = 64 << 10  # bytes of the log for a transaction of which nothing is known
 LOG_KEPT = 16 << 20  # bytes that its file keeps when it begins again
 LONGEST_LOG = 64 << 20  # bytes of it after which loads wait until it does
 PATIENCE = 500  # milliseconds that they wait for readers
-KEYS_KEPT = 100_000
-WIDE = 100  # columns of a load beyond which its rows are inserted one by one
-
-_HIDDEN_TABLES = (
-    "create table if not exists anylog_home (id text primary key)",
-    "create table if not exists anylog_columns (table_name text, column_name text, type text,"
-    " primary key (table_name, column_name))",
-    "create table if not exists anylog_marks (buffer text primary key, table_name text not null,"
-    " sequence integer not null, rows integer not null, parked integer not null, hash text, file_time text)",
-    "create unique index if not exists anylog_marks_hash on anylog_marks (hash) where hash is not null",
-    "create table if not exists anylog_parked (buffer text, sequence integer, position integer, table_name text,"
-    " reason text, row text, parked_at text, primary key (buffer, sequence, position))",
-    "create table if not exists anylog_keys (key text primary key, at real not null, hash text not null)",
-    "create index if not exists anylog_keys_at on anylog_keys (at)",
-)
 
 
 @define(kw_only=True, eq=False)
@@ -94,12 +71,11 @@ class SQLite:
     _file: tuple[int, int] = (0, 0)  # device and inode, by which the file is known to be the same
     _schemas: dict[str, dict[str, str]] = field(factory=dict)
     _version: int = -1
-    _inserts: dict[tuple[str, tuple[str, ...]], str] = field(factory=dict)
+    _written: Writing = field(init=False)
     _checkpointer: Connection | None = None
     _checkpointing: bool = False
     _unchecked: int = 0  # bytes of readings since the log was last written back
     _too_long: int = LONGEST_LOG
-    _loads: int = 0
     _closed: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -107,6 +83,7 @@ class SQLite:
         # A database in memory has one connection, so its readers stand in the writer's lane.
         self._reading = self._lanes.open(f"reading {self.name}", READERS) if self.path else self._writing
         self._readers = Readers(self._new_reader, READERS)
+        self._written = Writing(library=self._library, clock=self._clock)
 
     @property
     def storage(self) -> str:
@@ -118,6 +95,11 @@ class SQLite:
         """How it is used, as `get databases` shows it."""
         commits = f"Autocommit {'On' if self.autocommit else 'Off'}"
         return f"{commits}, Fsync full (after each write)" if self.path else f"{commits}, RAM"
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is kept on disk."""
+        return self.path is not None
 
     @property
     def busy(self) -> int:
@@ -190,9 +172,38 @@ class SQLite:
         done = self._run(self._writing, self._load, loads)
         return done.addCallback(self._after_load, sum(len(load.values) for load in loads))
 
-    def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, int]]:
+    def write(self, work: Callable[[Connection], T], size: int = WRITTEN) -> Deferred[T]:
+        """`work(connection)` in the writer's lane, in one transaction that adds about `size` bytes to the log."""
+        return self._run(self._writing, self._transaction, work).addCallback(self._after_load, size)
+
+    def marks(self, buffers: Sequence[str]) -> Deferred[dict[str, Mark]]:
         """See `interfaces.IDatabase.marks`."""
-        return self._run(self._writing, self._marks, buffers)
+        return self._run(self._writing, lambda: marks.of_buffers(self._connection, buffers))
+
+    def file_marks(self, files: Sequence[tuple[int, int]]) -> Deferred[dict[tuple[int, int], Mark]]:
+        """See `interfaces.IDatabase.file_marks`."""
+        return self._run(self._writing, lambda: marks.of_files(self._connection, files))
+
+    def parked_places(self, buffers: Sequence[str]) -> Deferred[dict[str, set[tuple[int, int]]]]:
+        """See `interfaces.IDatabase.parked_places`."""
+        return self._run(self._writing, lambda: marks.parked_places(self._connection, buffers))
+
+    def mark_sums(self, member: int) -> Deferred[dict[str, tuple[int, int, int]]]:
+        """Table -> files of a member that hold rows, their rows, and the sum of their ids."""
+        return self.read(lambda connection: marks.sums(connection, member))
+
+    def mark_lines(self, member: int, table: str, after: int, most: int) -> Deferred[list[Mark]]:
+        """Marks of a member's files of one table, by id, from behind `after` on."""
+        return self.read(lambda connection: marks.lines(connection, member, table, after, most))
+
+    def highest_mark(self, member: int) -> Deferred[int]:
+        """The highest id of a member's file that was loaded here."""
+        return self.read(lambda connection: marks.highest(connection, member))
+
+    def rows_of(self, table: str, member: int, id: int) -> Deferred[list[dict[str, Any]]]:
+        """The rows of one file, without automatic columns and nulls, in order of arrival."""
+        columns = [name for name in self._schemas.get(table, {}) if name not in AUTOMATIC]
+        return self.read(lambda connection: marks.rows_of(connection, table, columns, member, id))
 
     def keys(self, since: float) -> Deferred[list[tuple[str, float, str]]]:
         """See `interfaces.IDatabase.keys`."""
@@ -250,8 +261,7 @@ class SQLite:
             connection.execute("pragma cache_size = -16384")
             connection.execute("begin immediate")
             try:
-                for statement in _HIDDEN_TABLES:
-                    connection.execute(statement)
+                make_hidden_tables(connection)
                 homes = connection.execute("select id from anylog_home").fetchall()
                 if not homes:
                     connection.execute("insert into anylog_home values (?)", (self._home,))
@@ -345,9 +355,7 @@ class SQLite:
         changed = any(load.create is not None or load.alter is not None for load in loads)
         connection.execute("begin immediate")
         try:
-            faults = [self._one(connection, load) for load in loads]
-            if any(load.keys for load in loads):
-                self._trim_keys(connection)
+            faults = self._written.run(connection, loads)
             self.point("inserted")
             connection.execute("commit")
         except BaseException:
@@ -359,147 +367,30 @@ class SQLite:
             self._tables()
         return faults
 
-    def _one(self, connection: Connection, load: Load) -> AnyLogFault | None:
-        if belongs_to_the_node(load.table) and (load.rows or load.create is not None or load.alter is not None):
-            return AnyLogFault("engine", f"'{load.table}' is not a name for a table: anylog_ begins the node's own")
-        connection.execute("savepoint one")
-        try:
-            self._write(connection, load)
-        except self._library.faults as fault:
-            if not lies_in_the_load(fault):
-                raise
-            connection.execute("rollback to one")
-            connection.execute("release one")
-            text = str(fault)
-            return AnyLogFault(kind_of(text), text)
-        connection.execute("release one")
-        return None
-
-    def _write(self, connection: Connection, load: Load) -> None:
-        for mark in load.marks:
-            done = connection.execute("select sequence from anylog_marks where buffer = ?", (mark.buffer,)).fetchone()
-            if done is not None and done[0] >= mark.sequence:
-                return  # this very load was committed before: the node ended before it noticed
-        if load.create is not None:
-            self._create(connection, load.table, load.create)
-        for column, kind in (load.alter or {}).items():
-            self._alter(connection, load.table, column, kind)
-        stamp = (load.inserted, load.tsd_name, load.tsd_id)
-        if load.rows and len(load.columns) > WIDE:
-            for values in orjson.loads(load.values):
-                connection.execute(self._insert(load.table, tuple(load.columns)), (*stamp, *values))
-        elif load.rows:
-            connection.execute(self._insert(load.table, tuple(load.columns)), (*stamp, load.values))
-        for mark in load.marks:
-            connection.execute(
-                "insert into anylog_marks values (?, ?, ?, ?, ?, ?, ?) on conflict (buffer) do update set"
-                " sequence = excluded.sequence, rows = rows + excluded.rows, parked = parked + excluded.parked",
-                (mark.buffer, mark.table, mark.sequence, mark.rows, mark.parked, mark.hash, load.inserted),
-            )
-        for each in load.parked:
-            connection.execute(
-                "insert or replace into anylog_parked values (?, ?, ?, ?, ?, ?, ?)",
-                (each.buffer, each.sequence, each.position, each.table, each.reason, each.row, load.inserted),
-            )
-        for key in load.keys:
-            connection.execute("insert or replace into anylog_keys values (?, ?, ?)", key)
-
-    def _trim_keys(self, connection: Connection) -> None:
-        """Keys are kept for a day, and not without bound; looked at now and then."""
-        self._loads += 1
-        if self._loads % 256 == 1:
-            connection.execute("delete from anylog_keys where at < ?", (self._clock.seconds() - 86_400,))
-            connection.execute(
-                "delete from anylog_keys where key in (select key from anylog_keys order by at desc limit -1 offset ?)",
-                (KEYS_KEPT,),
-            )
-
-    def _insert(self, table: str, columns: tuple[str, ...]) -> str:
-        """One statement a batch: the engine takes the rows out of one JSON text (hard-parts.md 5.1)."""
-        text = self._inserts.get((table, columns))
-        if text is None:
-            if len(self._inserts) > 1000:
-                self._inserts.clear()
-            text = self._inserts[table, columns] = insert_statement(table, columns, len(columns) > WIDE)
-        return text
-
-    def _create(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:
-        if connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone():
-            # Somebody else made it in the meantime: it gets what it lacks, and keeps its types.
-            for column, kind in columns.items():
-                self._alter(connection, table, column, kind, known=True)
-            return
-        if connection.execute("select 1 from sqlite_master where type = 'index' and name = ?", (table,)).fetchone():
-            connection.execute(f"drop index {quoted(table)}")  # of another table: rows matter more than their index
-        defined = [
-            "row_id integer primary key autoincrement",
-            "insert_timestamp text not null default (strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
-            "tsd_name text not null default '0'",
-            "tsd_id integer not null default 0",
-            *(f"{quoted(column)} {engine_type(kind)}" for column, kind in columns.items()),
-        ]
-        connection.execute(f"create table {quoted(table)} ({', '.join(defined)})")
-        for name, indexed in indexes(table, columns):
-            self._index(connection, table, name, indexed)
-        self._note_types(connection, table, {**AUTOMATIC, **columns})
-
-    def _index(
-        self, connection: Connection, table: str, name: str, columns: Sequence[str], unique: bool = False
-    ) -> None:
-        """Tables and indexes share their names in SQLite, so `a` with column `b_c` and `a_b` with `c` would meet."""
-        free, number = name, 1
-        while connection.execute("select 1 from sqlite_master where name = ?", (free,)).fetchone():
-            number += 1
-            free = f"{name}_{number}"
-        listed = ", ".join(quoted(column) for column in columns)
-        kind = "unique index" if unique else "index"
-        connection.execute(f"create {kind} {quoted(free)} on {quoted(table)} ({listed})")
-
     def _create_built_in(self, table: str, definition: BuiltIn) -> None:
         connection = self._connection
         connection.execute("begin immediate")
         try:
-            if not connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone():
-                defined = [
-                    f"{quoted(column)} integer primary key autoincrement"
-                    if kind == "SERIAL PRIMARY KEY"
-                    else f"{quoted(column)} {engine_type(kind)}{' not null' if column in definition.needed else ''}"
-                    for column, kind in definition.columns.items()
-                ]
-                connection.execute(f"create table {quoted(table)} ({', '.join(defined)})")
-                for column in (*definition.unique, *definition.indexed):
-                    unique = column in definition.unique
-                    self._index(connection, table, f"{table}_{column}_index", (column,), unique)
-                self._note_types(connection, table, definition.columns)
+            self._written.create_built_in(connection, table, definition)
             connection.execute("commit")
         except BaseException:
             self._roll_back(connection)
             raise
         self._tables()
 
-    def _alter(self, connection: Connection, table: str, column: str, kind: str, known: bool = False) -> None:
-        """Add a column, or give it a wider type: SQLite stores any value, so only its name for it changes.
-
-        With `known`, a column that is there stays as it is.
-        """
-        there = {row[0] for row in connection.execute("select name from pragma_table_info(?)", (table,)).fetchall()}
-        if column not in there:
-            connection.execute(f"alter table {quoted(table)} add column {quoted(column)} {engine_type(kind)}")
-        elif known:
-            return
-        self._note_types(connection, table, {column: kind})
-
-    def _note_types(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:
-        for column, kind in columns.items():
-            connection.execute("insert or replace into anylog_columns values (?, ?, ?)", (table, column, kind))
-
-    def _marks(self, buffers: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for buffer in buffers:
-            row = self._connection.execute("select sequence from anylog_marks where buffer = ?", (buffer,)).fetchone()
-            if row is not None:
-                found[buffer] = row[0]
-        return found
+    def _transaction(self, work: Callable[[Connection], T]) -> T:
+        connection = self._connection
+        check_same(self.name, self.path, self._file)
+        connection.execute("begin immediate")
+        try:
+            result = work(connection)
+            connection.execute("commit")
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        if connection.execute("pragma schema_version").fetchone()[0] != self._version:
+            self._tables()
+        return result
 
     def _keys(self, since: float) -> list[tuple[str, float, str]]:
         rows: Iterable[Any] = self._connection.execute(
@@ -558,13 +449,13 @@ class SQLite:
         except OSError:
             return 0
 
-    def _after_load(self, faults: list[AnyLogFault | None], size: int) -> list[AnyLogFault | None]:
+    def _after_load(self, result: T, size: int) -> T:
         self._unchecked += size
         if self._unchecked > self.checkpoint and self.path and not self._checkpointing and not self._closed:
             self._checkpointing = True
             self._unchecked = 0
             self._write_back().addErrback(lambda failure: self.log.warn("{name}: {f}", name=self.name, f=failure.value))
-        return faults
+        return result
 
     @deferring
     async def _write_back(self) -> None:

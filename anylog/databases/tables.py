@@ -25,11 +25,10 @@ class BuiltIn:
     indexed: tuple[str, ...] = ()
 
 
-BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
-    # storage.md 5
-    ("almgm", "tsd_info"): BuiltIn(
+def _files(id: str) -> BuiltIn:
+    return BuiltIn(
         columns={
-            "file_id": "SERIAL PRIMARY KEY",
+            "file_id": id,
             "dbms_name": "VARCHAR",
             "table_name": "VARCHAR",
             "source": "VARCHAR",
@@ -43,7 +42,14 @@ BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
         needed=("dbms_name", "table_name", "source", "file_hash", "instructions", "file_time"),
         unique=("file_hash",),
         indexed=("file_time",),
-    ),
+    )
+
+
+MEMBER_FILES = _files("BIGINT PRIMARY KEY")  # tsd_<member>: ids are those that the member gave (storage.md 5)
+
+BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
+    # storage.md 5
+    ("almgm", "tsd_info"): _files("SERIAL PRIMARY KEY"),
     # metadata.md 6
     ("blockchain", "ledger"): BuiltIn(
         columns={
@@ -62,7 +68,14 @@ BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
 }
 
 # The types of SQLite for ledger types; TEXT for all others, which changes nothing (storage.md 2.6).
-_TYPES = {"BOOLEAN": "INTEGER", "INT": "INTEGER", "BIGINT": "INTEGER", "DECIMAL": "REAL", "FLOAT": "REAL"}
+_TYPES = {
+    "BOOLEAN": "INTEGER",
+    "INT": "INTEGER",
+    "BIGINT": "INTEGER",
+    "BIGINT PRIMARY KEY": "INTEGER PRIMARY KEY",
+    "DECIMAL": "REAL",
+    "FLOAT": "REAL",
+}
 # Parts of declared types that somebody else wrote, the first that fits, in the order of SQLite's own rules.
 _DECLARED = {
     "INTEGER": "BIGINT",
@@ -80,6 +93,7 @@ _DECLARED = {
 # How the types of columns are shown; all others as they are, in lower case.
 _SHOWN = {
     "SERIAL PRIMARY KEY": "integer",
+    "BIGINT PRIMARY KEY": "bigint",
     "TIMESTAMP": "timestamp without time zone",
     "TIME": "time without time zone",
     "FLOAT": "double precision",
@@ -130,4 +144,15 @@ def insert_statement(table: str, columns: Sequence[str], one: bool) -> str:
     values = ", ".join(["?, ?, ?", *("?" if one else f"value->>{place}" for place in range(len(columns)))])
     return f"insert into {quoted(table)} ({names}) " + (
         f"values ({values})" if one else f"select {values} from json_each(?)"
+    )
+
+
+def many_insert_statement(table: str, columns: Sequence[str]) -> str:
+    """As `insert_statement`, for several files: the last parameter is a list of [tsd_name, tsd_id, list of lists]."""
+    names = ", ".join(quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns))
+    places = [f"each.value->>{place}" for place in range(len(columns))]
+    values = ", ".join(["?", "file.value->>0", "file.value->>1", *places])
+    return (
+        f"insert into {quoted(table)} ({names}) select {values}"
+        " from json_each(?) as file cross join json_each(file.value, '$[2]') as each"
     )

@@ -7,13 +7,17 @@ What "lasting" means is decided here, once, for the whole node: `full` syncs dat
 from __future__ import annotations
 
 import errno
+import gzip
 import fcntl
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import define
+
+from anylog.interfaces import Move, Publish, Read, Step
 
 Policy = Literal["full", "none"]
 
@@ -159,3 +163,29 @@ class RealDisk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def batch(self, steps: Sequence[Step]) -> list[Any]:
+        return [self._step(step) for step in steps]
+
+    def _step(self, step: Step) -> Any:
+        try:
+            if isinstance(step, Publish):
+                data = gzip.compress(step.data, 1, mtime=0) if step.compress else step.data
+                if step.path.exists():
+                    there = step.path.read_bytes()
+                    there = gzip.decompress(there) if step.compress else there
+                    return "same" if there == step.data else "other"
+                self.make(step.path.parent)
+                self.publish(step.path, data)
+                return "new"
+            if isinstance(step, Read):
+                data = self.read(step.path)
+                state = step.path.stat()
+                return data, state.st_size, state.st_mtime_ns
+            if isinstance(step, Move):
+                if step.target.exists():
+                    raise FileExistsError(17, "exists")
+                return self.move(step.source, step.target)
+            return self.forget(step.path)
+        except OSError as fault:
+            return fault

@@ -146,7 +146,7 @@ class _GetLog(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         keys = [*operands, *(options["keys"] or "").split()]
         rows = node.logs.named(self.log).rows(keys)
-        text = framed(bar_table(TITLES, [tuple(row.values()) for row in rows]))
+        text = framed(bar_table(TITLES, [[row[title] for title in TITLES] for row in rows]))
         return Result(text=text, data=rows, format=options["format"] or "table")
 
 
@@ -167,11 +167,14 @@ class GetErrorLog(_GetLog):
 
 
 class GetFileLog(_GetLog):
-    """Show the last 20 data files."""
+    """Show the last 1000 data files: what came of each, oldest first; with texts those that hold one of them.
+
+    As JSON each also has its table, the error code and text, and how many rows were loaded and parked.
+    """
 
     words = "get file log"
     log = "file"
-    examples = ("get file log",)
+    examples = ("get file log", "get file log failed", "get file log where format = json")
 
 
 class GetQueryLog(_GetLog):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
@@ -61,6 +61,7 @@ class Entry:
     time: float  # unix seconds
     kind: str
     text: str
+    more: Mapping[str, Any] = field(factory=dict)  # what JSON shows beside the columns
 
 
 class Log:
@@ -71,7 +72,7 @@ class Log:
         self._clock, self._entries = clock, deque[Entry](maxlen=size)
         self._number = 0
 
-    def add(self, kind: str, text: str, thread: str = "") -> None:
+    def add(self, kind: str, text: str, thread: str = "", more: Mapping[str, Any] | None = None) -> None:
         """Add an entry; secrets in the text are masked. `thread` is who or what did it."""
         text, now = masked(text[:LONGEST]), self._clock.seconds()
         last = self._entries[-1] if self._entries else None
@@ -80,7 +81,7 @@ class Log:
             last.time = now
             return
         self._number += 1
-        self._entries.append(Entry(self._number, 1, thread, now, kind, text))
+        self._entries.append(Entry(self._number, 1, thread, now, kind, text, more or {}))
 
     def clear(self) -> None:
         """Forget all entries; numbers go on."""
@@ -96,15 +97,18 @@ class Log:
         ]
 
     def rows(self, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """The same by title, as `get event log` shows them."""
+        """The same by title, as `get event log` shows them; then what else is known of each."""
         return [
-            dict(
-                zip(
-                    TITLES,
-                    (entry.number, entry.count, entry.thread, _moment(entry.time), entry.kind, entry.text),
-                    strict=True,
-                )
-            )
+            {
+                **dict(
+                    zip(
+                        TITLES,
+                        (entry.number, entry.count, entry.thread, _moment(entry.time), entry.kind, entry.text),
+                        strict=True,
+                    )
+                ),
+                **entry.more,
+            }
             for entry in self.find(keys)
         ]
 
@@ -115,7 +119,7 @@ class Logs:
     def __init__(self, clock: Clock) -> None:
         self.event = Log(clock, "event", 100)
         self.error = Log(clock, "error", 20)
-        self.file = Log(clock, "file", 20)
+        self.file = Log(clock, "file", 1000)
         self.query = Log(clock, "query", 20)
         self.rest = Log(clock, "rest", 20)
         self.msg = Log(clock, "msg", 20)

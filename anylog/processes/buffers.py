@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -13,6 +14,7 @@ from twisted.internet.defer import Deferred
 from anylog.disk.journal import Stored
 from anylog.disk.records import BufferId
 from anylog.processes.thresholds import Threshold
+from anylog.processes.whole import Outcome, WholeFile
 
 
 @frozen
@@ -29,16 +31,20 @@ class Where:
 class Pending:
     """One journal record of readings that is not loaded yet."""
 
-    stored: Stored
+    stored: Stored | None  # None: it lies in the watch directory
     sequence: int  # its own, also after it was written again further on in the journal
     weight: int  # bytes
     rows: Sequence[Mapping[str, Any]] | None  # None: read them back from the journal when needed
     key: str = ""  # Idempotency-Key
+    size: int = 0  # rows, once it was read
 
 
 @define(eq=False)
 class Buffer:
-    """A run of readings of one table: open until it is due, then cut, then loaded and done."""
+    """A run of readings of one table: open until it is due, then cut, loaded, made into a file, and done.
+
+    Its readings lie in the journal, or in `file`, which somebody put into the watch directory.
+    """
 
     id: BufferId
     where: Where
@@ -46,6 +52,16 @@ class Buffer:
     since: float  # seconds of the node's clock
     at: str  # UTC time of its first row, to the second: default of missing timestamps (hard-parts.md 4.1)
     whole: str = ""  # the hash, if it is one whole file
+    filed: bool = False  # an operator keeps it as a file once it is loaded
+    member: int = 0  # the member in whose table of files it is registered, 0 if it is not
+    tsd: int = 0  # its id there, 0 until it is registered
+    time: str = ""  # when it was registered, "YYYY-MM-DD HH:MM:SS.ffffff" UTC
+    file: WholeFile | None = None
+    path: Path = Path()  # where `file` lies now
+    recalled: bool = False  # read back from the journal after a start
+    leaving: bool = False  # it is loaded, and with those that are made into files
+    repeated: bool = False  # a delivery of what is loaded under this very name
+    told: Deferred[Outcome] | None = None  # who waits for what becomes of `file`
     opened: bool = False  # its OPEN record is synced
     opening: list[Deferred[None]] = field(factory=list)  # who waits for that, where it was refused at first
     lost: bool = False  # it was refused again: nothing of it was promised
@@ -54,8 +70,14 @@ class Buffer:
     last: int = 0  # sequence of its newest record
     unsynced: int = 0  # records that are on their way to the disk
     applied: int = 0  # sequence up to which it is loaded
+    stored: int = 0  # rows of it in the table
+    parked: int = 0  # rows of it that fit no column
+    verdict: Literal["", "duplicate", "conflict", "failed"] = ""  # why nothing of it is loaded, and in words:
+    fault: str = ""
     state: Literal["open", "cut", "done"] = "open"
-    pending: deque[Pending] = field(factory=deque)
+    pending: deque[Pending] = field(factory=deque)  # not loaded yet
+    records: list[Pending] = field(factory=list)  # all, until they are a file; none if it is not to be one
+    normal: list[bytes] | None = field(factory=list)  # the file as far as it is loaded; None: read the journal again
 
     def due(self, now: float) -> bool:
         """Whether its time is over."""
@@ -71,6 +93,22 @@ class Buffer:
         """Cut, and everything of it is in the table."""
         return self.state == "cut" and not self.pending and not self.unsynced
 
+    @property
+    def key(self) -> str:
+        """What its mark is known by: the same for the same readings, whenever they are loaded."""
+        if self.file is None:
+            return str(self.id)
+        return f"file-{self.member}.{self.tsd}" if self.tsd else f"hash-{self.whole}"
+
+    @property
+    def date(self) -> str:
+        """The 12 digits of its file's name (ingest.md 9.1)."""
+        return "".join(char for char in (self.time or self.at)[2:19] if char.isdigit())
+
+    def registered(self, id: int, time: str) -> None:
+        """It has its row in `almgm`; times that its rows lack are the time of that, on every member."""
+        self.tsd, self.time, self.at = id, time, time[:19]
+
     def describe(self) -> bytes:
         """The body of its OPEN record."""
         return orjson.dumps(
@@ -82,6 +120,8 @@ class Buffer:
                 "at": self.at,
                 "whole": self.whole,
                 "immediate": self.threshold.write_immediate,
+                "filed": self.filed,
+                "member": self.member,
             }
         )
 
@@ -90,7 +130,43 @@ class Buffer:
         """The buffer of an OPEN record read back after a start: no more rows come to it, so it counts as cut."""
         told = orjson.loads(body)
         where = Where(told["dbms"], told["table"], told["source"], told["instructions"])
-        return cls(id, where, Threshold(), now, told["at"], told["whole"], opened=True, state="cut")
+        return cls(
+            id,
+            where,
+            Threshold(),
+            now,
+            told["at"],
+            told["whole"],
+            told.get("filed", False),
+            told.get("member", 0),
+            recalled=True,
+            opened=True,
+            state="cut",
+            normal=None,
+        )
+
+
+@define(eq=False)
+class Drafts:
+    """Files in memory while they grow: `most` bytes of all buffers; the others are read back from the journal."""
+
+    most: int = 32 << 20
+    held: int = 0
+
+    def add(self, buffer: Buffer, normal: bytes) -> None:
+        """The next part of a buffer's file, if there is room."""
+        if buffer.normal is None:
+            return
+        if self.held + len(normal) > self.most:
+            self.drop(buffer)
+            return
+        self.held += len(normal)
+        buffer.normal.append(normal)
+
+    def drop(self, buffer: Buffer) -> None:
+        """Let go of what is held of it."""
+        self.held -= sum(map(len, buffer.normal or ()))
+        buffer.normal = None
 
 
 @define
@@ -105,3 +181,8 @@ class Traffic:
     parked: int = 0
     first: float = 0.0  # seconds of the node's clock
     last: float = 0.0
+    files: int = 0  # that are loaded
+    batch_rows: int = 0  # loaded from files
+    first_insert: float = 0.0
+    last_insert: float = 0.0
+    seconds: float = 0.0  # that the database took

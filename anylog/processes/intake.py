@@ -15,15 +15,25 @@ from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.databases.tables import RESERVED
+from anylog.databases.tsd import Tsd
 from anylog.disk.journal import Journal, Stored
-from anylog.disk.records import BufferId, Kind, pack_rows, unpack_rows
+from anylog.disk.records import BufferId, Kind, pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Lanes, Receipt
-from anylog.mapping.body import content_hash, normal_form
-from anylog.processes.buffers import Buffer, Pending, Traffic, Where
+from anylog.processes.agreement import SYSTEM
+from anylog.processes.attaching import Attaching, recall
+from anylog.processes.bringing import Bringing
+from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
+from anylog.processes.filing import MOST, Filing
+from anylog.processes.forms import NONE, Form, form_of, segment
 from anylog.processes.loading import Agree, Loader, Schemas
 from anylog.processes.once import Once
+from anylog.processes.opening import Opening
+from anylog.processes.recovery import Marked, Recovery
+from anylog.processes.registry import Registry
+from anylog.processes.relief import Relief
 from anylog.processes.thresholds import Thresholds
+from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.tank import Tank
 from anylog.waiting import deadline, deferring, gather, pause
 
@@ -31,15 +41,18 @@ FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 LONGEST_KEY = 200  # characters of an Idempotency-Key; of a longer one its hash is kept
 IN_MEMORY = 24 << 20  # bytes of readings held to be loaded, beyond which the yes waits
 LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
-READ_AT_ONCE = 256  # journal records read back together at a start
-RELIEVED = 8  # of the oldest segments looked at in one go
+MEMBER = "member"  # beside the journal: in whose name readings were registered here last
 ANEW = 1.0  # seconds before a journal that failed is opened anew
+
+
+class Kept(Schemas, Marked, Protocol):
+    """A database of readings."""
 
 
 class Databases(Protocol):
     """What the intake asks of the catalog."""
 
-    def get(self, name: str) -> Schemas:
+    def get(self, name: str) -> Kept:
         """The connected database of that name; AnyLogError 5."""
 
     def watch(self, told: Callable[[str, bool], None]) -> None:
@@ -57,6 +70,7 @@ class Intake:
     _databases: Databases
     _agree: Agree
     _token: Callable[[int], bytes]
+    _tsd: Callable[[], Tsd | None] = field(default=lambda: None)  # the tables of files, if `almgm` is here
     thresholds: Thresholds = field(factory=Thresholds)
     point: Callable[[str], None] = field(default=lambda name: None)
     _soon: Callable[[Callable[[], object]], object] = field(default=lambda call: call())  # at the end of this turn
@@ -73,8 +87,16 @@ class Intake:
     _open: dict[Where, Buffer] = field(factory=dict)
     _buffers: dict[BufferId, Buffer] = field(factory=dict)  # all that are not done
     _loaders: dict[str, Loader] = field(factory=dict)
-    _attaching: dict[str, list[Deferred[None]]] = field(factory=dict)
-    _carrying: set[BufferId] = field(factory=set)
+    attaching: Attaching = field(init=False)
+    _opening: Opening = field(init=False)
+    _relief: Relief = field(factory=Relief)
+    registry: Registry = field(init=False)
+    filing: Filing = field(init=False)
+    _drafts: Drafts = field(factory=Drafts)
+    files: Bringing = field(init=False)
+    recovery: Recovery = field(init=False)
+    _operates: bool = False  # an operator runs
+    remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
     _closing: bool = False
     _ready: bool = False
     _free: tuple[float, int] = (-1e9, 0)
@@ -83,13 +105,105 @@ class Intake:
         self.once = Once(counts=self.counts)
         self.tank = Tank(IN_MEMORY // 2, IN_MEMORY)
         self.journal = self._new_journal()
+        self._opening = Opening(append=lambda *record: self.journal.append(*record), open=self._open, cut=self._cut)
+        self.registry = Registry(tsd=self._tsd)
+        self.filing = Filing(
+            clock=self._clock,
+            disk=self._disk,
+            lane=self._lanes.open("disk", 2),
+            registry=self.registry,
+            records=lambda: self.journal,
+            database=self._databases.get,
+            finished=self._filed,
+            drafts=self._drafts,
+            point=self.point,
+            counts=self.counts,
+        )
+        self.attaching = Attaching(
+            clock=self._clock,
+            databases=self._databases,
+            buffers=self._buffers,
+            loaders=self._loaders,
+            new_loader=self._new_loader,
+            once=self.once,
+            tank=self.tank,
+            registry=self.registry,
+            check=self._check,
+            compared=self._compared,
+        )
+        self.files = Bringing(
+            clock=self._clock,
+            disk=self._disk,
+            lane=self._lanes.open("disk", 2),
+            databases=self._databases,
+            registry=self.registry,
+            loaders=self._loaders,
+            buffers=self._buffers,
+            tank=self.tank,
+            new_id=lambda: self.journal.new_buffer(),
+            member=self._member,
+            check=self._check,
+            refusal=self._away,
+        )
+        self.recovery = Recovery(
+            clock=self._clock,
+            disk=self._disk,
+            lane=self._lanes.open("disk", 2),
+            registry=self.registry,
+            bring=self.files.bring,
+            in_work=self._in_work,
+        )
         self._databases.watch(self._connected)
+
+    @deferring
+    async def operate(self, options: FilingOptions | None, member: Callable[[], int] = lambda: 0) -> None:
+        """An operator runs from now on: what comes is registered, if `options.tsd`, and kept as files; None: no more.
+
+        `member` gives its id in its cluster, as the ledger says at the moment. Fires when databases, tables of
+        files and archive agree; readings are taken in the meantime.
+        """
+        self._operates = options is not None
+        if options is not None:
+            self.registry.member = member if options.tsd else lambda: 0
+            self.remembered = 0
+            note = str(self.registry.member()).encode()
+            await self._lanes.open("disk", 2).run(self._disk.publish, self._folder / MEMBER, note)
+        self.filing.options = options
+        if options is not None:
+            await gather([self._compared(name) for name in sorted(self._loaders)])
+
+    @deferring
+    async def _compared(self, name: str) -> None:
+        """What the databases say of each other, if an operator runs (hard-parts.md 2.3)."""
+        options = self.filing.options
+        if options is None or not options.tsd or name in SYSTEM:
+            return
+        try:
+            await self.recovery.compare(name, self._databases.get(name), options)
+        except AnyLogError as why:
+            self.log.error("{name} and almgm cannot be compared: {why}", name=name, why=str(why))
+
+    def _in_work(self) -> set[str]:
+        """Names of buffers and hashes of files that are on their way."""
+        return {str(id) for id in self._buffers} | {buffer.whole for buffer in self._buffers.values()}
+
+    def _member(self, dbms: str) -> tuple[bool, int]:
+        """Whether readings of now become files, and the member in whose name; its id 0: they are not registered."""
+        if dbms in SYSTEM:
+            return False, 0
+        if self._operates:
+            return True, self.registry.member()
+        # Until the operator of before runs again its readings wait for it, if that is what this node is going to be.
+        if self.remembered and self._tsd() is not None:
+            return True, self.remembered
+        return False, 0
 
     # Starting and stopping
 
     async def start(self) -> None:
         """Read the journal; what is not loaded yet follows as its databases are connected. There is no other start."""
         stored = await self.journal.open()
+        self.remembered = await self._lanes.open("disk", 2).run(_noted, self._disk, self._folder / MEMBER)
         bodies: dict[BufferId, bytes] = {}
         opened = [each for each in stored if each.kind is Kind.OPEN]
         for each, body in zip(opened, await self.journal.read(opened), strict=True):
@@ -98,42 +212,20 @@ class Intake:
         for id, body in bodies.items():
             if id not in done:
                 self._buffers[id] = Buffer.described(id, body, self._clock.seconds())
-        await self._recall([each for each in stored if each.kind is Kind.ROWS and each.buffer in self._buffers])
+        await recall(
+            self.journal,
+            [each for each in stored if each.kind is Kind.ROWS and each.buffer in self._buffers],
+            self._buffers,
+            self.once,
+        )
         for id in {each.buffer: None for each in stored}:
             if id not in self._buffers:
                 self.journal.release(id)
         self._ready = True
-        for name in sorted(self._attaching):
-            self._attach(name)
+        self.attaching.begin()
         if self._buffers:
             rows = sum(len(buffer.pending) for buffer in self._buffers.values())
             self.log.info("{records} records of the journal are looked after", records=rows)
-
-    async def _recall(self, stored: Sequence[Stored]) -> None:
-        """Hang the records of unfinished buffers on them, each once, in order; and the keys they carry."""
-        seen: set[tuple[BufferId, int]] = set()
-        for first in range(0, len(stored), READ_AT_ONCE):
-            part = stored[first : first + READ_AT_ONCE]
-            for each, packed in zip(part, await self.journal.read(part), strict=True):
-                meta, _ = unpack_rows(packed)
-                told = orjson.loads(meta) if meta else {}
-                sequence = told.get("was", each.sequence)
-                if (each.buffer, sequence) in seen:
-                    continue
-                seen.add((each.buffer, sequence))
-                buffer = self._buffers[each.buffer]
-                key = told.get("key", "")
-                buffer.pending.append(Pending(each, sequence, each.size, None, key))
-                if key:
-                    where = buffer.where
-                    self.once.remember(
-                        (where.dbms, where.table, key), told["at"], Receipt(buffer.whole or "0", told["rows"])
-                    )
-        for buffer in self._buffers.values():
-            ordered = sorted(buffer.pending, key=lambda pending: pending.sequence)
-            buffer.pending.clear()
-            buffer.pending.extend(ordered)
-            buffer.last = ordered[-1].sequence if ordered else 0
 
     async def stop(self, seconds: float = 10.0) -> None:
         """Take nothing more, cut all, load what can be loaded within `seconds`, and close the journal."""
@@ -141,6 +233,8 @@ class Intake:
         await self.flush(seconds)
         for name in list(self._loaders):
             await self._loaders[name].stop()
+        await self.filing.stop()
+        self.files.stop()
         await self.journal.close()
 
     async def flush(self, seconds: float = 10.0) -> int:
@@ -152,20 +246,26 @@ class Intake:
                 await deadline(self._clock, seconds, loader.drained(), f"loading into {name}")
             except AnyLogError as late:
                 self.log.warn("{why}; it stays in the journal", why=str(late))
+        try:
+            await deadline(self._clock, seconds, self.filing.drained(), "making files")
+        except AnyLogError as late:
+            self.log.warn("{why}; they are made after the next start", why=str(late))
         return len(due)
 
     # Readings come in
 
     def refusal(self) -> AnyLogError | None:
         """Why nothing is taken at the moment, or None; asked before a body is read."""
-        if self._closing:
-            return AnyLogError(506, "the node is shutting down")
-        if not self._ready:
-            return AnyLogError(502, "the journal is being read")
+        away = self._away()
+        if away is not None:
+            return away
         if self.journal.broken:
             return AnyLogError(504, self.journal.broken)
         if self.journal.size >= self.most:
             return AnyLogError(502, f"{self.journal.size:,} bytes wait in the journal to be loaded")
+        if self.filing.depth >= MOST:
+            why = f": {self.filing.waiting}" if self.filing.waiting else ""
+            return AnyLogError(502, f"{self.filing.depth:,} files wait to be written{why}")
         now = self._clock.seconds()
         if now - self._free[0] >= 0.5:
             try:
@@ -175,6 +275,16 @@ class Intake:
         if self._free[1] < FLOOR:
             return AnyLogError(503, f"{self._free[1]:,} bytes of disk are free, {FLOOR:,} are needed")
         return None
+
+    def _away(self) -> AnyLogError | None:
+        """Why nothing can be done with readings at the moment."""
+        if self._closing:
+            return AnyLogError(506, "the node is shutting down")
+        return None if self._ready else AnyLogError(502, "the journal is being read")
+
+    def bring(self, file: WholeFile) -> Deferred[Outcome]:
+        """See `whole.IFiles`."""
+        return self.files.bring(file)
 
     def accept(
         self,
@@ -200,10 +310,9 @@ class Intake:
         if refusal is not None:
             self.counts.add("refused", 1, str(refusal))
             return fail(refusal)
-        if dbms in self._attaching:
+        ready = self.attaching.ready(dbms)
+        if ready is not None:
             # The keys of a database that was just connected are being read: a repeat must be known as one.
-            ready: Deferred[None] = Deferred()
-            self._attaching[dbms].append(ready)
             return ready.addCallback(
                 lambda _: self.accept(
                     dbms, table, body, rows, source=source, instructions=instructions, whole=whole, key=key
@@ -211,24 +320,24 @@ class Intake:
             )
         if len(key) > LONGEST_KEY:
             key = sha256(key.encode()).hexdigest()
-        where = Where(dbms, table, source, instructions)
+        where = Where(dbms, table, segment(source), segment(instructions))
         now = self._clock.seconds()
         if not whole and not key:
-            return self._keep(where, body, rows, "", "", now)
+            return self._keep(where, body, rows, "", NONE, now)
         if whole and len(body) > LARGE:
-            named = self._lanes.open("cpu").run(_hash, dbms, table, rows)
-            return named.addCallback(lambda hash: self._once(where, body, rows, key, hash, now))
-        return self._once(where, body, rows, key, _hash(dbms, table, rows) if whole else "", now)
+            named = self._lanes.open("cpu").run(form_of, dbms, table, rows)
+            return named.addCallback(lambda form: self._once(where, body, rows, key, form, now))
+        return self._once(where, body, rows, key, form_of(dbms, table, rows) if whole else NONE, now)
 
     def _once(
-        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, hash: str, now: float
+        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float
     ) -> Deferred[Receipt]:
         """Keep what may be a repeat: of a sender's key, or of a whole content."""
-        known = (where.dbms, where.table, key) if key else (where.dbms, hash)
+        known = (where.dbms, where.table, key) if key else (where.dbms, form.hash)
         coming = self.once.begin(known, now)
         if coming is not None:
             return coming
-        receipt = self._keep(where, body, rows, key, hash, now)
+        receipt = self._keep(where, body, rows, key, form, now)
 
         def kept(receipt: Receipt) -> Receipt:
             self.once.end(known, now, receipt)
@@ -241,12 +350,15 @@ class Intake:
         return receipt.addCallbacks(kept, unkept)
 
     def _keep(
-        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, hash: str, now: float
+        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float
     ) -> Deferred[Receipt]:
         """One record of the journal; the receipt follows its sync."""
+        hash = form.hash
         buffer = self._open.get(where) if not hash else None
         if buffer is None:
             buffer = self._begin(where, hash, now)
+            if hash and buffer.filed:
+                self._drafts.add(buffer, form.normal)
         meta = orjson.dumps({"key": key, "at": now, "rows": len(rows)}) if key else b""
         stored = self.journal.append(Kind.ROWS, buffer.id, pack_rows(meta, body))
         weight = len(body)
@@ -267,20 +379,13 @@ class Intake:
     def _begin(self, where: Where, hash: str, now: float) -> Buffer:
         threshold = self.thresholds.of(where.dbms, where.table)
         at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        buffer = Buffer(self.journal.new_buffer(), where, threshold, now, at, hash)
+        filed, member = self._member(where.dbms)
+        buffer = Buffer(self.journal.new_buffer(), where, threshold, now, at, hash, filed, member)
         self._buffers[buffer.id] = buffer
         if not hash:
             self._open[where] = buffer
-        self._describe(buffer).addErrback(lambda failure: None)
+        self._opening.describe(buffer).addErrback(lambda failure: None)
         return buffer
-
-    def _describe(self, buffer: Buffer) -> Deferred[None]:
-        """Its OPEN record, without which its readings would not be understood after a start."""
-
-        def opened(stored: Stored) -> None:
-            buffer.opened = True
-
-        return self.journal.append(Kind.OPEN, buffer.id, buffer.describe()).addCallback(opened)
 
     def _synced(
         self, stored: Stored, buffer: Buffer, rows: Sequence[Mapping[str, Any]], weight: int, key: str
@@ -289,34 +394,9 @@ class Intake:
         if buffer.opened:
             return self._take_in(stored, buffer, rows, weight, key)
         # A full disk refused its OPEN record, and there was room again for the readings behind it.
-        return self._open_late(buffer).addCallbacks(
+        return self._opening.late(buffer).addCallbacks(
             lambda _: self._take_in(stored, buffer, rows, weight, key), self._unsynced, errbackArgs=(buffer,)
         )
-
-    def _open_late(self, buffer: Buffer) -> Deferred[None]:
-        """Describe a buffer once for all who wait. If that fails nothing of it is understood after a start, so nothing
-        of it may be promised, now or later: its id is never used again."""
-        told: Deferred[None] = Deferred()
-        buffer.opening.append(told)
-        if len(buffer.opening) == 1:
-            if self._open.get(buffer.where) is buffer:
-                del self._open[buffer.where]
-            refused = AnyLogError(503, "the journal has no room")
-            described = fail(refused) if buffer.lost else self._describe(buffer)
-
-            def ended(result: Any) -> None:
-                waiting, buffer.opening = buffer.opening, []
-                for each in waiting:
-                    if buffer.opened:
-                        each.callback(None)
-                    else:
-                        buffer.lost = True
-                        each.errback(result.value)
-                if buffer.opened and buffer.state == "open":
-                    self._cut(buffer)  # nothing more comes to it, so nobody else would
-
-            described.addBoth(ended)
-        return told
 
     def _take_in(
         self, stored: Stored, buffer: Buffer, rows: Sequence[Mapping[str, Any]], weight: int, key: str
@@ -327,6 +407,8 @@ class Intake:
         pending = Pending(stored, stored.sequence, weight, rows, key)
         self.tank.put(weight)
         buffer.pending.append(pending)
+        if buffer.filed:
+            buffer.records.append(pending)
         self._count(buffer, len(rows))
         self._send(buffer, [pending])
         receipt = Receipt(buffer.whole or "0", len(rows))
@@ -386,6 +468,7 @@ class Intake:
         reasons = {name: loader.waiting for name, loader in self._loaders.items() if loader.waiting}
         for name, loader in self._loaders.items():
             reasons |= {f"{name}.{table}": "waits for the ledger" for table in loader.agreeing}
+            reasons |= {f"{name}.{buffer.where.table}": why for buffer, why in loader.held.items()}
         for buffer in self._buffers.values():
             if buffer.pending and buffer.where.dbms not in self._loaders:
                 reasons.setdefault(buffer.where.dbms, "not connected")
@@ -402,19 +485,39 @@ class Intake:
         kept = self.journal.append(Kind.CUT, buffer.id)
         return kept.addCallbacks(lambda _: self._check(buffer), lambda failure: None)
 
-    def _loaded(self, buffer: Buffer, rows: int, parked: int) -> None:
+    def _loaded(self, buffer: Buffer, rows: int, parked: int, seconds: float) -> None:
+        now = self._clock.seconds()
         traffic = self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic())
         traffic.immediate += rows if buffer.state == "open" else 0
         traffic.parked += parked
+        traffic.batch_rows += rows if buffer.whole else 0
+        traffic.seconds += seconds
+        if rows:
+            traffic.first_insert, traffic.last_insert = traffic.first_insert or now, now
         self._check(buffer)
 
     def _check(self, buffer: Buffer) -> None:
-        """A buffer that is cut and loaded is done, and its segments may go."""
-        if buffer.finished:
-            self.point("done")
+        """A buffer that is cut and loaded is made a file, or is done."""
+        if not buffer.finished or buffer.leaving:
+            return
+        if buffer.file is None and (not buffer.filed or (buffer.verdict == "duplicate" and not buffer.tsd)):
             self._finish(buffer)
+        else:
+            buffer.leaving = True
+            self.filing.add(buffer)
+
+    def _filed(self, buffer: Buffer, outcome: Outcome) -> None:
+        """Its file lies where it belongs, and is counted."""
+        if buffer.whole and outcome.kind == "loaded":
+            self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic()).files += 1
+        if buffer.file is None:
+            self._finish(buffer)
+            return
+        self.files.ended(buffer, outcome)
 
     def _finish(self, buffer: Buffer) -> None:
+        """All of it lasts elsewhere, and its segments may go."""
+        self.point("done")
         buffer.state = "done"
         self._buffers.pop(buffer.id, None)
         # Not awaited: if it is lost, the mark says the same at the next start.
@@ -424,61 +527,13 @@ class Intake:
 
     def _connected(self, name: str, connected: bool) -> None:
         if connected:
-            self._attaching.setdefault(name, [])
-            if self._ready:
-                self._attach(name)
+            self.attaching.connected(name)
             return
         # What is loaded is done with: a database that is dropped after this does not get it again.
         for buffer in [buffer for buffer in self._open.values() if buffer.where.dbms == name]:
             self._cut(buffer)
-        loader = self._loaders.pop(name, None)
-        for ready in self._attaching.pop(name, ()):
-            ready.callback(None)
-        if loader is not None:
-            loader.stop().addErrback(lambda failure: self.log.failure("stopping {name}", failure=failure, name=name))
-
-    def _attach(self, name: str) -> None:
-        self._attached(name).addErrback(
-            lambda failure: self.log.failure("attaching {name}", failure=failure, name=name)
-        )
-
-    @deferring
-    async def _attached(self, name: str) -> None:
-        """Learn from the database what it holds already, then load the rest (hard-parts.md 2.2)."""
-        journal = self.journal
-        wait = 0.1
-        while True:
-            try:
-                database = self._databases.get(name)
-                for key, at, hash in await database.keys(self._clock.seconds() - self.once.lasting):
-                    table, _, own = key.partition("/")
-                    self.once.remember((name, table, own), at, Receipt(hash, 0))
-                marks = await database.marks([str(buffer.id) for buffer in self._of(name)])
-                break
-            except AnyLogError as refusal:
-                self.log.warn("{name} cannot be read yet: {why}", name=name, why=str(refusal))
-                await pause(self._clock, wait)
-                wait = min(wait * 2, 5.0)
-            if name not in self._attaching or self.journal is not journal:
-                return  # disconnected meanwhile; or the journal began anew, and attaches it again
-        if name not in self._attaching or self.journal is not journal:
-            return
-        loader = self._loaders[name] = self._new_loader(database)
-        for buffer in self._of(name):
-            applied = marks.get(str(buffer.id), 0)
-            while buffer.pending and buffer.pending[0].sequence <= applied:
-                gone = buffer.pending.popleft()
-                if gone.rows is not None:
-                    self.tank.take(gone.weight)
-            buffer.applied = applied
-            if buffer.pending and buffer.loadable:
-                loader.add(buffer, list(buffer.pending))
-            self._check(buffer)
-        for ready in self._attaching.pop(name):
-            ready.callback(None)
-
-    def _of(self, name: str) -> list[Buffer]:
-        return [buffer for buffer in self._buffers.values() if buffer.where.dbms == name]
+        self.attaching.disconnected(name)
+        self.files.interrupt(lambda buffer: buffer.where.dbms == name and not buffer.leaving, f"{name} is disconnected")
 
     def _new_loader(self, database: Schemas) -> Loader:
         return Loader(
@@ -489,6 +544,9 @@ class Intake:
             agree=self._agree,
             tank=self.tank,
             settled=self._loaded,
+            register=self.registry.register,
+            rename=self.files.rename,
+            drafts=self._drafts,
             gather=self._gather,
             point=self.point,
             counts=self.counts,
@@ -514,6 +572,7 @@ class Intake:
         """The journal failed: forget what was not promised and begin again from what the disk holds."""
         if self._ready:
             self._ready = False
+            self.attaching.end()
             self._anew().addErrback(lambda failure: self.log.failure("starting the journal anew", failure=failure))
 
     @deferring
@@ -521,6 +580,7 @@ class Intake:
         names = sorted(self._loaders)
         await gather([loader.stop() for loader in self._loaders.values()])
         self._loaders.clear()
+        self.files.interrupt(lambda buffer: not buffer.leaving, "the journal is read anew")
         wait = ANEW
         while not self._closing:
             await pause(self._clock, wait)
@@ -534,10 +594,13 @@ class Intake:
                     if pending.rows is not None:
                         self.tank.take(pending.weight)
             self._open.clear()
-            self._buffers.clear()
+            self.filing.begin_anew()
+            for id, buffer in list(self._buffers.items()):
+                if buffer.file is None:
+                    del self._buffers[id]
             self.journal = self._new_journal()
             for name in names:
-                self._attaching.setdefault(name, [])
+                self.attaching.connected(name)
             try:
                 await self.start()
             except AnyLogError as fault:
@@ -548,36 +611,20 @@ class Intake:
 
     def relieve(self) -> None:
         """Called now and then: a slow or waiting table must not pin the journal (hard-parts.md 1.6)."""
-        if not self._ready or self.journal.size <= self.most // 4:
-            return
-        for segment, ids in self.journal.oldest(RELIEVED):
-            for buffer in [self._buffers[id] for id in sorted(ids, key=str) if id in self._buffers]:
-                loader = self._loaders.get(buffer.where.dbms)
-                if buffer.state == "open":
-                    self._cut(buffer)
-                elif (loader is None or loader.waits_for(buffer)) and buffer.id not in self._carrying:
-                    self._carrying.add(buffer.id)
-                    self._carry(buffer, segment).addErrback(
-                        lambda failure: self.log.warn("carrying on: {why}", why=failure.value)
-                    ).addBoth(lambda _, id: self._carrying.discard(id), buffer.id)
+        if self._ready and self.journal.size > self.most // 4:
+            self._relief.look(self.journal, self._buffers, self._cut, self._waits)
 
-    @deferring
-    async def _carry(self, buffer: Buffer, segment: int) -> None:
-        """Write what waits of `buffer` in `segment` again at the end, so that the segment may go."""
-        old = [pending for pending in buffer.pending if pending.stored.segment == segment]
-        kept = self.journal.append(Kind.OPEN, buffer.id, buffer.describe())
-        written = []
-        for pending, packed in zip(old, await self.journal.read([each.stored for each in old]), strict=True):
-            meta, body = unpack_rows(packed)
-            told = {**(orjson.loads(meta) if meta else {}), "was": pending.sequence}
-            written.append(self.journal.append(Kind.ROWS, buffer.id, pack_rows(orjson.dumps(told), body)))
-        await kept
-        for pending, stored in zip(old, await gather(written), strict=True):
-            pending.stored = stored
-        self.journal.moved(buffer.id, segment)
-        if buffer.state == "done":
-            self.journal.release(buffer.id)  # it was loaded meanwhile: what was written again is needed no more
+    def _waits(self, buffer: Buffer) -> bool:
+        """Whether nobody knows how long it will keep its segment."""
+        if buffer.leaving:
+            return bool(self.filing.waiting) or self.filing.options is None
+        loader = self._loaders.get(buffer.where.dbms)
+        return loader is None or loader.waits_for(buffer)
 
 
-def _hash(dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    return content_hash(dbms, table, normal_form(rows))
+def _noted(disk: Disk, path: Path) -> int:
+    """The member id in the note of the operator that ran here last, 0 if there is none."""
+    try:
+        return int(disk.read(path))
+    except (OSError, ValueError):
+        return 0

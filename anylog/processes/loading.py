@@ -6,7 +6,7 @@ This is the only place where a streaming row enters a table.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -22,10 +22,11 @@ from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IDatabase, ILane, Load, Mark, Parked
-from anylog.mapping.body import read_body, written
+from anylog.mapping.body import normal_form, read_body, written
 from anylog.mapping.rows import Converted, convert
 from anylog.mapping.schema import infer
-from anylog.processes.buffers import Buffer, Pending
+from anylog.processes.buffers import Buffer, Drafts, Pending
+from anylog.processes.registry import Verdict
 from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
@@ -43,6 +44,13 @@ class Agree(Protocol):
 
 class _Waits(Exception):
     """The ledger does not know the columns of this table yet."""
+
+
+class _Fails(Exception):
+    """This file cannot be loaded; the text says why."""
+
+
+Register = Callable[[Sequence[Buffer]], Awaitable[Sequence[Verdict]]]
 
 
 class Schemas(IDatabase, Protocol):
@@ -82,7 +90,11 @@ class Loader:
     _lane: ILane  # for converting large batches
     _agree: Agree
     _tank: Tank  # bytes of rows held in memory
-    _settled: Callable[[Buffer, int, int], None]  # told after each commit: buffer, rows loaded, rows parked
+    # Told after each commit: buffer, rows loaded, rows parked, seconds that the database took.
+    _settled: Callable[[Buffer, int, int, float], None]
+    _register: Register  # give buffers their rows in `almgm` (S4, S5)
+    _rename: Callable[[Sequence[Buffer]], Awaitable[None]]  # and files their full names (S6)
+    _drafts: Drafts = field(factory=Drafts)
     # Seconds between rounds while less than a quarter of a full one waits: one transaction for what comes meanwhile
     # costs the engine and the disk a fraction of many, and a reading is still seen long before its second is over.
     _gather: float = 0.0
@@ -96,6 +108,7 @@ class Loader:
     _alone: dict[Buffer, int] = field(factory=dict)  # how many of a buffer's next records are tried one by one
     _outdated: set[Buffer] = field(factory=set)  # refused once because the schema was another than thought
     agreeing: dict[str, Deferred[Any]] = field(factory=dict)  # tables whose columns the ledger is asked for
+    held: dict[Buffer, str] = field(factory=dict)  # not registered yet, and why
     _running: bool = False
     _stopped: bool = False
     _pausing: Deferred[None] | None = None
@@ -111,7 +124,7 @@ class Loader:
 
     def waits_for(self, buffer: Buffer) -> bool:
         """Whether the readings of a buffer wait for the database or for the ledger."""
-        return bool(self.waiting) or buffer.where.table in self.agreeing
+        return bool(self.waiting) or buffer.where.table in self.agreeing or buffer in self.held
 
     def _go_on(self) -> None:
         if not self._running and not self._stopped and self._ready():
@@ -119,8 +132,9 @@ class Loader:
             self._clock.callLater(0, self._work)
 
     def _ready(self) -> bool:
-        """Whether something is queued that does not wait for the ledger."""
-        return any(buffer.where.table not in self.agreeing for buffer in self._queue)
+        """Whether something is queued that does not wait for the ledger or for `almgm`."""
+        agreeing, held = self.agreeing, self.held
+        return any(buffer.where.table not in agreeing and buffer not in held for buffer in self._queue)
 
     def drained(self) -> Deferred[None]:
         """Fires when nothing is left to load but what waits for database or ledger, or when loading was stopped."""
@@ -200,7 +214,7 @@ class Loader:
         for buffer, queue in self._queue.items():
             if left <= 0:
                 break
-            if buffer.where.table in self.agreeing:
+            if buffer.where.table in self.agreeing or buffer in self.held:
                 continue
             taken: list[Pending] = []
             most = 1 if self._alone.get(buffer) else len(queue)
@@ -217,45 +231,142 @@ class Loader:
         shares = self._take()
         await self._fill(shares)
         planned: dict[str, _Plan] = {}
+        shares = await self._registered(await self._known(shares, planned))
         prepared: list[tuple[_Share, Load]] = []
         for share in shares:
             try:
                 prepared.append((share, await self._prepare(share, planned)))
             except _Waits:
-                planned.pop(share.buffer.where.table, None)
-                # In memory they would keep the readings of other tables out.
-                self._let_go(share.pendings)
-                self._let_go(self._queue[share.buffer])
+                self._put_back(share, planned)
+            except _Fails as why:
+                self._fail(share, str(why))
             except (AnyLogError, CancelledError):
                 raise
             except Exception as stumble:  # a fault of ours over these rows must not hold up what is behind them
                 self.log.failure("rows for {table} cannot be converted", table=share.buffer.where.table)
                 await self._leave_out(share, f"internal error: {stumble!r}")
+        begin = self._clock.seconds()
         faults = await self.database.load([load for _, load in prepared]) if prepared else []
+        seconds = (self._clock.seconds() - begin) / max(1, len(prepared))
         self.point("loaded")
         for (share, load), fault in zip(prepared, faults, strict=True):
             if fault is None:
-                self._settle(share, load.rows)
+                self._draft(share, load)
+                self._settle(share, load.rows, seconds)
             elif fault.kind == "duplicate":
                 self.counts.add("duplicates", 1, fault.text)
+                share.buffer.verdict, share.buffer.fault = "duplicate", "its content is loaded"
                 self._settle(share, 0)
             elif fault.kind == "missing table" and share.buffer not in self._outdated:
                 self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
             else:
                 await self._leave_out(share, fault.text)
 
+    async def _known(self, shares: Sequence[_Share], planned: dict[str, _Plan]) -> list[_Share]:
+        """Those whose tables are known here or agreed on (S3): nothing is registered that has no table yet."""
+        known = []
+        for share in shares:
+            try:
+                await self._plan(share, planned)
+            except _Waits:
+                self._put_back(share, planned)
+            else:
+                known.append(share)
+        self.point("agreed")
+        return known
+
+    def _put_back(self, share: _Share, planned: dict[str, _Plan]) -> None:
+        """Its table waits for the ledger; in memory its rows would keep the readings of other tables out."""
+        planned.pop(share.buffer.where.table, None)
+        self._let_go(share.pendings)
+        self._let_go(self._queue[share.buffer])
+
+    async def _registered(self, shares: Sequence[_Share]) -> list[_Share]:
+        """Those that have their row in `almgm`, or need none (S4 to S6)."""
+        new = [share for share in shares if share.buffer.member and not share.buffer.tsd]
+        if not new:
+            return list(shares)
+        left: dict[_Share, str] = {}
+        try:
+            verdicts = await self._register([share.buffer for share in new])
+        except AnyLogError as away:
+            for share in new:
+                left[share] = str(away)
+        else:
+            self.point("registered")
+            for share, verdict in zip(new, verdicts, strict=True):
+                if verdict.kind == "wait":
+                    left[share] = verdict.text
+                elif verdict.kind in ("duplicate", "conflict"):
+                    self.counts.add("duplicates", 1, verdict.text)
+                    share.buffer.verdict, share.buffer.fault = verdict.kind, verdict.text
+                    self._settle(share, 0)
+            named = [share.buffer for share in new if share.buffer.tsd and share.buffer.file is not None]
+            if named:
+                await self._rename(named)
+                self.point("renamed")
+        for share, why in left.items():
+            self._hold(share.buffer, why)
+        return [share for share in shares if not share.buffer.member or share.buffer.tsd]
+
+    def _hold(self, buffer: Buffer, why: str) -> None:
+        """Try it again a little later, and go on with the others."""
+        self.held[buffer] = why
+        if buffer in self._queue:
+            self._let_go(self._queue[buffer])
+
+        def again() -> None:
+            self.held.pop(buffer, None)
+            self._go_on()
+
+        self._clock.callLater(PAUSES[1], again)
+
+    def _draft(self, share: _Share, load: Load) -> None:
+        """Have the bytes of its file at hand while its rows are, if there is room."""
+        buffer = share.buffer
+        if not buffer.filed or buffer.whole or buffer.normal is None:
+            return
+        left_out = {(each.sequence, each.position) for each in load.parked}
+        if left_out:
+            rows: list[Mapping[str, Any]] = []
+            first = 0
+            for pending, size in zip(share.pendings, share.sizes, strict=True):
+                rows += [
+                    row
+                    for position, row in enumerate(share.rows[first : first + size])
+                    if (pending.sequence, position) not in left_out
+                ]
+                first += size
+        else:
+            rows = share.rows
+        self._drafts.add(buffer, normal_form(rows))
+
+    def _fail(self, share: _Share, reason: str) -> None:
+        """A file of the watch directory that cannot be loaded: its owner puts it aside."""
+        share.buffer.verdict, share.buffer.fault = "failed", reason
+        self._settle(share, 0)
+
     async def _leave_out(self, share: _Share, reason: str) -> None:
         """These records cannot be loaded together: try each alone next time; one that is alone is parked."""
         if len(share.pendings) > 1:
             self._alone[share.buffer] = len(share.pendings)
+        elif share.buffer.file is not None:
+            self._fail(share, reason)
         else:
             await self._park_all(share, reason)
 
     async def _fill(self, shares: Sequence[_Share]) -> None:
         """Have all rows at hand; those that were let go are read back from the journal."""
         for share in shares:
+            file = share.buffer.file
             held = [pending.rows for pending in share.pendings]  # more may be let go while the journal is read
-            absent = [pending.stored for pending in share.pendings if pending.rows is None]
+            if file is not None:
+                held = [file.rows]
+            absent = [
+                pending.stored
+                for pending, rows in zip(share.pendings, held, strict=True)
+                if rows is None and pending.stored is not None
+            ]
             bodies = iter(await self._journal.read(absent) if absent else ())
             for pending, rows in zip(share.pendings, held, strict=True):
                 if rows is None:
@@ -265,6 +376,21 @@ class Loader:
                 share.rows.extend(rows)
                 share.sizes.append(len(rows))
 
+    async def _plan(self, share: _Share, planned: dict[str, _Plan]) -> _Plan:
+        """The table as it is, or as the ledger agrees that it is to be made."""
+        table = share.buffer.where.table
+        plan = planned.get(table)
+        if plan is None:
+            schema = self.database.schema(table)
+            plan = _Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
+            if schema is None:
+                rows = share.rows
+                inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
+                plan.columns = self._agreed(table, inferred)
+                plan.create = dict(plan.columns)
+            planned[table] = plan
+        return plan
+
     async def _prepare(self, share: _Share, planned: dict[str, _Plan]) -> Load:
         """The rows of a share by the columns of its table, which is made or grown if need be.
 
@@ -273,15 +399,7 @@ class Loader:
         """
         buffer, rows = share.buffer, share.rows
         table = buffer.where.table
-        plan = planned.get(table)
-        if plan is None:
-            schema = self.database.schema(table)
-            plan = _Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
-            if schema is None:
-                inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
-                plan.columns = self._agreed(table, inferred)
-                plan.create = dict(plan.columns)
-            planned[table] = plan
+        plan = planned[table] if table in planned else await self._plan(share, planned)
         while True:
             converted = await self._convert(rows, plan.columns, buffer.at)
             grown = {name: kind for name, kind in converted.wanted.items() if plan.columns.get(name) != kind}
@@ -296,22 +414,41 @@ class Loader:
                 break  # the ledger keeps to its types
             plan.columns.update(agreed)
             plan.alter.update(agreed)
-        parked = self._parked(share, dict(converted.misfits))
+        reasons = dict(converted.misfits)
+        if buffer.file is not None and not converted.count:
+            raise _Fails(f"no row fits: {min(reasons.items())[1]}" if reasons else "no rows")
+        parked = self._parked(share, reasons)
         share.parked = len(parked)
-        last = share.pendings[-1]
         return Load(
             table=table,
             columns=converted.names,
             values=converted.values,
             rows=converted.count,
-            marks=[Mark(str(buffer.id), table, last.sequence, converted.count, len(parked), buffer.whole or None)],
+            marks=[self._mark(share, converted.count, len(parked))],
             parked=parked,
             keys=self._keys(share),
-            tsd_name="0",
-            tsd_id=0,
+            tsd_name=str(buffer.member) if buffer.tsd else "0",
+            tsd_id=buffer.tsd,
             inserted=self._now(),
             create=plan.create,
             alter=dict(plan.alter) or None,
+        )
+
+    def _mark(self, share: _Share, rows: int, parked: int) -> Mark:
+        """Of a whole file with its hash, unless all of it was parked: then it may come again."""
+        buffer = share.buffer
+        return Mark(
+            buffer.key,
+            buffer.where.table,
+            share.pendings[-1].sequence,
+            rows,
+            parked,
+            (buffer.whole or None) if rows else None,
+            buffer.member,
+            buffer.tsd,
+            buffer.where.source,
+            buffer.where.instructions,
+            buffer.time,
         )
 
     def _agreed(self, table: str, columns: Mapping[str, str]) -> dict[str, str]:
@@ -353,7 +490,7 @@ class Loader:
                 reason = reasons.get(first + position)
                 if reason is not None:
                     row = written(share.rows[first + position]).decode()
-                    parked.append(Parked(str(buffer.id), pending.sequence, position, buffer.where.table, reason, row))
+                    parked.append(Parked(buffer.key, pending.sequence, position, buffer.where.table, reason, row))
             first += size
         return parked
 
@@ -361,13 +498,12 @@ class Loader:
         """The engine refuses this one record: keep its rows aside, so that what is behind it flows on."""
         buffer = share.buffer
         parked = self._parked(share, dict.fromkeys(range(len(share.rows)), reason))
-        sequence = share.pendings[-1].sequence
         load = Load(
             table=buffer.where.table,
             columns=(),
             values="[]",
             rows=0,
-            marks=[Mark(str(buffer.id), buffer.where.table, sequence, 0, len(parked))],
+            marks=[self._mark(share, 0, len(parked))],
             parked=parked,
             keys=[
                 (f"{buffer.where.table}/{each.key}", self._clock.seconds(), "0") for each in share.pendings if each.key
@@ -386,7 +522,7 @@ class Loader:
         now, where = self._clock.seconds(), share.buffer.where
         return [(f"{where.table}/{each.key}", now, share.buffer.whole or "0") for each in share.pendings if each.key]
 
-    def _settle(self, share: _Share, rows: int) -> None:
+    def _settle(self, share: _Share, rows: int, seconds: float = 0.0) -> None:
         """The share is committed: it leaves the queue."""
         buffer = share.buffer
         queue = self._queue[buffer]
@@ -406,7 +542,9 @@ class Loader:
             del self._queue[buffer]
         self.counts.add("rows", rows)
         self.counts.add("parked", share.parked)
-        self._settled(buffer, rows, share.parked)
+        buffer.stored += rows
+        buffer.parked += share.parked
+        self._settled(buffer, rows, share.parked, seconds)
 
     def _let_go(self, pendings: Sequence[Pending] | deque[Pending]) -> None:
         """Keep no rows in memory while a database is away: they are safe in the journal."""

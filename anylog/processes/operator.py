@@ -1,19 +1,24 @@
-"""The operator: what gives a node its place among the copies of its cluster (operator-ha.md 1, 2; decisions.md 33)."""
+"""The operator: a node's place among the copies of its cluster, and the files it loads (operator-ha.md 1-3)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
-from anylog.process import WORKERS, Process
+from anylog.process import WORKERS, Process, Rhythm
 from anylog.processes.agreement import Place
+from anylog.processes.record import Seen as Seen
+from anylog.processes.watch import Watch
+from anylog.processes.whole import FilingOptions
 from anylog.waiting import deferring
+
+FLUSH = 0.5  # seconds between two looks at buffers whose time may be over
 
 
 @frozen(kw_only=True)
@@ -27,17 +32,41 @@ class OperatorOptions:
     given: Mapping[str, Any]  # every option as it was resolved, as `get operator config` shows it
 
 
-@define
-class Seen:
-    """What `get operator summary` told last; the next one tells what is new."""
+class Operate(Protocol):
+    """`intake.operate`."""
 
-    at: float = 0.0
-    rows: int = 0
-    errors: int = 0
+    def __call__(self, options: FilingOptions | None, member: Callable[[], int] = ...) -> Deferred[None]:
+        """Files are made and kept by these options from now on; None: no more."""
+
+
+@define(kw_only=True)
+class Filing:
+    """Where loaded files go, and whom to tell. Without `distributor = ...` that follows the distributor process."""
+
+    options: FilingOptions
+    operate: Operate
+    distributes: Callable[[], bool]  # whether the distributor runs
+    automatic: bool
+    _told: FilingOptions | None = None
+
+    async def tell(self, member: Callable[[], int]) -> None:
+        """Say where files go, if that is new; what was in work at the last end is looked at first."""
+        wanted = evolve(self.options, distributor=self.distributes()) if self.automatic else self.options
+        if wanted != self._told:
+            await self.operate(wanted, member)
+            self._told = wanted
+
+    async def end(self) -> None:
+        """No more files."""
+        self._told = None
+        await self.operate(None)
 
 
 class Operator(Process):
-    """Holds the node's place. Announces the tables that were here before it was taken."""
+    """Holds the node's place, and takes the files of the watch directory in.
+
+    Announces the tables that were here before the place was taken.
+    """
 
     name = "operator"
     floor = WORKERS
@@ -50,27 +79,58 @@ class Operator(Process):
         options: OperatorOptions,
         place: Callable[[], Place | None],
         announce: Callable[[], Deferred[Any]],
+        watch: Watch,
+        filing: Filing,
+        flush: Callable[[], object] | None = None,
     ) -> None:
-        """`place` looks the policy up in the ledger of now; `announce` tells the ledger of the tables of this node."""
+        """`place` looks the policy up in the ledger of now; `announce` tells the ledger of the tables of this node;
+        `flush` cuts the buffers whose time is over, if the operator is to do that."""
         self.options = options
         self.started = clock.seconds()
-        self._find, self._announce = place, announce
+        self.watch = watch
+        self._find, self._announce, self._filing = place, announce, filing
         self._announcing: Deferred[Any] | None = None
+        self._telling: Deferred[Any] | None = None
+        self._watching = self._ended = False
+        self._beats = Rhythm(clock=clock, every=1.0, do=self._beat, name="operator")
+        self._flushes = None if flush is None else Rhythm(clock=clock, every=FLUSH, do=flush, name="buffers")
 
     def start(self) -> None:
-        """Readings are taken in any case; the tables are announced beside that."""
-        announcing = self._announcing = self._announce()
-        announcing.addErrback(self._unannounced)
+        """Readings are taken in any case; files are once what was left at the last end is looked at. The tables are
+        announced beside that."""
+        if self._flushes is not None:
+            self._flushes.start()
+        self._telling = self._beat()
+        self._telling.addErrback(self._failed, "taking files")
+        self._telling.addCallback(lambda _: None if self._ended else self._beats.start())
+        self._announcing = self._announce()
+        self._announcing.addErrback(self._failed, "announcing the tables of this node")
+
+    @deferring
+    async def _beat(self) -> None:
+        await self._filing.tell(self.member)
+        if not self._watching:
+            self._watching = True
+            await self.watch.start()
 
     @deferring
     async def stop(self) -> None:
-        """Give the place up."""
-        if self._announcing is not None:
-            self._announcing.cancel()
+        """Finish the files in work, and give the place up."""
+        self._ended = True
+        for begun in (self._announcing, self._telling):
+            if begun is not None:
+                begun.cancel()
+        await self._beats.stop()
+        if self._flushes is not None:
+            await self._flushes.stop()
+        await self.watch.stop()
+        await self._filing.end()
 
-    def _unannounced(self, failure: Any) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("announcing the tables of this node", failure)
+    def _failed(self, failure: Any, doing: str) -> None:
+        if failure.check(AnyLogError):
+            self.log.error("{doing}: {why}", doing=doing, why=str(failure.value))
+        elif not failure.check(CancelledError):
+            self.log.failure("{doing}", failure, doing=doing)
 
     @property
     def policy(self) -> str:
@@ -82,6 +142,11 @@ class Operator(Process):
         """Where it stands by the ledger of now; None if its policy is gone."""
         return self._find()
 
+    def member(self) -> int:
+        """Its member id in the cluster, 0 without a place."""
+        place = self.place
+        return place.member if place is not None else 0
+
     def describe(self) -> str:
         """As `get processes` shows it."""
         given = self.options
@@ -92,8 +157,10 @@ class Operator(Process):
 
 
 def checked(given: Mapping[str, Any], running: Sequence[str]) -> None:
-    """What does not go together in `run operator`. Raises AnyLogError 2."""
+    """What does not go together in `run operator`. Raises AnyLogError 2 or 136."""
     if given["distributor"] and given["archive"] is False:
         raise AnyLogError(2, "run operator: archive = false and distributor = true: peers could not be served")
     if given["archive"] is False and {"distributor", "consumer"} & set(running):
         raise AnyLogError(2, "run operator: archive = false while the distributor or the consumer runs")
+    if "publisher" in running:
+        raise AnyLogError(136, "run operator: a publisher runs on this node: use 'exit publisher' first")

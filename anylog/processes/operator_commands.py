@@ -1,18 +1,25 @@
-"""Words about the operator (operator-ha.md 2 and 4)."""
+"""Words about the operator and the files it takes (operator-ha.md 2-4)."""
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
+from anylog.interfaces import Disk, Forget, Publish
 from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
-from anylog.processes.operator import Operator, OperatorOptions, checked
+from anylog.processes.files import KINDS, Limits
+from anylog.processes.intake import FLOOR
+from anylog.processes.operator import Filing, Operator, OperatorOptions, checked
+from anylog.processes.stats_commands import COMMANDS as STATS
 from anylog.processes.sync_commands import address
-from anylog.processes.synchronizer import hms
+from anylog.processes.watch import Watch, WatchOptions
+from anylog.processes.whole import FilingOptions
 from anylog.waiting import pause
 
 if TYPE_CHECKING:
@@ -21,14 +28,17 @@ if TYPE_CHECKING:
 PATIENCE = 5.0  # seconds that the command waits for the TCP server, whose address identifies the operator
 _FOLDERS = ("watch_dir", "bkup_dir", "error_dir", "distr_dir", "archive_dir")
 _TABLE = re.compile(r"[\w\-]+(\.[\w\-]+)?")
+_PROBE = ".anylog.probe"
 
 
 class RunOperator(Command):
     """Take the place in the network that an operator policy describes: a member of a cluster that keeps its data.
 
     The policy and its cluster must be in the ledger, and the TCP server must run. From then on tables and columns are
-    made known to the ledger before they are made here, and queries of the network are answered. Options about files
-    are checked and shown by `get operator config`; the files of the watch directory are not read by this build yet.
+    made known to the ledger before they are made here, queries of the network are answered, and the files of the watch
+    directory are loaded. A loaded file goes to the first of these that holds: `distributor` (also: while the
+    distributor runs), `archive` (the default), `move_json`, `delete_json`; else to the backup directory.
+    Without `update_tsd_info` files are not registered and cannot be given to other members.
     """
 
     words = "run operator"
@@ -44,34 +54,36 @@ class RunOperator(Command):
         "master_node": Text(help="ip:port of the master"),
         "blockchain": Text(help="platform of the ledger"),
         "distributor": Flag(help="give files to the distributor"),
-        "archive": Flag(also=("archive_json",), help="keep JSON files in the archive"),
-        "compress_json": Flag(default=True),
-        "compress_sql": Flag(default=True),
-        "move_json": Flag(default=False),
-        "move_sql": Flag(default=False, also=("archive_sql",)),
-        "delete_json": Flag(default=False),
-        "delete_sql": Flag(default=False),
+        "archive": Flag(also=("archive_json",), help="keep JSON files in the archive; false: delete them"),
+        "compress_json": Flag(default=True, help="compress the JSON files that are kept"),
+        "compress_sql": Flag(default=True, help="compress the SQL files that are kept"),
+        "move_json": Flag(default=False, help="keep JSON files in the backup directory"),
+        "move_sql": Flag(default=False, also=("archive_sql",), help="keep SQL files in the backup directory"),
+        "delete_json": Flag(default=False, help="delete JSON files that are loaded"),
+        "delete_sql": Flag(default=False, help="delete SQL files that are loaded"),
         "limit_tables": Text(help="(dbms.table, ...), all if not given"),
-        "threads": Whole(default=1, least=1, most=10),
+        "threads": Whole(default=1, least=1, most=10, help="batches of files that are loaded at a time"),
         "company": Text(help="of the cluster if not given"),
-        "file_type": Text(many=True, help="json, sql, gz"),
-        "flush_streaming": Flag(default=False),
+        "file_type": Text(many=True, help="json, sql, gz; all if not given"),
+        "flush_streaming": Flag(default=False, help="cut buffers whose time is over, as 'run streamer' does"),
     }
     examples = (
         "run operator where policy = d93487bec012c8847bca734bcc31a3a6 and create_table = true and threads = 6",
         "run operator where policy = d93487bec012c8847bca734bcc31a3a6 and master_node = 10.0.0.7:32048",
+        "run operator where policy = !operator_policy and update_tsd_info = true and archive = true",
     )
     index = ("background processes", "configuration", "data")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 5, 17, 20, 87, 113, 135, 136, 175, 222 or 237."""
+        """Raises AnyLogError 2, 5, 17, 20, 29, 33, 40, 87, 113, 135, 136, 175, 222 or 237."""
         if options["blockchain"]:
             raise AnyLogError(237, f"not in this build: blockchain = {options['blockchain']}")
         checked(options, [process.name for process in node.processes.running()])
         master = address(options["master_node"], "master_node") if options["master_node"] else ""
-        for kind in options["file_type"]:
-            if kind not in ("json", "sql", "gz"):
+        kinds = [kind.strip().lower() for kind in options["file_type"]]
+        for kind in kinds:
+            if kind not in KINDS:
                 raise AnyLogError(175, f"run operator: '{kind}' is not a value for 'file_type': json, sql or gz")
         tables = [name for name in re.split(r"[\s,]+", (options["limit_tables"] or "").strip("() ")) if name]
         for name in tables:
@@ -80,6 +92,10 @@ class RunOperator(Command):
         if options["update_tsd_info"] and "tsd_info" not in await node.databases.get("almgm").tables():
             told = "update_tsd_info = true needs 'create table tsd_info where dbms = almgm'"
             raise AnyLogError(29, f"run operator: {told}")
+        given = {key: value for key, value in options.items() if value not in (None, [])}
+        given |= {key: node.dictionary.get(key) for key in _FOLDERS if key not in given}
+        folders = {key: Path(str(given[key])).expanduser().absolute() for key in _FOLDERS}
+        await node.lanes.open("disk", 2).run(check_folders, node.disk, folders)
         until = node.clock.seconds() + PATIENCE
         while node.processes.find("tcp") is None:
             if node.clock.seconds() >= until:
@@ -88,9 +104,13 @@ class RunOperator(Command):
         if node.membership.place_of(options["policy"]) is None:
             await node.refresh()
         place = node.membership.check_place(options["policy"])
-        given = {key: value for key, value in options.items() if value not in (None, [])}
-        given |= {key: node.dictionary.get(key) for key in _FOLDERS if key not in given}
         given["company"] = options["company"] or place.company
+        if not options["update_tsd_info"]:
+            told = "files are not registered (update_tsd_info = false): they cannot be given to other members"
+            node.logs.event.add("Event", told, "operator")
+        limits = Limits(
+            connected=node.databases.get, members=lambda: _members(node, options["policy"]), tables=Limits.read(tables)
+        )
         process = Operator(
             clock=node.clock,
             options=OperatorOptions(
@@ -102,146 +122,219 @@ class RunOperator(Command):
             ),
             place=lambda: node.membership.place_of(options["policy"]),
             announce=node.membership.announce,
+            watch=_watch(node, options, folders, kinds, limits),
+            filing=Filing(
+                options=_filing(options, folders),
+                operate=node.intake.operate,
+                distributes=lambda: node.processes.find("distributor") is not None,
+                automatic=options["distributor"] is None,
+            ),
+            flush=node.intake.cut_due if options["flush_streaming"] else None,
         )
         await node.processes.start(process)
         return None
 
 
-def _titled(topic: str, table: str) -> str:
-    return f"\r\nStats: OPERATOR {topic.upper()}{framed(table)}"
+def _watch(
+    node: Node, options: Mapping[str, Any], folders: Mapping[str, Path], kinds: Sequence[str], limits: Limits
+) -> Watch:
+    def member() -> int:
+        place = node.membership.place_of(options["policy"])
+        return place.member if place is not None else 0
+
+    return Watch(
+        clock=node.clock,
+        disk=node.disk,
+        lanes=node.lanes,
+        options=WatchOptions(
+            folder=folders["watch_dir"],
+            err_dir=folders["error_dir"],
+            kinds=kinds or KINDS,
+            threads=options["threads"],
+            limits=limits,
+        ),
+        files=node.intake,
+        member=member,
+        logs=node.logs,
+        seen=node.operator_seen,
+        floor=FLOOR,
+        trace=lambda: node.operator_seen.trace,
+        point=node.intake.point,
+    )
 
 
-class GetOperator(Command):
-    """Show what the operator has loaded, its settings (`config`), or its totals (`summary`).
+def _members(node: Node, policy: str) -> set[int] | None:
+    """The member ids of the cluster of that operator; None if the ledger does not tell."""
+    share = node.clusters.cluster_of(policy)
+    return None if share is None else {operator.member for operator in share.operators if operator.member}
 
-    Without a topic: json, sql, inserts and error, one after another.
+
+def _filing(options: Mapping[str, Any], folders: Mapping[str, Path]) -> FilingOptions:
+    """Where files go (operator-ha.md 2); with `archive = false` they are deleted if nothing else keeps them."""
+    return FilingOptions(
+        archive_dir=folders["archive_dir"],
+        distr_dir=folders["distr_dir"],
+        bkup_dir=folders["bkup_dir"],
+        err_dir=folders["error_dir"],
+        distributor=bool(options["distributor"]),
+        archive=options["archive"] is not False,
+        compress=options["compress_json"],
+        move=options["move_json"],
+        delete=options["delete_json"] or options["archive"] is False,
+        keep_sql=options["move_sql"],
+        compress_sql=options["compress_sql"],
+        delete_sql=options["delete_sql"],
+        tsd=options["update_tsd_info"],
+    )
+
+
+def check_folders(disk: Disk, folders: Mapping[str, Path]) -> None:
+    """In a lane: they are there, can be written to, and no two that must be apart are one. Raises AnyLogError 2, 33."""
+    for key, folder in folders.items():
+        if key != "watch_dir" and folder == folders["watch_dir"]:
+            raise AnyLogError(2, f"run operator: {key} and watch_dir are both {folder}")
+        try:
+            disk.names(folder)
+            if disk.stat(folder)[2] not in ("folder", "link"):
+                raise OSError(errno.ENOTDIR, "not a directory")
+            for outcome in disk.batch([Publish(folder / _PROBE, b""), Forget(folder / _PROBE)]):
+                if isinstance(outcome, OSError):
+                    raise outcome
+        except OSError as why:
+            raise AnyLogError(33, f"run operator: {key} {folder}: {why.strerror or why}") from None
+
+
+def running(node: Node) -> Operator:
+    """The operator that runs. Raises AnyLogError 203."""
+    operator = node.processes.find("operator")
+    if not isinstance(operator, Operator):
+        raise AnyLogError(203, "the operator does not run: use 'run operator'")
+    return operator
+
+
+class GetOperatorPool(Command):
+    """Show how many batches of files may be loaded at a time, and which are at work: 1 is busy, 0 is idle.
+
+    The number behind them counts the batches that were taken. With details also files and bytes in work.
     """
 
-    words = "get operator"
-    operands = "[config | summary | json | sql | inserts | error]"
-    most = 1
+    words = "get operator pool"
+    where = {
+        "details": Flag(default=False, help="show what is in work"),
+        "reset": Flag(default=False, help="count from 0 again"),
+    }
+    examples = ("get operator pool", "get operator pool where details = true")
+    index = ("monitor", "background processes")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        operator = node.processes.find("operator")
+        if not isinstance(operator, Operator):
+            return Result(text="Operator Pool is not declared")
+        watch, threads = operator.watch, operator.options.threads
+        slots = [0] * (threads - watch.busy) + [1] * watch.busy
+        title = f"Operator Pool with {threads} threads:"
+        text = f"{title:<60}{slots} ({watch.batches - watch.batches_before:,})"
+        if options["details"]:
+            rows = [("files in work", watch.in_work), ("bytes of files in work", watch.bytes_in_work)]
+            rows += [(f"waiting: {name}", count) for name, count in sorted(watch.stalled().items())]
+            text += "\r\n" + bar_table(("Detail", "Number"), rows)
+        if options["reset"]:
+            watch.batches_before = watch.batches
+        return Result(text=text)
+
+
+class GetWatch(Command):
+    """Show the watch directory: what waits, what is in work, how old the oldest file is, and why nothing is taken.
+
+    Tables whose files are in work for long are named with the reason: the ledger or their database may be away.
+    """
+
+    words = "get watch"
     where = {"format": Format}
-    examples = ("get operator", "get operator config", "get operator summary where format = json")
+    examples = ("get watch", "get watch where format = json")
     index = ("monitor", "data")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for an unknown topic."""
-        topics: dict[str, Callable[[Node], tuple[str, Any]]] = {
-            "config": _config,
-            "summary": _summary,
-            "json": _files,
-            "sql": _sql,
-            "inserts": _inserts,
-            "error": _errors,
+        """Raises AnyLogError 203 without an operator."""
+        watch, now = running(node).watch, node.clock.seconds()
+        seen, here = node.operator_seen, watch.directory
+        row = {
+            "Directory": str(watch.options.folder),
+            "Waiting files": here.waiting,
+            "Waiting bytes": here.waiting_bytes,
+            "In work": watch.in_work,
+            "Oldest age": max(0, int(now - here.oldest / 1e9)) if here.oldest else 0,
+            "Errors": seen.failed,
+            "Stuck": len(watch.errors.held),
+            "Left alone": len(here.ignored),
+            "Status": watch.status,
         }
-        asked = operands[0].lower().replace("stat", "summary") if operands else ""
-        if asked and asked not in topics:
-            raise AnyLogError(2, f"get operator: '{operands[0]}'; usage: {self.usage_text()}")
-        made = [(name, *topics[name](node)) for name in ([asked] if asked else ("json", "sql", "inserts", "error"))]
-        text = "\r\n".join(_titled(name, table) for name, table, _ in made)
-        data = made[0][2] if asked else [each[2] for each in made]
-        return Result(text=text, data=data, format=options["format"] or "table")
+        reasons = node.intake.waiting()
+        waits = [
+            (name, count, reasons.get(name) or reasons.get(name.split(".")[0], ""))
+            for name, count in watch.stalled().items()
+        ]
+        shown = {**row, "Waiting files": f"more than {here.waiting}"} if watch.more else row
+        text = bar_table(tuple(shown), [tuple(shown.values())])
+        if waits:
+            text += "\r\n\r\n" + bar_table(("Table", "Files", "Why they wait"), sorted(waits))
+        data = {
+            **row,
+            "More": watch.more,
+            "Tables": [{"table": t, "files": n, "why": why} for t, n, why in sorted(waits)],
+        }
+        return Result(text=framed(text), data=data, format=options["format"] or "table")
 
 
-def _config(node: Node) -> tuple[str, Any]:
-    operator = node.processes.find("operator")
-    if not isinstance(operator, Operator):
-        return bar_table(("Status",), [("Not Active",)]), {"Status": "Not Active"}
-    place = operator.place
-    row = {
-        "Status": "Active",
-        "Operational time": hms(node.clock.seconds() - operator.started),
-        "Timestamp": int(operator.started),
-        "Member": place.member if place else "Not a member",
-        "Policy": operator.options.policy,
-        "Cluster": place.cluster if place else "",
-    }
-    table = bar_table(tuple(row), [tuple(row.values())])
-    table += "\r\n\r\n" + bar_table(("Option", "Value"), sorted(operator.options.given.items()))
-    return table, {**row, "options": dict(operator.options.given)}
+class GetWatchDirectories(Command):
+    """Show the directories whose files are taken in."""
+
+    words = "get watch directories"
+    examples = ("get watch directories",)
+    index = ("monitor", "data")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        operator = node.processes.find("operator")
+        found = [f"{operator.watch.options.folder}/"] if isinstance(operator, Operator) else []
+        return Result(text=f"[{', '.join(found)}]", data=found)
 
 
-def _summary(node: Node) -> tuple[str, Any]:
-    operator = node.processes.find("operator")
-    now, traffic = node.clock.seconds(), list(node.intake.traffic.values())
-    first = min((each.first for each in traffic if each.first), default=0.0)
-    last = max((each.last for each in traffic), default=0.0)
-    total = sum(each.rows + each.file_rows for each in traffic)
-    errors = sum(each.parked for each in traffic)
-    seen = node.operator_seen
-    row = {
-        "Node name": f"{node.name or 'AnyLog'}@{node.address}",
-        "Status": "Active" if isinstance(operator, Operator) else "Not Active",
-        "Operational time": hms(now - operator.started) if isinstance(operator, Operator) else hms(0),
-        "Processing time": hms(last - first),
-        "Elapsed time": hms(now - seen.at) if seen.at else hms(0),
-        "New rows": total - seen.rows,
-        "Total rows": total,
-        "New errors": errors - seen.errors,
-        "Total errors": errors,
-        "Avg. rows/sec": round(total / (last - first), 2) if last > first else 0,
-    }
-    seen.at, seen.rows, seen.errors = now, total, errors
-    return bar_table(tuple(row), [tuple(row.values())]), {key.lower(): value for key, value in row.items()}
+class TraceLevel(Command):
+    """Say more about a process in the log of the node: 1 each file and what came of it, 2 its steps; 0 no more.
+
+    Without a number the levels are shown, and `trace level = 0` ends all.
+    """
+
+    words = "trace level"
+    operands = "[= level [run operator]]"
+    raw = True
+    examples = ("trace level = 1 run operator", "trace level = 0", "trace level")
+    index = ("debug",)
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2 for another form, 237 for what cannot be traced."""
+        text = " ".join("".join(operands).split())
+        if not text:
+            level = node.operator_seen.trace
+            return Result(text=f"run operator: {level}" if level else "nothing is traced")
+        found = re.fullmatch(r"= ?([0-9])(?: (.+))?", text)
+        if found is None or (found[2] is None and found[1] != "0"):
+            raise AnyLogError(2, f"trace level: '{text}'; usage: {self.usage_text()}")
+        if found[2] not in (None, "run operator"):
+            raise AnyLogError(237, f"trace level: '{found[2]}' is not traced in this build; run operator is")
+        node.operator_seen.trace = int(found[1])
+        return None
 
 
-def _by_table(node: Node, values: Callable[[Any], Sequence[Any]]) -> dict[str, dict[str, Sequence[Any]]]:
-    found: dict[str, dict[str, Sequence[Any]]] = {}
-    for (dbms, table), traffic in sorted(node.intake.traffic.items()):
-        found.setdefault(dbms, {})[table] = values(traffic)
-    return found
-
-
-def _rows(found: dict[str, dict[str, Sequence[Any]]]) -> list[tuple[Any, ...]]:
-    return [
-        (dbms if not place else "", table, *values)
-        for dbms, tables in found.items()
-        for place, (table, values) in enumerate(tables.items())
-    ]
-
-
-def _files(node: Node) -> tuple[str, Any]:
-    now = node.clock.seconds()
-    found = _by_table(node, lambda each: (each.file_calls, each.calls, int(each.last), hms(now - each.last)))
-    return bar_table(("DBMS", "Table", "Files", "Immediate", "Timestamp", "Elapsed_time"), _rows(found)), found
-
-
-def _sql(node: Node) -> tuple[str, Any]:
-    """No SQL files are made: rows go to the database as they are."""
-    return bar_table(("DBMS", "Table", "Files", "Immediate", "Timestamp", "Elapsed_time"), []), {}
-
-
-def _inserts(node: Node) -> tuple[str, Any]:
-    now = node.clock.seconds()
-    found = _by_table(
-        node,
-        lambda each: (
-            int(each.first), int(each.last), hms(now - each.first), hms(now - each.last),
-            each.file_rows, each.rows, 0.0,
-        ),
-    )  # fmt: skip
-    titles = ("DBMS", "Table", "First insert", "Last insert", "Batch inserts", "Immediate inserts")
-    rows = [(dbms, table, *values[2:6]) for dbms, table, *values in _rows(found)]
-    return bar_table(titles, rows), found
-
-
-def _errors(node: Node) -> tuple[str, Any]:
-    parked = {key: traffic for key, traffic in node.intake.traffic.items() if traffic.parked}
-    worst = max(parked, key=lambda key: parked[key].last, default=("", ""))
-    at = int(parked[worst].last) if parked else 0
-    titles = (
-        "Type", "Counter", "Timestamp", "Elapsed time", "Dbms name", "Table name", "Last error", "Last error text",
-    )  # fmt: skip
-    told = "rows that fit no column are parked: get parked rows" if parked else ""
-    count = sum(each.parked for each in parked.values())
-    elapsed = hms(node.clock.seconds() - at) if at else hms(0)
-    rows = [
-        ("JSON Errors", count, at, elapsed, *worst, 0, told),
-        ("SQL Errors", 0, 0, hms(0), "", "", 0, ""),
-    ]
-    data = [dict(zip((title.lower() for title in titles), row, strict=True)) for row in rows]
-    return bar_table(titles, rows), data
-
-
-COMMANDS: tuple[type[Command], ...] = (RunOperator, GetOperator)
+COMMANDS: tuple[type[Command], ...] = (
+    RunOperator,
+    *STATS,
+    GetOperatorPool,
+    GetWatch,
+    GetWatchDirectories,
+    TraceLevel,
+)

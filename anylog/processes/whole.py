@@ -27,6 +27,7 @@ class WholeFile:
     member: str = ""  # of a full name: the member id, or "@"; empty for a short one
     id: int = 0
     date: str = ""  # 12 digits
+    archived: bool = False  # it lies in the archive and stays there: its rows are loaded once more
 
 
 @frozen(kw_only=True)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.databases.library import STANDARD, Library
-from anylog.databases.sqlite import KEYS_KEPT, READERS, SQLite
+from anylog.databases.loads import KEYS_KEPT
+from anylog.databases.sqlite import READERS, SQLite
 from anylog.databases.tables import BUILT_IN
 from anylog.errors import AnyLogError
 from anylog.interfaces import AnyLogFault, Load, Mark, Parked
@@ -97,12 +99,68 @@ class DatabaseCase(SynchronousTestCase):
     def all(self, database: SQLite, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.get(database.read(lambda c: c.execute(statement, parameters).fetchall()))]
 
+    def marked(self, database: SQLite, buffers: Sequence[str]) -> dict[str, int]:
+        """Up to which record each is loaded."""
+        return {buffer: mark.sequence for buffer, mark in self.get(database.marks(buffers)).items()}
+
     def foreign(self, *statements: str) -> None:
         """What another program does to the file."""
         connection = sqlite3.connect(self.path, isolation_level=None)
         for statement in statements:
             connection.execute(statement)
         connection.close()
+
+
+class LoadsOfFiles(DatabaseCase):
+    """Loads of several files at once, and what their marks say of them."""
+
+    def file(self, id: int, rows: int = 2, **changes: Any) -> Load:
+        mark = Mark(
+            f"file-145.{id}", "t", 1, rows, 0, f"{id:032x}", 145, id, "plc", "0", f"2026-01-0{id} 00:00:00.000000"
+        )
+        made = load("t", ["a", "b"], [[id * 10 + n, "x"] for n in range(rows)], create=T)
+        return evolve(made, rows=rows, marks=[mark], tsd_name="145", tsd_id=id, **changes)
+
+    def test_together(self) -> None:
+        """Files of one table are written by one statement, each with its own id and mark."""
+        town = self.open()
+        self.assertEqual(self.get(town.load([self.file(1), self.file(2, 3), self.file(3, 1)])), [None] * 3)
+        found = self.all(town, "select tsd_name, tsd_id, count(*), min(a) from t group by 1, 2 order by 2")
+        self.assertEqual(found, [("145", 1, 2, 10), ("145", 2, 3, 20), ("145", 3, 1, 30)])
+        marks = self.get(town.file_marks([(145, 1), (145, 3), (145, 9), (7, 1)]))
+        self.assertEqual({key: (mark.rows, mark.hash, mark.time[:10]) for key, mark in marks.items()}, {
+            (145, 1): (2, f"{1:032x}", "2026-01-01"), (145, 3): (1, f"{3:032x}", "2026-01-03"),
+        })  # fmt: skip
+        self.assertEqual(self.get(town.mark_sums(145)), {"t": (3, 6, 6)})
+        self.assertEqual(self.get(town.mark_sums(7)), {})
+        self.assertEqual([mark.id for mark in self.get(town.mark_lines(145, "t", 1, 5))], [2, 3])
+        self.assertEqual(self.get(town.highest_mark(145)), 3)
+        self.assertEqual(self.get(town.rows_of("t", 145, 2)), [{"a": 20 + n, "b": "x"} for n in range(3)])
+
+    def test_one_of_several(self) -> None:
+        """One that is loaded already, or has the content of another, takes only itself."""
+        town = self.open()
+        self.get(town.load([self.file(1)]))
+        again = evolve(self.file(4), marks=[evolve(self.file(4).marks[0], hash=f"{1:032x}")])
+        taken = evolve(self.file(5), marks=[evolve(self.file(5).marks[0], id=1)])
+        faults = self.get(town.load([self.file(2), again, self.file(1), taken, self.file(3)]))
+        self.assertEqual(
+            [fault.kind if fault else None for fault in faults], [None, "duplicate", None, "conflict", None]
+        )
+        self.assertEqual(self.get(town.mark_sums(145)), {"t": (3, 6, 6)})
+        self.assertEqual(self.get(town.counts(["t"])), {"t": 6})
+
+    def test_earlier_version(self) -> None:
+        """A database whose marks knew no files is used as it is."""
+        self.foreign(
+            "create table anylog_marks (buffer text primary key, table_name text not null, sequence integer not null,"
+            " rows integer not null, parked integer not null, hash text, file_time text)",
+            "insert into anylog_marks values ('h/1', 't', 5, 7, 0, null, '2026-01-01 00:00:00.000000')",
+        )
+        town = self.open()
+        self.assertEqual(self.marked(town, ["h/1"]), {"h/1": 5})
+        self.assertEqual(self.get(town.load([self.file(1)])), [None])
+        self.assertEqual(self.get(town.mark_sums(145)), {"t": (1, 2, 1)})
 
 
 class Loads(DatabaseCase):
@@ -124,7 +182,7 @@ class Loads(DatabaseCase):
         self.assertEqual(list(town.schema("t") or {}), list(expected))
         self.assertIsNone(town.schema("nosuch"))
         self.assertEqual(self.get(town.tables()), {"t": expected})
-        self.assertEqual(self.get(town.marks(["h/1", "h/2"])), {"h/1": 1})
+        self.assertEqual(self.marked(town, ["h/1", "h/2"]), {"h/1": 1})
 
     def test_repeats(self) -> None:
         """What a mark covers is not loaded again, wherever the node ended before it noticed."""
@@ -154,7 +212,7 @@ class Loads(DatabaseCase):
         self.assertIsNone(faults[2])
         self.assertEqual(list(self.get(town.tables())), ["t", "v"])
         self.assertIsNone(town.schema("u"))
-        self.assertEqual(self.get(town.marks(["h/1", "h/2", "h/3"])), {"h/1": 1, "h/3": 1})
+        self.assertEqual(self.marked(town, ["h/1", "h/2", "h/3"]), {"h/1": 1, "h/3": 1})
         self.assertEqual(self.all(town, "select distinct table_name from anylog_columns order by 1"), [("t",), ("v",)])
 
     def test_faults_of_a_load(self) -> None:
@@ -176,7 +234,7 @@ class Loads(DatabaseCase):
                 self.assertEqual((type(bad_fault), bad_fault.kind), (AnyLogFault, kind), bad.table)
                 self.assertIsNone(fine)
         self.assertEqual(self.get(town.counts(["t"])), {"t": 14})
-        self.assertEqual(len(self.all(town, "select * from pragma_table_info('anylog_marks')")), 7)
+        self.assertEqual(len(self.all(town, "select * from pragma_table_info('anylog_marks')")), 11)
 
     def test_misfits_of_a_hidden_table_are_parked(self) -> None:
         """Rows for a table that nobody may write are kept aside, so that what is behind them flows on."""
@@ -194,7 +252,7 @@ class Loads(DatabaseCase):
         (again,) = self.get(town.load([load(buffer="h/3", hash="f" * 32)]))
         self.assertEqual(again.kind, "duplicate")
         self.assertEqual(self.get(town.counts(["t"])), {"t": 2})
-        self.assertEqual(self.get(town.marks(["h/1", "h/2", "h/3"])), {"h/1": 1})
+        self.assertEqual(self.marked(town, ["h/1", "h/2", "h/3"]), {"h/1": 1})
         self.assertEqual(self.get(town.load([load(buffer="h/4"), load(buffer="h/5")])), [None, None])
 
     def test_schema_grows(self) -> None:
@@ -302,7 +360,7 @@ class Loads(DatabaseCase):
             broken['insert into "t"'] = code
             error = self.refused(town.load([load("u", create=T, buffer="h/2"), load(create=T, buffer="h/3")]))
             self.assertEqual(error.number, number)
-            self.assertEqual(self.get(town.marks([f"h/{code}", "h/2", "h/3"])), {f"h/{code}": 1})
+            self.assertEqual(self.marked(town, [f"h/{code}", "h/2", "h/3"]), {f"h/{code}": 1})
             self.assertEqual(list(self.get(town.tables())), ["first"])
             self.assertIsNone(town.schema("u"))
             broken.clear()

@@ -13,10 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.disk.records import Kind
 from anylog.errors import AnyLogError
-from anylog.interfaces import AnyLogFault
+from anylog.interfaces import AnyLogFault, Mark
 from anylog.processes import loading
 from anylog.processes.intake import FLOOR, Intake
 from anylog.processes.loading import AUTOMATIC
+from anylog.processes.relief import Relief
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLane, InlineLane, InlineLanes
 
@@ -66,7 +67,8 @@ class Engine:
         return None
 
     def marks(self, buffers):
-        return succeed({each: self.stored_marks[each] for each in buffers if each in self.stored_marks})
+        found = {each: self.stored_marks[each] for each in buffers if each in self.stored_marks}
+        return succeed({each: Mark(each, "", sequence, 0, 0) for each, sequence in found.items()})
 
     def keys(self, since):
         return succeed([(key, at, hash) for key, (at, hash) in self.stored_keys.items() if at >= since])
@@ -494,7 +496,7 @@ class RecoveryTests(IntakeCase):
                 return slow.addCallback(lambda _: found)
 
         self.intake.journal = Slow()
-        carried = self.intake._carry(buffer, buffer.pending[0].stored.segment)
+        carried = Relief()._carry(self.intake.journal, buffer, buffer.pending[0].stored.segment)
         self.engine.refuses = ""
         self.clock.pump([1] * 5)
         self.assertEqual((self.values(), buffer.state), ([1], "done"))

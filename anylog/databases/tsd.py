@@ -1,0 +1,579 @@
+"""The tables of files: which data file has which id, and how many rows of it are here (storage.md 5).
+
+`tsd_info` of the database `almgm` lists what this node got from its sources, `tsd_<m>` what it got from member m of its
+cluster. What is to be done with a file that was seen before is decided by `decide`, a pure function of the entries at
+hand (hard-parts.md 3); everything of one call is one commit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from anylog.databases.library import Connection
+from anylog.databases.sqlite import SQLite
+from anylog.databases.tables import MEMBER_FILES, quoted
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock
+from anylog.waiting import deferring
+
+DBMS, OWN = "almgm", "tsd_info"
+MISSING, DUPLICATE, FAILED = "01", "02", "03"  # status 1 of entries without rows
+# Ids from here on were not given by us: someone's name of a file says so. They do not move our own, or there might be
+# none left to give.
+FOREIGN_IDS = 1 << 62
+
+_MEMBER = re.compile(r"tsd_(0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])")
+_COLUMNS = (
+    'file_id, dbms_name, table_name, source, file_hash, instructions, file_time, coalesce("rows", 0),'
+    " coalesce(status1, ''), coalesce(status2, '')"
+)
+# Ids are never given again, so the last one outlives its table (operator-ha.md 8.3).
+_IDS = "create table if not exists anylog_ids (name text primary key, id integer not null, file_time text not null)"
+_NOTE_LAST = (
+    "insert into anylog_ids values (?, ?, ?) on conflict (name) do update set id = max(id, excluded.id),"
+    " file_time = max(file_time, excluded.file_time)"
+)
+
+
+@frozen(kw_only=True)
+class Entry:
+    """One file, as its table of files has it."""
+
+    id: int
+    dbms: str
+    table: str
+    source: str
+    hash: str
+    instructions: str
+    time: str  # of registration, UTC, "YYYY-MM-DD HH:MM:SS.ffffff"
+    rows: int
+    status1: str = ""
+    status2: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Registered and not loaded, with nothing said against it."""
+        return not self.rows and not self.status1
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """A file that asks for its entry. `id` and `time` are given where the file's full name has them."""
+
+    dbms: str
+    table: str
+    source: str
+    hash: str
+    instructions: str
+    id: int = 0
+    time: str = ""
+    into: str = OWN
+    status1: str = ""
+    status2: str = ""
+
+
+@frozen(kw_only=True)
+class Registered:
+    """What came of it.
+
+    `new`: this is its entry. `pending`: the content has an entry already and is not loaded. `loaded`: it has one and
+    is. Either may be of another id, and in another table, than was wanted. `conflict`: its id is that of another hash.
+    """
+
+    kind: Literal["new", "pending", "loaded", "conflict"]
+    into: str
+    entry: Entry
+
+
+@frozen(kw_only=True)
+class Done:
+    """What is to be set in one entry; an empty `hash` leaves the one it has."""
+
+    into: str
+    id: int
+    rows: int
+    hash: str = ""
+    status1: str = ""
+    status2: str = ""
+
+
+@frozen(kw_only=True)
+class Summary:
+    """The files of one user table in one table of files."""
+
+    dbms: str
+    table: str
+    first_time: str
+    first_id: int
+    last_time: str
+    last_id: int
+    files: int
+    sources: int
+    status1: int  # different texts
+    status2: int
+    rows: int
+
+
+@frozen(kw_only=True)
+class Asked:
+    """Which entries are asked for. `hash` overrides the dates; dates are from `start` on, and before `end`."""
+
+    start: str = ""
+    end: str = ""
+    hash: str = ""
+    failed: bool = False  # only those with status 1 `01` or `03`
+
+    def condition(self) -> tuple[str, list[str]]:
+        """As SQL, with its parameters."""
+        parts, values = ["1"], []
+        if self.hash:
+            parts.append("file_hash = ?")
+            values.append(self.hash)
+        else:
+            for text, sign in ((self.start, ">="), (self.end, "<")):
+                if text:
+                    parts.append(f"file_time {sign} ?")
+                    values.append(text)
+        if self.failed:
+            parts.append(f"status1 in ('{MISSING}', '{FAILED}')")
+        return " and ".join(parts), values
+
+
+@define
+class _Known:
+    """Entries at hand while several files are looked at one after another."""
+
+    by_hash: dict[str, list[tuple[str, Entry]]]
+    by_id: dict[tuple[str, int], Entry]
+    removed: list[tuple[str, int]] = field(factory=list)
+    made: dict[tuple[str, int], Entry] = field(factory=dict)
+
+    def remove(self, into: str, entry: Entry) -> None:
+        """Forget it."""
+        self.by_hash[entry.hash].remove((into, entry))
+        self.by_id.pop((into, entry.id), None)
+        self.removed.append((into, entry.id))
+
+    def make(self, into: str, entry: Entry) -> None:
+        """Add it."""
+        self.by_hash.setdefault(entry.hash, []).append((into, entry))
+        self.by_id[into, entry.id] = self.made[into, entry.id] = entry
+
+
+def decide(wanted: Sequence[Wanted], known: _Known, last: int, now: str) -> list[Registered]:
+    """Find each its entry, or make it (hard-parts.md 3); new ids go on from `last`, and new times are `now`."""
+    told = []
+    for want in wanted:
+        seen = _seen(want, known)
+        if seen is not None:
+            told.append(seen)
+            continue
+        # What is left with this hash holds nothing and waits for nothing. It makes room where it would be in the way.
+        for into, entry in list(known.by_hash.get(want.hash, ())):
+            if into == want.into:
+                known.remove(into, entry)
+        if not want.id:
+            last += 1
+        elif want.into == OWN and want.id < FOREIGN_IDS:
+            last = max(last, want.id)
+        entry = Entry(
+            id=want.id or last,
+            dbms=want.dbms,
+            table=want.table,
+            source=want.source,
+            hash=want.hash,
+            instructions=want.instructions,
+            time=_whole_time(want.time) if want.time else now,
+            rows=0,
+            status1=want.status1,
+            status2=want.status2,
+        )
+        known.make(want.into, entry)
+        told.append(Registered(kind="new", into=want.into, entry=entry))
+    return told
+
+
+def _seen(want: Wanted, known: _Known) -> Registered | None:
+    """The entry that decides what becomes of a file; None if it is to have a new one."""
+    own = known.by_id.get((want.into, want.id)) if want.id else None
+    if own is not None and own.hash != want.hash:
+        return Registered(kind="conflict", into=want.into, entry=own)
+    if own is not None and (own.rows or own.pending):
+        return Registered(kind="loaded" if own.rows else "pending", into=want.into, entry=own)
+    # Its own table first, so that a file is not told to wait for that of somebody else.
+    same = sorted(known.by_hash.get(want.hash, ()), key=lambda each: each[0] != want.into)
+    for into, entry in same:
+        if entry.rows:
+            return Registered(kind="loaded", into=into, entry=entry)
+    for into, entry in same:
+        if entry.pending:
+            return Registered(kind="pending", into=into, entry=entry)
+    return None
+
+
+@define(kw_only=True, eq=False)
+class Tsd:
+    """The tables of files in the database `almgm`. What fails, fails with AnyLogError 10, 16, 29 or 503."""
+
+    database: SQLite
+    _clock: Clock
+    log = Logger()
+
+    @deferring
+    async def register(self, wanted: Sequence[Wanted]) -> list[Registered]:
+        """An entry for each, in one commit; of two with one hash the second gets that of the first, `pending`.
+
+        Raises AnyLogError 28 for a table that is none of files, 29 if there is no `tsd_info`, 40 for a file of another
+        member without an id.
+        """
+        for want in wanted:
+            if not is_files(want.into):
+                raise AnyLogError(28, f"'{want.into}' is not a table of files: tsd_info, or tsd_ and a member id")
+            if want.into != OWN and not want.id:
+                raise AnyLogError(40, f"{want.into}: a file of another member has the id that member gave it")
+        for into in sorted({want.into for want in wanted if want.into != OWN}):
+            if self.database.schema(into) is None:
+                await self.database.create(into, MEMBER_FILES)
+        return await self.database.write(lambda connection: self._register(connection, wanted), _pages(len(wanted)))
+
+    def finish(self, done: Sequence[Done]) -> Deferred[None]:
+        """Set rows, status and hash of entries in one commit; entries that are gone are skipped."""
+        return self.database.write(lambda connection: self._finish(connection, done), _pages(len(done)))
+
+    def remove(self, entries: Sequence[tuple[str, int]]) -> Deferred[int]:
+        """Delete entries (table, id); gives how many there were.
+
+        Entries that say that the content is held by one of these go, too, if nobody else holds it: it is missing now
+        (operator-ha.md 9.2).
+        """
+        return self.database.write(lambda connection: self._remove(connection, entries), _pages(len(entries)))
+
+    def pending(self) -> Deferred[list[tuple[str, Entry]]]:
+        """Entries that are registered and not loaded, of all tables."""
+        return self.database.read(
+            lambda connection: [
+                (into, entry)
+                for into in _tables(connection)
+                for entry in _entries(
+                    connection, into, "coalesce(\"rows\", 0) = 0 and coalesce(status1, '') = '' order by file_id"
+                )
+            ]
+        )
+
+    def by_hash(self, hashes: Sequence[str]) -> Deferred[dict[str, list[tuple[str, Entry]]]]:
+        """All entries of these hashes, `tsd_info` first."""
+        return self.database.read(lambda connection: _by_hash(connection, _tables(connection), hashes))
+
+    def by_ids(self, into: str, ids: Sequence[int]) -> Deferred[dict[int, Entry]]:
+        """Those entries of one table that are there."""
+        return self.database.read(
+            lambda connection: {
+                entry.id: entry for entry in (_by_ids(connection, into, ids) if into in _tables(connection) else ())
+            }
+        )
+
+    def tables(self) -> Deferred[list[str]]:
+        """The tables of files that are there: `tsd_info`, then the others by member."""
+        return self.database.read(_tables)
+
+    def sums(self, into: str, dbms: str) -> Deferred[dict[str, tuple[int, int, int]]]:
+        """User table -> files with rows, their rows, the sum of their ids."""
+        return self.database.read(
+            lambda connection: {
+                row[0]: (row[1], row[2], row[3])
+                for row in _select(
+                    connection,
+                    into,
+                    'select table_name, count(*), sum("rows"), sum(file_id) from {table} where dbms_name = ?'
+                    ' and "rows" > 0 group by table_name',
+                    (dbms,),
+                )
+            }
+        )
+
+    def lines(self, into: str, dbms: str, table: str, after_id: int, most: int) -> Deferred[list[Entry]]:
+        """At most `most` entries with rows, by id, from behind `after_id` on."""
+        where = 'file_id > ? and dbms_name = ? and table_name = ? and "rows" > 0 order by file_id limit ?'
+        return self.database.read(
+            lambda connection: (
+                _entries(connection, into, where, (after_id, dbms, table, most)) if into in _tables(connection) else []
+            )
+        )
+
+    def ids_above(self, least: int) -> Deferred[None]:
+        """The next id of `tsd_info` is larger than `least`; never lowers it."""
+
+        def work(connection: Connection) -> None:
+            if least < FOREIGN_IDS:
+                connection.execute(_IDS)
+                connection.execute(_NOTE_LAST, (OWN, least, ""))
+
+        return self.database.write(work)
+
+    def last_id(self) -> Deferred[int]:
+        """The highest id that was given here, 0 before the first."""
+        return self.database.read(lambda connection: _last(connection)[0])
+
+    def entries(self, into: str, asked: Asked, *, before_id: int = 0, most: int = 0) -> Deferred[list[Entry]]:
+        """Entries, the newest first; only those with an id below `before_id`, and at most `most`, unless 0."""
+        return self.database.read(lambda connection: _asked_entries(connection, into, asked, before_id, most))
+
+    def widths(self, into: str, asked: Asked) -> Deferred[list[int]]:
+        """The longest text of each column among these entries, in the order of `Entry`."""
+        condition, values = asked.condition()
+        longest = ", ".join(f"max(length({column}))" for column in _split(_COLUMNS))
+
+        def work(connection: Connection) -> list[int]:
+            found = _select(connection, into, f"select {longest} from {{table}} where {condition}", values)
+            return [width or 0 for width in found[0]] if found else []
+
+        return self.database.read(work)
+
+    def summary(self, into: str, asked: Asked) -> Deferred[list[Summary]]:
+        """One line for each user table, by database and table."""
+        condition, values = asked.condition()
+        statement = (
+            "select dbms_name, table_name, min(file_time), min(file_id), max(file_time), max(file_id), count(*),"
+            " count(distinct source), count(distinct coalesce(status1, '')), count(distinct coalesce(status2, '')),"
+            f' coalesce(sum("rows"), 0) from {{table}} where {condition} group by 1, 2 order by 1, 2'
+        )
+        names = [each.name for each in Summary.__attrs_attrs__]
+        return self.database.read(
+            lambda connection: [
+                Summary(**dict(zip(names, row, strict=True))) for row in _select(connection, into, statement, values)
+            ]
+        )
+
+    def note(self, hash: str, status1: str, status2: str | None) -> Deferred[int]:
+        """Set the status of a hash in `tsd_info`; None leaves the second as it is. Gives the id, 0 if there is none."""
+
+        def work(connection: Connection) -> int:
+            found = _select(
+                connection,
+                OWN,
+                "update {table} set status1 = ?, status2 = coalesce(?, status2) where file_hash = ? returning file_id",
+                (status1, status2, hash),
+            )
+            return found[0][0] if found else 0
+
+        return self.database.write(work)
+
+    def drop(self, tables: Sequence[str]) -> Deferred[None]:
+        """Drop tables of files. Ids of `tsd_info` go on where they were when it is made again."""
+
+        def work(connection: Connection) -> None:
+            there = _tables(connection)
+            for name in tables:
+                if not is_files(name) or name not in there:
+                    raise AnyLogError(29, f"there is no table of files '{name}'")
+            if OWN in tables:
+                _note_last(connection, *_last(connection))
+            for name in tables:
+                connection.execute(f"drop table {quoted(name)}")
+                connection.execute("delete from anylog_columns where table_name = ?", (name,))
+
+        return self.database.write(work)
+
+    # In the lane of the writer
+
+    def _register(self, connection: Connection, wanted: Sequence[Wanted]) -> list[Registered]:
+        tables = _tables(connection)
+        if OWN not in tables:
+            raise AnyLogError(29, "almgm.tsd_info is not there: use 'create table tsd_info where dbms = almgm'")
+        by_hash = _by_hash(connection, tables, [want.hash for want in wanted])
+        by_id = {}
+        for into in sorted({want.into for want in wanted if want.id}):
+            ids = [want.id for want in wanted if want.id and want.into == into]
+            for entry in _by_ids(connection, into, ids):
+                by_id[into, entry.id] = entry
+        last, time = _last(connection)
+        # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
+        now = max(_time(self._clock.seconds()), time)
+        known = _Known(by_hash, by_id)
+        told = decide(wanted, known, last, now)
+        _delete(connection, known.removed)
+        _insert(connection, known.made)
+        own = [entry for (into, _), entry in known.made.items() if into == OWN]
+        if own:
+            ids = [entry.id for entry in own if entry.id < FOREIGN_IDS]
+            _note_last(connection, max([last, *ids]), max(entry.time for entry in own))
+        return told
+
+    def _finish(self, connection: Connection, done: Sequence[Done]) -> None:
+        there = set(_tables(connection))
+        for into in sorted({each.into for each in done} & there):
+            mine = [each for each in done if each.into == into]
+            values = [(each.id, each.rows, each.status1, each.status2, each.hash) for each in mine]
+            self._set(connection, into, values, "or ignore")
+            hashed = {each.id: each.hash for each in mine if each.hash}
+            if not hashed:
+                continue
+            for entry in _by_ids(connection, into, list(hashed)):
+                if entry.hash != hashed[entry.id]:
+                    # Its hash is that of another entry. One of many: the others and the count are not given up for it.
+                    self.log.error(
+                        "{into} {id}: the hash {hash} has another entry", into=into, id=entry.id, hash=hashed[entry.id]
+                    )
+                    without = [(*value[:4], "") for value in values if value[0] == entry.id]
+                    self._set(connection, into, without, "")
+
+    def _set(self, connection: Connection, into: str, values: Sequence[Sequence[Any]], how: str) -> None:
+        connection.execute(
+            f'update {how} {quoted(into)} set "rows" = done.n, status1 = done.s1, status2 = done.s2,'
+            " file_hash = case when done.h = '' then file_hash else done.h end from (select value->>0 as id,"
+            " value->>1 as n, value->>2 as s1, value->>3 as s2, value->>4 as h from json_each(?)) as done"
+            " where file_id = done.id",
+            (_json(values),),
+        )
+
+    def _remove(self, connection: Connection, entries: Sequence[tuple[str, int]]) -> int:
+        tables = _tables(connection)
+        found = []
+        for into in sorted({into for into, _ in entries} & set(tables)):
+            ids = [id for each, id in entries if each == into]
+            found += [(into, entry) for entry in _by_ids(connection, into, ids)]
+        _delete(connection, [(into, entry.id) for into, entry in found])
+        held = [entry.hash for _, entry in found if entry.rows]
+        for same in (_by_hash(connection, tables, held) if held else {}).values():
+            if not any(entry.rows for _, entry in same):
+                _delete(connection, [(into, entry.id) for into, entry in same if entry.status1 == DUPLICATE])
+        return len(found)
+
+
+def is_files(table: str) -> bool:
+    """Whether that is the name of a table of files."""
+    return table == OWN or _MEMBER.fullmatch(table) is not None
+
+
+# Statements. Each is one step of the engine, whatever the number of entries: what a thread asks for row by row stands
+# in line for the interpreter row by row (hard-parts.md 5).
+
+
+def _tables(connection: Connection) -> list[str]:
+    found = connection.execute("select name from sqlite_master where type = 'table' and name glob 'tsd_*'").fetchall()
+    names = [row[0] for row in found if is_files(row[0])]
+    return sorted(names, key=lambda name: -1 if name == OWN else int(name.removeprefix("tsd_")))
+
+
+def _entries(connection: Connection, table: str, where: str, values: Sequence[Any] = ()) -> list[Entry]:
+    columns = ", ".join(f"c{place}" for place in range(10))
+    named = ", ".join(f"{column} as c{place}" for place, column in enumerate(_split(_COLUMNS)))
+    text = connection.execute(
+        f"select json_group_array(json_array({columns})) from (select {named} from {quoted(table)} where {where})",
+        values,
+    ).fetchone()[0]
+    return [
+        Entry(
+            id=row[0], dbms=row[1], table=row[2], source=row[3], hash=row[4], instructions=row[5], time=row[6],
+            rows=row[7], status1=row[8], status2=row[9],
+        )
+        for row in orjson.loads(text)
+    ]  # fmt: skip
+
+
+def _split(columns: str) -> list[str]:
+    """At commas outside parentheses."""
+    return re.split(r",\s*(?![^()]*\))", columns)
+
+
+def _asked_entries(connection: Connection, table: str, asked: Asked, before: int, most: int) -> list[Entry]:
+    if table not in _tables(connection):
+        return []
+    condition, values = asked.condition()
+    where = f"{condition} and file_id < ? order by file_id desc limit ?"
+    return _entries(connection, table, where, [*values, before or (1 << 63) - 1, most or -1])
+
+
+def _by_hash(
+    connection: Connection, tables: Iterable[str], hashes: Sequence[str]
+) -> dict[str, list[tuple[str, Entry]]]:
+    found: dict[str, list[tuple[str, Entry]]] = {}
+    asked = _json(list(hashes))
+    for table in tables:
+        for entry in _entries(connection, table, "file_hash in (select value from json_each(?))", (asked,)):
+            found.setdefault(entry.hash, []).append((table, entry))
+    return found
+
+
+def _by_ids(connection: Connection, table: str, ids: Sequence[int]) -> list[Entry]:
+    return _entries(connection, table, "file_id in (select value from json_each(?))", (_json(list(ids)),))
+
+
+def _select(connection: Connection, table: str, statement: str, values: Sequence[Any]) -> list[Any]:
+    """Rows of a statement about `{table}`; none if that table is not there."""
+    if table not in _tables(connection):
+        return []
+    rows: list[Any] = connection.execute(statement.replace("{table}", quoted(table)), values).fetchall()
+    return rows
+
+
+def _insert(connection: Connection, made: Mapping[tuple[str, int], Entry]) -> None:
+    for table in sorted({into for into, _ in made}):
+        values = [
+            (e.id, e.dbms, e.table, e.source, e.hash, e.instructions, e.time, e.rows, e.status1, e.status2)
+            for (into, _), e in made.items()
+            if into == table
+        ]
+        picked = ", ".join(f"value->>{place}" for place in range(10))
+        connection.execute(f"insert into {quoted(table)} select {picked} from json_each(?)", (_json(values),))
+
+
+def _delete(connection: Connection, entries: Sequence[tuple[str, int]]) -> None:
+    for table in sorted({into for into, _ in entries}):
+        ids = [id for into, id in entries if into == table]
+        connection.execute(
+            f"delete from {quoted(table)} where file_id in (select value from json_each(?))", (_json(ids),)
+        )
+
+
+def _last(connection: Connection) -> tuple[int, str]:
+    """The highest id given to a file of our own, and the latest time."""
+    there = {
+        row[0]
+        for row in connection.execute(
+            "select name from sqlite_master where name in ('anylog_ids', 'tsd_info')"
+        ).fetchall()
+    }
+    last, time = 0, ""
+    for name, statement in (
+        ("anylog_ids", f"select max(id), max(file_time) from anylog_ids where name = '{OWN}'"),
+        (
+            OWN,
+            f"select (select max(file_id) from tsd_info where file_id < {FOREIGN_IDS}), max(file_time) from tsd_info",
+        ),
+    ):
+        if name in there:
+            found = connection.execute(statement).fetchone()
+            last, time = max(last, found[0] or 0), max(time, found[1] or "")
+    return last, time
+
+
+def _note_last(connection: Connection, id: int, time: str) -> None:
+    connection.execute(_IDS)
+    connection.execute(_NOTE_LAST, (OWN, id, time))
+
+
+def _pages(entries: int) -> int:
+    """Bytes of the log for so many entries: hashes lie far from each other, so each has a page of its own."""
+    return (entries + 4) * 4096
+
+
+def _json(values: Any) -> str:
+    return orjson.dumps(values).decode()
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _whole_time(text: str) -> str:
+    """With six digits of a second, so that texts compare as times."""
+    return text if "." in text else f"{text}.000000"

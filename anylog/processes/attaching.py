@@ -1,0 +1,165 @@
+"""What the journal holds is hung on its buffers, and what a database holds already is left out (hard-parts.md 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Protocol
+
+import orjson
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from anylog.disk.journal import Journal, Stored
+from anylog.disk.records import BufferId, unpack_rows
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, Receipt
+from anylog.processes.buffers import Buffer, Pending
+from anylog.processes.loading import Loader, Schemas
+from anylog.processes.once import Once
+from anylog.processes.registry import Registry
+from anylog.tank import Tank
+from anylog.waiting import deferring, pause
+
+READ_AT_ONCE = 256  # journal records read back together at a start
+
+
+async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[BufferId, Buffer], once: Once) -> None:
+    """Hang the records of unfinished buffers on them, each once, in order; and the keys they carry."""
+    seen: set[tuple[BufferId, int]] = set()
+    for first in range(0, len(stored), READ_AT_ONCE):
+        part = stored[first : first + READ_AT_ONCE]
+        for each, packed in zip(part, await journal.read(part), strict=True):
+            meta, _ = unpack_rows(packed)
+            told = orjson.loads(meta) if meta else {}
+            sequence = told.get("was", each.sequence)
+            if (each.buffer, sequence) in seen:
+                continue
+            seen.add((each.buffer, sequence))
+            buffer = buffers[each.buffer]
+            key = told.get("key", "")
+            buffer.pending.append(Pending(each, sequence, each.size, None, key))
+            buffer.volume += each.size
+            if key:
+                where = buffer.where
+                once.remember((where.dbms, where.table, key), told["at"], Receipt(buffer.whole or "0", told["rows"]))
+    for buffer in buffers.values():
+        if buffer.file is not None:
+            continue
+        ordered = sorted(buffer.pending, key=lambda pending: pending.sequence)
+        buffer.pending.clear()
+        buffer.pending.extend(ordered)
+        if buffer.filed:
+            buffer.records = list(ordered)
+        buffer.last = ordered[-1].sequence if ordered else 0
+
+
+class Databases(Protocol):
+    """What is asked of the catalog."""
+
+    def get(self, name: str) -> Schemas:
+        """The connected database of that name; AnyLogError 5."""
+
+
+@define(kw_only=True, eq=False)
+class Attaching:
+    """Gives each database that is connected what the journal holds for it."""
+
+    _clock: Clock
+    _databases: Databases
+    _buffers: Mapping[BufferId, Buffer]
+    _loaders: MutableMapping[str, Loader]
+    _new_loader: Callable[[Schemas], Loader]
+    _once: Once
+    _tank: Tank
+    _registry: Registry
+    _check: Callable[[Buffer], None]
+    _compared: Callable[[str], Deferred[None]]  # with the tables of files, once all is at hand
+    _waiting: dict[str, list[Deferred[None]]] = field(factory=dict)  # who waits for a database that is being read
+    _round: int = 0  # grows when the journal is read anew
+    _going: bool = False
+    log = Logger()
+
+    def begin(self) -> None:
+        """The journal was read."""
+        self._going = True
+        self._round += 1
+        for name in sorted(self._waiting):
+            self._attach(name)
+
+    def end(self) -> None:
+        """The journal is going to be read anew."""
+        self._going = False
+
+    def connected(self, name: str) -> None:
+        """Read that database, as soon as the journal was read."""
+        self._waiting.setdefault(name, [])
+        if self._going:
+            self._attach(name)
+
+    def disconnected(self, name: str) -> None:
+        """Nothing more goes there."""
+        loader = self._loaders.pop(name, None)
+        for ready in self._waiting.pop(name, ()):
+            ready.callback(None)
+        if loader is not None:
+            loader.stop().addErrback(lambda failure: self.log.failure("stopping {name}", failure=failure, name=name))
+
+    def ready(self, name: str) -> Deferred[None] | None:
+        """Fires when that database was read; None if it was."""
+        if name not in self._waiting:
+            return None
+        told: Deferred[None] = Deferred()
+        self._waiting[name].append(told)
+        return told
+
+    def _attach(self, name: str) -> None:
+        self._attached(name).addErrback(
+            lambda failure: self.log.failure("attaching {name}", failure=failure, name=name)
+        )
+
+    @deferring
+    async def _attached(self, name: str) -> None:
+        """Learn from the database what it holds already, then load the rest."""
+        this = self._round
+        wait = 0.1
+        while True:
+            try:
+                database = self._databases.get(name)
+                for key, at, hash in await database.keys(self._clock.seconds() - self._once.lasting):
+                    table, _, own = key.partition("/")
+                    self._once.remember((name, table, own), at, Receipt(hash, 0))
+                marks = await database.marks([buffer.key for buffer in self._of(name)])
+                break
+            except AnyLogError as refusal:
+                self.log.warn("{name} cannot be read yet: {why}", name=name, why=str(refusal))
+                await pause(self._clock, wait)
+                wait = min(wait * 2, 5.0)
+            if name not in self._waiting or self._round != this:
+                return  # disconnected meanwhile; or the journal began anew, and attaches it again
+        if name not in self._waiting or self._round != this:
+            return
+        loader = self._loaders[name] = self._new_loader(database)
+        for buffer in self._of(name):
+            mark = marks.get(buffer.key)
+            applied = 0
+            if mark is not None:
+                applied = mark.sequence
+                buffer.stored, buffer.parked = mark.rows, mark.parked
+                if mark.id:
+                    buffer.registered(mark.id, mark.time)
+                    self._registry.adopt(buffer)
+            while buffer.pending and buffer.pending[0].sequence <= applied:
+                gone = buffer.pending.popleft()
+                if gone.rows is not None:
+                    self._tank.take(gone.weight)
+            buffer.applied = applied
+            if buffer.pending and buffer.loadable:
+                loader.add(buffer, list(buffer.pending))
+            self._check(buffer)
+        for ready in self._waiting.pop(name):
+            ready.callback(None)
+        await self._compared(name)
+
+    def _of(self, name: str) -> list[Buffer]:
+        return [buffer for buffer in self._buffers.values() if buffer.where.dbms == name and buffer.file is None]

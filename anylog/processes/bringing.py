@@ -1,0 +1,167 @@
+"""Files of the watch directory on their way through the same steps as all readings (operator-ha.md 3.2, 3.3).
+
+Their bytes stay where they are until their rows are loaded, counted and archived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from anylog.disk.records import BufferId
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move
+from anylog.processes.buffers import Buffer, Pending, Where
+from anylog.processes.filing import full_name
+from anylog.processes.loading import Loader
+from anylog.processes.registry import Registry
+from anylog.processes.thresholds import Threshold
+from anylog.processes.whole import Outcome, WholeFile
+from anylog.tank import Tank
+from anylog.waiting import deferring
+
+
+class Databases(Protocol):
+    """What is asked of the catalog."""
+
+    def get(self, name: str) -> IDatabase:
+        """The connected database of that name; AnyLogError 5."""
+
+
+@define(kw_only=True, eq=False)
+class Bringing:
+    """Takes whole files in, see `whole.IFiles`."""
+
+    _clock: Clock
+    _disk: Disk
+    _lane: ILane
+    _databases: Databases
+    _registry: Registry
+    _loaders: Mapping[str, Loader]
+    _buffers: MutableMapping[BufferId, Buffer]
+    _tank: Tank  # bytes of readings on their way
+    _new_id: Callable[[], BufferId]
+    _member: Callable[[str], tuple[bool, int]]
+    _check: Callable[[Buffer], None]  # look whether a buffer goes on
+    _refusal: Callable[[], AnyLogError | None]
+    _told: set[Deferred[Outcome]] = field(factory=set)
+    log = Logger()
+
+    @deferring
+    async def bring(self, file: WholeFile) -> Outcome:
+        """S3 to S9. Fails with AnyLogError 10 (database), 506 (stopping), or while `almgm` is away."""
+        refusal = self._refusal()
+        if refusal is not None:
+            raise AnyLogError(506, str(refusal))
+        buffer = self._buffer(file)
+        if file.id and buffer.member:
+            mark = await self._mark_of(buffer)
+            if mark is not None and mark.rows and mark.hash in (None, file.hash):
+                buffer.stored, buffer.parked = mark.rows, mark.parked
+                buffer.repeated = file.member not in ("@", str(buffer.member))
+        told = buffer.told = Deferred()
+        self._told.add(told)
+        self._buffers[buffer.id] = buffer
+        if buffer.stored:
+            await self._name_again(buffer)
+        else:
+            self._load(buffer, file)
+        return await told
+
+    def _buffer(self, file: WholeFile) -> Buffer:
+        now = self._clock.seconds()
+        filed, member = self._member(file.dbms)
+        return Buffer(
+            self._new_id(),
+            Where(file.dbms, file.table, file.source, file.instructions),
+            Threshold(),
+            now,
+            datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+            file.hash,
+            filed,
+            member if file.kind == "json" else 0,  # a file of statements is nobody's source
+            file=file,
+            path=file.path,
+            state="cut",
+            rows=len(file.rows),
+            volume=len(file.normal),
+        )
+
+    def _load(self, buffer: Buffer, file: WholeFile) -> None:
+        loader = self._loaders.get(file.dbms)
+        if loader is None:
+            self._drop(buffer)
+            raise AnyLogError(10, f"the database '{file.dbms}' is not connected")
+        pending = Pending(None, 1, len(file.normal), file.rows)
+        self._tank.put(pending.weight)
+        buffer.pending.append(pending)
+        loader.add(buffer, [pending])
+
+    async def _mark_of(self, buffer: Buffer) -> Mark | None:
+        """The mark of a full name: it was loaded, and the node ended before its file was let go."""
+        file = buffer.file
+        assert file is not None
+        whose = (buffer.member if file.member == "@" else int(file.member), file.id)
+        return (await self._databases.get(file.dbms).file_marks([whose])).get(whose)
+
+    async def _name_again(self, buffer: Buffer) -> None:
+        """What is loaded gets its row in `almgm`, if that was lost, and goes on to be filed."""
+        try:
+            (verdict,) = await self._registry.register([buffer])
+        except AnyLogError:
+            self._drop(buffer)
+            raise
+        if verdict.kind in ("conflict", "duplicate"):
+            buffer.verdict, buffer.fault = verdict.kind, verdict.text
+        self._check(buffer)
+
+    def _drop(self, buffer: Buffer) -> None:
+        """Its owner tries again."""
+        self._buffers.pop(buffer.id, None)
+        if buffer.told is not None:
+            self._told.discard(buffer.told)
+
+    async def rename(self, buffers: Sequence[Buffer]) -> None:
+        """S6: files that have their id get their full name, where that still has to be done."""
+        steps, renamed = [], []
+        for buffer in buffers:
+            if buffer.file is not None and buffer.file.archived:
+                continue
+            target = buffer.path.with_name(full_name(buffer, buffer.whole, buffer.path.name.endswith(".gz")))
+            if target != buffer.path:
+                steps.append(Move(buffer.path, target))
+                renamed.append((buffer, target))
+        outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
+        for (buffer, target), outcome in zip(renamed, outcomes, strict=True):
+            if isinstance(outcome, OSError):
+                self.log.warn("{path} keeps its name: {why}", path=buffer.path, why=outcome.strerror or outcome)
+            else:
+                buffer.path = target
+
+    def ended(self, buffer: Buffer, outcome: Outcome) -> None:
+        """Tell what came of a file."""
+        buffer.state = "done"
+        self._buffers.pop(buffer.id, None)
+        told, buffer.told = buffer.told, None
+        if told is not None and told in self._told:
+            self._told.discard(told)
+            told.callback(outcome)
+
+    def interrupt(self, which: Callable[[Buffer], bool], why: str) -> None:
+        """Files that cannot go on: their owner tries again."""
+        for buffer in [buffer for buffer in self._buffers.values() if buffer.file is not None and which(buffer)]:
+            told, buffer.told = buffer.told, None
+            self._registry.forget(buffer)
+            self._drop(buffer)
+            if told is not None:
+                self._told.discard(told)
+                told.errback(AnyLogError(506, why))
+
+    def stop(self) -> None:
+        """What is not done stays where it lies, and is looked at after the next start."""
+        self.interrupt(lambda buffer: True, "the node is shutting down")

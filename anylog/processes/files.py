@@ -1,0 +1,123 @@
+"""Bytes of a watched file -> its rows, normal form and hash (S1 and S2 of operator-ha.md 3.2; ingest.md 9, 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from anylog.databases.tables import RESERVED
+from anylog.disk.archive import gunzip
+from anylog.disk.names import FileName
+from anylog.errors import AnyLogError
+from anylog.mapping.body import content_hash, normal_form, read_body
+from anylog.mapping.sql_file import read_sql
+from anylog.names import normalise
+from anylog.processes.agreement import SYSTEM
+
+LARGEST = 64 << 20  # bytes of one file, also unpacked
+KINDS = ("json", "sql", "gz")  # values of `file_type`
+
+
+@frozen(kw_only=True, eq=False)
+class Content:
+    """What a file holds."""
+
+    rows: Sequence[Mapping[str, Any]]
+    normal: bytes
+    hash: str
+    note: str = ""  # what was odd about it
+
+
+def understand(name: FileName, data: bytes, member: int) -> Content:
+    """Unpack, parse, bring into normal form and hash; `member` is this node's own.
+
+    A hash in the name must be one of this content, else it is replaced and noted: of the normal form, of the bytes as
+    they came, or with member and id of the name in front, as for files cut from streams (ingest.md 9.2). The bytes of
+    a file that another member hashed are kept as they are, so that every member keeps the same.
+    Raises AnyLogError 6, 16 or 501.
+    """
+    if name.compressed:
+        data = gunzip(data, LARGEST)
+    if len(data) > LARGEST:
+        raise too_large(len(data))
+    if not data or data.isspace():
+        raise AnyLogError(6, "the file is empty")
+    rows = read_sql(data, name.dbms, name.table) if name.kind == "sql" else read_body(data)
+    normal = normal_form(rows)
+    found = content_hash(name.dbms, name.table, normal)
+    if name.hash in ("0", found):
+        return Content(rows=rows, normal=normal, hash=found)
+    if name.full or name.member == "@":
+        owner = str(member) if name.member == "@" else name.member
+        for kept in (normal, data):
+            prefixed = content_hash(name.dbms, f"{name.table}.{owner}.{name.id}", kept)
+            if name.hash in (prefixed, content_hash(name.dbms, name.table, kept)):
+                return Content(rows=rows, normal=kept, hash=name.hash)
+    elif name.hash == content_hash(name.dbms, name.table, data):
+        return Content(rows=rows, normal=normal, hash=found)
+    note = f"the hash {name.hash} in the name is not the one of the content, which is {found}: that is used"
+    return Content(rows=rows, normal=normal, hash=found, note=note)
+
+
+def understand_all(found: Sequence[tuple[FileName, bytes]], member: int, most: int) -> list[Content | AnyLogError]:
+    """The contents of files in order, or what is wrong with each; in a lane.
+
+    Ends early once `most` bytes of normal form are made (packed files may hold much more than their size says): the
+    list is shorter then, but never empty.
+    """
+    made = 0
+    done: list[Content | AnyLogError] = []
+    for name, data in found:
+        try:
+            content = understand(name, data, member)
+        except AnyLogError as wrong:
+            done.append(wrong)
+            continue
+        except (RecursionError, MemoryError, ValueError, OverflowError) as odd:
+            done.append(AnyLogError(6, f"the file cannot be understood: {odd}"))
+            continue
+        done.append(content)
+        made += len(content.normal)
+        if made >= most:
+            break
+    return done
+
+
+def too_large(size: int) -> AnyLogError:
+    """The refusal of a file of that size."""
+    return AnyLogError(501, f"the file has {size:,} bytes, it may have {LARGEST:,}: send it in parts")
+
+
+@frozen(kw_only=True)
+class Limits:
+    """Which files an operator takes: `limit_tables`, and databases that are connected (S2)."""
+
+    connected: Callable[[str], object]  # raises AnyLogError if the database is not
+    members: Callable[[], Collection[int] | None] = lambda: None  # of the own cluster; None: not known
+    tables: frozenset[str] = field(default=frozenset())  # "dbms.table", or "table" of any database; empty: all
+
+    @staticmethod
+    def read(names: Sequence[str]) -> frozenset[str]:
+        """Names as in `limit_tables = (dbms.table, table)`. Raises AnyLogError 40 for what cannot be a name."""
+        return frozenset(".".join(normalise(part, "table") for part in name.split(".", 1)) for name in names)
+
+    def refusal(self, name: FileName) -> AnyLogError | None:
+        """Why the file is not taken: AnyLogError 130, 28, 171, 131 or 10; None if it is."""
+        dbms, table = name.dbms, name.table
+        if self.tables and not {f"{dbms}.{table}", table} & self.tables:
+            return AnyLogError(130, f"{dbms}.{table} is not in limit_tables")
+        if table.startswith(RESERVED):
+            return AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
+        if dbms in SYSTEM:
+            return AnyLogError(171, f"'{dbms}' is a database of the node's own: no file is loaded into it")
+        if name.full and name.member.isdecimal() and int(name.member):
+            members = self.members()
+            if members is not None and int(name.member) not in members:
+                return AnyLogError(131, f"member {name.member} is not in the cluster of this node")
+        try:
+            self.connected(dbms)
+        except AnyLogError:
+            return AnyLogError(10, f"the database '{dbms}' is not connected")
+        return None

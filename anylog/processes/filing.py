@@ -1,0 +1,398 @@
+"""What is loaded becomes a file: published, counted in `almgm`, and only then let go of (S8, S9, hard-parts.md 1.4).
+
+Every step may happen twice: the same records give the same bytes under the same name, the same count, the same end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from anylog.counts import Counts
+from anylog.disk.archive import folder_of
+from anylog.disk.journal import Stored
+from anylog.disk.names import FileName, error_name
+from anylog.disk.records import unpack_rows
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step
+from anylog.mapping.body import normal_form, read_body
+from anylog.processes.buffers import Buffer, Drafts
+from anylog.processes.registry import Registry, table_of
+from anylog.processes.whole import FilingOptions, Outcome
+from anylog.waiting import deferring, pause
+
+AT_ONCE = 512  # files of one round
+BYTES_AT_ONCE = 8 << 20  # and their bytes, about
+MOST = 50_000  # files that wait, beyond which doors refuse
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while disk or `almgm` refuse
+NOT_LOADED, DUPLICATE = 27, 86
+FAILED = "03"  # status 1 of a file that could not be loaded
+
+
+class Records(Protocol):
+    """Where the readings of a buffer are read back from."""
+
+    def read(self, wanted: Sequence[Stored]) -> Deferred[list[bytes]]:
+        """The bodies of records, in the order asked."""
+
+
+@define(eq=False)
+class _File:
+    """A buffer on its way to a file."""
+
+    buffer: Buffer
+    data: bytes = b""
+    hash: str = ""
+    path: Path | None = None
+    compress: bool = False
+    status1: str = ""
+    status2: str = ""
+    counted: bool = False  # its row in `almgm` says so already
+
+
+@define(kw_only=True, eq=False)
+class Filing:
+    """Makes files of buffers, in rounds."""
+
+    _clock: Clock
+    _disk: Disk
+    _lane: ILane
+    _registry: Registry
+    _records: Callable[[], Records]
+    _database: Callable[[str], IDatabase]
+    _finished: Callable[[Buffer, Outcome], None]
+    _drafts: Drafts
+    point: Callable[[str], None] = field(default=lambda name: None)
+    counts: Counts = field(factory=Counts)
+    waiting: str = ""  # why nothing is filed at the moment
+    log = Logger()
+
+    _options: FilingOptions | None = None
+    _queue: deque[Buffer] = field(factory=deque)
+    _running: bool = False
+    _stopped: bool = False
+    _pausing: Deferred[None] | None = None
+    _idle: list[Deferred[None]] = field(factory=list)
+
+    @property
+    def depth(self) -> int:
+        """Buffers that wait or are being filed."""
+        return len(self._queue)
+
+    @property
+    def options(self) -> FilingOptions | None:
+        """Where files go; None while no operator runs, and then they wait."""
+        return self._options
+
+    @options.setter
+    def options(self, options: FilingOptions | None) -> None:
+        self._options = options
+        self._go_on()
+
+    def add(self, buffer: Buffer) -> None:
+        """All of it is loaded: make it a file."""
+        self._queue.append(buffer)
+        self._go_on()
+
+    def drained(self) -> Deferred[None]:
+        """Fires when all is filed, or what is left has to wait."""
+        told: Deferred[None] = Deferred()
+        if self._running and not self.waiting:
+            self._idle.append(told)
+        else:
+            told.callback(None)
+        return told
+
+    def stop(self) -> Deferred[None]:
+        """File no more after the round at hand; the rest stays where it is."""
+        self._stopped = True
+        told: Deferred[None] = Deferred()
+        if self._pausing is not None:
+            self._pausing.cancel()
+        if self._running:
+            self._idle.append(told)
+        else:
+            told.callback(None)
+        return told
+
+    def begin_anew(self) -> None:
+        """The journal is read again: forget what was known of before."""
+        for buffer in self._queue:
+            self._drafts.drop(buffer)
+        self._queue = deque(buffer for buffer in self._queue if buffer.file is not None)
+
+    def _go_on(self) -> None:
+        if self._queue and not self._running and not self._stopped and self._options is not None:
+            self._running = True
+            self._clock.callLater(0, self._work)
+
+    @deferring
+    async def _work(self) -> None:
+        attempt = 0
+        try:
+            while self._queue and self._options is not None and not self._stopped:
+                taken = self._take()
+                try:
+                    left = await self._round(taken, self._options)
+                    attempt = 0 if len(left) < len(taken) else attempt
+                    why = self.waiting if left else ""
+                except (AnyLogError, OSError) as refusal:
+                    left, why = taken, str(refusal)
+                except CancelledError:
+                    raise
+                except Exception:  # a fault of ours: the readings are safe where they are, and the reason is told
+                    self.log.failure("making files failed")
+                    left, why = taken, "internal error, see the log"
+                if why and why != self.waiting:
+                    self.log.warn("files wait: {why}", why=why)
+                    self.counts.add("refused", 1, why)
+                self.waiting = why
+                self._queue.extend(left)
+                if left:
+                    self._tell_idle()
+                    await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
+                    attempt += 1
+        finally:
+            self._running = False
+            self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for told in idle:
+            told.callback(None)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._stopped:
+            return
+        self._pausing = pause(self._clock, seconds)
+        try:
+            await self._pausing
+        except CancelledError:
+            pass  # told to stop
+        finally:
+            self._pausing = None
+
+    def _take(self) -> list[Buffer]:
+        taken: list[Buffer] = []
+        size = 0
+        while self._queue and len(taken) < AT_ONCE and size < BYTES_AT_ONCE:
+            buffer = self._queue.popleft()
+            taken.append(buffer)
+            size += buffer.volume
+        return taken
+
+    async def _round(self, buffers: Sequence[Buffer], options: FilingOptions) -> list[Buffer]:
+        """Publish, count, let go. Gives those that have to be tried again, with `waiting` saying why."""
+        files = [_File(buffer) for buffer in buffers]
+        await self._skip_counted([file for file in files if file.buffer.recalled and file.buffer.tsd])
+        for file in files:
+            await self._make(file, options)
+        published, left = await self._publish(files, options)
+        await self._count(published)
+        self.point("counted")
+        kept = await self._let_go(published, options)
+        for file, outcome in kept:
+            self._drafts.drop(file.buffer)
+            self._registry.forget(file.buffer)
+            self._finished(file.buffer, outcome)
+        return left
+
+    async def _skip_counted(self, files: Sequence[_File]) -> None:
+        """Ended before the journal noticed: those whose row says how many rows there are need nothing more."""
+        if not files:
+            return
+        found = await self._registry.tsd.by_ids("tsd_info", [file.buffer.tsd for file in files])
+        for file in files:
+            entry = found.get(file.buffer.tsd)
+            if entry is not None and (entry.rows or entry.status1):
+                file.counted, file.hash = True, entry.hash
+
+    async def _make(self, file: _File, options: FilingOptions) -> None:
+        """Its bytes, its name, and where it goes."""
+        buffer = file.buffer
+        if file.counted or buffer.verdict:
+            if buffer.verdict == "failed":
+                file.status1, file.status2 = FAILED, buffer.fault
+            return
+        if not buffer.stored:
+            # All of it was parked, or refused: a file that fails, and its rows are looked at by hand.
+            file.status1, file.status2 = FAILED, buffer.fault or f"no row fits, {buffer.parked} are parked"
+            file.hash = buffer.whole or f"{FAILED}:{buffer.id}"
+            if buffer.whole:
+                file.data = await self._bytes(buffer)
+                name = error_name(full_name(buffer, buffer.whole, False), NOT_LOADED, self._clock.seconds(), ())
+                file.path = options.err_dir / name
+            return
+        if buffer.file is not None and buffer.file.kind == "sql":
+            if options.keep_sql:
+                file.data = buffer.file.normal
+                file.compress = options.compress_sql
+                file.path = options.bkup_dir / _backup_name(buffer.path.name, self._clock.seconds(), file.compress)
+            return
+        if buffer.file is not None and buffer.file.archived:
+            file.hash = buffer.whole
+            return
+        file.data = await self._bytes(buffer)
+        file.hash = buffer.whole or streamed_hash(_whose(buffer), file.data)
+        file.compress = options.compress
+        name = full_name(buffer, file.hash, options.compress)
+        foreign = table_of(buffer, self._registry.member()) != "tsd_info"
+        if options.distributor and not foreign:
+            file.path = options.distr_dir / name
+        elif options.archive:
+            file.path = folder_of(options.archive_dir, buffer.date) / name
+        elif options.move or not options.delete:
+            plain = full_name(buffer, file.hash, False)
+            file.path = options.bkup_dir / (name if buffer.tsd else _backup_name(plain, 0, options.compress))
+
+    async def _bytes(self, buffer: Buffer) -> bytes:
+        """The normal form of its records in order; of streamed ones without the rows that were parked."""
+        if buffer.file is not None:
+            return buffer.file.normal
+        if buffer.normal is not None:
+            return b"".join(buffer.normal)
+        left_out: set[tuple[int, int]] = set()
+        if buffer.parked and not buffer.whole:
+            places = await self._database(buffer.where.dbms).parked_places([buffer.key])
+            left_out = places.get(buffer.key, set())
+        parts = []
+        stored = [pending.stored for pending in buffer.records if pending.stored is not None]
+        for pending, packed in zip(buffer.records, await self._records().read(stored), strict=True):
+            rows: Sequence[Mapping[str, Any]] = read_body(unpack_rows(packed)[1])
+            if left_out:
+                rows = [row for place, row in enumerate(rows) if (pending.sequence, place) not in left_out]
+            parts.append(normal_form(rows))
+        return b"".join(parts)
+
+    async def _publish(self, files: Sequence[_File], options: FilingOptions) -> tuple[list[_File], list[Buffer]]:
+        steps: list[Step] = []
+        placed = []
+        for file in files:
+            if file.path is not None:
+                steps.append(Publish(file.path, file.data, file.compress))
+                placed.append(file)
+        outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
+        self.point("published")
+        refused: dict[_File, str] = {}
+        for file, outcome in zip(placed, outcomes, strict=True):
+            if isinstance(outcome, OSError):
+                refused[file] = f"{file.path}: {outcome.strerror or outcome}"
+            elif outcome == "other":
+                await self._aside(file, options)
+        self.waiting = next(iter(refused.values()), "")
+        done = [file for file in files if file not in refused]
+        return done, [file.buffer for file in files if file in refused]
+
+    async def _aside(self, file: _File, options: FilingOptions) -> None:
+        """Another file of its name lies there: neither is overwritten (operator-ha.md 3.5)."""
+        assert file.path is not None
+        told = f"{file.path} is there with other content"
+        self.log.error("{why}; the new file goes to the error directory", why=told)
+        self.counts.add("conflicts", 1, told)
+        path = options.err_dir / error_name(file.path.name, DUPLICATE, self._clock.seconds(), ())
+        (outcome,) = await self._lane.run(self._disk.batch, [Publish(path, file.data, file.compress)])
+        if isinstance(outcome, OSError):
+            raise outcome
+
+    async def _count(self, files: Sequence[_File]) -> None:
+        """S8: how many rows each holds, in one commit."""
+        done = [
+            (file.buffer, file.hash or file.buffer.whole, 0 if file.status1 else file.buffer.stored,
+             file.status1, file.status2)
+            for file in files
+            if file.buffer.tsd and not file.counted and (not file.buffer.verdict or file.status1)
+        ]  # fmt: skip
+        await self._registry.finish(done)
+        useless = [
+            (table_of(file.buffer, self._registry.member()), file.buffer.tsd)
+            for file in files
+            if file.buffer.tsd and file.buffer.verdict == "duplicate"
+        ]
+        if useless:
+            await self._registry.tsd.remove(useless)
+
+    async def _let_go(self, files: Sequence[_File], options: FilingOptions) -> list[tuple[_File, Outcome]]:
+        """S9: the watch file goes, unless it failed."""
+        steps: list[Step] = []
+        going = []
+        for file in files:
+            buffer = file.buffer
+            source = buffer.file
+            if source is None or source.archived or buffer.verdict or file.status1:
+                continue
+            if buffer.path != file.path:
+                steps.append(Forget(buffer.path))
+                going.append(file)
+        outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
+        for file, outcome in zip(going, outcomes, strict=True):
+            if isinstance(outcome, OSError):
+                # It is loaded and stays loaded; a file that cannot be removed is told of by whoever brought it.
+                file.buffer.fault = f"{file.buffer.path} cannot be removed: {outcome.strerror or outcome}"
+        if going:
+            self.point("removed")
+        return [(file, self._outcome(file)) for file in files]
+
+    def _outcome(self, file: _File) -> Outcome:
+        buffer = file.buffer
+        code = 0
+        if buffer.verdict:
+            code = NOT_LOADED if buffer.verdict == "failed" else DUPLICATE
+        elif file.status1 and not file.counted:
+            code = NOT_LOADED
+        return Outcome(
+            kind="failed" if code else "repeated" if buffer.repeated else "loaded",
+            path=buffer.path,
+            code=code,
+            text=buffer.fault or file.status2,
+            rows=buffer.stored,
+            parked=buffer.parked,
+            member=buffer.member,
+            id=buffer.tsd,
+            date=buffer.date,
+        )
+
+
+def full_name(buffer: Buffer, hash: str, compressed: bool) -> str:
+    """The name of a buffer's file (ingest.md 9.1); a short one if it is not registered."""
+    where, file = buffer.where, buffer.file
+    member = str(buffer.member) if buffer.tsd else ""
+    if file is not None and buffer.tsd and file.member not in ("", "@"):
+        member = file.member
+    return str(
+        FileName(
+            dbms=where.dbms,
+            table=where.table,
+            source=where.source,
+            hash=hash,
+            instructions=where.instructions,
+            member=member,
+            id=buffer.tsd,
+            date=buffer.date if buffer.tsd else "",
+            compressed=compressed,
+        )
+    )
+
+
+def streamed_hash(whose: str, data: bytes) -> str:
+    """Equal buffers are not duplicates, so the hash says whose one is (ingest.md 9.2): database, table, member, id."""
+    md5 = hashlib.md5(whose.encode(), usedforsecurity=False)
+    md5.update(data)
+    return md5.hexdigest()
+
+
+def _whose(buffer: Buffer) -> str:
+    where = buffer.where
+    return f"{where.dbms}.{where.table}." + (f"{buffer.member}.{buffer.tsd}" if buffer.tsd else str(buffer.id))
+
+
+def _backup_name(name: str, now: float, compressed: bool) -> str:
+    """A name in the backup directory, which is flat; `now` makes it unique where the name alone is not."""
+    end = ".gz" if compressed else ""
+    return f"{name}.{int(now)}{end}" if now else f"{name}{end}"

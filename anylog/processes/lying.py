@@ -1,0 +1,146 @@
+"""What lies in a watch directory: what is whole, in which order, and what is left alone (operator-ha.md 3.1). Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from anylog.disk.names import FileName
+from anylog.errors import AnyLogError
+
+STABLE = 1.0  # seconds for which size and time of a file have to stay as they are
+DRAFTS = (".tmp", ".uzp", ".draft")  # ends of names of what somebody was writing when it ended
+_SILENT = (".tmp", "_tmp", ".uzp")  # somebody is still writing them
+_KINDS = {"folder": "a directory", "link": "a link"}
+
+
+class Entry(Protocol):
+    """One name of a directory (interfaces.Disk.entries)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def mtime_ns(self) -> int: ...
+
+    @property
+    def kind(self) -> str: ...
+
+
+@frozen(order=True)
+class Lying:
+    """A file that waits. Older ones come first, then by name."""
+
+    mtime_ns: int
+    name: str
+    size: int
+
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """By which it is known to be the same file still."""
+        return self.size, self.mtime_ns
+
+
+def printable(name: str) -> str:
+    """A name of a file as it can be shown on a line, whatever bytes it is made of."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+
+
+@define
+class Directory:
+    """What was seen there last, and what of it may be taken."""
+
+    kinds: Collection[str]  # of "json", "sql" and "gz"
+    unsettled: bool = True  # something has to be looked at again before it can be taken
+    waiting: int = 0  # files that wait, also those that are not settled; without what is in work
+    waiting_bytes: int = 0
+    oldest: int = 0  # mtime_ns of the oldest of them
+    ignored: dict[str, str] = field(factory=dict)  # name -> why
+    _seen: dict[str, tuple[tuple[int, int], float]] = field(factory=dict)
+    _ready: list[Lying] = field(factory=list)  # a heap
+    _parsed: dict[str, FileName | AnyLogError] = field(factory=dict)
+
+    def look(self, entries: Iterable[Entry], now: float, busy: Collection[str]) -> list[str]:
+        """Compare with what was seen last; `busy` are names that are in work. Gives notes on what is left alone."""
+        before, self._seen = self._seen, {}
+        known, self.ignored = self.ignored, {}
+        notes, ready = [], []
+        self.unsettled, self.waiting, self.waiting_bytes, self.oldest = False, 0, 0, 0
+        for entry in entries:
+            name = entry.name
+            why = self._left_alone(entry)
+            if why is not None:
+                if why:
+                    self.ignored[name] = why
+                    if name not in known:
+                        notes.append(f"{printable(name)}: {why}")
+                continue
+            if name in busy:
+                continue
+            stamp, lying = (entry.size, entry.mtime_ns), Lying(entry.mtime_ns, name, entry.size)
+            self.waiting += 1
+            self.waiting_bytes += entry.size
+            self.oldest = min(self.oldest or entry.mtime_ns, entry.mtime_ns)
+            seen = before.get(name)
+            if seen is None or seen[0] != stamp or seen[1] > now:
+                self._seen[name] = (stamp, now)
+                self.unsettled = True
+            else:
+                self._seen[name] = seen
+                if now - seen[1] >= STABLE:
+                    ready.append(lying)
+                else:
+                    self.unsettled = True
+        heapq.heapify(ready)
+        self._ready = ready
+        self._parsed = {name: parsed for name, parsed in self._parsed.items() if name in self._seen}
+        return notes
+
+    def _left_alone(self, entry: Entry) -> str | None:
+        """None if it is a file for us; else why not, empty if nothing is to be said."""
+        name = entry.name
+        if name.startswith(".") or name.endswith(_SILENT):
+            return ""
+        if entry.kind != "file":
+            return f"left alone, it is {_KINDS.get(entry.kind, 'not a file')}"
+        inner = name.removesuffix(".gz")
+        kind = inner.rpartition(".")[2]
+        if kind in ("json", "sql") and kind in self.kinds and (inner == name or "gz" in self.kinds):
+            return None
+        return "left alone, files of this type are not loaded here"
+
+    @property
+    def ready(self) -> int:
+        """How many may be taken."""
+        return len(self._ready)
+
+    def next(self) -> Lying | None:
+        """Take the oldest."""
+        return heapq.heappop(self._ready) if self._ready else None
+
+    def back(self, lying: Sequence[Lying]) -> None:
+        """It may be taken later."""
+        for each in lying:
+            heapq.heappush(self._ready, each)
+
+    def changed(self, name: str) -> None:
+        """It was changed while it was read: it has to settle again."""
+        self._seen.pop(name, None)
+        self.unsettled = True
+
+    def named(self, name: str) -> FileName | AnyLogError:
+        """What the name says, or what is wrong with it."""
+        found = self._parsed.get(name)
+        if found is None:
+            try:
+                found = FileName.parse(name)
+            except AnyLogError as wrong:
+                found = wrong
+            self._parsed[name] = found
+        return found

@@ -1,0 +1,275 @@
+"""Two databases without a common commit are compared when both are there (hard-parts.md 2.3, operator-ha.md 3.4).
+
+Counts and sums of each table first; line by line only where they differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from anylog.databases.tsd import Done, Entry, Tsd, Wanted
+from anylog.disk.archive import find, folder_of, read_archived
+from anylog.disk.names import FileName
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Publish
+from anylog.mapping.body import normal_form, read_body
+from anylog.processes.filing import streamed_hash
+from anylog.processes.registry import PLACEHOLDER, Registry
+from anylog.processes.whole import FilingOptions, Outcome, WholeFile
+from anylog.waiting import deferring, gather
+
+PAGE = 1000  # lines looked at together
+TOGETHER = 32  # files that are loaded again at the same time
+MISSING = "01"  # status 1: its file is not in the archive
+GONE = "03"  # status 1: never loaded
+
+
+class Marked(IDatabase, Protocol):
+    """A database that says what it holds."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is kept on disk; one in memory is empty after each start, and nothing is lost by that."""
+
+    def mark_sums(self, member: int) -> Awaitable[dict[str, tuple[int, int, int]]]:
+        """Table -> files of a member that hold rows, their rows, the sum of their ids."""
+
+    def mark_lines(self, member: int, table: str, after: int, most: int) -> Awaitable[list[Mark]]:
+        """Marks of a member's files, by id."""
+
+    def highest_mark(self, member: int) -> Awaitable[int]:
+        """The highest id of a file of that member."""
+
+    def rows_of(self, table: str, member: int, id: int) -> Awaitable[list[dict[str, Any]]]:
+        """The rows of one file in their order of arrival."""
+
+
+@define(kw_only=True, eq=False)
+class Recovery:
+    """Brings tables of files, marks and archive into agreement."""
+
+    clock: Clock
+    disk: Disk
+    lane: ILane
+    registry: Registry
+    bring: Callable[[WholeFile], Awaitable[Outcome]]
+    in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
+    log = Logger()
+
+    async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:
+        """Look at one database; gives what had to be done, and how often. Raises AnyLogError if it cannot be done."""
+        if not database.lasting or not options.tsd:
+            return {}
+        tsd, member = self.registry.tsd, self.registry.member()
+        one = _Comparison(room=self, name=name, database=database, options=options, tsd=tsd, member=member)
+        await one.pending()
+        highest = await database.highest_mark(member)
+        if highest > await tsd.last_id():
+            # Ids that `almgm` knows nothing of: it was lost, or is an older copy. Others may know ids higher still.
+            await tsd.ids_above(max(highest, int(self.clock.seconds() * 1000)))
+        counted, held = await tsd.sums("tsd_info", name), await database.mark_sums(member)
+        for table in sorted(counted.keys() | held.keys()):
+            if counted.get(table) != held.get(table):
+                await one.table(table)
+        if one.done:
+            told = ", ".join(f"{times} {what}" for what, times in sorted(one.done.items()))
+            self.log.warn("{name} and almgm were brought into agreement: {told}", name=name, told=told)
+        return one.done
+
+    async def orphans(self) -> int:
+        """Registered before this start, and nobody has come with them since: they are never going to be loaded."""
+        found, busy = await self.registry.tsd.pending(), self.in_work()
+        gone = [
+            Done(into=into, id=entry.id, rows=0, status1=GONE, status2="never loaded, and its source is gone")
+            for into, entry in found
+            if into == "tsd_info"
+            and not self.registry.has(into, entry.id)
+            and entry.hash.removeprefix(PLACEHOLDER) not in busy
+        ]
+        await self.registry.tsd.finish(gone)
+        return len(gone)
+
+
+@define(kw_only=True, eq=False)
+class _Comparison:
+    """One database beside the tables of files."""
+
+    room: Recovery
+    name: str
+    database: Marked
+    options: FilingOptions
+    tsd: Tsd
+    member: int
+    done: dict[str, int] = field(factory=dict)
+    log = Logger()
+
+    def _note(self, what: str, times: int = 1) -> None:
+        self.done[what] = self.done.get(what, 0) + times
+
+    def _find(self, date: str, id: int) -> Deferred[Path | None]:
+        room = self.room
+        return room.lane.run(find, room.disk, self.options.archive_dir, date, self.member, id)
+
+    def _find_waiting(self, id: int) -> Deferred[Path | None]:
+        return self.room.lane.run(_find_in, self.room.disk, self.options.distr_dir, self.member, id)
+
+    async def table(self, table: str) -> None:
+        """Line by line, a page of each side at a time, merged by id."""
+        after = 0
+        while True:
+            entries = await self.tsd.lines("tsd_info", self.name, table, after, PAGE)
+            marks = await self.database.mark_lines(self.member, table, after, PAGE)
+            if not entries and not marks:
+                return
+            ends = [page[-1].id for page in (entries, marks) if len(page) == PAGE]
+            upto = min(ends) if ends else max(page[-1].id for page in (entries, marks) if page)
+            known = {entry.id: entry for entry in entries if entry.id <= upto}
+            loaded = {mark.id: mark for mark in marks if mark.id <= upto}
+            await self._counts(known, loaded)
+            await self._unknown([mark for id, mark in loaded.items() if id not in known and mark.rows])
+            lost = [entry for id, entry in sorted(known.items()) if id not in loaded]
+            for first in range(0, len(lost), TOGETHER):
+                await gather([self._lost(entry) for entry in lost[first : first + TOGETHER]])
+            after = upto
+
+    async def _counts(self, known: Mapping[int, Entry], loaded: Mapping[int, Mark]) -> None:
+        wrong = [
+            Done(into="tsd_info", id=id, rows=loaded[id].rows)
+            for id, entry in known.items()
+            if id in loaded and loaded[id].rows != entry.rows
+        ]
+        if wrong:
+            await self.tsd.finish(wrong)
+            self._note("counts corrected", len(wrong))
+
+    async def _unknown(self, marks: Sequence[Mark]) -> None:
+        """Loaded, but `almgm` knows nothing of them: registered again from their marks, with the ids they had."""
+        if not marks:
+            return
+        there = await self.tsd.by_ids("tsd_info", [mark.id for mark in marks])
+        for mark in marks:
+            if mark.id in there:
+                continue  # on its way: `_pending` has looked at it
+            hash = mark.hash or await self._hash_of(mark)
+            if not hash:
+                continue
+            wanted = Wanted(
+                dbms=self.name,
+                table=mark.table,
+                source=mark.source,
+                hash=hash,
+                instructions=mark.instructions,
+                id=mark.id,
+                time=mark.time,
+            )
+            (found,) = await self.tsd.register([wanted])
+            if found.kind == "conflict":
+                self.log.error("tsd_info {id}: {table} was loaded with another hash", id=mark.id, table=mark.table)
+                continue
+            await self.tsd.finish([Done(into=found.into, id=found.entry.id, rows=mark.rows)])
+            self._note("registered again")
+
+    async def _hash_of(self, mark: Mark) -> str:
+        """The hash of a streamed file: by the name of its file, which is right whatever a newer program would build."""
+        if mark.buffer in self.room.in_work():
+            return ""  # it is made into a file now
+        date = _digits(mark.time)
+        for found in (
+            await self._find(date, mark.id),
+            await self._find_waiting(mark.id),
+        ):
+            if found is not None:
+                return FileName.parse(found.name).hash
+        return await self._rebuild(mark)
+
+    async def _rebuild(self, mark: Mark) -> str:
+        """The journal was lost, and there is no file: it is made of the rows (ingest.md 8.4)."""
+        rows = await self.database.rows_of(mark.table, self.member, mark.id)
+        if not rows:
+            return ""
+        data = normal_form(rows)
+        hash = streamed_hash(f"{self.name}.{mark.table}.{self.member}.{mark.id}", data)
+        date = _digits(mark.time)
+        file = FileName(
+            dbms=self.name, table=mark.table, source=mark.source, hash=hash, instructions=mark.instructions,
+            member=str(self.member), id=mark.id, date=date, compressed=self.options.compress,
+        )  # fmt: skip
+        waits = self.options.distributor
+        path = (self.options.distr_dir if waits else folder_of(self.options.archive_dir, date)) / str(file)
+        (outcome,) = await self.room.lane.run(self.room.disk.batch, [Publish(path, data, self.options.compress)])
+        if isinstance(outcome, OSError):
+            raise AnyLogError(14, f"{path}: {outcome.strerror or outcome}")
+        return hash
+
+    @deferring
+    async def _lost(self, entry: Entry) -> None:
+        """Counted, but there is no mark: the user's database was lost or is an older copy. Its file is loaded again."""
+        if entry.status2 == DROPPED:
+            return
+        date = _digits(entry.time)
+        path = await self._find(date, entry.id)
+        if path is None:
+            path = await self._find_waiting(entry.id)
+        if path is None:
+            told = f"its rows are lost, and its file is not in {folder_of(self.options.archive_dir, date)}"
+            self.log.error("{d}.{t} tsd_info {id}: {why}", d=entry.dbms, t=entry.table, id=entry.id, why=told)
+            await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=0, status1=MISSING, status2=told)])
+            self._note("lost without a file")
+            return
+        try:
+            data = await self.room.lane.run(read_archived, self.room.disk, path)
+            rows = read_body(data)
+        except (OSError, AnyLogError) as why:
+            self.log.error("{path} cannot be read: {why}", path=path, why=str(why))
+            self._note("archived files that cannot be read")
+            return
+        # Pending again first: what is counted would be taken for loaded.
+        await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=0)])
+        outcome = await self.room.bring(
+            WholeFile(
+                path=path, dbms=entry.dbms, table=entry.table, source=entry.source, instructions=entry.instructions,
+                hash=entry.hash, rows=rows, normal=data, stamp=(0, 0), member=str(self.member), id=entry.id, date=date,
+                archived=True,
+            )
+        )  # fmt: skip
+        self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
+
+    async def pending(self) -> None:
+        """Registered, not counted: those with a mark were loaded, and the node ended before it was counted."""
+        found, busy = await self.tsd.pending(), self.room.in_work()
+        waiting = [
+            entry
+            for into, entry in found
+            if into == "tsd_info" and entry.dbms == self.name and entry.hash.removeprefix(PLACEHOLDER) not in busy
+        ]
+        marks = await self.database.file_marks([(self.member, entry.id) for entry in waiting]) if waiting else {}
+        for entry in waiting:
+            mark = marks.get((self.member, entry.id))
+            if mark is None or not mark.rows:
+                continue
+            hash = entry.hash
+            if hash.startswith(PLACEHOLDER):
+                hash = await self._hash_of(mark)
+            elif await self._find(_digits(entry.time), entry.id) is None:
+                continue  # its file lies in the watch directory still, and is counted when it is archived
+            if hash:
+                await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=mark.rows, hash=hash)])
+                self._note("counted")
+
+
+DROPPED = "its database was dropped"  # status 2: nothing of it is missed
+
+
+def _find_in(disk: Disk, folder: Path, member: int, id: int) -> Path | None:
+    part = f".{member}.{id}."
+    return next((folder / name for name in disk.names(folder) if part in name), None)
+
+
+def _digits(time: str) -> str:
+    return "".join(char for char in time[2:19] if char.isdigit())

@@ -1,0 +1,142 @@
+"""Files and buffers get their names: a row in `almgm` each, before any of their rows is loaded (S4, S5).
+
+The verdict on what was seen before is the table of hard-parts.md 3; that nothing is loaded twice is decided by the
+unique marks of the database, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from anylog.databases.tsd import Done, Tsd, Wanted
+from anylog.errors import AnyLogError
+from anylog.processes.buffers import Buffer
+
+PLACEHOLDER = "open:"  # instead of a hash, before the name of a buffer that is not a file yet (ingest.md 8.4)
+
+
+@frozen
+class Verdict:
+    """What is to be done with a buffer."""
+
+    kind: Literal["load", "wait", "repeated", "duplicate", "conflict"]
+    text: str = ""
+
+
+LOAD = Verdict("load")
+
+
+def table_of(buffer: Buffer, member: int) -> str:
+    """The table of files a buffer belongs in."""
+    file = buffer.file
+    if file is None or file.member in ("", "@") or int(file.member) == member:
+        return "tsd_info"
+    return f"tsd_{int(file.member)}"
+
+
+@define(kw_only=True, eq=False)
+class Registry:
+    """Gives buffers their ids in the tables of files."""
+
+    _tsd: Callable[[], Tsd | None]
+    member: Callable[[], int] = field(default=lambda: 0)
+    _live: dict[tuple[str, int], Buffer] = field(factory=dict)  # (table of files, id) -> who has it now
+    log = Logger()
+
+    @property
+    def tsd(self) -> Tsd:
+        """The tables of files. Raises AnyLogError 5 while `almgm` is not there."""
+        tsd = self._tsd()
+        if tsd is None:
+            raise AnyLogError(5, "almgm.tsd_info is not there: use 'connect dbms almgm' and 'create table tsd_info'")
+        return tsd
+
+    async def register(self, buffers: Sequence[Buffer]) -> list[Verdict]:
+        """Rows for all of them in one commit. Raises AnyLogError while `almgm` cannot be used."""
+        tsd = self.tsd
+        wanted = [self._wanted(buffer) for buffer in buffers]
+        found = await tsd.register(wanted)
+        verdicts = []
+        for buffer, want, each in zip(buffers, wanted, found, strict=True):
+            entry, mine = each.entry, (each.into, each.entry.id)
+            if each.kind == "conflict":
+                verdicts.append(
+                    Verdict("conflict", f"TSD id conflict: {want.into} {want.id} has the hash {entry.hash}")
+                )
+                continue
+            same = each.into == want.into and (not want.id or entry.id == want.id)
+            if each.kind == "loaded" and not (same and want.id):
+                told = f"its content is loaded as {each.into} {entry.id}"
+                verdicts.append(Verdict("duplicate", told))
+                continue
+            other = self._live.get(mine)
+            if other is not None and other is not buffer:
+                verdicts.append(Verdict("wait", f"{each.into} {entry.id} is in work"))
+                continue
+            if not same:  # of another member, and not loaded: what becomes of it decides
+                verdicts.append(Verdict("wait", f"{each.into} {entry.id} is not loaded yet"))
+                continue
+            self._live[mine] = buffer
+            buffer.registered(entry.id, entry.time)
+            # One that says it is loaded is looked at by its mark: the database may have lost it.
+            verdicts.append(Verdict("repeated") if each.kind == "loaded" else LOAD)
+        return verdicts
+
+    def _wanted(self, buffer: Buffer) -> Wanted:
+        where, file = buffer.where, buffer.file
+        named = file is not None and file.id
+        date = file.date if file is not None and named else ""
+        return Wanted(
+            dbms=where.dbms,
+            table=where.table,
+            source=where.source,
+            hash=buffer.whole or f"{PLACEHOLDER}{buffer.id}",
+            instructions=where.instructions,
+            id=file.id if file is not None and named else 0,
+            time=time_of(date) if date else "",
+            into=table_of(buffer, self.member()),
+        )
+
+    async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:
+        """Rows (and hashes) of buffers in one commit: buffer, hash, rows, status 1, status 2."""
+        if done:
+            member = self.member()
+            await self.tsd.finish(
+                [
+                    Done(
+                        into=table_of(buffer, member),
+                        id=buffer.tsd,
+                        rows=rows,
+                        hash=hash,
+                        status1=status1,
+                        status2=status2,
+                    )
+                    for buffer, hash, rows, status1, status2 in done
+                ]
+            )
+
+    def adopt(self, buffer: Buffer) -> None:
+        """It had its row before this start."""
+        if buffer.tsd:
+            self._live[table_of(buffer, self.member()), buffer.tsd] = buffer
+
+    def has(self, into: str, id: int) -> bool:
+        """Whether that row belongs to what is in work."""
+        return (into, id) in self._live
+
+    def forget(self, buffer: Buffer) -> None:
+        """It is no longer in work."""
+        if buffer.tsd:
+            mine = table_of(buffer, self.member()), buffer.tsd
+            if self._live.get(mine) is buffer:
+                del self._live[mine]
+
+
+def time_of(date: str) -> str:
+    """The time of 12 digits of a file name, "YYYY-MM-DD HH:MM:SS.000000"."""
+    year, month, day, hour, minute, second = (date[place : place + 2] for place in range(0, 12, 2))
+    return f"20{year}-{month}-{day} {hour}:{minute}:{second}.000000"
