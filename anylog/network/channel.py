@@ -118,6 +118,11 @@ class Request(WebRequest):
         """Bytes of the body so far."""
         return self.incoming.came if self.incoming is not None else self._held
 
+    @property
+    def held(self) -> bool:
+        """The sender waits for this node, not the node for its sender."""
+        return self.incoming is not None and self.incoming.full
+
     def process(self) -> None:
         """Readings go straight to their resource; all else takes the tree."""
         if self.method == b"PUT":
@@ -208,6 +213,7 @@ class Channel(HTTPChannel):
     transport: Any  # a zope interface with parts of several
     requests: list[Request]
     _networkProducer: Any
+    _path: Any  # Twisted's: bytes, while a request is read
     timeOut = None  # the site's sweep watches instead: one timer for all connections
     requestFactory = Request  # type: ignore[assignment]
     site: Site
@@ -301,6 +307,8 @@ class Channel(HTTPChannel):
         if self.phase is Phase.CLOSING:
             return
         request = self.requests[-1] if self.requests else None
+        if request is not None and request.incoming is not None:
+            request.incoming.let_go()
         method = getattr(self, "_command", b"")
         self.site.refused(self, method, request, error)
         told = (
@@ -374,8 +382,8 @@ class Channel(HTTPChannel):
         elif self.phase is Phase.HEADERS and spent > limits.header_seconds:
             self.refuse(AnyLogError(505, f"headers took more than {limits.header_seconds:g} seconds"))
         elif self.phase is Phase.BODY and spent > limits.body_seconds:
-            came = self.requests[-1].came if self.requests else 0
-            if came < spent * limits.body_rate:
+            came, held = (self.requests[-1].came, self.requests[-1].held) if self.requests else (0, False)
+            if came < spent * limits.body_rate and not held:
                 self.refuse(AnyLogError(505, f"{came} bytes of the body came in {spent:g} seconds"))
         elif self.phase is Phase.CLOSING and spent > limits.linger_seconds:
             self.transport.abortConnection()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from anylog.disk.file_commands import lane_of
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, Option, Seconds, Text, Whole
 from anylog.language.context import Context, Result
@@ -14,6 +15,7 @@ from anylog.mapping.body import read_body
 from anylog.mapping.names import normalise
 from anylog.network.rest import RestOptions, RestServer
 from anylog.network.telnet import TelnetOptions, TelnetServer
+from anylog.network.upload import Uploads
 
 if TYPE_CHECKING:
     from anylog.node import Node

@@ -1,9 +1,13 @@
-"""The file in the body of a REST call: `curl -F file=@x`, or the bytes themselves (RFC 7578). Pure: bytes in, bytes out."""
+"""The file in the body of a REST call: `curl -F file=@x`, or the bytes themselves (RFC 7578).
+
+Pure: bytes in, bytes out.
+"""
 
 from __future__ import annotations
 
 import re
 from enum import Enum
+from urllib.parse import unquote
 
 from anylog.errors import AnyLogError
 
@@ -23,9 +27,10 @@ class Place(Enum):
 
 
 class FileReader:
-    """Takes a body as it comes and gives the content of the file in it: the first part named `file` or with a file name.
+    """Takes a body as it comes and gives the content of the file in it: the part named `file`, or with a file name.
 
-    A body that is no form is the file itself.
+    Two of those are refused: the first may be on the disk when the second comes. A body that is no form is the file
+    itself.
     """
 
     def __init__(self, content_type: str) -> None:
@@ -41,7 +46,7 @@ class FileReader:
             self._border = b"\r\n--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
 
     def receive(self, data: bytes) -> bytes:
-        """What of the file came with it. Raises AnyLogError 110 for what is no form."""
+        """What of the file came with it. Raises AnyLogError 110 for what is no form, or has two files."""
         if not self._border:
             return data
         self._held += data
@@ -98,10 +103,18 @@ class FileReader:
             raise AnyLogError(110, f"a form may have {MOST_PARTS} parts")
         text = head.decode("utf-8", "replace")
         line = next((line for line in text.split("\r\n") if line.lower().startswith("content-disposition:")), "")
-        name = _parameter(line, "filename")
-        self._wanted = not self._found and (bool(name) or _parameter(line, "name") == "file")
+        name = _extended(line) or _parameter(line, "filename")
+        self._wanted = bool(name) or _parameter(line, "name") == "file"
         if self._wanted:
+            if self._found:
+                raise AnyLogError(110, "a call may bring one file, and a second one is in the form")
             self._found, self.name = True, name
+
+
+def _extended(line: str) -> str:
+    """`filename*=UTF-8''caf%C3%A9`, as some libraries send what is not ASCII (RFC 5987)."""
+    found = re.search(r";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", line, re.IGNORECASE)
+    return unquote(found[1]) if found else ""
 
 
 def _parameter(line: str, name: str) -> str:

@@ -134,6 +134,11 @@ class RestServer(Process):
     @deferring
     async def start(self) -> None:
         """Listen. Raises AnyLogError 3 if the port cannot be had."""
+        if self._uploads is not None:
+            try:
+                await self._uploads.clear()
+            except (AnyLogError, OSError) as why:
+                self.log.warn("what came before the node was ended is still there: {why}", why=why)
         try:
             self._port = await self._net.listen(self.options.endpoint(), self.site)
         except (CannotListenError, OSError) as why:
@@ -397,7 +402,10 @@ class RestServer(Process):
 
     def _uploading(self, request: Request, method: bytes, uri: bytes, length: int) -> Incoming | None:
         """Where a body goes that is a file. AnyLogError 212 for a stranger's: it would fill the disk."""
-        if method not in (b"POST", b"GET") or not asks_to_keep(request.getHeader(b"command"), uri):
+        if method not in (b"POST", b"GET"):
+            return None
+        commands = request.requestHeaders.getRawHeaders(b"command")
+        if not asks_to_keep(commands[0] if commands else None, uri):
             return None
         if self._uploads is None:
             raise AnyLogError(237, "this server takes no files")

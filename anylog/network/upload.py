@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,25 +20,55 @@ from anylog.language.context import Upload
 from anylog.network.asking import read_query
 from anylog.network.multipart import FileReader
 
-PENDING = 2 << 20  # bytes that may wait for the disk before the sender must
+PENDING = 1 << 20  # bytes that may wait for the disk before the sender must
+MOST = 64  # files that come at once; with PENDING this bounds their memory
+LARGEST = 16 << 30  # bytes of one
+
+_NAME = re.compile(r"\.[0-9a-f]{16}\.upload")
 
 
-@frozen(kw_only=True)
+@define(kw_only=True, eq=False)
 class Uploads:
     """Where files are put that come by REST."""
 
     disk: Disk
     lane: Callable[[], ILane]
     folder: Callable[[], Path]
-    token: Callable[[], str]
+    token: Callable[[], str]  # 16 hex digits, others each time
+    largest: int = LARGEST
+    most: int = MOST
+    _coming: set[Incoming] = field(factory=set)
 
     def begin(self, content_type: str, length: int) -> Incoming:
-        """A new one. Raises AnyLogError 110."""
-        path = self.folder() / f".{self.token()}.upload"
-        return Incoming(FileReader(content_type), path, self.disk, self.lane(), length)
+        """A new one of `length` bytes, 0 if nobody said. Raises AnyLogError 110, 501 or 502."""
+        if length > self.largest:
+            raise AnyLogError(501, f"a file may have {self.largest:,} bytes, this one has {length:,}")
+        if len(self._coming) >= self.most:
+            raise AnyLogError(502, f"{self.most} files come at once")
+        incoming = Incoming(
+            reader=FileReader(content_type),
+            path=self.folder() / f".{self.token()}.upload",
+            disk=self.disk,
+            lane=self.lane(),
+            length=length,
+            largest=self.largest,
+            ended=self._coming.discard,
+        )
+        self._coming.add(incoming)
+        return incoming
+
+    def clear(self) -> Deferred[None]:
+        """Remove what a kill has left. Only while nothing comes."""
+        return self.lane().run(self._clear, self.folder())
+
+    def _clear(self, folder: Path) -> None:
+        for name in self.disk.names(folder):
+            if _NAME.fullmatch(name):
+                with naming(folder / name, 14):
+                    self.disk.forget(folder / name)
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Incoming:
     """One file that comes; every write takes the lane, in order."""
 
@@ -47,10 +77,12 @@ class Incoming:
     _disk: Disk
     _lane: ILane
     _length: int  # as its sender says, 0 if it does not
-    error: AnyLogError | None = None
+    _largest: int
+    _ended: Callable[[Incoming], None]
+    error: AnyLogError | None = None  # why it cannot be kept
     came: int = 0
     _pending: list[bytes] = field(factory=list)
-    _waiting: int = 0
+    _waiting: int = 0  # bytes that came and are not written, those that are being written included
     _writing: bool = False
     _file: DiskFile | None = None
     _size: int = 0
@@ -66,29 +98,34 @@ class Incoming:
     def take(self, data: bytes, written: Callable[[], None]) -> None:
         """Some more; `written` is called whenever some of it is on the disk, or when that has failed."""
         self.came += len(data)
-        if self.error is not None or self._over:
+        if self._over:
             return
         try:
+            if self.came > self._largest:
+                raise AnyLogError(501, f"a file may have {self._largest:,} bytes")
             content = self._reader.receive(data)
         except AnyLogError as error:
-            self.error = error
+            self._fail(error)
             written()
             return
         if content:
             self._pending.append(content)
             self._waiting += len(content)
-        self._write_on(written)
+            self._write_on(written)
 
     def finish(self) -> Deferred[None]:
         """Nothing more comes; fires when all is written, or has failed: see `error`."""
-        if self.error is None:
+        self._done = Deferred()
+        done = self._done
+        if not self._over:
             try:
                 self._reader.end()
             except AnyLogError as error:
-                self.error = error
-        self._done = Deferred()
+                self._fail(error)
+            else:
+                self._write_on(self._settle)  # also if nothing came: an empty file is a file
         self._settle()
-        return self._done
+        return done
 
     def upload(self) -> Upload:
         """For the command. Raises AnyLogError: why it could not be kept."""
@@ -114,12 +151,11 @@ class Incoming:
         def ended(outcome: Any) -> None:
             self._writing = False
             self._waiting -= len(data)
-            if isinstance(outcome, Failure):
-                self._failed(outcome)
             if self._over:
                 self._remove()
-                return
-            if self.error is None and self._pending:
+            elif isinstance(outcome, Failure):
+                self._fail(self._reason(outcome))
+            elif self._pending:
                 self._write_on(written)
             self._settle()
             written()
@@ -137,26 +173,25 @@ class Incoming:
             self._file.write(self._size, data)
         self._size += len(data)
 
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(AnyLogError):
-            self.error = failure.value  # type: ignore[assignment]
-        else:
-            self.log.failure("a file that came by REST could not be kept", failure)
-            self.error = AnyLogError(500, "the file could not be kept; the log of the node has the rest")
+    def _reason(self, failure: Failure) -> AnyLogError:
+        if isinstance(failure.value, AnyLogError):
+            return failure.value
+        self.log.failure("a file that came by REST could not be kept", failure)
+        return AnyLogError(500, "the file could not be kept; the log of the node has the rest")
+
+    def _fail(self, error: AnyLogError) -> None:
+        """It will never be whole: the disk is given back at once, not when its sender has heard of it."""
+        self.error = error
+        self.let_go()
 
     def _settle(self) -> None:
         """Tell whoever waits for the end."""
-        if self._done is None or self._writing:
-            return
-        if self._file is None and self.error is None:  # an empty one
-            self._write_on(lambda: None)
-            if self._writing or self._done is None:
-                return
-        done, self._done = self._done, None
-        done.callback(None)
+        if self._done is not None and not self._writing:
+            done, self._done = self._done, None
+            done.callback(None)
 
     def _remove(self) -> None:
-        self._lane.run(self._forget).addErrback(self._forget_here)
+        self._lane.run(self._forget).addErrback(self._forget_here).addBoth(lambda _: self._ended(self))
 
     def _forget(self) -> None:
         file, self._file = self._file, None
@@ -167,7 +202,7 @@ class Incoming:
 
     def _forget_here(self, failure: Failure) -> None:
         """The lane takes nothing more, the node is stopping; or the disk refused, and the node's log says so."""
-        if failure.check(AnyLogError) and failure.value.number == 506:  # type: ignore[attr-defined]
+        if isinstance(failure.value, AnyLogError) and failure.value.number in (502, 506):
             self._forget()
         else:
             self.log.failure("a file that came by REST could not be removed", failure)

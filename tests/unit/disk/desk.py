@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.disk.durable import RealDisk
 from anylog.errors import AnyLogError
-from anylog.language.context import Context, Result
+from anylog.language.context import Context, Result, Upload
 from anylog.node import Node
 from anylog.testing.lanes import InlineLanes
 from anylog.testing.network import MemoryNetwork
@@ -54,6 +54,13 @@ class Desk(SynchronousTestCase):
         """The result of a command."""
         waited = self.node.execute(command, Context(origin="console" if local else "rest", local=local, **context))
         return self.successResultOf(waited)
+
+    def sent(self, name: str, content: bytes) -> Upload:
+        """What the REST server makes of a file of that name; it lies where nobody else looks."""
+        path = self.outside.parent / f".{self.node.chance.getrandbits(64):016x}.upload"
+        path.write_bytes(content)
+        self.addCleanup(path.unlink, missing_ok=True)
+        return Upload(name=name, path=path)
 
     def text(self, command: str, *, local: bool = True, **context: Any) -> str:
         """Its text."""

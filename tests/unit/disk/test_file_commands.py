@@ -139,7 +139,7 @@ class OneFile(Desk):
             ("file to where dest = !prep_dir/", "../../../etc/pass", "pass"),
             ("file to !prep_dir", "c:\\tmp\\win.json", "win.json"),
         ]:
-            self.ask(command, upload=lambda sent=sent: (sent, memoryview(LARGE)))
+            self.ask(command, upload=self.sent(sent, LARGE))
             self.assertEqual((self.prep / name).read_bytes(), LARGE, command)
         self.ask("file to !tmp_dir/y.json where source = !prep_dir/x.json")
         self.assertEqual((self.tmp / "y.json").read_bytes(), LARGE)
@@ -151,7 +151,7 @@ class OneFile(Desk):
             ("file to !prep_dir", "..", 119),
             ("file to !prep_dir/none/x", "a", 12),
         ]:
-            upload = None if sent is None else lambda sent=sent: (sent, memoryview(SMALL))
+            upload = None if sent is None else self.sent(sent, SMALL)
             self.assertEqual(self.refused(command, upload=upload)[0], number, command)
 
     def test_refusals(self) -> None:
@@ -271,7 +271,7 @@ class Watched(Desk):
         for command in (f"file copy !prep_dir/{name} !watch_dir", f"file move !prep_dir/{name} !watch_dir"):
             number, said = self.refused(command)
             self.assertEqual((number, name in said), (86, True), command)
-        self.assertEqual(self.refused("file to !watch_dir", upload=lambda: (name, memoryview(b"x")))[0], 86)
+        self.assertEqual(self.refused("file to !watch_dir", upload=self.sent(name, b"x"))[0], 86)
         self.assertEqual((self.names(self.prep), (self.watch / name).read_bytes()), ([name], SMALL))
         self.assertEqual(self.names(self.watch), [name])
 
@@ -338,7 +338,7 @@ class Confined(Desk):
                 f"file delete {path}/*",
             ):
                 self.assertEqual(self.refused(command)[0], 212, command)
-        self.assertEqual(self.refused("file to !prep_dir/dirlink", upload=lambda: ("x", memoryview(SMALL)))[0], 212)
+        self.assertEqual(self.refused("file to !prep_dir/dirlink", upload=self.sent("x", SMALL))[0], 212)
         self.assertEqual(self.refused("file hash !prep_dir/loop")[0], 40)
         self.assertEqual(self.refused("file delete !prep_dir/link")[0], 40)
         self.assertEqual(self.refused("file move !prep_dir/link !tmp_dir")[0], 40)
