@@ -84,7 +84,7 @@ class FileName:
             parts.append(self.partition)
         parts += [self.source, self.hash, self.instructions]
         if self.member:
-            parts += [self.member, str(self.id), self.date]
+            parts += [self.member, str(self.id), self.date or "0"]
         return ".".join([*parts, self.kind]) + (".gz" if self.compressed else "")
 
     def having(self, **changes: Any) -> FileName:
