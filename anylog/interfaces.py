@@ -49,7 +49,10 @@ class DiskFile(Protocol):
 
 @frozen
 class Publish:
-    """Make a file appear whole, if there is none of that name; gzip it if asked to."""
+    """Make a file appear whole, unless there is one of that name; packed with gzip if asked to.
+
+    Its outcome is "new", "same" (there is one with that content) or "other" (there is one with another content).
+    """
 
     path: Path
     data: bytes
@@ -58,7 +61,7 @@ class Publish:
 
 @frozen
 class Read:
-    """A regular file of at most so many bytes."""
+    """A regular file of at most so many bytes. Its outcome: content, size, and time of change in nanoseconds."""
 
     path: Path
     most: int
@@ -80,6 +83,16 @@ class Forget:
 
 
 Step = Publish | Read | Move | Forget
+
+
+@frozen
+class Entry:
+    """One name in a folder; `kind` is "file", "folder", "link" or "other"."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    kind: str
 
 
 class Disk(Protocol):
@@ -119,7 +132,19 @@ class Disk(Protocol):
         """Bytes that may still be written there."""
 
     def batch(self, steps: Sequence[Step]) -> list[Any]:
-        """Many steps, in order, synced together; an OSError is the outcome of its step and not raised."""
+        """Many steps, in order, synced together; what was published lasts before a later step of another kind begins.
+
+        The outcome of a step is its value or an OSError, which is not raised.
+        """
+
+    def stat(self, path: Path) -> tuple[int, int, str]:
+        """Size, time of change in nanoseconds, and kind; a link is not followed."""
+
+    def entries(self, folder: Path, most: int) -> list[Entry]:
+        """What is in a folder, the oldest first, at most so many."""
+
+    def stop(self) -> None:
+        """Nothing more is asked of it."""
 
 
 class ILane(Protocol):

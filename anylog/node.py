@@ -318,7 +318,8 @@ class Node:
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
         if hasattr(self, "intake"):
             steps += [self.intake.stop, self.membership.stop, self.databases.stop]
-        for step in [*steps, self.lanes.stop]:  # the threads of a lane that is left open would hold the process
+        # Threads of a lane that is left open would hold the process.
+        for step in [*steps, lambda: self.lanes.open("disk", 2).run(self.disk.stop), self.lanes.stop]:
             try:
                 await step()
             except Exception:  # nobody above us could do better: say it and go on

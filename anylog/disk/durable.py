@@ -7,7 +7,6 @@ What "lasting" means is decided here, once, for the whole node: `full` syncs dat
 from __future__ import annotations
 
 import errno
-import gzip
 import fcntl
 import os
 import stat
@@ -15,12 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from attrs import define
+from attrs import define, field
+from twisted.logger import Logger
 
-from anylog.interfaces import Move, Publish, Read, Step
+from anylog.disk.batch import FAULT, Batch, entries, kind_of
+from anylog.disk.worker import Gone, Workers
+from anylog.interfaces import Entry, Move, Publish, Read, Step
 
 Policy = Literal["full", "none"]
 
+FEW = 4  # steps, or names of a folder, for which no process is started
 
 _ZEROS = bytes(1 << 20)
 
@@ -65,6 +68,8 @@ class RealDisk:
     """The machine's own disk, see `interfaces.Disk`."""
 
     policy: Policy = "full"
+    _workers: Workers = field(factory=Workers)
+    log = Logger()
 
     def publish(self, final: Path, data: bytes) -> None:
         draft = final.with_name(f".{final.name}.draft")
@@ -165,27 +170,57 @@ class RealDisk:
             os.close(descriptor)
 
     def batch(self, steps: Sequence[Step]) -> list[Any]:
-        return [self._step(step) for step in steps]
+        plain = [_plain(step) for step in steps]
+        lasting, again = self.policy == "full", False
+        outcomes: list[Any] | None = None
+        if len(plain) > FEW or (plain and self._workers.started):
+            outcomes, again = self._ask("batch", plain, lasting, False), True
+            if outcomes is None:
+                outcomes = self._ask("batch", plain, lasting, True)
+        if outcomes is None:
+            outcomes = Batch(plain, lasting, again).run()
+        return [_fault(outcome) or outcome for outcome in outcomes]
 
-    def _step(self, step: Step) -> Any:
+    def stat(self, path: Path) -> tuple[int, int, str]:
+        found = os.lstat(path)
+        return found.st_size, found.st_mtime_ns, kind_of(found.st_mode)
+
+    def entries(self, folder: Path, most: int) -> list[Entry]:
+        # Each look at one name has to wait for the interpreter, so that of many is another process's work.
+        found: Any = None
+        if sum(1 for _ in zip(folder.iterdir(), range(FEW + 1), strict=False)) > FEW:
+            found = self._ask("entries", str(folder), most)
+        if found is None:
+            found = entries(str(folder), most)
+        fault = _fault(found)
+        if fault is not None:
+            raise fault
+        return [Entry(name, size, mtime_ns, kind) for mtime_ns, name, size, kind in found]
+
+    def stop(self) -> None:
+        self._workers.stop()
+
+    def _ask(self, *asked: Any) -> Any:
+        """What a worker answers; None if it ended, or none can be started."""
         try:
-            if isinstance(step, Publish):
-                data = gzip.compress(step.data, 1, mtime=0) if step.compress else step.data
-                if step.path.exists():
-                    there = step.path.read_bytes()
-                    there = gzip.decompress(there) if step.compress else there
-                    return "same" if there == step.data else "other"
-                self.make(step.path.parent)
-                self.publish(step.path, data)
-                return "new"
-            if isinstance(step, Read):
-                data = self.read(step.path)
-                state = step.path.stat()
-                return data, state.st_size, state.st_mtime_ns
-            if isinstance(step, Move):
-                if step.target.exists():
-                    raise FileExistsError(17, "exists")
-                return self.move(step.source, step.target)
-            return self.forget(step.path)
-        except OSError as fault:
-            return fault
+            return self._workers.ask(*asked)
+        except (Gone, OSError) as why:
+            self.log.warn("a process for files: {why}", why=str(why))
+            return None
+
+
+def _plain(step: Step) -> tuple[Any, ...]:
+    if isinstance(step, Publish):
+        return "publish", str(step.path), step.data, step.compress
+    if isinstance(step, Read):
+        return "read", str(step.path), step.most
+    if isinstance(step, Move):
+        return "move", str(step.source), str(step.target)
+    return "forget", str(step.path)
+
+
+def _fault(outcome: Any) -> OSError | None:
+    if isinstance(outcome, tuple) and outcome and outcome[0] == FAULT:
+        _, number, text, path = outcome
+        return OSError(number, text, path or None)
+    return None

@@ -186,3 +186,14 @@ class Traffic:
     first_insert: float = 0.0
     last_insert: float = 0.0
     seconds: float = 0.0  # that the database took
+
+    def came(self, whole: bool, rows: int, now: float) -> None:
+        """Rows were taken in: as a whole file, or streaming."""
+        if whole:
+            self.file_calls += 1
+            self.file_rows += rows
+        else:
+            self.calls += 1
+            self.rows += rows
+        self.last = now
+        self.first = self.first or now

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
@@ -20,7 +20,6 @@ from anylog.disk.journal import Journal, Stored
 from anylog.disk.records import BufferId, Kind, pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Lanes, Receipt
-from anylog.processes.agreement import SYSTEM
 from anylog.processes.attaching import Attaching, recall
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
@@ -29,6 +28,7 @@ from anylog.processes.forms import NONE, Form, form_of, segment
 from anylog.processes.loading import Agree, Loader, Schemas
 from anylog.processes.once import Once
 from anylog.processes.opening import Opening
+from anylog.processes.operating import Operating
 from anylog.processes.recovery import Marked, Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.relief import Relief
@@ -41,7 +41,6 @@ FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 LONGEST_KEY = 200  # characters of an Idempotency-Key; of a longer one its hash is kept
 IN_MEMORY = 24 << 20  # bytes of readings held to be loaded, beyond which the yes waits
 LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
-MEMBER = "member"  # beside the journal: in whose name readings were registered here last
 ANEW = 1.0  # seconds before a journal that failed is opened anew
 
 
@@ -95,13 +94,13 @@ class Intake:
     _drafts: Drafts = field(factory=Drafts)
     files: Bringing = field(init=False)
     recovery: Recovery = field(init=False)
-    _operates: bool = False  # an operator runs
-    remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
+    operating: Operating = field(init=False)
     _closing: bool = False
     _ready: bool = False
     _free: tuple[float, int] = (-1e9, 0)
 
     def __attrs_post_init__(self) -> None:
+        disk_lane = self._lanes.open("disk", 2)
         self.once = Once(counts=self.counts)
         self.tank = Tank(IN_MEMORY // 2, IN_MEMORY)
         self.journal = self._new_journal()
@@ -110,7 +109,7 @@ class Intake:
         self.filing = Filing(
             clock=self._clock,
             disk=self._disk,
-            lane=self._lanes.open("disk", 2),
+            lane=disk_lane,
             registry=self.registry,
             records=lambda: self.journal,
             database=self._databases.get,
@@ -129,81 +128,65 @@ class Intake:
             tank=self.tank,
             registry=self.registry,
             check=self._check,
-            compared=self._compared,
+            compared=lambda name: self.operating.compared(name),
         )
         self.files = Bringing(
             clock=self._clock,
             disk=self._disk,
-            lane=self._lanes.open("disk", 2),
+            lane=disk_lane,
             databases=self._databases,
             registry=self.registry,
             loaders=self._loaders,
             buffers=self._buffers,
             tank=self.tank,
             new_id=lambda: self.journal.new_buffer(),
-            member=self._member,
+            member=lambda dbms: self.operating.member(dbms),
             check=self._check,
             refusal=self._away,
         )
         self.recovery = Recovery(
             clock=self._clock,
             disk=self._disk,
-            lane=self._lanes.open("disk", 2),
+            lane=disk_lane,
             registry=self.registry,
             bring=self.files.bring,
             in_work=self._in_work,
         )
+        self.operating = Operating(
+            clock=self._clock,
+            disk=self._disk,
+            lane=disk_lane,
+            folder=self._folder,
+            databases=self._databases,
+            registry=self.registry,
+            filing=self.filing,
+            recovery=self.recovery,
+            registers=lambda: self._tsd() is not None,
+            attached=lambda: self._loaders.keys(),
+        )
         self._databases.watch(self._connected)
 
-    @deferring
-    async def operate(self, options: FilingOptions | None, member: Callable[[], int] = lambda: 0) -> None:
+    def operate(self, options: FilingOptions | None, member: Callable[[], int] = lambda: 0) -> Deferred[None]:
         """An operator runs from now on: what comes is registered, if `options.tsd`, and kept as files; None: no more.
 
         `member` gives its id in its cluster, as the ledger says at the moment. Fires when databases, tables of
         files and archive agree; readings are taken in the meantime.
         """
-        self._operates = options is not None
-        if options is not None:
-            self.registry.member = member if options.tsd else lambda: 0
-            self.remembered = 0
-            note = str(self.registry.member()).encode()
-            await self._lanes.open("disk", 2).run(self._disk.publish, self._folder / MEMBER, note)
-        self.filing.options = options
-        if options is not None:
-            await gather([self._compared(name) for name in sorted(self._loaders)])
-
-    @deferring
-    async def _compared(self, name: str) -> None:
-        """What the databases say of each other, if an operator runs (hard-parts.md 2.3)."""
-        options = self.filing.options
-        if options is None or not options.tsd or name in SYSTEM:
-            return
-        try:
-            await self.recovery.compare(name, self._databases.get(name), options)
-        except AnyLogError as why:
-            self.log.error("{name} and almgm cannot be compared: {why}", name=name, why=str(why))
+        if options is None:
+            self.operating.end()
+            return succeed(None)
+        return self.operating.begin(options, member)
 
     def _in_work(self) -> set[str]:
         """Names of buffers and hashes of files that are on their way."""
         return {str(id) for id in self._buffers} | {buffer.whole for buffer in self._buffers.values()}
-
-    def _member(self, dbms: str) -> tuple[bool, int]:
-        """Whether readings of now become files, and the member in whose name; its id 0: they are not registered."""
-        if dbms in SYSTEM:
-            return False, 0
-        if self._operates:
-            return True, self.registry.member()
-        # Until the operator of before runs again its readings wait for it, if that is what this node is going to be.
-        if self.remembered and self._tsd() is not None:
-            return True, self.remembered
-        return False, 0
 
     # Starting and stopping
 
     async def start(self) -> None:
         """Read the journal; what is not loaded yet follows as its databases are connected. There is no other start."""
         stored = await self.journal.open()
-        self.remembered = await self._lanes.open("disk", 2).run(_noted, self._disk, self._folder / MEMBER)
+        await self.operating.recall()
         bodies: dict[BufferId, bytes] = {}
         opened = [each for each in stored if each.kind is Kind.OPEN]
         for each, body in zip(opened, await self.journal.read(opened), strict=True):
@@ -379,7 +362,7 @@ class Intake:
     def _begin(self, where: Where, hash: str, now: float) -> Buffer:
         threshold = self.thresholds.of(where.dbms, where.table)
         at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        filed, member = self._member(where.dbms)
+        filed, member = self.operating.member(where.dbms)
         buffer = Buffer(self.journal.new_buffer(), where, threshold, now, at, hash, filed, member)
         self._buffers[buffer.id] = buffer
         if not hash:
@@ -409,7 +392,8 @@ class Intake:
         buffer.pending.append(pending)
         if buffer.filed:
             buffer.records.append(pending)
-        self._count(buffer, len(rows))
+        traffic = self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic())
+        traffic.came(bool(buffer.whole), len(rows), self._clock.seconds())
         self._send(buffer, [pending])
         receipt = Receipt(buffer.whole or "0", len(rows))
         if self.tank.full:
@@ -437,17 +421,6 @@ class Intake:
             if pending.rows is not None:
                 pending.rows = None
                 self.tank.take(pending.weight)
-
-    def _count(self, buffer: Buffer, rows: int) -> None:
-        traffic = self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic())
-        if buffer.whole:
-            traffic.file_calls += 1
-            traffic.file_rows += rows
-        else:
-            traffic.calls += 1
-            traffic.rows += rows
-        traffic.last = self._clock.seconds()
-        traffic.first = traffic.first or traffic.last
 
     # Buffers end
 
@@ -620,11 +593,3 @@ class Intake:
             return bool(self.filing.waiting) or self.filing.options is None
         loader = self._loaders.get(buffer.where.dbms)
         return loader is None or loader.waits_for(buffer)
-
-
-def _noted(disk: Disk, path: Path) -> int:
-    """The member id in the note of the operator that ran here last, 0 if there is none."""
-    try:
-        return int(disk.read(path))
-    except (OSError, ValueError):
-        return 0

@@ -287,6 +287,7 @@ class Loader:
         if not new:
             return list(shares)
         left: dict[_Share, str] = {}
+        self.point("looked")  # what was registered before is looked up and written in one transaction
         try:
             verdicts = await self._register([share.buffer for share in new])
         except AnyLogError as away:

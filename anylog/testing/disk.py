@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from attrs import define, field
+
+from anylog.disk.batch import packed
+from anylog.interfaces import Entry, Forget, Move, Publish, Read, Step
 
 
 @define(eq=False)
@@ -39,6 +44,8 @@ class _Inode:
     data: bytearray
     lasting: bytearray
     unsynced: list[tuple[int, bytes]] = field(factory=list)
+    changed: int = 0
+    kind: str = "file"
 
     def sync(self) -> None:
         self.lasting[:] = self.data
@@ -47,12 +54,17 @@ class _Inode:
 
 @define(eq=False)
 class MemoryDisk:
-    """Files in memory. `capacity`: bytes that fit; `fails`: "write" and "sync" raise EIO, "grow" raises ENOSPC."""
+    """Files in memory. `capacity`: bytes that fit; `fails`: "write" and "sync" raise EIO, "grow" raises ENOSPC.
+
+    What is published, moved or removed lasts at once. In folders of `refuses` nothing can be changed.
+    """
 
     capacity: int = 1 << 40
     fails: set[str] = field(factory=set)
     calls: int = 0
     locked: set[str] = field(factory=set)
+    refuses: set[Path] = field(factory=set)
+    _changes: int = 0
     _files: dict[str, _Inode] = field(factory=dict)
 
     def touch(self, kind: str) -> None:
@@ -70,7 +82,14 @@ class MemoryDisk:
         self.touch("write")
         self.need(len(data))
         self.touch("sync")
-        self._files[str(final)] = _Inode(bytearray(data), bytearray(data))
+        self.put(final, data)
+
+    def put(self, path: Path, data: bytes, *, changed: int | None = None, kind: str = "file") -> None:
+        """Somebody else writes a file, or makes something of another kind, at a time in nanoseconds."""
+        self._may_change(path)
+        self._changes += 1
+        at = self._changes if changed is None else changed
+        self._files[str(path)] = _Inode(bytearray(data), bytearray(data), changed=at, kind=kind)
 
     def create(self, path: Path, size: int) -> MemoryFile:
         self.touch("write")
@@ -85,11 +104,66 @@ class MemoryDisk:
         return bytes(self._inode(path).data)
 
     def move(self, source: Path, target: Path) -> None:
-        self._files[str(target)] = self._inode(source)
+        self._may_change(source)
+        self._may_change(target)
+        self._changes += 1
+        inode = self._inode(source)
         del self._files[str(source)]
+        self._files[str(target)] = inode
 
     def forget(self, path: Path) -> None:
+        self._may_change(path)
+        self._changes += 1
         self._files.pop(str(path), None)
+
+    def batch(self, steps: Sequence[Step]) -> list[Any]:
+        return [self._step(step) for step in steps]
+
+    def _step(self, step: Step) -> Any:
+        try:
+            match step:
+                case Publish(path, data, compress):
+                    content = packed(data) if compress else data
+                    if str(path) in self._files:
+                        return "same" if self._files[str(path)].data == content else "other"
+                    self.publish(path, content)
+                    return "new"
+                case Read(path, most):
+                    inode = self._inode(path)
+                    if inode.kind != "file":
+                        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+                    if len(inode.data) > most:
+                        raise OSError(errno.EFBIG, "File too large", str(path))
+                    return bytes(inode.data), len(inode.data), inode.changed
+                case Move(source, target):
+                    if str(target) in self._files:
+                        raise FileExistsError(errno.EEXIST, "File exists", str(target))
+                    return self.move(source, target)
+                case Forget(path):
+                    return self.forget(path)
+        except OSError as fault:
+            return fault
+
+    def stat(self, path: Path) -> tuple[int, int, str]:
+        if str(path) in self._files:
+            inode = self._inode(path)
+            return len(inode.data), inode.changed, inode.kind
+        return 0, self._changes, "folder"  # every folder is there
+
+    def entries(self, folder: Path, most: int) -> list[Entry]:
+        found = [
+            Entry(path.name, len(inode.data), inode.changed, inode.kind)
+            for path, inode in ((Path(name), inode) for name, inode in self._files.items())
+            if path.parent == folder
+        ]
+        return sorted(found, key=lambda entry: (entry.mtime_ns, entry.name))[:most]
+
+    def stop(self) -> None:
+        pass  # nothing was started
+
+    def _may_change(self, path: Path) -> None:
+        if path.parent in self.refuses:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     def names(self, folder: Path) -> list[str]:
         return sorted(path.name for path in map(Path, self._files) if path.parent == folder)

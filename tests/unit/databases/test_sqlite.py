@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -109,58 +108,6 @@ class DatabaseCase(SynchronousTestCase):
         for statement in statements:
             connection.execute(statement)
         connection.close()
-
-
-class LoadsOfFiles(DatabaseCase):
-    """Loads of several files at once, and what their marks say of them."""
-
-    def file(self, id: int, rows: int = 2, **changes: Any) -> Load:
-        mark = Mark(
-            f"file-145.{id}", "t", 1, rows, 0, f"{id:032x}", 145, id, "plc", "0", f"2026-01-0{id} 00:00:00.000000"
-        )
-        made = load("t", ["a", "b"], [[id * 10 + n, "x"] for n in range(rows)], create=T)
-        return evolve(made, rows=rows, marks=[mark], tsd_name="145", tsd_id=id, **changes)
-
-    def test_together(self) -> None:
-        """Files of one table are written by one statement, each with its own id and mark."""
-        town = self.open()
-        self.assertEqual(self.get(town.load([self.file(1), self.file(2, 3), self.file(3, 1)])), [None] * 3)
-        found = self.all(town, "select tsd_name, tsd_id, count(*), min(a) from t group by 1, 2 order by 2")
-        self.assertEqual(found, [("145", 1, 2, 10), ("145", 2, 3, 20), ("145", 3, 1, 30)])
-        marks = self.get(town.file_marks([(145, 1), (145, 3), (145, 9), (7, 1)]))
-        self.assertEqual({key: (mark.rows, mark.hash, mark.time[:10]) for key, mark in marks.items()}, {
-            (145, 1): (2, f"{1:032x}", "2026-01-01"), (145, 3): (1, f"{3:032x}", "2026-01-03"),
-        })  # fmt: skip
-        self.assertEqual(self.get(town.mark_sums(145)), {"t": (3, 6, 6)})
-        self.assertEqual(self.get(town.mark_sums(7)), {})
-        self.assertEqual([mark.id for mark in self.get(town.mark_lines(145, "t", 1, 5))], [2, 3])
-        self.assertEqual(self.get(town.highest_mark(145)), 3)
-        self.assertEqual(self.get(town.rows_of("t", 145, 2)), [{"a": 20 + n, "b": "x"} for n in range(3)])
-
-    def test_one_of_several(self) -> None:
-        """One that is loaded already, or has the content of another, takes only itself."""
-        town = self.open()
-        self.get(town.load([self.file(1)]))
-        again = evolve(self.file(4), marks=[evolve(self.file(4).marks[0], hash=f"{1:032x}")])
-        taken = evolve(self.file(5), marks=[evolve(self.file(5).marks[0], id=1)])
-        faults = self.get(town.load([self.file(2), again, self.file(1), taken, self.file(3)]))
-        self.assertEqual(
-            [fault.kind if fault else None for fault in faults], [None, "duplicate", None, "conflict", None]
-        )
-        self.assertEqual(self.get(town.mark_sums(145)), {"t": (3, 6, 6)})
-        self.assertEqual(self.get(town.counts(["t"])), {"t": 6})
-
-    def test_earlier_version(self) -> None:
-        """A database whose marks knew no files is used as it is."""
-        self.foreign(
-            "create table anylog_marks (buffer text primary key, table_name text not null, sequence integer not null,"
-            " rows integer not null, parked integer not null, hash text, file_time text)",
-            "insert into anylog_marks values ('h/1', 't', 5, 7, 0, null, '2026-01-01 00:00:00.000000')",
-        )
-        town = self.open()
-        self.assertEqual(self.marked(town, ["h/1"]), {"h/1": 5})
-        self.assertEqual(self.get(town.load([self.file(1)])), [None])
-        self.assertEqual(self.get(town.mark_sums(145)), {"t": (1, 2, 1)})
 
 
 class Loads(DatabaseCase):

@@ -53,7 +53,7 @@ def test_literals(literal, value):
         "INSERT INTO weather (a, b) VALUES (1, 'x'), (2, 'y');",
         "insert into par_weather_2026_11_00_d7_timestamp (a,b) values (1,'x'),(2,'y')",
         'Insert Into "town"."weather" ("a", "b") Values (1, \'x\'); INSERT INTO town.Weather (a, b) VALUES (2, \'y\');',
-        "-- a dump\n/* of\nold */ INSERT INTO weather(`a`, b) VALUES(1,'x');;\n;insert into weather(b,a)values('y',2);\n",
+        "-- a dump\n/* of\nold */ INSERT INTO weather(`a`, b) VALUES(1,'x');;;insert into weather(b,a)values('y',2);\n",
         "\ufeffinsert into weather (row_id, insert_timestamp, tsd_name, tsd_id, a, b) values "
         "(7, '2026-01-01', '12', 5, 1, 'x'), (DEFAULT, now(), CURRENT_TIMESTAMP, null, 2, 'y')",
     ],
