@@ -81,19 +81,19 @@ class FileReader:
             if held.startswith(b"--"):
                 self._place = Place.OVER
                 return b""
-            line = held.find(b"\r\n")
+            line = held.find(b"\r\n", 0, LONGEST_HEAD)
             if line >= 0:
                 del held[:line]
                 self._place = Place.HEAD
                 return b""
         else:
-            end = held.find(b"\r\n\r\n")
+            end = held.find(b"\r\n\r\n", 0, LONGEST_HEAD)
             if end >= 0:
                 self._begin(bytes(held[:end]))
                 del held[: end + 4]
                 self._place = Place.CONTENT
                 return b""
-        if len(held) > LONGEST_HEAD:
+        if len(held) >= LONGEST_HEAD:
             raise AnyLogError(110, f"the headers of a part may have {LONGEST_HEAD} bytes")
         return None
 

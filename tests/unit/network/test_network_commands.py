@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +13,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from wire import FakeIntake
 
+from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
 from anylog.language.context import Context, Result
 from anylog.network import commands
 from anylog.process import Processes
+from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import InlineLanes
 
 
@@ -54,6 +58,9 @@ class CommandCase(SynchronousTestCase):
             name="edge",
             address="127.0.0.1:32149",
             processes=Processes(clock),  # type: ignore[arg-type]
+            disk=MemoryDisk(),
+            places=Places.under(Path("/home")),
+            chance=Random(1),
         )
 
     def do(self, command: type[Command], *operands: str, **pairs: str) -> Any:

@@ -19,6 +19,7 @@ from anylog.language.command import Command
 from anylog.language.context import Context, Result
 from anylog.network.channel import Channel, Limits
 from anylog.network.rest import RestOptions, RestServer
+from anylog.network.upload import Uploads
 
 
 class GetStatus(Command):
@@ -34,6 +35,13 @@ class RunStreamer(Command):
     words = "run streamer"
 
 
+class FileTo(Command):
+    """One whose body is a file."""
+
+    words = "file to"
+    http = ("POST", "GET")
+
+
 class Sql(Command):
     """One that may be asked both ways."""
 
@@ -43,7 +51,7 @@ class Sql(Command):
 
 def lookup(text: str) -> type[Command] | None:
     """The only words of these tests."""
-    for command in (GetStatus, RunStreamer, Sql):
+    for command in (GetStatus, RunStreamer, FileTo, Sql):
         if text.lower().startswith(command.words):
             return command
     return None
@@ -166,7 +174,7 @@ class Client:
 class Wire:
     """A server whose commands are answered by a table: text -> Result, AnyLogError or Deferred."""
 
-    def __init__(self, limits: Limits | None = None, **options: Any) -> None:
+    def __init__(self, limits: Limits | None = None, uploads: Uploads | None = None, **options: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1_790_000_000)
         self.intake = FakeIntake()
@@ -183,6 +191,7 @@ class Wire:
             node_name=lambda: "10.0.0.5:32149",
             options=RestOptions(internal_ip="127.0.0.1", internal_port=32149, **options),
             limits=limits,
+            uploads=uploads,
         )
 
     def _execute(self, text: Any, context: Context) -> Deferred[Result]:
