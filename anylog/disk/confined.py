@@ -94,7 +94,11 @@ class Confines:
 
     def _path(self, text: str) -> Path:
         if not text.strip() or "\0" in text or len(text) > LONGEST:
-            raise AnyLogError(119, f"'{text[:100]!r}' is no path" if text.strip() else "a path is missing")
+            raise AnyLogError(119, f"{text[:100]!r} is no path" if text.strip() else "a path is missing")
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError:
+            raise AnyLogError(119, f"{text[:100]!r} is no text") from None
         return self.work / text
 
 

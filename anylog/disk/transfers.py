@@ -166,9 +166,14 @@ class Draft:
 
 
 def _is_place(target: Path) -> None:
-    """Raise AnyLogError 12 or 40 if no file can be there."""
-    if target.is_dir():
-        raise AnyLogError(40, f"'{target}' is a directory")
+    """Raise AnyLogError 12 or 40 if no file can be there. A rename would replace /dev/null, too."""
+    try:
+        mode = os.lstat(target).st_mode
+    except FileNotFoundError:
+        pass
+    else:
+        if not stat.S_ISLNK(mode):
+            _regular(mode, target)
     if not target.parent.is_dir():
         raise AnyLogError(12, f"the directory {target.parent} does not exist")
 
@@ -281,8 +286,10 @@ def deleted(job: Job) -> Work[Told]:
 
 def received(job: Job, upload: Upload) -> Work[Told]:
     """Put what came with a REST call in its place; a directory as the target needs the name of the sender's file."""
-    confines = job.confines.real()
-    target = _target(confines, job.target, _last(upload.name.replace("\\", "/")))
+    confines, name = job.confines.real(), _last(upload.name.replace("\\", "/"))
+    if "*" in name or not name.isprintable():  # nobody could name it in a command
+        raise AnyLogError(119, f"a file that is called {name[:100]!r} is not taken into '{job.target}'")
+    target = _target(confines, job.target, name)
     try:
         draft = Draft.adopt(job.disk, target, upload.path)
         try:
@@ -335,8 +342,11 @@ def _each(job: Job, do: Callable[[Job, Confines, str, str], Work[bool]]) -> Work
         return Told(done=int(new), there=int(not new), last=_last(job.target or job.source))
     folder, _, pattern = job.source.rpartition("/")
     told.pattern = True
-    if job.target and not job.target.endswith("/") and not confines.existing(job.target, Use.CHANGE).is_dir():
-        raise AnyLogError(40, f"'{job.target}' is no directory, and '{job.source}' may be several files")
+    if job.target and not job.target.endswith("/"):
+        place = confines.existing(job.target, Use.CHANGE)
+        with naming(job.target, 14):
+            if not place.is_dir():
+                raise AnyLogError(40, f"'{job.target}' is no directory, and '{job.source}' may be several files")
     names = yield from matching(confines, folder or ("/" if job.source[0] == "/" else "."), pattern)
     for number, name in enumerate(names):
         if job.skip(name):
@@ -435,7 +445,7 @@ def _move(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
         _is_place(target)
     try:
         if not confines.is_watched(target):
-            with naming(target, 14):
+            with naming(f"{path} to {target}", 14):
                 job.disk.move(path, target)
             return True
         if place_new(job.disk, path, target):
@@ -464,10 +474,13 @@ def _delete(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
 
 def _target(confines: Confines, target: str, name: str, *, beside: str = "") -> Path:
     """Where a file of that name is to go: a directory that was named, a new name, or beside the source."""
+    if "*" in target:
+        raise AnyLogError(40, f"'{target}': a '*' may stand in the name of a source alone")
     if target and not target.endswith("/"):
         final = confines.name(target)
-        if not final.is_dir():
-            return final
+        with naming(target, 14):
+            if not final.is_dir():
+                return final
     elif not target:
         return confines.name(f"{Path(beside).parent}/{name}")
     if not name:

@@ -166,6 +166,7 @@ class Incoming:
         """In the lane."""
         with naming(self._path, 14):
             if self._file is None:
+                self._disk.make(self._path.parent)
                 room(self._disk, self._path, max(self._length, len(data)))
                 self._file = self._disk.create(self._path, 0)
             else:
