@@ -116,6 +116,9 @@ class Bringing:
         except AnyLogError:
             self._drop(buffer)
             raise
+        if verdict.kind == "wait":
+            self._drop(buffer)
+            raise AnyLogError(502, verdict.text)
         if verdict.kind in ("conflict", "duplicate"):
             buffer.verdict, buffer.fault = verdict.kind, verdict.text
         self._check(buffer)

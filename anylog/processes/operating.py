@@ -70,9 +70,8 @@ class Operating:
             self._late = self._clock.callLater(LATE, self._look_late)
 
     def end(self) -> None:
-        """No operator runs: files wait, and so does what is read back."""
+        """No operator runs: what comes is not kept as files; what is registered still is, where it was to go."""
         self.runs = False
-        self._filing.options = None
         if self._late is not None:
             self._late.cancel()
             self._late = None
@@ -81,7 +80,7 @@ class Operating:
     async def compared(self, name: str) -> None:
         """What the databases say of each other, if an operator runs (hard-parts.md 2.3)."""
         options = self._filing.options
-        if options is None or not options.tsd or name in SYSTEM:
+        if not self.runs or options is None or not options.tsd or name in SYSTEM:
             return
         try:
             await self._recovery.compare(name, self._databases.get(name), options)

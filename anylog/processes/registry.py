@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from anylog.databases.tsd import Done, Tsd, Wanted
@@ -81,6 +81,8 @@ class Registry:
                 verdicts.append(Verdict("wait", f"{each.into} {entry.id} is not loaded yet"))
                 continue
             self._live[mine] = buffer
+            # Registered before under another name, and not loaded: the file is called as its row says.
+            buffer.where = evolve(buffer.where, source=entry.source, instructions=entry.instructions)
             buffer.registered(entry.id, entry.time)
             # One that says it is loaded is looked at by its mark: the database may have lost it.
             verdicts.append(Verdict("repeated") if each.kind == "loaded" else LOAD)
