@@ -42,6 +42,8 @@ class Source:
     @classmethod
     def open(cls, path: Path, confines: Confines, named: str = "") -> Source:
         """Open what lies at `path` (already resolved). AnyLogError 12, 40 for what is no regular file, 63, 212."""
+        if not os.path.lexists(path) and os.path.lexists(f"{path}.gz"):  # the archive is listed without that
+            raise AnyLogError(12, f"{named or path}: only {path.name}.gz is there")
         with naming(named or path):
             found = os.lstat(path)  # before it is opened: opening a device may do something
             _regular(found.st_mode, named or path)

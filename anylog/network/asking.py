@@ -162,7 +162,7 @@ def _check_method(method: str, command: str, lookup: Lookup) -> None:
     if command.lower() == "data" and found is None and method == "POST":
         raise AnyLogError(167, "first say 'run msg client where broker = rest and user-agent = ... and topic = (...)'")
     if method not in allowed:
-        raise AnyLogError(156, f"'{command.split(None, 3)[0]}' needs {' or '.join(allowed)}")
+        raise AnyLogError(156, f"'{found.words if found else command.split(None, 1)[0]}' needs {' or '.join(allowed)}")
 
 
 def read_query(query: bytes) -> dict[str, str]:

@@ -163,7 +163,7 @@ class RunClient(Command):
     http = ("POST",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 15, 20, 26, 155, 182, 208, 262, and what the nodes say."""
+        """Raises AnyLogError 2, 15, 20, 26, 155, 182, 208, 237, 262, and what the nodes say."""
         scope = scope_of(node, context)
         found, command = read_destination(operands[0], scope)
         if not command:
@@ -174,6 +174,9 @@ class RunClient(Command):
             command = command[1:-1].strip()
         subset = found.subset or context.subset
         words = command.split(None, 1)
+        transfer = " ".join(command.lower().split(None, 2)[:2])
+        if transfer in ("file copy", "file get", "file deliver"):
+            raise AnyLogError(237, f"not in this build: {transfer}, between nodes")
         text = replaced(command, scope, documents=True)
         if len(text) > LARGE:
             raise AnyLogError(2, f"run client: a command of {len(text):,} characters, at most {LARGE:,}")

@@ -124,7 +124,21 @@ class Targets(Desk):
         self.assertEqual((self.names(self.tmp), self.names(self.prep / "ro")), ([], ["f"]))
 
 
-class TakesTurns(Desk):
+class Hints(Desk):
+    def test_packed(self) -> None:
+        """The tables of files name what is archived without .gz: who asks for that name is told what is there."""
+        (self.prep / "b.t.0.json.gz").write_bytes(SMALL)
+        for command in ("file hash !prep_dir/b.t.0.json", "file copy !prep_dir/b.t.0.json !tmp_dir"):
+            number, said = self.refused(command)
+            self.assertEqual((number, said.endswith("only b.t.0.json.gz is there")), (12, True), said)
+
+    def test_between_nodes(self) -> None:
+        """Said before anybody is asked."""
+        for command in ("file copy !prep_dir/a !!prep_dir/", "File  Get !!prep_dir/a !tmp_dir"):
+            self.assertEqual(self.refused(f"run client (10.0.0.9:32148) {command}")[0], 237, command)
+
+
+class Changes(Desk):
     def test_a_source_that_changes(self) -> None:
         """A copy is what was there when it began: grown later, or refused when it has become shorter."""
         path = self.prep / "a"
