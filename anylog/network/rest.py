@@ -401,7 +401,7 @@ class RestServer(Process):
         return self._intake.refusal() if method == b"PUT" else None
 
     def _uploading(self, request: Request, method: bytes, uri: bytes, length: int) -> Incoming | None:
-        """Where a body goes that is a file. AnyLogError 212 for a stranger's: it would fill the disk."""
+        """Where a body goes that is a file. AnyLogError 110, 501, 502; 212 for a stranger, who would fill the disk."""
         if method not in (b"POST", b"GET"):
             return None
         commands = request.requestHeaders.getRawHeaders(b"command")
@@ -415,6 +415,9 @@ class RestServer(Process):
         }
         if not self._is_local(request, headers):
             raise AnyLogError(212, "'file to' changes this node: it is served to this machine only")
+        coding = headers.get("content-encoding", "identity")
+        if coding.lower() != "identity":  # it would be stored packed under a name that does not say so
+            raise AnyLogError(110, f"a file is taken as it is, not with Content-Encoding: {coding[:40]}", http=415)
         return self._uploads.begin(headers.get("content-type", ""), length)
 
     def _is_local(self, request: Request, headers: dict[str, str]) -> bool:

@@ -21,6 +21,7 @@ from anylog.network.asking import read_query
 from anylog.network.multipart import FileReader
 
 PENDING = 1 << 20  # bytes that may wait for the disk before the sender must
+UNSYNCED = 64 << 20  # bytes that may be lost by the disk: little is left to sync when the last has come
 MOST = 64  # files that come at once; with PENDING this bounds their memory
 LARGEST = 16 << 30  # bytes of one
 
@@ -86,6 +87,7 @@ class Incoming:
     _writing: bool = False
     _file: DiskFile | None = None
     _size: int = 0
+    _synced: int = 0
     _done: Deferred[None] | None = None
     _over: bool = False
     log = Logger()
@@ -172,7 +174,10 @@ class Incoming:
             else:
                 room(self._disk, self._path, len(data))
             self._file.write(self._size, data)
-        self._size += len(data)
+            self._size += len(data)
+            if self._size - self._synced > UNSYNCED:
+                self._file.sync()
+                self._synced = self._size
 
     def _reason(self, failure: Failure) -> AnyLogError:
         if isinstance(failure.value, AnyLogError):

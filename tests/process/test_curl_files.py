@@ -105,6 +105,45 @@ def test_from_elsewhere(node: NodeProcess) -> None:
         assert curl(node, "-H", header, "-H", "command: get files !pem_dir")[0] == 403
 
 
+def test_one_target(node: NodeProcess) -> None:
+    """Eight clients copy, pack, move and delete the same files at once: what is there at any time is whole."""
+    contents = [Random(number).randbytes(2 << 20) for number in range(2)]
+    good = {hashlib.md5(content).hexdigest().encode() for content in contents}
+    for number, content in enumerate(contents):
+        (data(node, "prep") / f"source{number}").write_bytes(content)
+    hashes: list[bytes] = []
+    statuses: set[tuple[str, int]] = set()
+
+    def client(first: int) -> None:
+        for turn in range(first, first + 15):
+            words = [
+                f"file copy !prep_dir/source{first % 2} !tmp_dir/same",
+                "file hash !tmp_dir/same",
+                f"file compress !prep_dir/source{first % 2} !tmp_dir/same.gz",
+                "file move !tmp_dir/same !tmp_dir/moved",
+                "file delete !tmp_dir/same",
+            ][turn % 5]
+            agent = {"User-Agent": "AnyLog/1.23", "command": words}
+            status, body = node.request("GET" if " hash " in words else "POST", "/", None, **agent)
+            statuses.add((words.split()[1], status if status == 200 else json.loads(body)["err_code"]))
+            if " hash " in words and status == 200:
+                hashes.append(body)
+
+    clients = [threading.Thread(target=client, args=(first,)) for first in range(8)]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+    assert set(hashes) <= good
+    assert statuses <= {(word, 200) for word in ("copy", "hash", "compress", "move", "delete")} | {
+        (word, 12)
+        for word in ("hash", "move", "delete")  # another was faster
+    }
+    packed = gzip.decompress((data(node, "tmp") / "same.gz").read_bytes())
+    assert hashlib.md5(packed).hexdigest().encode() in good
+    assert list(data(node, "tmp").glob(".*")) == []
+
+
 def test_large_and_many(node: NodeProcess) -> None:
     """400 MB copied, packed, hashed and read, and 100,000 names listed: others are answered, memory stays small."""
     (data(node, "prep") / "many").mkdir()

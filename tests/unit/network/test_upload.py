@@ -13,7 +13,7 @@ from anylog.disk.transfers import ROOM
 from anylog.errors import AnyLogError
 from anylog.interfaces import ILane
 from anylog.language.context import Context, Result
-from anylog.network.upload import PENDING, Uploads
+from anylog.network.upload import PENDING, UNSYNCED, Uploads
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLane, InlineLane
 
@@ -179,6 +179,13 @@ class IsRefused(UploadCase):
             client = self.wire.connect(peer)
             self.check_over(client, 403, 212, client.send(head(3, *more)))
 
+    def test_packed(self) -> None:
+        """It would be stored as it came, under a name that does not say so."""
+        client = self.wire.connect()
+        self.check_over(client, 415, 110, client.send(head(3, "Content-Encoding: gzip")))
+        answer = parse(self.wire.connect().send(head(3, "Content-Encoding: identity") + b"123"))
+        self.assertEqual((answer.status, self.found), (200, [("", b"123")]))
+
     def test_two_commands(self) -> None:
         """The first of two headers counts here as elsewhere."""
         client = self.wire.connect()
@@ -270,6 +277,20 @@ class SlowDisk(UploadCase):
         self.assertEqual(parse(client.seen()).body, b"kept")
         self.wire.clock.pump([1])
         self.assertEqual((self.drafts(), client.line.producerState), ([], "producing"))
+
+    def test_synced_while_it_comes(self) -> None:
+        """When the last has come little is left to sync: else the reply of a large file would be late."""
+        self.disk.fails = {"sync"}
+        self.uploads.largest = 2 * UNSYNCED
+        client = self.wire.connect()
+        client.send(head(2 * UNSYNCED))
+        seen, sent = b"", 0
+        while not seen and sent < 2 * UNSYNCED:
+            seen = client.send(bytes(PENDING * 2))
+            sent += PENDING * 2
+            self.wire.clock.advance(1)
+        self.check_over(client, 500, 14, seen + client.seen())
+        self.assertLessEqual(sent, UNSYNCED + 4 * PENDING)
 
     def test_a_disk_that_hangs(self) -> None:
         """The deadline of a body is for its sender, not for one that this node has stopped."""
