@@ -341,7 +341,10 @@ def _each(job: Job, do: Callable[[Job, Confines, str, str], Work[bool]]) -> Work
     confines, told = job.confines.real(), Told()
     if "*" not in job.source:
         new = yield from do(job, confines, job.source, job.token)
-        return Told(done=int(new), there=int(not new), last=_last(job.target or job.source))
+        if new:
+            return Told(done=1)
+        there = _target(confines, job.target, job.suffix(_last(job.source)), beside=job.source)
+        return Told(there=1, last=there.name)
     folder, _, pattern = job.source.rpartition("/")
     told.pattern = True
     if job.target and not job.target.endswith("/"):

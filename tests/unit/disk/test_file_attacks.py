@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest import SkipTest
 
 from desk import Desk
 
 from anylog.disk.confined import Use
 from anylog.errors import AnyLogError
+from anylog.language.context import Upload
 
 SMALL = b'{"value": 5}'
 
@@ -124,7 +126,51 @@ class Targets(Desk):
         self.assertEqual((self.names(self.tmp), self.names(self.prep / "ro")), ([], ["f"]))
 
 
+class Elsewhere(Desk):
+    def setUp(self) -> None:
+        super().setUp()
+        shared = Path("/dev/shm")
+        if not shared.is_dir() or shared.stat().st_dev == self.tmp.stat().st_dev:
+            raise SkipTest("there is no other file system")
+        kept = TemporaryDirectory(dir=shared)
+        self.addCleanup(kept.cleanup)
+        self.other = Path(kept.name).resolve()
+        self.ask(f"set file access where path = {self.other}")
+
+    def upload(self, content: bytes) -> Upload:
+        """A file that came, where they come."""
+        path = self.tmp / ".0000000000000001.upload"
+        path.write_bytes(content)
+        return Upload(name="up.bin", path=path)
+
+    def test_other_file_systems(self) -> None:
+        """Where no rename leads the content is copied: there and back, and what comes by REST."""
+        self.ask(f"file to {self.other}", upload=self.upload(SMALL))
+        self.assertEqual((self.other / "up.bin").read_bytes(), SMALL)
+        self.ask(f"file move {self.other}/up.bin !prep_dir")
+        self.assertEqual((self.names(self.other), self.names(self.prep)), ([], ["up.bin"]))
+        self.ask(f"file move !prep_dir/up.bin {self.other}/")
+        self.assertEqual((self.names(self.other), self.names(self.prep)), (["up.bin"], []))
+
+    def test_a_watch_directory_there(self) -> None:
+        """Nothing in it is replaced, either."""
+        self.ask(f"watch_dir = {self.other}")
+        for _ in range(2):
+            said = self.text("file to !watch_dir", upload=self.upload(SMALL))
+        self.assertIn("is there already", said)
+        self.assertEqual(self.refused("file to !watch_dir", upload=self.upload(b"other"))[0], 86)
+        self.assertEqual((self.names(self.other), (self.other / "up.bin").read_bytes()), (["up.bin"], SMALL))
+
+
 class Hints(Desk):
+    def test_there_already(self) -> None:
+        """What is there is named, whether the directory or the name was."""
+        (self.prep / "a").write_bytes(SMALL)
+        self.ask("file copy !prep_dir/a !watch_dir/b")
+        self.ask("file copy !prep_dir/a !watch_dir")
+        for target, name in [("!watch_dir", "a"), ("!watch_dir/", "a"), ("!watch_dir/b", "b")]:
+            self.assertEqual(self.text(f"file copy !prep_dir/a {target}"), f"{name} is there already")
+
     def test_packed(self) -> None:
         """The tables of files name what is archived without .gz: who asks for that name is told what is there."""
         (self.prep / "b.t.0.json.gz").write_bytes(SMALL)
