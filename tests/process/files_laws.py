@@ -96,7 +96,9 @@ def read(home: Path, databases: Iterable[str] = ("town",)) -> Home:
                 ):
                     tags[str(tsd_name), int(tsd_id)] += rows
     for folder in FOLDERS:
-        found.files[folder] = sorted(path for path in (data(home) / folder).rglob("*") if path.is_file())
+        found.files[folder] = sorted(
+            path for path in (data(home) / folder).rglob("*") if path.is_file() and not path.is_symlink()
+        )
     return found
 
 
