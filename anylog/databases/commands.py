@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anylog.databases.catalog import check_kind
 from anylog.databases.table_commands import COMMANDS as TABLE_COMMANDS
+from anylog.databases.tsd import DROPPED
 from anylog.errors import AnyLogError
 from anylog.interfaces import Disk
 from anylog.language.command import Command, Flag, Format, Text, Whole
@@ -116,22 +117,24 @@ class DropDBMS(Command):
         name, file = node.databases.named(operands[0])
         if node.databases.known(name):
             raise AnyLogError(3, f"drop dbms {name}: it is connected; 'disconnect dbms {name}' comes first", http=400)
+        lane = node.lanes.open("disk", 2)
         try:
-            found = await node.lanes.open("disk", 2).run(_remove, node.disk, file)
+            if file.name not in await lane.run(node.disk.names, file.parent):
+                raise AnyLogError(5, f"drop dbms {name}: there is no {file}")
+            tsd = node.membership.tsd()
+            if tsd is not None and name != "almgm":
+                # First, so that no start takes for lost what was dropped on purpose (hard-parts.md 2.4).
+                await tsd.flag(name, DROPPED)
+            await lane.run(_remove, node.disk, file)
         except OSError as fault:
             raise AnyLogError(3, f"drop dbms {name}: {fault}") from fault
-        if not found:
-            raise AnyLogError(5, f"drop dbms {name}: there is no {file}")
         return None
 
 
-def _remove(disk: Disk, file: Path) -> bool:
-    """In a lane: the file and what belongs to it; False if it was not there."""
-    if file.name not in disk.names(file.parent):
-        return False
+def _remove(disk: Disk, file: Path) -> None:
+    """In a lane: the file and what belongs to it."""
     for side in SIDE_FILES:  # the database first: a log without one is of no use to anybody
         disk.forget(file.with_name(file.name + side))
-    return True
 
 
 class GetDatabases(Command):

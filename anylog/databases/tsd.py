@@ -26,6 +26,7 @@ from anylog.waiting import deferring
 
 DBMS, OWN = "almgm", "tsd_info"
 MISSING, DUPLICATE, FAILED = "01", "02", "03"  # status 1 of entries without rows
+DROPPED = "its database was dropped"  # status 2: nothing of it is missed
 # Ids from here on were not given by us: someone's name of a file says so. They do not move our own, or there might be
 # none left to give.
 FOREIGN_IDS = 1 << 62
@@ -293,8 +294,8 @@ class Tsd:
                     connection,
                     into,
                     'select table_name, count(*), sum("rows"), sum(file_id) from {table} where dbms_name = ?'
-                    ' and "rows" > 0 group by table_name',
-                    (dbms,),
+                    ' and "rows" > 0 and status2 is not ? group by table_name',
+                    (dbms, DROPPED),
                 )
             }
         )
@@ -363,6 +364,16 @@ class Tsd:
                 (status1, status2, hash),
             )
             return found[0][0] if found else 0
+
+        return self.database.write(work)
+
+    def flag(self, dbms: str, status2: str) -> Deferred[None]:
+        """Set status 2 of all that is loaded in a database, in all tables."""
+
+        def work(connection: Connection) -> None:
+            for into in _tables(connection):
+                statement = f'update {quoted(into)} set status2 = ? where dbms_name = ? and "rows" > 0'
+                connection.execute(statement, (status2, dbms))
 
         return self.database.write(work)
 

@@ -17,11 +17,25 @@ def folder_of(root: Path, date: str) -> Path:
     return root / date[:2] / date[2:4] / date[4:6]
 
 
-def find(disk: Disk, root: Path, date: str, member: int | str, id: int) -> Path | None:
-    """The file of that member and id, packed or not; None if it is not in its directory. Raises OSError."""
-    folder = folder_of(root, date)
-    part = f".{member}.{id}.{date}."
-    return next((folder / name for name in disk.names(folder) if part in name and not name.startswith(".")), None)
+def ids_in(disk: Disk, folder: Path, member: int | str) -> dict[int, str]:
+    """Id -> name of the files of that member in one directory. Raises OSError."""
+    found = {}
+    for name in disk.names(folder):
+        parts = name.split(".")
+        if len(parts) >= 9 and parts[5] == str(member) and parts[6].isdecimal():
+            found[int(parts[6])] = name
+    return found
+
+
+def highest_id(disk: Disk, root: Path, member: int | str) -> int:
+    """The highest id of that member's files of the newest day; 0 if there is none. Raises OSError."""
+    folder = root
+    for _ in range(3):
+        numbers = [name for name in disk.names(folder) if len(name) == 2 and name.isdecimal()]
+        if not numbers:
+            return 0
+        folder /= max(numbers)
+    return max(ids_in(disk, folder, member), default=0)
 
 
 def read_archived(disk: Disk, path: Path, most: int = LARGEST) -> bytes:

@@ -17,9 +17,10 @@ from anylog.processes.filing import Filing
 from anylog.processes.recovery import Marked, Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.whole import FilingOptions
-from anylog.waiting import deferring, gather
+from anylog.waiting import deferring, gather, pause
 
 NOTE = "member"  # beside the journal: in whose name readings were registered here last
+AGAIN = 1.0  # seconds between attempts to learn which ids were given
 LATE = 60.0  # seconds after which nobody comes any more with what was registered before this start
 
 
@@ -64,10 +65,22 @@ class Operating:
         self.remembered = 0
         note = str(self._registry.member()).encode()
         await self._lane.run(self._disk.publish, self._folder / NOTE, note)
+        if options.tsd:
+            await self._see_ids(options)
         self._filing.options = options
         await gather([self.compared(name) for name in sorted(self._attached())])
         if options.tsd and self.runs and self._late is None:
             self._late = self._clock.callLater(LATE, self._look_late)
+
+    async def _see_ids(self, options: FilingOptions) -> None:
+        """As often as it takes: nothing is registered before."""
+        while not self._registry.sure:
+            try:
+                await self._recovery.see_ids([self._databases.get(name) for name in self._attached()], options)
+                self._registry.sure = True
+            except AnyLogError as why:
+                self.log.warn("ids of files cannot be looked at yet: {why}", why=str(why))
+                await pause(self._clock, AGAIN)
 
     def end(self) -> None:
         """No operator runs: what comes is not kept as files; what is registered still is, where it was to go."""

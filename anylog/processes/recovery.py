@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from anylog.databases.tsd import Done, Entry, Tsd, Wanted
-from anylog.disk.archive import find, folder_of, read_archived
+from anylog.databases.tsd import DROPPED, Done, Entry, Tsd, Wanted
+from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Publish
@@ -25,6 +24,7 @@ from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather
 
 PAGE = 1000  # lines looked at together
+KEPT = 8  # directories whose names are remembered during a comparison
 TOGETHER = 32  # files that are loaded again at the same time
 MISSING = "01"  # status 1: its file is not in the archive
 GONE = "03"  # status 1: never loaded
@@ -62,17 +62,33 @@ class Recovery:
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
     log = Logger()
 
+    async def see_ids(self, databases: Sequence[Marked], options: FilingOptions) -> None:
+        """Ids go on above all that was ever given here, as far as anything here knows of it: marks and files.
+
+        Called before anything is registered. Raises AnyLogError.
+        """
+        tsd, member = self.registry.tsd, self.registry.member()
+        try:
+            ids = [
+                await self.lane.run(highest_id, self.disk, options.archive_dir, member),
+                *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
+            ]
+        except OSError as fault:
+            raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
+        ids += [await database.highest_mark(member) for database in databases if database.lasting]
+        highest = max(ids)
+        if highest > await tsd.last_id():
+            # `almgm` was lost, or is an older copy. Others may know ids that are higher still.
+            await tsd.ids_above(max(highest, int(self.clock.seconds() * 1000)))
+
     async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:
         """Look at one database; gives what had to be done, and how often. Raises AnyLogError if it cannot be done."""
         if not database.lasting or not options.tsd:
             return {}
         tsd, member = self.registry.tsd, self.registry.member()
+        await self.see_ids([database], options)
         one = _Comparison(room=self, name=name, database=database, options=options, tsd=tsd, member=member)
         await one.pending()
-        highest = await database.highest_mark(member)
-        if highest > await tsd.last_id():
-            # Ids that `almgm` knows nothing of: it was lost, or is an older copy. Others may know ids higher still.
-            await tsd.ids_above(max(highest, int(self.clock.seconds() * 1000)))
         counted, held = await tsd.sums("tsd_info", name), await database.mark_sums(member)
         for table in sorted(counted.keys() | held.keys()):
             if counted.get(table) != held.get(table):
@@ -107,17 +123,28 @@ class _Comparison:
     tsd: Tsd
     member: int
     done: dict[str, int] = field(factory=dict)
+    folders: dict[Path, dict[int, str]] = field(factory=dict)  # id -> name of a file there
     log = Logger()
 
     def _note(self, what: str, times: int = 1) -> None:
         self.done[what] = self.done.get(what, 0) + times
 
-    def _find(self, date: str, id: int) -> Deferred[Path | None]:
-        room = self.room
-        return room.lane.run(find, room.disk, self.options.archive_dir, date, self.member, id)
-
-    def _find_waiting(self, id: int) -> Deferred[Path | None]:
-        return self.room.lane.run(_find_in, self.room.disk, self.options.distr_dir, self.member, id)
+    @deferring
+    async def _find(self, date: str, id: int) -> Path | None:
+        """Its file: in the archive, or where it waits for the distributor."""
+        for folder in (folder_of(self.options.archive_dir, date), self.options.distr_dir):
+            names = self.folders.get(folder)
+            if names is None:
+                if len(self.folders) > KEPT:
+                    self.folders.pop(next(iter(self.folders)))
+                try:
+                    names = await self.room.lane.run(ids_in, self.room.disk, folder, self.member)
+                except OSError as fault:
+                    raise AnyLogError(63, f"{folder}: {fault.strerror or fault}") from None
+                self.folders[folder] = names
+            if id in names:
+                return folder / names[id]
+        return None
 
     async def table(self, table: str) -> None:
         """Line by line, a page of each side at a time, merged by id."""
@@ -179,14 +206,8 @@ class _Comparison:
         """The hash of a streamed file: by the name of its file, which is right whatever a newer program would build."""
         if mark.buffer in self.room.in_work():
             return ""  # it is made into a file now
-        date = _digits(mark.time)
-        for found in (
-            await self._find(date, mark.id),
-            await self._find_waiting(mark.id),
-        ):
-            if found is not None:
-                return FileName.parse(found.name).hash
-        return await self._rebuild(mark)
+        found = await self._find(_digits(mark.time), mark.id)
+        return FileName.parse(found.name).hash if found is not None else await self._rebuild(mark)
 
     async def _rebuild(self, mark: Mark) -> str:
         """The journal was lost, and there is no file: it is made of the rows (ingest.md 8.4)."""
@@ -214,8 +235,6 @@ class _Comparison:
             return
         date = _digits(entry.time)
         path = await self._find(date, entry.id)
-        if path is None:
-            path = await self._find_waiting(entry.id)
         if path is None:
             told = f"its rows are lost, and its file is not in {folder_of(self.options.archive_dir, date)}"
             self.log.error("{d}.{t} tsd_info {id}: {why}", d=entry.dbms, t=entry.table, id=entry.id, why=told)
@@ -261,14 +280,6 @@ class _Comparison:
             if hash:
                 await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=mark.rows, hash=hash)])
                 self._note("counted")
-
-
-DROPPED = "its database was dropped"  # status 2: nothing of it is missed
-
-
-def _find_in(disk: Disk, folder: Path, member: int, id: int) -> Path | None:
-    part = f".{member}.{id}."
-    return next((folder / name for name in disk.names(folder) if part in name), None)
 
 
 def _digits(time: str) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from anylog.databases.tsd import Done, Tsd, Wanted
+from anylog.databases.tsd import DROPPED, Done, Tsd, Wanted
 from anylog.errors import AnyLogError
 from anylog.processes.buffers import Buffer
 
@@ -44,6 +44,8 @@ class Registry:
 
     _tsd: Callable[[], Tsd | None]
     member: Callable[[], int] = field(default=lambda: 0)
+    # Whether ids go on above all that were ever given here; until an operator has seen to that, readings wait.
+    sure: bool = False
     _live: dict[tuple[str, int], Buffer] = field(factory=dict)  # (table of files, id) -> who has it now
     log = Logger()
 
@@ -58,6 +60,8 @@ class Registry:
     async def register(self, buffers: Sequence[Buffer]) -> list[Verdict]:
         """Rows for all of them in one commit. Raises AnyLogError while `almgm` cannot be used."""
         tsd = self.tsd
+        if not self.sure:
+            raise AnyLogError(502, "its files are registered once the operator runs")
         wanted = [self._wanted(buffer) for buffer in buffers]
         found = await tsd.register(wanted)
         verdicts = []
@@ -69,7 +73,8 @@ class Registry:
                 )
                 continue
             same = each.into == want.into and (not want.id or entry.id == want.id)
-            if each.kind == "loaded" and not (same and want.id):
+            dropped = entry.status2 == DROPPED and each.into == want.into
+            if each.kind == "loaded" and not (same and want.id) and not dropped:
                 told = f"its content is loaded as {each.into} {entry.id}"
                 verdicts.append(Verdict("duplicate", told))
                 continue
@@ -85,7 +90,7 @@ class Registry:
             buffer.where = evolve(buffer.where, source=entry.source, instructions=entry.instructions)
             buffer.registered(entry.id, entry.time)
             # One that says it is loaded is looked at by its mark: the database may have lost it.
-            verdicts.append(Verdict("repeated") if each.kind == "loaded" else LOAD)
+            verdicts.append(Verdict("repeated") if each.kind == "loaded" and not dropped else LOAD)
         return verdicts
 
     def _wanted(self, buffer: Buffer) -> Wanted:

@@ -166,7 +166,8 @@ class MemoryDisk:
             raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     def names(self, folder: Path) -> list[str]:
-        return sorted(path.name for path in map(Path, self._files) if path.parent == folder)
+        depth = len(folder.parts)
+        return sorted({path.parts[depth] for path in map(Path, self._files) if folder in path.parents})
 
     def make(self, folder: Path) -> None:
         pass  # every folder is there

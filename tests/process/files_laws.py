@@ -96,7 +96,9 @@ def read(home: Path, databases: Iterable[str] = ("town",)) -> Home:
                 ):
                     tags[str(tsd_name), int(tsd_id)] += rows
     for folder in FOLDERS:
-        found.files[folder] = sorted(path for path in (data(home) / folder).rglob("*") if path.is_file())
+        found.files[folder] = sorted(
+            path for path in (data(home) / folder).rglob("*") if path.is_file() and not path.is_symlink()
+        )
     return found
 
 
@@ -118,7 +120,9 @@ def at_rest(home: Path) -> str:
         found = read(home)
     except (sqlite3.OperationalError, FileNotFoundError) as missing:
         return str(missing)
-    waiting = [path.name for path in found.files["watch"] if path.suffix in (".json", ".gz", ".sql")]
+    waiting = [
+        path.name for path in found.files["watch"] if path.suffix in (".json", ".gz", ".sql") and path.name[0] != "."
+    ]
     if waiting:
         return f"{len(waiting)} files in the watch directory, such as {waiting[0]}"
     unfinished = [entry for entry in found.entries if entry.pending or entry.hash.startswith("open:")]

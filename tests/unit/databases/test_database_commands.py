@@ -43,6 +43,7 @@ class Home:
         self.clusters = SimpleNamespace(  # of the network there is nothing
             databases=lambda: [], tables=lambda dbms: [], columns=lambda dbms, table: None
         )
+        self.tsd = lambda: None  # and no table of files
         self.told: list[tuple[str, bool]] = []
         self.databases.watch(lambda name, there: self.told.append((name, there)))
         self.interpreter = Interpreter(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from anylog.disk import durable
-from anylog.disk.archive import find, folder_of, gunzip, read_archived
+from anylog.disk.archive import folder_of, gunzip, highest_id, ids_in, read_archived
 from anylog.disk.durable import RealDisk
 from anylog.errors import AnyLogError
 from anylog.interfaces import Forget, Move, Publish, Read
@@ -192,10 +192,11 @@ def test_files_of_the_archive_are_found_by_member_and_id(disk, tmp_path):
     assert folder == tmp_path / "26" / "11" / "21"
     packed, plain = "d.t.s.0.0.1.7.261121101500.json.gz", "d.t.s.0.0.1.77.261121101500.json"
     disk.batch([Publish(folder / packed, b"seven\n", True), Publish(folder / plain, b"more\n")])
-    assert find(disk, tmp_path, "261121101500", 1, 7) == folder / packed
-    assert find(disk, tmp_path, "261121101500", 1, 77) == folder / plain
-    assert find(disk, tmp_path, "261121101500", 2, 7) is None
-    assert find(disk, tmp_path, "260101101500", 1, 7) is None
+    assert ids_in(disk, folder, 1) == {7: packed, 77: plain}
+    assert ids_in(disk, folder, "2") == {}
+    assert ids_in(disk, tmp_path / "none", 1) == {}
+    assert (highest_id(disk, tmp_path, 1), highest_id(disk, tmp_path, 2)) == (77, 0)
+    assert highest_id(disk, tmp_path / "none", 1) == 0
     assert read_archived(disk, folder / packed) == b"seven\n"
     assert read_archived(disk, folder / plain) == b"more\n"
     with pytest.raises(FileNotFoundError):
