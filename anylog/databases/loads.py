@@ -7,6 +7,7 @@ same columns are written together, and one by one only where that fails.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import orjson
 from attrs import define, field
@@ -67,13 +68,27 @@ def make_hidden_tables(connection: Connection) -> None:
         connection.execute(statement)
 
 
+SHORT, LONG = (
+    4,
+    1000,
+)  # rows of a load up to which it is cheap to read it again for each row; from which it is not copied
+
+
+def _how(load: Load) -> tuple[str, tuple[str, ...]]:
+    """By which statement its rows are written best; and their columns."""
+    columns = tuple(load.columns)
+    if len(columns) > WIDE:
+        return "wide", columns
+    return "several" if load.rows < LONG else "long", columns
+
+
 @define(kw_only=True, eq=False)
 class Writing:
     """Statements of the writer. Every method works in its lane, inside a transaction."""
 
     _library: Library
     _clock: Clock
-    _inserts: dict[tuple[str, tuple[str, ...], bool], str] = field(factory=dict)
+    _inserts: dict[tuple[str, tuple[str, ...], str], str] = field(factory=dict)
     _loads: int = 0
 
     def run(self, connection: Connection, loads: Sequence[Load]) -> list[AnyLogFault | None]:
@@ -170,19 +185,19 @@ class Writing:
         return [load for load in group if not any(found.get(mark.buffer, -1) >= mark.sequence for mark in load.marks)]
 
     def _rows(self, connection: Connection, loads: Sequence[Load]) -> None:
-        if not loads:
-            return
-        first = loads[0]
-        columns = tuple(first.columns)
-        stamp = (first.inserted, first.tsd_name, first.tsd_id)
-        if len(columns) > WIDE:
-            for values in orjson.loads(first.values):
-                connection.execute(self._insert(first.table, columns, False), (*stamp, *values))
-        elif len(loads) == 1:
-            connection.execute(self._insert(first.table, columns, False), (*stamp, first.values))
-        else:
-            each = ",".join([f'["{load.tsd_name}",{load.tsd_id},{load.values}]' for load in loads])
-            connection.execute(self._insert(first.table, columns, True), (first.inserted, f"[{each}]"))
+        """In order, with few statements."""
+        for (how, columns), run in groupby(loads, key=_how):
+            part = list(run)
+            first = part[0]
+            if how == "several" and len(part) > 1:
+                each = ",".join([f'["{load.tsd_name}",{load.tsd_id},{load.values}]' for load in part])
+                connection.execute(self._insert(first.table, columns, how), (first.inserted, f"[{each}]"))
+                continue
+            statement = self._insert(first.table, columns, "long" if how == "several" else how)
+            for load in part:
+                stamp = (load.inserted, load.tsd_name, load.tsd_id)
+                for values in orjson.loads(load.values) if how == "wide" else ((load.values,),):
+                    connection.execute(statement, (*stamp, *values))
 
     def _trim_keys(self, connection: Connection) -> None:
         """Keys are kept for a day, and not without bound; looked at now and then."""
@@ -194,17 +209,17 @@ class Writing:
                 (KEYS_KEPT,),
             )
 
-    def _insert(self, table: str, columns: tuple[str, ...], many: bool) -> str:
+    def _insert(self, table: str, columns: tuple[str, ...], how: str) -> str:
         """One statement a batch: the engine takes the rows out of one JSON text (hard-parts.md 5.1)."""
-        text = self._inserts.get((table, columns, many))
+        text = self._inserts.get((table, columns, how))
         if text is None:
             if len(self._inserts) > 1000:
                 self._inserts.clear()
-            if many:
+            if how == "several":
                 text = many_insert_statement(table, columns)
             else:
-                text = insert_statement(table, columns, len(columns) > WIDE)
-            self._inserts[table, columns, many] = text
+                text = insert_statement(table, columns, how == "wide")
+            self._inserts[table, columns, how] = text
         return text
 
     # Tables

@@ -148,11 +148,14 @@ def insert_statement(table: str, columns: Sequence[str], one: bool) -> str:
 
 
 def many_insert_statement(table: str, columns: Sequence[str]) -> str:
-    """As `insert_statement`, for several files: the last parameter is a list of [tsd_name, tsd_id, list of lists]."""
+    """As `insert_statement`, for several files: the last parameter is a list of [tsd_name, tsd_id, list of lists].
+
+    The text of each file is cut out once; else the engine would read it again for each of its rows.
+    """
     names = ", ".join(quoted(column) for column in ("insert_timestamp", "tsd_name", "tsd_id", *columns))
-    places = [f"each.value->>{place}" for place in range(len(columns))]
-    values = ", ".join(["?", "file.value->>0", "file.value->>1", *places])
+    values = ", ".join(["?1, file.name, file.id", *(f"each.value->>{place}" for place in range(len(columns)))])
     return (
-        f"insert into {quoted(table)} ({names}) select {values}"
-        " from json_each(?) as file cross join json_each(file.value, '$[2]') as each"
+        "with file as materialized"
+        " (select value->>0 as name, value->>1 as id, value->'$[2]' as rows from json_each(?2))"
+        f" insert into {quoted(table)} ({names}) select {values} from file cross join json_each(file.rows) as each"
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.task import Clock
 
+from anylog.databases.library import STANDARD
+from anylog.databases.loads import LONG, Writing, make_hidden_tables
 from anylog.interfaces import Load, Mark
 from test_sqlite import DatabaseCase, T, load
 
@@ -35,6 +39,27 @@ class LoadsOfFiles(DatabaseCase):
         self.assertEqual([mark.id for mark in self.get(town.mark_lines(145, "t", 1, 5))], [2, 3])
         self.assertEqual(self.get(town.highest_mark(145)), 3)
         self.assertEqual(self.get(town.rows_of("t", 145, 2)), [{"a": 20 + n, "b": "x"} for n in range(3)])
+
+    def test_few_statements(self) -> None:
+        """Short files are written together; the text of a long one is not copied."""
+
+        class Counting:
+            def __init__(self) -> None:
+                self.real = sqlite3.connect(":memory:", isolation_level=None)
+                self.said: list[str] = []
+
+            def execute(self, statement: str, *values: Any) -> Any:
+                self.said.append(statement)
+                return self.real.execute(statement, *values)
+
+        connection: Any = Counting()
+        make_hidden_tables(connection)
+        writing = Writing(library=STANDARD, clock=Clock())
+        files = [self.file(1, 300), self.file(2, LONG), *(self.file(id) for id in range(3, 9))]
+        self.assertEqual(writing.run(connection, files), [None] * 8)
+        self.assertEqual(sum(said.startswith(('insert into "t"', "with file")) for said in connection.said), 3)
+        found = connection.execute("select tsd_id, count(*), min(row_id) from t group by 1 order by 1").fetchall()
+        self.assertEqual(found[:3], [(1, 300, 1), (2, LONG, 301), (3, 2, LONG + 301)])
 
     def test_one_of_several(self) -> None:
         """One that is loaded already, or has the content of another, takes only itself."""
