@@ -23,7 +23,7 @@ from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IDatabase, ILane, Load
-from anylog.mapping.body import normal_form, read_body
+from anylog.mapping.body import read_body
 from anylog.mapping.rows import Converted, convert
 from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Drafts, Pending
@@ -218,21 +218,16 @@ class Loader:
                 if flight is None:
                     raise
                 refusal = why  # of no use to those on their way
-        following = None
-        try:
-            if flight is not None and not await self._arrived(flight):
-                ready = Ready()
-            if refusal is not None:
-                raise refusal
-            for share, reason in ready.stumbled:
-                await self._leave_out(share, reason)
-            if ready.loads:
-                begin = self._clock.seconds()
-                following = Flight(ready.loads, self.database.load([load for _, load in ready.loads]), begin)
-        finally:
-            for share, load in flight.landed if flight is not None else ():
-                self._draft(share, load)
-        return following
+        if flight is not None and not await self._arrived(flight):
+            ready = Ready()
+        if refusal is not None:
+            raise refusal
+        for share, reason in ready.stumbled:
+            await self._leave_out(share, reason)
+        if not ready.loads:
+            return None
+        begin = self._clock.seconds()
+        return Flight(ready.loads, self.database.load([load for _, load in ready.loads]), begin)
 
     def _presses(self, flight: Flight) -> bool:
         """Whether enough waits behind a flight, and nothing about it is uncertain."""
@@ -267,7 +262,6 @@ class Loader:
         clean = True
         for (share, load), fault in zip(flight.loads, faults, strict=True):
             if fault is None:
-                flight.landed.append((share, load))
                 self._settle(share, load.rows, seconds)
                 continue
             clean = False
@@ -340,26 +334,6 @@ class Loader:
             self._go_on()
 
         self._clock.callLater(PAUSES[1], again)
-
-    def _draft(self, share: Share, load: Load) -> None:
-        """Have the bytes of its file at hand while its rows are, if there is room."""
-        buffer = share.buffer
-        if not buffer.filed or buffer.whole or buffer.normal is None:
-            return
-        left_out = {(each.sequence, each.position) for each in load.parked}
-        if left_out:
-            rows: list[Mapping[str, Any]] = []
-            first = 0
-            for pending, size in zip(share.pendings, share.sizes, strict=True):
-                rows += [
-                    row
-                    for position, row in enumerate(share.rows[first : first + size])
-                    if (pending.sequence, position) not in left_out
-                ]
-                first += size
-        else:
-            rows = share.rows
-        self._drafts.add(buffer, normal_form(rows))
 
     def _fail(self, share: Share, reason: str) -> None:
         """A file of the watch directory that cannot be loaded: its owner puts it aside."""
@@ -529,6 +503,8 @@ class Loader:
         self.counts.add("parked", share.parked)
         buffer.stored += rows
         buffer.parked += share.parked
+        if share.parked and not buffer.whole:
+            self._drafts.drop(buffer)  # its file is without them
         self._settled(buffer, rows, share.parked, seconds)
 
     def _let_go(self, pendings: Sequence[Pending] | deque[Pending]) -> None:
