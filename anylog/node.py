@@ -70,7 +70,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.later_commands.COMMANDS,
 )
 
-GATHER = 0.01  # seconds: readings of that long share one transaction
+GATHER = 0.05  # seconds: readings of that long share one transaction
 
 
 LONGEST_SCRIPT = 4 << 20  # bytes

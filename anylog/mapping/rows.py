@@ -71,6 +71,30 @@ def convert(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], defau
     return work.result(converted)
 
 
+def convert_each(
+    parts: Sequence[Sequence[Mapping[str, Any]]], columns: Mapping[str, str], default_time: str
+) -> list[Converted] | None:
+    """`convert` of several short lists of rows in one go; None if anything about them needs a second look."""
+    rows = [row for part in parts for row in part]
+    work = _Work(rows, {column: kind for column, kind in columns.items() if column not in AUTOMATIC})
+    work.defaults = _defaults(default_time)
+    found, unknown = _gather(rows, work.columns)
+    if unknown or not work.columns:
+        return None
+    lines = list(zip(*[work.column(column, kind, found[column]) for column, kind in work.columns.items()], strict=True))
+    if work.misfits or work.wider:
+        return None
+    names, first = tuple(work.columns), 0
+    done = []
+    for part in parts:
+        values = orjson.dumps(lines[first : first + len(part)]).decode()
+        if _NUL in values:
+            return None
+        done.append(Converted(names, values, len(part), [], {}))
+        first += len(part)
+    return done
+
+
 @define
 class _Work:
     """One conversion while it is under way."""

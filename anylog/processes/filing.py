@@ -30,6 +30,7 @@ from anylog.waiting import deferring, pause
 
 AT_ONCE = 512  # files of one round
 BYTES_AT_ONCE = 8 << 20  # and their bytes, about
+GATHER = 0.05  # seconds between rounds while little waits: each costs the disk some syncs, however few its files are
 MOST = 50_000  # files that wait, beyond which doors refuse
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while disk or `almgm` refuse
 NOT_LOADED, DUPLICATE = 27, 86
@@ -76,6 +77,7 @@ class Filing:
 
     _options: FilingOptions | None = None
     _queue: deque[Buffer] = field(factory=deque)
+    _day: tuple[tuple[Path, str], Path] = ((Path(), ""), Path())  # root and date, and the directory of that
     _running: bool = False
     _stopped: bool = False
     _pausing: Deferred[None] | None = None
@@ -106,6 +108,8 @@ class Filing:
         told: Deferred[None] = Deferred()
         if self._running and not self.waiting:
             self._idle.append(told)
+            if self._pausing is not None:
+                self._pausing.cancel()
         else:
             told.callback(None)
         return told
@@ -155,6 +159,8 @@ class Filing:
                     self.counts.add("refused", 1, why)
                 self.waiting = why
                 self._queue.extend(left)
+                if not left and not self._idle and len(self._queue) < AT_ONCE // 4:
+                    await self._wait(GATHER)
                 if left:
                     self._tell_idle()
                     await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
@@ -247,7 +253,10 @@ class Filing:
         if options.distributor and not foreign:
             file.path = options.distr_dir / name
         elif options.archive:
-            file.path = folder_of(options.archive_dir, buffer.date) / name
+            day = options.archive_dir, buffer.date[:6]
+            if self._day[0] != day:
+                self._day = day, folder_of(*day)
+            file.path = self._day[1] / name
         elif options.move or not options.delete:
             plain = full_name(buffer, file.hash, False)
             file.path = options.bkup_dir / (name if buffer.tsd else _backup_name(plain, 0, options.compress))

@@ -97,6 +97,7 @@ class Intake:
     files: Bringing = field(init=False)
     recovery: Recovery = field(init=False)
     operating: Operating = field(init=False)
+    _second: tuple[int, str] = (-1, "")  # of now, and as text
     _closing: bool = False
     _ready: bool = False
     _free: tuple[float, int] = (-1e9, 0)
@@ -362,7 +363,9 @@ class Intake:
 
     def _begin(self, where: Where, hash: str, now: float) -> Buffer:
         threshold = self.thresholds.of(where.dbms, where.table)
-        at = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        if int(now) != self._second[0]:
+            self._second = int(now), datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        at = self._second[1]
         filed, member = self.operating.member(where.dbms)
         buffer = Buffer(self.journal.new_buffer(), where, threshold, now, at, hash, filed, member)
         self._buffers[buffer.id] = buffer

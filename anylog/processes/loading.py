@@ -24,7 +24,7 @@ from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IDatabase, ILane, Load
 from anylog.mapping.body import read_body
-from anylog.mapping.rows import Converted, convert
+from anylog.mapping.rows import Converted, convert, convert_each
 from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Drafts, Pending
 from anylog.processes.registry import Verdict
@@ -33,6 +33,7 @@ from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
+SHORT, TOGETHER = 16, 256  # rows of files that are converted together, and how many of these
 SMALL = 4096  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
 
@@ -83,6 +84,7 @@ class Loader:
     _outdated: set[Buffer] = field(factory=set)  # refused once because the schema was another than thought
     agreeing: dict[str, Deferred[Any]] = field(factory=dict)  # tables whose columns the ledger is asked for
     held: dict[Buffer, str] = field(factory=dict)  # not registered yet, and why
+    _moment: tuple[float, str] = (-1.0, "")
     _running: bool = False
     _stopped: bool = False
     _pausing: Deferred[None] | None = None
@@ -240,7 +242,9 @@ class Loader:
         shares = self._take(flight)
         await self._fill(shares)
         planned: dict[str, Plan] = {}
-        for share in await self._registered(await self._known(shares, planned)):
+        known = await self._registered(await self._known(shares, planned))
+        self._convert_short(known, planned)
+        for share in known:
             try:
                 ready.loads.append((share, await self._prepare(share, planned)))
             except Waits:
@@ -395,7 +399,9 @@ class Loader:
         table = buffer.where.table
         plan = planned[table] if table in planned else await self._plan(share, planned)
         while True:
-            converted = await self._convert(rows, plan.columns, buffer.at)
+            converted, made_for = share.converted
+            if converted is None or made_for != plan.columns:
+                converted = await self._convert(rows, plan.columns, buffer.at)
             grown = {name: kind for name, kind in converted.wanted.items() if plan.columns.get(name) != kind}
             if not grown:
                 break
@@ -453,6 +459,19 @@ class Loader:
 
         asked.addBoth(ended)
         raise Waits(table)
+
+    def _convert_short(self, shares: Sequence[Share], planned: Mapping[str, Plan]) -> None:
+        """Many files of a few rows cost more one by one than what is in them."""
+        groups: dict[tuple[str, str], list[Share]] = {}
+        for share in shares:
+            if len(share.rows) <= SHORT and share.buffer.where.table in planned:
+                groups.setdefault((share.buffer.where.table, share.buffer.at), []).append(share)
+        for (table, at), group in groups.items():
+            for first in range(0, len(group), TOGETHER):
+                part = group[first : first + TOGETHER]
+                done = convert_each([share.rows for share in part], planned[table].columns, at) if part[1:] else None
+                for share, converted in zip(part, done or (), strict=False):
+                    share.converted = converted, planned[table].columns
 
     async def _convert(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], at: str) -> Converted:
         if len(rows) <= SMALL:
@@ -515,4 +534,8 @@ class Loader:
                 self._tank.take(pending.weight)
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self._clock.seconds(), UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        """Kept for a millisecond: many files are loaded in one."""
+        now = self._clock.seconds()
+        if not 0 <= now - self._moment[0] < 0.001:
+            self._moment = now, datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        return self._moment[1]

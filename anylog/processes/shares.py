@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.interfaces import AnyLogFault, Load, Mark, Parked
 from anylog.mapping.body import written
+from anylog.mapping.rows import Converted
 from anylog.processes.buffers import Buffer, Pending
 
 
@@ -39,6 +40,7 @@ class Share:
     rows: list[Mapping[str, Any]] = field(factory=list)
     sizes: list[int] = field(factory=list)  # rows of each record
     parked: int = 0
+    converted: tuple[Converted | None, Mapping[str, str]] = (None, {})  # and for which columns
 
     def mark(self, rows: int, parked: int) -> Mark:
         """Of a whole file with its hash, unless all of it was parked: then it may come again."""
