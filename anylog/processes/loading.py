@@ -33,7 +33,7 @@ from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
-SHORT, TOGETHER = 16, 256  # rows of files that are converted together, and how many of these
+SHORT, TOGETHER = 200, 2000  # rows of a file that is converted together with others, and of all of these
 SMALL = 4096  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
 
@@ -467,11 +467,15 @@ class Loader:
             if len(share.rows) <= SHORT and share.buffer.where.table in planned:
                 groups.setdefault((share.buffer.where.table, share.buffer.at), []).append(share)
         for (table, at), group in groups.items():
-            for first in range(0, len(group), TOGETHER):
-                part = group[first : first + TOGETHER]
-                done = convert_each([share.rows for share in part], planned[table].columns, at) if part[1:] else None
+            columns = planned[table].columns
+            while len(group) > 1:
+                part, rows = [], 0
+                while group and rows < TOGETHER:
+                    part.append(group.pop())
+                    rows += len(part[-1].rows)
+                done = convert_each([share.rows for share in part], columns, at)
                 for share, converted in zip(part, done or (), strict=False):
-                    share.converted = converted, planned[table].columns
+                    share.converted = converted, columns
 
     async def _convert(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], at: str) -> Converted:
         if len(rows) <= SMALL:

@@ -87,7 +87,9 @@ class Registry:
                 continue
             self._live[mine] = buffer
             # Registered before under another name, and not loaded: the file is called as its row says.
-            buffer.where = evolve(buffer.where, source=entry.source, instructions=entry.instructions)
+            where = buffer.where
+            if (where.source, where.instructions) != (entry.source, entry.instructions):
+                buffer.where = evolve(where, source=entry.source, instructions=entry.instructions)
             buffer.registered(entry.id, entry.time)
             # One that says it is loaded is looked at by its mark: the database may have lost it.
             verdicts.append(Verdict("repeated") if each.kind == "loaded" and not dropped else LOAD)
