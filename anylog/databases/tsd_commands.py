@@ -283,7 +283,7 @@ class TimeFileNew(Command):
     least, most = 1, 6
     examples: ClassVar[tuple[str, ...]] = (
         "time file new town.weather.0.bd617b6ddb873750d9db561814297f23.0.json",
-        "time file new !prep_dir/town.weather.0.bd617b6ddb873750d9db561814297f23.0.json 03 'no such column'",
+        'time file new !prep_dir/town.weather.0.bd617b6ddb873750d9db561814297f23.0.json 03 "no such column"',
         "time file new town.weather.0.bd617b6ddb873750d9db561814297f23.0.json 01 lost into tsd_159 210",
     )
     index = ("high availability", "data", "dbms")
@@ -383,7 +383,7 @@ class TimeFileUpdate(Command):
     least, most = 2, 3
     examples = (
         "time file update bd617b6ddb873750d9db561814297f23 03",
-        "time file update bd617b6ddb873750d9db561814297f23 01 'lost with its disk'",
+        'time file update bd617b6ddb873750d9db561814297f23 01 "lost with its disk"',
     )
     index = ("high availability", "data", "dbms")
     guarded = True

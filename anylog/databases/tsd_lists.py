@@ -22,7 +22,7 @@ SUMMARY = (
     *("DBMS", "Table", "Start Date", "From ID", "End Date", "To ID", "Files Count", "Source Count"),
     *("Status 1", "Status 2", "Total Rows"),
 )
-_NUMBERS = ("ID", "Rows")
+_NUMBERS = ("ID", "Source", "Instructions", "Rows")  # those of them that look like one stand at the right
 _EMPTY = [0] * len(TITLES)
 
 
@@ -68,7 +68,8 @@ class Details:
         """One entry."""
         cells = []
         for title, text, width in zip(TITLES, _texts(entry), widths, strict=True):
-            cells.append((text.rjust(width) if title in _NUMBERS else text.ljust(width)) + "|")
+            right = title in _NUMBERS and text.isdecimal()
+            cells.append((text.rjust(width) if right else text.ljust(width)) + "|")
         return "".join(cells) + "\r\n"
 
 
