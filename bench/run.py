@@ -182,11 +182,11 @@ def filed(folder: Path, scale: float) -> dict[str, Callable[[], None]]:
         files.watched(folder, show, made, partial(bare_sqlite, made, folder, some(1_000_000)))
 
     return {
-        "streamed": lambda: sent(some(400_000), 100, name="PUT 100 rows x 4, until filed", mode="streaming",
+        "streamed": lambda: sent(some(2_000_000), 100, name="PUT 100 rows x 4, until filed", mode="streaming",
                                  connections=4, unit="rows/s", goal=0.25),
         "lone": lambda: sent(some(30_000), 1, lone=True, name="PUT a file of 1 row x 16, until filed", mode="file",
                              connections=16, unit="/s", goal=0.6),
-        "large": lambda: sent(some(500_000), 5000, name="PUT a file of 5,000 rows x 4, until filed", mode="file",
+        "large": lambda: sent(some(1_000_000), 5000, name="PUT a file of 5,000 rows x 4, until filed", mode="file",
                               connections=4, unit="rows/s", goal=0.45),
         "watched": watched,
         "many": lambda: files.many(folder, show, orjson.dumps([reading(1)]), some(100_000)),

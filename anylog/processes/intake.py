@@ -20,6 +20,7 @@ from anylog.disk.journal import Journal, Stored
 from anylog.disk.records import BufferId, Kind, pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Lanes, Receipt
+from anylog.mapping.body import normal_form
 from anylog.processes.attaching import Attaching, recall
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
@@ -39,7 +40,7 @@ from anylog.waiting import deadline, deferring, gather, pause
 
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 LONGEST_KEY = 200  # characters of an Idempotency-Key; of a longer one its hash is kept
-IN_MEMORY = 24 << 20  # bytes of readings held to be loaded, beyond which the yes waits
+IN_MEMORY = 8 << 20  # bytes of readings held to be loaded, beyond which the yes waits
 LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
 ANEW = 1.0  # seconds before a journal that failed is opened anew
 
@@ -340,8 +341,9 @@ class Intake:
         buffer = self._open.get(where) if not hash else None
         if buffer is None:
             buffer = self._begin(where, hash, now)
-            if hash and buffer.filed:
-                self._drafts.add(buffer, form.normal)
+        if buffer.filed:
+            # While the rows are at hand: later each of them has to be fetched from memory again.
+            self._drafts.add(buffer, form.normal if hash else normal_form(rows))
         meta = orjson.dumps({"key": key, "at": now, "rows": len(rows)}) if key else b""
         stored = self.journal.append(Kind.ROWS, buffer.id, pack_rows(meta, body))
         weight = len(body)
@@ -403,6 +405,7 @@ class Intake:
     def _unsynced(self, failure: Any, buffer: Buffer) -> Any:
         """Not kept. A buffer that never held anything is forgotten."""
         buffer.unsynced -= 1
+        self._drafts.drop(buffer)
         if self.journal.broken and not self._closing:
             self._start_anew()
         elif not buffer.last and not buffer.unsynced:
@@ -492,6 +495,7 @@ class Intake:
         """All of it lasts elsewhere, and its segments may go."""
         self.point("done")
         buffer.state = "done"
+        self._drafts.drop(buffer)
         self._buffers.pop(buffer.id, None)
         # Not awaited: if it is lost, the mark says the same at the next start.
         self.journal.append(Kind.DONE, buffer.id).addBoth(lambda _: self.journal.release(buffer.id))
@@ -570,7 +574,7 @@ class Intake:
             self.filing.begin_anew()
             for id, buffer in list(self._buffers.items()):
                 if buffer.file is None:
-                    del self._buffers[id]
+                    self._drafts.drop(self._buffers.pop(id))
             self.journal = self._new_journal()
             for name in names:
                 self.attaching.connected(name)

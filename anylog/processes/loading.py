@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Protocol
 
 import orjson
@@ -21,12 +22,13 @@ from anylog.counts import Counts
 from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, IDatabase, ILane, Load, Mark, Parked
-from anylog.mapping.body import normal_form, read_body, written
+from anylog.interfaces import Clock, IDatabase, ILane, Load
+from anylog.mapping.body import read_body
 from anylog.mapping.rows import Converted, convert
 from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Drafts, Pending
 from anylog.processes.registry import Verdict
+from anylog.processes.shares import Fails, Flight, Plan, Ready, Share, Waits
 from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
@@ -42,14 +44,6 @@ class Agree(Protocol):
         """Give the columns that were agreed on; waits while the ledger is away. What is agreed on comes at once."""
 
 
-class _Waits(Exception):
-    """The ledger does not know the columns of this table yet."""
-
-
-class _Fails(Exception):
-    """This file cannot be loaded; the text says why."""
-
-
 Register = Callable[[Sequence[Buffer]], Awaitable[Sequence[Verdict]]]
 
 
@@ -58,26 +52,6 @@ class Schemas(IDatabase, Protocol):
 
     def schema(self, table: str) -> Mapping[str, str] | None:
         """Column -> ledger type, automatic columns included; None if there is no such table."""
-
-
-@define(eq=False)
-class _Plan:
-    """A table as it will be within this transaction, and what makes it so from what it is now."""
-
-    columns: dict[str, str]
-    create: dict[str, str] | None = None
-    alter: dict[str, str] = field(factory=dict)
-
-
-@define(eq=False)
-class _Share:
-    """What one buffer has in a round."""
-
-    buffer: Buffer
-    pendings: list[Pending]
-    rows: list[Mapping[str, Any]] = field(factory=list)
-    sizes: list[int] = field(factory=list)  # rows of each record
-    parked: int = 0
 
 
 @define(kw_only=True, eq=False)
@@ -166,12 +140,14 @@ class Loader:
     @deferring
     async def _work(self) -> None:
         attempt = 0
+        flight: Flight | None = None
         try:
-            while self._ready() and not self._stopped:
+            while flight is not None or (self._ready() and not self._stopped):
+                before, flight = flight, None
                 try:
-                    await self._round()
+                    flight = await self._turn(before)
                     attempt, self.waiting = 0, ""
-                    if self._gather and not self._idle and self._queued < ROUND_BYTES // 4:
+                    if flight is None and self._gather and not self._idle and self._queued < ROUND_BYTES // 4:
                         await self._wait(self._gather)
                 except AnyLogError as refusal:
                     if not self.waiting:
@@ -208,52 +184,88 @@ class Loader:
         for told in idle:
             told.callback(None)
 
-    def _take(self) -> list[_Share]:
-        """The oldest records of each buffer, about ROUND_BYTES in all."""
+    def _take(self, flight: Flight | None) -> list[Share]:
+        """The oldest records of each buffer that are not on their way, about ROUND_BYTES in all."""
         shares, left = [], ROUND_BYTES
+        flying = flight.flying if flight is not None else {}
         for buffer, queue in self._queue.items():
             if left <= 0:
                 break
-            if buffer.where.table in self.agreeing or buffer in self.held:
+            first = flying.get(buffer, 0)
+            if first >= len(queue) or buffer.where.table in self.agreeing or buffer in self.held:
                 continue
             taken: list[Pending] = []
             most = 1 if self._alone.get(buffer) else len(queue)
-            for pending in queue:
+            for pending in islice(queue, first, None) if first else queue:
                 if len(taken) >= most or (taken and left <= 0):
                     break
                 taken.append(pending)
                 left -= pending.weight
-            shares.append(_Share(buffer, taken))
+            shares.append(Share(buffer, taken))
         return shares
 
-    async def _round(self) -> None:
-        """One transaction. Nothing is taken from the queues before it is committed."""
-        shares = self._take()
-        await self._fill(shares)
-        planned: dict[str, _Plan] = {}
-        shares = await self._registered(await self._known(shares, planned))
-        prepared: list[tuple[_Share, Load]] = []
-        for share in shares:
+    async def _turn(self, flight: Flight | None) -> Flight | None:
+        """See what is on its way arrive, and send what comes behind it, which is made ready meanwhile.
+
+        Nothing is taken from the queues before it is committed: what was made ready counts on what is before it, and
+        is made anew if that fails.
+        """
+        ready, refusal = Ready(), None
+        if flight is None or self._presses(flight):
             try:
-                prepared.append((share, await self._prepare(share, planned)))
-            except _Waits:
+                ready = await self._make_ready(flight)
+            except Exception as why:
+                if flight is None:
+                    raise
+                refusal = why  # of no use to those on their way
+        if flight is not None and not await self._arrived(flight):
+            ready = Ready()
+        if refusal is not None:
+            raise refusal
+        for share, reason in ready.stumbled:
+            await self._leave_out(share, reason)
+        if not ready.loads:
+            return None
+        begin = self._clock.seconds()
+        return Flight(ready.loads, self.database.load([load for _, load in ready.loads]), begin)
+
+    def _presses(self, flight: Flight) -> bool:
+        """Whether enough waits behind a flight, and nothing about it is uncertain."""
+        certain = not (self._alone or self._outdated or self._stopped or flight.changes)
+        return certain and self._queued - flight.weight >= ROUND_BYTES // 4
+
+    async def _make_ready(self, flight: Flight | None) -> Ready:
+        """All that goes before one transaction."""
+        ready = Ready()
+        shares = self._take(flight)
+        await self._fill(shares)
+        planned: dict[str, Plan] = {}
+        for share in await self._registered(await self._known(shares, planned)):
+            try:
+                ready.loads.append((share, await self._prepare(share, planned)))
+            except Waits:
                 self._put_back(share, planned)
-            except _Fails as why:
+            except Fails as why:
                 self._fail(share, str(why))
             except (AnyLogError, CancelledError):
                 raise
             except Exception as stumble:  # a fault of ours over these rows must not hold up what is behind them
                 self.log.failure("rows for {table} cannot be converted", table=share.buffer.where.table)
-                await self._leave_out(share, f"internal error: {stumble!r}")
-        begin = self._clock.seconds()
-        faults = await self.database.load([load for _, load in prepared]) if prepared else []
-        seconds = (self._clock.seconds() - begin) / max(1, len(prepared))
+                ready.stumbled.append((share, f"internal error: {stumble!r}"))
+        return ready
+
+    async def _arrived(self, flight: Flight) -> bool:
+        """Committed: each share is settled, or tried in another way. False if one was left out."""
+        faults = await flight.result
+        seconds = (self._clock.seconds() - flight.begin) / max(1, len(flight.loads))
         self.point("loaded")
-        for (share, load), fault in zip(prepared, faults, strict=True):
+        clean = True
+        for (share, load), fault in zip(flight.loads, faults, strict=True):
             if fault is None:
-                self._draft(share, load)
                 self._settle(share, load.rows, seconds)
-            elif fault.kind == "duplicate":
+                continue
+            clean = False
+            if fault.kind == "duplicate":
                 self.counts.add("duplicates", 1, fault.text)
                 share.buffer.verdict, share.buffer.fault = "duplicate", "its content is loaded"
                 self._settle(share, 0)
@@ -261,32 +273,33 @@ class Loader:
                 self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
             else:
                 await self._leave_out(share, fault.text)
+        return clean
 
-    async def _known(self, shares: Sequence[_Share], planned: dict[str, _Plan]) -> list[_Share]:
+    async def _known(self, shares: Sequence[Share], planned: dict[str, Plan]) -> list[Share]:
         """Those whose tables are known here or agreed on (S3): nothing is registered that has no table yet."""
         known = []
         for share in shares:
             try:
                 await self._plan(share, planned)
-            except _Waits:
+            except Waits:
                 self._put_back(share, planned)
             else:
                 known.append(share)
         self.point("agreed")
         return known
 
-    def _put_back(self, share: _Share, planned: dict[str, _Plan]) -> None:
+    def _put_back(self, share: Share, planned: dict[str, Plan]) -> None:
         """Its table waits for the ledger; in memory its rows would keep the readings of other tables out."""
         planned.pop(share.buffer.where.table, None)
         self._let_go(share.pendings)
         self._let_go(self._queue[share.buffer])
 
-    async def _registered(self, shares: Sequence[_Share]) -> list[_Share]:
+    async def _registered(self, shares: Sequence[Share]) -> list[Share]:
         """Those that have their row in `almgm`, or need none (S4 to S6)."""
         new = [share for share in shares if share.buffer.member and not share.buffer.tsd]
         if not new:
             return list(shares)
-        left: dict[_Share, str] = {}
+        left: dict[Share, str] = {}
         self.point("looked")  # what was registered before is looked up and written in one transaction
         try:
             verdicts = await self._register([share.buffer for share in new])
@@ -322,32 +335,12 @@ class Loader:
 
         self._clock.callLater(PAUSES[1], again)
 
-    def _draft(self, share: _Share, load: Load) -> None:
-        """Have the bytes of its file at hand while its rows are, if there is room."""
-        buffer = share.buffer
-        if not buffer.filed or buffer.whole or buffer.normal is None:
-            return
-        left_out = {(each.sequence, each.position) for each in load.parked}
-        if left_out:
-            rows: list[Mapping[str, Any]] = []
-            first = 0
-            for pending, size in zip(share.pendings, share.sizes, strict=True):
-                rows += [
-                    row
-                    for position, row in enumerate(share.rows[first : first + size])
-                    if (pending.sequence, position) not in left_out
-                ]
-                first += size
-        else:
-            rows = share.rows
-        self._drafts.add(buffer, normal_form(rows))
-
-    def _fail(self, share: _Share, reason: str) -> None:
+    def _fail(self, share: Share, reason: str) -> None:
         """A file of the watch directory that cannot be loaded: its owner puts it aside."""
         share.buffer.verdict, share.buffer.fault = "failed", reason
         self._settle(share, 0)
 
-    async def _leave_out(self, share: _Share, reason: str) -> None:
+    async def _leave_out(self, share: Share, reason: str) -> None:
         """These records cannot be loaded together: try each alone next time; one that is alone is parked."""
         if len(share.pendings) > 1:
             self._alone[share.buffer] = len(share.pendings)
@@ -356,7 +349,7 @@ class Loader:
         else:
             await self._park_all(share, reason)
 
-    async def _fill(self, shares: Sequence[_Share]) -> None:
+    async def _fill(self, shares: Sequence[Share]) -> None:
         """Have all rows at hand; those that were let go are read back from the journal."""
         for share in shares:
             file = share.buffer.file
@@ -377,13 +370,13 @@ class Loader:
                 share.rows.extend(rows)
                 share.sizes.append(len(rows))
 
-    async def _plan(self, share: _Share, planned: dict[str, _Plan]) -> _Plan:
+    async def _plan(self, share: Share, planned: dict[str, Plan]) -> Plan:
         """The table as it is, or as the ledger agrees that it is to be made."""
         table = share.buffer.where.table
         plan = planned.get(table)
         if plan is None:
             schema = self.database.schema(table)
-            plan = _Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
+            plan = Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
             if schema is None:
                 rows = share.rows
                 inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
@@ -392,7 +385,7 @@ class Loader:
             planned[table] = plan
         return plan
 
-    async def _prepare(self, share: _Share, planned: dict[str, _Plan]) -> Load:
+    async def _prepare(self, share: Share, planned: dict[str, Plan]) -> Load:
         """The rows of a share by the columns of its table, which is made or grown if need be.
 
         Every load says all that its table needs, also if one before it in the round says the same: that one may be
@@ -417,17 +410,17 @@ class Loader:
             plan.alter.update(agreed)
         reasons = dict(converted.misfits)
         if buffer.file is not None and not converted.count:
-            raise _Fails(f"no row fits: {min(reasons.items())[1]}" if reasons else "no rows")
-        parked = self._parked(share, reasons)
+            raise Fails(f"no row fits: {min(reasons.items())[1]}" if reasons else "no rows")
+        parked = share.left_out(reasons)
         share.parked = len(parked)
         return Load(
             table=table,
             columns=converted.names,
             values=converted.values,
             rows=converted.count,
-            marks=[self._mark(share, converted.count, len(parked))],
+            marks=[share.mark(converted.count, len(parked))],
             parked=parked,
-            keys=self._keys(share),
+            keys=share.keys(self._clock.seconds(), buffer.whole or "0"),
             tsd_name=str(buffer.member) if buffer.tsd else "0",
             tsd_id=buffer.tsd,
             inserted=self._now(),
@@ -435,27 +428,10 @@ class Loader:
             alter=dict(plan.alter) or None,
         )
 
-    def _mark(self, share: _Share, rows: int, parked: int) -> Mark:
-        """Of a whole file with its hash, unless all of it was parked: then it may come again."""
-        buffer = share.buffer
-        return Mark(
-            buffer.key,
-            buffer.where.table,
-            share.pendings[-1].sequence,
-            rows,
-            parked,
-            (buffer.whole or None) if rows else None,
-            buffer.member,
-            buffer.tsd,
-            buffer.where.source,
-            buffer.where.instructions,
-            buffer.time,
-        )
-
     def _agreed(self, table: str, columns: Mapping[str, str]) -> dict[str, str]:
-        """What the ledger knows; raises _Waits while it is asked, and goes on with this table once it has answered."""
+        """What the ledger knows; raises Waits while it is asked, and goes on with this table once it has answered."""
         if table in self.agreeing:
-            raise _Waits(table)
+            raise Waits(table)
         asked = self._agree(self.database.name, table, columns)
         found: list[Any] = []
         asked.addBoth(found.append)
@@ -476,39 +452,25 @@ class Loader:
             self._go_on()
 
         asked.addBoth(ended)
-        raise _Waits(table)
+        raise Waits(table)
 
     async def _convert(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], at: str) -> Converted:
         if len(rows) <= SMALL:
             return convert(rows, columns, at)
         return await self._lane.run(convert, rows, columns, at)
 
-    def _parked(self, share: _Share, reasons: Mapping[int, str]) -> list[Parked]:
-        """Misfits by their index in the share, each with the record and the place in it where it came."""
-        buffer, parked, first = share.buffer, [], 0
-        for pending, size in zip(share.pendings, share.sizes, strict=True):
-            for position in range(size) if reasons else ():
-                reason = reasons.get(first + position)
-                if reason is not None:
-                    row = written(share.rows[first + position]).decode()
-                    parked.append(Parked(buffer.key, pending.sequence, position, buffer.where.table, reason, row))
-            first += size
-        return parked
-
-    async def _park_all(self, share: _Share, reason: str) -> None:
+    async def _park_all(self, share: Share, reason: str) -> None:
         """The engine refuses this one record: keep its rows aside, so that what is behind it flows on."""
         buffer = share.buffer
-        parked = self._parked(share, dict.fromkeys(range(len(share.rows)), reason))
+        parked = share.left_out(dict.fromkeys(range(len(share.rows)), reason))
         load = Load(
             table=buffer.where.table,
             columns=(),
             values="[]",
             rows=0,
-            marks=[self._mark(share, 0, len(parked))],
+            marks=[share.mark(0, len(parked))],
             parked=parked,
-            keys=[
-                (f"{buffer.where.table}/{each.key}", self._clock.seconds(), "0") for each in share.pendings if each.key
-            ],
+            keys=share.keys(self._clock.seconds(), "0"),
             tsd_name="0",
             tsd_id=0,
             inserted=self._now(),
@@ -519,11 +481,7 @@ class Loader:
         share.parked = len(share.rows)
         self._settle(share, 0)
 
-    def _keys(self, share: _Share) -> list[tuple[str, float, str]]:
-        now, where = self._clock.seconds(), share.buffer.where
-        return [(f"{where.table}/{each.key}", now, share.buffer.whole or "0") for each in share.pendings if each.key]
-
-    def _settle(self, share: _Share, rows: int, seconds: float = 0.0) -> None:
+    def _settle(self, share: Share, rows: int, seconds: float = 0.0) -> None:
         """The share is committed: it leaves the queue."""
         buffer = share.buffer
         queue = self._queue[buffer]
@@ -545,6 +503,8 @@ class Loader:
         self.counts.add("parked", share.parked)
         buffer.stored += rows
         buffer.parked += share.parked
+        if share.parked and not buffer.whole:
+            self._drafts.drop(buffer)  # its file is without them
         self._settled(buffer, rows, share.parked, seconds)
 
     def _let_go(self, pendings: Sequence[Pending] | deque[Pending]) -> None:

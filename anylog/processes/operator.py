@@ -18,6 +18,7 @@ from anylog.processes.watch import Watch
 from anylog.processes.whole import FilingOptions
 from anylog.waiting import deferring
 
+KNOWN = 0.5  # seconds for which a member id that was looked up counts
 FLUSH = 0.5  # seconds between two looks at buffers whose time may be over
 
 
@@ -86,6 +87,7 @@ class Operator(Process):
         """`place` looks the policy up in the ledger of now; `announce` tells the ledger of the tables of this node;
         `flush` cuts the buffers whose time is over, if the operator is to do that."""
         self.options = options
+        self._clock, self._member = clock, (-KNOWN, 0)
         self.started = clock.seconds()
         self.watch = watch
         self._find, self._announce, self._filing = place, announce, filing
@@ -143,9 +145,12 @@ class Operator(Process):
         return self._find()
 
     def member(self) -> int:
-        """Its member id in the cluster, 0 without a place."""
-        place = self.place
-        return place.member if place is not None else 0
+        """Its member id in the cluster, 0 without a place; asked for each file, so what was found is kept a moment."""
+        now = self._clock.seconds()
+        if not 0 <= now - self._member[0] < KNOWN:
+            place = self.place
+            self._member = now, place.member if place is not None else 0
+        return self._member[1]
 
     def describe(self) -> str:
         """As `get processes` shows it."""
