@@ -94,6 +94,7 @@ class Journal:
     _next_number: int = 1
     _next_segment: int = 1
     _segments: dict[int, _Segment] = field(factory=dict)
+    _size: int = 0  # of all of them
     _places: dict[BufferId, set[int]] = field(factory=dict)
     _current: _Segment | None = None
     _spare: Deferred[DiskFile | None] | None = None  # the next segment, being made or ready
@@ -124,7 +125,7 @@ class Journal:
         if self.broken:
             told.errback(AnyLogError(504, self.broken))
             return told
-        if self.size >= self.most and kind in (Kind.OPEN, Kind.ROWS):
+        if self.size >= self.most and kind in (Kind.OPEN, Kind.ROWS, Kind.WHOLE):
             told.errback(AnyLogError(502, f"{self.size} bytes wait in the journal to be loaded"))
             return told
         sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
@@ -160,7 +161,7 @@ class Journal:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(segment.size for segment in self._segments.values())
+        return self._size
 
     def oldest(self, most: int) -> list[tuple[int, frozenset[BufferId]]]:
         """Up to `most` of the oldest segments that are not being written, each with the buffers that keep it."""
@@ -271,6 +272,7 @@ class Journal:
         self._next_segment = number + 1
         before, self._current = self._current, _Segment(number, path, size, SEGMENT_HEADER, file)
         self._segments[number] = self._current
+        self._size += size
         if before is not None and not before.buffers:
             self._forget(before)
         return self._current
@@ -310,6 +312,7 @@ class Journal:
     def _forget(self, segment: _Segment) -> None:
         """Remove a segment whose buffers are all done. Doing it late or twice is harmless, so nobody waits for it."""
         del self._segments[segment.number]
+        self._size -= segment.size
         self._lane.run(self._remove, segment).addErrback(
             lambda failure: self.log.error("segment {path} stays: {why}", path=segment.path, why=failure.value)
         )
@@ -360,6 +363,7 @@ class Journal:
                 del self._segments[number]
                 self._disk.forget(path)
             self._next_sequence = max(self._next_sequence, seen.last + 1)
+        self._size = sum(segment.size for segment in self._segments.values())
         if before is not None and before[0] in self._segments:
             self._keep_found(self._segments[before[0]], before[2])
         self._synced = self._next_sequence - 1

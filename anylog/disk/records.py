@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from attrs import frozen
@@ -31,7 +31,8 @@ class Kind(IntEnum):
     OPEN = 1  # a buffer begins; body: its JSON description
     ROWS = 2  # readings; body: `pack_rows`
     CUT = 3  # no more readings come
-    DONE = 4  # all that became of it lasts elsewhere
+    DONE = 4  # all that became of it lasts elsewhere; body: `pack_ids` of others of which the same is true
+    WHOLE = 5  # readings of a buffer that has no other record; body: `pack_rows`, which describes the buffer, too
 
 
 @frozen
@@ -46,6 +47,10 @@ class BufferId:
 
     def __str__(self) -> str:
         return f"{self.epoch.hex()}-{self.number}"
+
+
+_KINDS = frozenset(map(int, Kind))
+_ID = struct.Struct("<8sI")
 
 
 @frozen
@@ -83,6 +88,16 @@ def pack_record(sequence: int, synced: int, kind: Kind, buffer: BufferId, body: 
     """The header of one record; its body follows."""
     inner = _INNER.pack(sequence, synced, kind, buffer.epoch, buffer.number)
     return _OUTER.pack(len(body), zlib.crc32(body, zlib.crc32(inner))) + inner
+
+
+def pack_ids(buffers: Iterable[BufferId]) -> bytes:
+    """Ids of buffers, one behind the other."""
+    return b"".join([_ID.pack(each.epoch, each.number) for each in buffers])
+
+
+def unpack_ids(packed: bytes) -> list[BufferId]:
+    """The ids of `pack_ids`."""
+    return [BufferId(*each) for each in _ID.iter_unpack(packed)]
 
 
 def pack_rows(meta: bytes, body: bytes) -> bytes:
@@ -151,7 +166,7 @@ def _record(view: memoryview, position: int) -> Record | None:
     size, crc = _OUTER.unpack_from(view, position)
     sequence, synced, kind, epoch, number = _INNER.unpack_from(view, position + _OUTER.size)
     offset = position + RECORD_HEADER
-    if kind not in (1, 2, 3, 4) or offset + size > len(view) or synced >= sequence:
+    if kind not in _KINDS or offset + size > len(view) or synced >= sequence:
         return None
     if zlib.crc32(view[position + _OUTER.size : offset + size]) != crc:
         return None

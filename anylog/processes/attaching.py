@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from attrs import define, field
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.disk.journal import Journal, Stored
-from anylog.disk.records import BufferId, unpack_rows
+from anylog.disk.records import BufferId, Kind, unpack_ids, unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Receipt
 from anylog.processes.buffers import Buffer, Pending
@@ -22,6 +22,23 @@ from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
 READ_AT_ONCE = 256  # journal records read back together at a start
+
+
+async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float) -> dict[BufferId, Buffer]:
+    """The buffers of records that were not done with when the journal ended, without their readings."""
+    told: dict[BufferId, Mapping[str, Any]] = {}
+    done: set[BufferId] = set()
+    kinds = (Kind.OPEN, Kind.DONE, Kind.WHOLE)
+    wanted = [each for each in stored if each.kind in kinds and (each.size or each.kind is not Kind.DONE)]
+    for first in range(0, len(wanted), READ_AT_ONCE):
+        part = wanted[first : first + READ_AT_ONCE]
+        for each, body in zip(part, await journal.read(part), strict=True):
+            if each.kind is Kind.DONE:
+                done.update(unpack_ids(body))
+            else:
+                told[each.buffer] = orjson.loads(body if each.kind is Kind.OPEN else unpack_rows(body)[0])
+    done.update(each.buffer for each in stored if each.kind is Kind.DONE)
+    return {id: Buffer.described(id, each.get("buffer", each), now) for id, each in told.items() if id not in done}
 
 
 async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[BufferId, Buffer], once: Once) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
@@ -103,32 +102,30 @@ class Buffer:
     @property
     def date(self) -> str:
         """The 12 digits of its file's name (ingest.md 9.1)."""
-        return "".join(char for char in (self.time or self.at)[2:19] if char.isdigit())
+        at = self.time or self.at
+        return at[2:4] + at[5:7] + at[8:10] + at[11:13] + at[14:16] + at[17:19]
 
     def registered(self, id: int, time: str) -> None:
         """It has its row in `almgm`; times that its rows lack are the time of that, on every member."""
         self.tsd, self.time, self.at = id, time, time[:19]
 
-    def describe(self) -> bytes:
-        """The body of its OPEN record."""
-        return orjson.dumps(
-            {
-                "dbms": self.where.dbms,
-                "table": self.where.table,
-                "source": self.where.source,
-                "instructions": self.where.instructions,
-                "at": self.at,
-                "whole": self.whole,
-                "immediate": self.threshold.write_immediate,
-                "filed": self.filed,
-                "member": self.member,
-            }
-        )
+    def description(self) -> dict[str, Any]:
+        """What is to be known of it after a start; the body of its OPEN record, as JSON."""
+        return {
+            "dbms": self.where.dbms,
+            "table": self.where.table,
+            "source": self.where.source,
+            "instructions": self.where.instructions,
+            "at": self.at,
+            "whole": self.whole,
+            "immediate": self.threshold.write_immediate,
+            "filed": self.filed,
+            "member": self.member,
+        }
 
     @classmethod
-    def described(cls, id: BufferId, body: bytes, now: float) -> Buffer:
-        """The buffer of an OPEN record read back after a start: no more rows come to it, so it counts as cut."""
-        told = orjson.loads(body)
+    def described(cls, id: BufferId, told: Mapping[str, Any], now: float) -> Buffer:
+        """The buffer of a description read back after a start: no more rows come to it, so it counts as cut."""
         where = Where(told["dbms"], told["table"], told["source"], told["instructions"])
         return cls(
             id,

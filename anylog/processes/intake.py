@@ -21,14 +21,14 @@ from anylog.disk.records import BufferId, Kind, pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Lanes, Receipt
 from anylog.mapping.body import normal_form
-from anylog.processes.attaching import Attaching, recall
+from anylog.processes.attaching import Attaching, recall, recall_buffers
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
 from anylog.processes.filing import MOST, Filing
 from anylog.processes.forms import NONE, Form, form_of, segment
 from anylog.processes.loading import Agree, Loader, Schemas
 from anylog.processes.once import Once
-from anylog.processes.opening import Opening
+from anylog.processes.opening import Ending, Opening
 from anylog.processes.operating import Operating
 from anylog.processes.recovery import Marked, Recovery
 from anylog.processes.registry import Registry
@@ -89,6 +89,7 @@ class Intake:
     _loaders: dict[str, Loader] = field(factory=dict)
     attaching: Attaching = field(init=False)
     _opening: Opening = field(init=False)
+    _ending: Ending = field(init=False)
     _relief: Relief = field(factory=Relief)
     registry: Registry = field(init=False)
     filing: Filing = field(init=False)
@@ -106,6 +107,7 @@ class Intake:
         self.tank = Tank(IN_MEMORY // 2, IN_MEMORY)
         self.journal = self._new_journal()
         self._opening = Opening(append=lambda *record: self.journal.append(*record), open=self._open, cut=self._cut)
+        self._ending = Ending(journal=lambda: self.journal, soon=self._soon)
         self.registry = Registry(tsd=self._tsd)
         self.filing = Filing(
             clock=self._clock,
@@ -188,17 +190,10 @@ class Intake:
         """Read the journal; what is not loaded yet follows as its databases are connected. There is no other start."""
         stored = await self.journal.open()
         await self.operating.recall()
-        bodies: dict[BufferId, bytes] = {}
-        opened = [each for each in stored if each.kind is Kind.OPEN]
-        for each, body in zip(opened, await self.journal.read(opened), strict=True):
-            bodies[each.buffer] = body
-        done = {each.buffer for each in stored if each.kind is Kind.DONE}
-        for id, body in bodies.items():
-            if id not in done:
-                self._buffers[id] = Buffer.described(id, body, self._clock.seconds())
+        self._buffers.update(await recall_buffers(self.journal, stored, self._clock.seconds()))
         await recall(
             self.journal,
-            [each for each in stored if each.kind is Kind.ROWS and each.buffer in self._buffers],
+            [each for each in stored if each.kind in (Kind.ROWS, Kind.WHOLE) and each.buffer in self._buffers],
             self._buffers,
             self.once,
         )
@@ -219,6 +214,7 @@ class Intake:
             await self._loaders[name].stop()
         await self.filing.stop()
         self.files.stop()
+        self._ending.tell()
         await self.journal.close()
 
     async def flush(self, seconds: float = 10.0) -> int:
@@ -344,13 +340,16 @@ class Intake:
         if buffer.filed:
             # While the rows are at hand: later each of them has to be fetched from memory again.
             self._drafts.add(buffer, form.normal if hash else normal_form(rows))
-        meta = orjson.dumps({"key": key, "at": now, "rows": len(rows)}) if key else b""
-        stored = self.journal.append(Kind.ROWS, buffer.id, pack_rows(meta, body))
+        told: dict[str, Any] = {"key": key, "at": now, "rows": len(rows)} if key else {}
+        if hash:
+            told["buffer"] = buffer.description()
+        kind, meta = Kind.WHOLE if hash else Kind.ROWS, orjson.dumps(told) if told else b""
+        stored = self.journal.append(kind, buffer.id, pack_rows(meta, body))
         weight = len(body)
         buffer.unsynced += 1
         buffer.volume += weight
         buffer.rows += len(rows)
-        if hash or buffer.volume >= buffer.threshold.volume:
+        if not hash and buffer.volume >= buffer.threshold.volume:
             self._cut(buffer)
         return stored.addCallbacks(
             self._synced,
@@ -367,9 +366,12 @@ class Intake:
         filed, member = self.operating.member(where.dbms)
         buffer = Buffer(self.journal.new_buffer(), where, threshold, now, at, hash, filed, member)
         self._buffers[buffer.id] = buffer
-        if not hash:
+        if hash:
+            buffer.state, buffer.opened = "cut", True  # by its one record
+            self.counts.add("cuts")
+        else:
             self._open[where] = buffer
-        self._opening.describe(buffer).addErrback(lambda failure: None)
+            self._opening.describe(buffer).addErrback(lambda failure: None)
         return buffer
 
     def _synced(
@@ -497,8 +499,7 @@ class Intake:
         buffer.state = "done"
         self._drafts.drop(buffer)
         self._buffers.pop(buffer.id, None)
-        # Not awaited: if it is lost, the mark says the same at the next start.
-        self.journal.append(Kind.DONE, buffer.id).addBoth(lambda _: self.journal.release(buffer.id))
+        self._ending.add(buffer.id)
 
     # Databases come and go
 

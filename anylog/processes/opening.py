@@ -1,15 +1,16 @@
-"""A buffer is described in the journal before anything of it is promised (hard-parts.md 1.1)."""
+"""How buffers begin in the journal, before anything of them is promised, and how they end (hard-parts.md 1.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from attrs import define
+import orjson
+from attrs import define, field
 from twisted.internet.defer import Deferred, fail
 
-from anylog.disk.journal import Stored
-from anylog.disk.records import BufferId, Kind
+from anylog.disk.journal import Journal, Stored
+from anylog.disk.records import BufferId, Kind, pack_ids
 from anylog.errors import AnyLogError
 from anylog.processes.buffers import Buffer, Where
 
@@ -28,7 +29,7 @@ class Opening:
         def opened(stored: Stored) -> None:
             buffer.opened = True
 
-        return self._append(Kind.OPEN, buffer.id, buffer.describe()).addCallback(opened)
+        return self._append(Kind.OPEN, buffer.id, orjson.dumps(buffer.description())).addCallback(opened)
 
     def late(self, buffer: Buffer) -> Deferred[None]:
         """Describe a buffer once for all who wait. If that fails nothing of it is understood after a start, so nothing
@@ -54,3 +55,31 @@ class Opening:
 
             described.addBoth(ended)
         return told
+
+
+@define(kw_only=True, eq=False)
+class Ending:
+    """Tells the journal what is done with: of one turn of the reactor by one record."""
+
+    _journal: Callable[[], Journal]
+    _soon: Callable[[Callable[[], object]], object]
+    _done: list[BufferId] = field(factory=list)
+
+    def add(self, buffer: BufferId) -> None:
+        """All that became of this buffer lasts elsewhere."""
+        self._done.append(buffer)
+        if len(self._done) == 1:
+            self._soon(self.tell)
+
+    def tell(self) -> None:
+        """Not awaited: if it is lost, the mark says the same at the next start."""
+        done, self._done = self._done, []
+        if not done:
+            return
+        journal = self._journal()
+
+        def told(_: object) -> None:
+            for buffer in done:
+                journal.release(buffer)
+
+        journal.append(Kind.DONE, done[0], pack_ids(done[1:])).addBoth(told)

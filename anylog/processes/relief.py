@@ -49,7 +49,7 @@ class Relief:
             if pending.stored is not None and pending.stored.segment == segment:
                 old.append(pending)
                 places.append(pending.stored)
-        kept = journal.append(Kind.OPEN, buffer.id, buffer.describe())
+        kept = journal.append(Kind.OPEN, buffer.id, orjson.dumps(buffer.description()))
         written = []
         for pending, packed in zip(old, await journal.read(places), strict=True):
             meta, body = unpack_rows(packed)
