@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 import anylog.commands
 import anylog.databases.commands
+import anylog.databases.tsd_commands
 import anylog.disk.file_commands
 import anylog.disk.folder_commands
 import anylog.language.commands
@@ -57,6 +58,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
+    *anylog.databases.tsd_commands.COMMANDS,
     *anylog.disk.file_commands.COMMANDS,
     *anylog.disk.folder_commands.COMMANDS,
     *anylog.ledger.commands.COMMANDS,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from anylog.columns import AUTOMATIC
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import BUILT_IN, quoted, shown_type
+from anylog.databases.tsd import DBMS, Tsd, is_files
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, OneOf, Text, Whole
 from anylog.language.context import Context, Result
@@ -85,7 +86,10 @@ class CreateTable(Command):
 
 
 class DropTable(Command):
-    """Delete a table with its rows from this node. The next reading for it makes it anew."""
+    """Delete a table with its rows from this node. The next reading for it makes it anew.
+
+    Without `tsd_info` of `almgm`, files that came before are not recognised any more if they come again.
+    """
 
     words = "drop table"
     operands = "[name]"
@@ -98,6 +102,9 @@ class DropTable(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         database = node.databases.get(options["dbms"])
         table, _ = await _existing(database, operands[0])
+        if database.name == DBMS and is_files(table):
+            await Tsd(database=database, clock=node.clock).drop([table])
+            return None
         await database.execute(f"drop table {quoted(table)}")
         return None
 

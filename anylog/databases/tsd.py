@@ -353,6 +353,15 @@ class Tsd:
             ]
         )
 
+    def info(self, into: str) -> Deferred[tuple[Any, ...]]:
+        """Of one table: files, rows, those not loaded without a reason, those that failed, last id, last time."""
+        statement = (
+            'select count(*), coalesce(sum("rows"), 0), count(*) filter (where coalesce("rows", 0) = 0 and'
+            f" coalesce(status1, '') = ''), count(*) filter (where status1 in ('{MISSING}', '{FAILED}')),"
+            " coalesce(max(file_id), 0), coalesce(max(file_time), '') from {table}"
+        )
+        return self.database.read(lambda connection: (*_select(connection, into, statement, ()), (0,) * 5 + ("",))[0])
+
     def note(self, hash: str, status1: str, status2: str | None) -> Deferred[int]:
         """Set the status of a hash in `tsd_info`; None leaves the second as it is. Gives the id, 0 if there is none."""
 
