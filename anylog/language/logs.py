@@ -37,8 +37,10 @@ _BASIC = re.compile(r"(?i)\b(basic|bearer)\s+[A-Za-z0-9+/=._\-]{6,}")
 
 def masked(text: str) -> str:
     """The text with the values of secrets shown as `****`."""
-    for pattern in (_ASSIGNED, _PAIR, _JSON, _POSITION, _ADDRESS):
-        text = pattern.sub(r"\1****", text)
+    # Most texts hold none of these, and the patterns look at every place of a text.
+    for sign, pattern in (("=", _ASSIGNED), ("=", _PAIR), (":", _JSON), ("@", _POSITION), ("@", _ADDRESS)):
+        if sign in text:
+            text = pattern.sub(r"\1****", text)
     return _BASIC.sub(r"\1 ****", text)
 
 

@@ -185,8 +185,6 @@ class Intake:
         """Names of buffers and hashes of files that are on their way."""
         return {str(id) for id in self._buffers} | {buffer.whole for buffer in self._buffers.values()}
 
-    # Starting and stopping
-
     async def start(self) -> None:
         """Read the journal; what is not loaded yet follows as its databases are connected. There is no other start."""
         stored = await self.journal.open()
@@ -485,6 +483,8 @@ class Intake:
             self._finish(buffer)
         else:
             buffer.leaving = True
+            if buffer.file is not None:
+                buffer.file.let_go()
             self.filing.add(buffer)
 
     def _filed(self, buffer: Buffer, outcome: Outcome) -> None:
@@ -503,8 +503,6 @@ class Intake:
         self._drafts.drop(buffer)
         self._buffers.pop(buffer.id, None)
         self._ending.add(buffer.id)
-
-    # Databases come and go
 
     def _connected(self, name: str, connected: bool) -> None:
         if connected:
@@ -532,8 +530,6 @@ class Intake:
             point=self.point,
             counts=self.counts,
         )
-
-    # The journal
 
     def _new_journal(self) -> Journal:
         return Journal(

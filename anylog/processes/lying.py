@@ -33,9 +33,9 @@ class Entry(Protocol):
     def kind(self) -> str: ...
 
 
-@frozen(order=True)
+@frozen
 class Lying:
-    """A file that waits. Older ones come first, then by name."""
+    """A file that waits."""
 
     mtime_ns: int
     name: str
@@ -63,14 +63,16 @@ class Directory:
     oldest: int = 0  # mtime_ns of the oldest of them
     ignored: dict[str, str] = field(factory=dict)  # name -> why
     _seen: dict[str, tuple[tuple[int, int], float]] = field(factory=dict)
-    _ready: list[Lying] = field(factory=list)  # a heap
+    # A heap: older ones come first, then by name.
+    _ready: list[tuple[int, str, Lying]] = field(factory=list)
     _parsed: dict[str, FileName | AnyLogError] = field(factory=dict)
 
     def look(self, entries: Iterable[Entry], now: float, busy: Collection[str]) -> list[str]:
         """Compare with what was seen last; `busy` are names that are in work. Gives notes on what is left alone."""
         before, self._seen = self._seen, {}
         known, self.ignored = self.ignored, {}
-        notes, ready = [], []
+        notes: list[str] = []
+        ready: list[tuple[int, str, Lying]] = []
         self.unsettled, self.waiting, self.waiting_bytes, self.oldest = False, 0, 0, 0
         for entry in entries:
             name = entry.name
@@ -94,7 +96,7 @@ class Directory:
             else:
                 self._seen[name] = seen
                 if now - seen[1] >= STABLE:
-                    ready.append(lying)
+                    ready.append((entry.mtime_ns, name, lying))
                 else:
                     self.unsettled = True
         heapq.heapify(ready)
@@ -122,12 +124,12 @@ class Directory:
 
     def next(self) -> Lying | None:
         """Take the oldest."""
-        return heapq.heappop(self._ready) if self._ready else None
+        return heapq.heappop(self._ready)[2] if self._ready else None
 
     def back(self, lying: Sequence[Lying]) -> None:
         """It may be taken later."""
         for each in lying:
-            heapq.heappush(self._ready, each)
+            heapq.heappush(self._ready, (each.mtime_ns, each.name, each))
 
     def changed(self, name: str) -> None:
         """It was changed while it was read: it has to settle again."""

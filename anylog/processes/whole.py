@@ -29,6 +29,11 @@ class WholeFile:
     date: str = ""  # 12 digits
     archived: bool = False  # it lies in the archive and stays there: its rows are loaded once more
 
+    def let_go(self) -> None:
+        """Its rows are loaded: they need no memory any more, whoever still knows the file."""
+        if isinstance(self.rows, list):
+            self.rows.clear()
+
 
 @frozen(kw_only=True)
 class Outcome:
