@@ -72,18 +72,26 @@ def convert(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], defau
 
 
 def convert_each(
-    parts: Sequence[Sequence[Mapping[str, Any]]], columns: Mapping[str, str], default_time: str
+    parts: Sequence[Sequence[Mapping[str, Any]]], columns: Mapping[str, str], default_time: str | None
 ) -> list[Converted] | None:
-    """`convert` of several short lists of rows in one go; None if anything about them needs a second look."""
+    """`convert` of several short lists of rows in one go; None if anything about them needs a second look.
+
+    Without a default time also if a time is missing.
+    """
     rows = [row for part in parts for row in part]
     work = _Work(rows, {column: kind for column, kind in columns.items() if column not in AUTOMATIC})
-    work.defaults = _defaults(default_time)
+    work.defaults = {} if default_time is None else _defaults(default_time)
     found, unknown = _gather(rows, work.columns)
     if unknown or not work.columns:
         return None
-    lines = list(zip(*[work.column(column, kind, found[column]) for column, kind in work.columns.items()], strict=True))
+    converted = [work.column(column, kind, found[column]) for column, kind in work.columns.items()]
     if work.misfits or work.wider:
         return None
+    if default_time is None and any(
+        kind in _TIMES and None in values for kind, values in zip(work.columns.values(), converted, strict=True)
+    ):
+        return None
+    lines = list(zip(*converted, strict=True))
     names, first = tuple(work.columns), 0
     done = []
     for part in parts:
@@ -531,6 +539,9 @@ def _short(value: Any) -> str:
     except TypeError:
         text = repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+_TIMES = ("TIMESTAMP", "DATE", "TIME")
 
 
 def _defaults(default_time: str) -> dict[str, str]:

@@ -168,8 +168,7 @@ class Attaching:
                     self._registry.adopt(buffer)
             while buffer.pending and buffer.pending[0].sequence <= applied:
                 gone = buffer.pending.popleft()
-                if gone.rows is not None:
-                    self._tank.take(gone.weight)
+                self._tank.take(gone.let_go())
             buffer.applied = applied
             if buffer.pending and buffer.loadable:
                 loader.add(buffer, list(buffer.pending))

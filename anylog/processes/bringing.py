@@ -88,7 +88,7 @@ class Bringing:
             file=file,
             path=file.path,
             state="cut",
-            rows=len(file.rows),
+            rows=file.count,
             volume=len(file.normal),
         )
 
@@ -97,7 +97,7 @@ class Bringing:
         if loader is None:
             self._drop(buffer)
             raise AnyLogError(10, f"the database '{file.dbms}' is not connected")
-        pending = Pending(None, 1, len(file.normal), file.rows)
+        pending = Pending(None, 1, len(file.normal), file.rows if file.early is None else None, early=file.early)
         self._tank.put(pending.weight)
         buffer.pending.append(pending)
         loader.add(buffer, [pending])

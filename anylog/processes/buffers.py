@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.disk.journal import Stored
 from anylog.disk.records import BufferId
+from anylog.processes.forms import Early
 from anylog.processes.thresholds import Threshold
 from anylog.processes.whole import Outcome, WholeFile
 
@@ -33,9 +34,15 @@ class Pending:
     stored: Stored | None  # None: it lies in the watch directory
     sequence: int  # its own, also after it was written again further on in the journal
     weight: int  # bytes
-    rows: Sequence[Mapping[str, Any]] | None  # None: read them back from the journal when needed
+    rows: Sequence[Mapping[str, Any]] | None  # None: read them back when needed
     key: str = ""  # Idempotency-Key
-    size: int = 0  # rows, once it was read
+    early: Early | None = None  # the rows as they go to the table; then `rows` is None
+
+    def let_go(self) -> int:
+        """Keep no rows in memory; gives the bytes that were held."""
+        held = self.rows is not None or self.early is not None
+        self.rows = self.early = None
+        return self.weight if held else 0
 
 
 @define(eq=False)
@@ -58,6 +65,7 @@ class Buffer:
     file: WholeFile | None = None
     path: Path = Path()  # where `file` lies now
     recalled: bool = False  # read back from the journal after a start
+    doubtful: bool = False  # its rows need a second look before they can be converted
     leaving: bool = False  # it is loaded, and with those that are made into files
     repeated: bool = False  # a delivery of what is loaded under this very name
     told: Deferred[Outcome] | None = None  # who waits for what becomes of `file`

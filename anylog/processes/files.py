@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from anylog.columns import AUTOMATIC
 from anylog.databases.tables import RESERVED
 from anylog.disk.archive import gunzip
 from anylog.disk.names import FileName
@@ -15,6 +16,7 @@ from anylog.mapping.body import content_hash, normal_form, read_body
 from anylog.mapping.sql_file import read_sql
 from anylog.names import normalise
 from anylog.processes.agreement import SYSTEM
+from anylog.processes.forms import Early, early_of
 
 LARGEST = 64 << 20  # bytes of one file, also unpacked
 KINDS = ("json", "sql", "gz")  # values of `file_type`
@@ -28,15 +30,16 @@ class Content:
     normal: bytes
     hash: str
     note: str = ""  # what was odd about it
+    early: Early | None = None  # its rows as they go to the table: then `rows` is empty
 
 
-def understand(name: FileName, data: bytes, member: int) -> Content:
+def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, str] | None = None) -> Content:
     """Unpack, parse, bring into normal form and hash; `member` is this node's own.
 
     A hash in the name must be one of this content, else it is replaced and noted: of the normal form, of the bytes as
     they came, or with member and id of the name in front, as for files cut from streams (ingest.md 9.2). The bytes of
     a file that another member hashed are kept as they are, so that every member keeps the same.
-    Raises AnyLogError 6, 16 or 501.
+    With the `columns` of its table the rows are converted, too. Raises AnyLogError 6, 16 or 501.
     """
     if name.compressed:
         data = gunzip(data, LARGEST)
@@ -47,31 +50,36 @@ def understand(name: FileName, data: bytes, member: int) -> Content:
     rows = read_sql(data, name.dbms, name.table) if name.kind == "sql" else read_body(data)
     normal = normal_form(rows)
     found = content_hash(name.dbms, name.table, normal)
+    early = early_of(rows, columns)
+    if early is not None:
+        rows = []
     if name.hash in ("0", found):
-        return Content(rows=rows, normal=normal, hash=found)
+        return Content(rows=rows, normal=normal, hash=found, early=early)
     if name.full or name.member == "@":
         owner = str(member) if name.member == "@" else name.member
         for kept in (normal, data):
             prefixed = content_hash(name.dbms, f"{name.table}.{owner}.{name.id}", kept)
             if name.hash in (prefixed, content_hash(name.dbms, name.table, kept)):
-                return Content(rows=rows, normal=kept, hash=name.hash)
+                return Content(rows=rows, normal=kept, hash=name.hash, early=early)
     elif name.hash == content_hash(name.dbms, name.table, data):
-        return Content(rows=rows, normal=normal, hash=found)
+        return Content(rows=rows, normal=normal, hash=found, early=early)
     note = f"the hash {name.hash} in the name is not the one of the content, which is {found}: that is used"
-    return Content(rows=rows, normal=normal, hash=found, note=note)
+    return Content(rows=rows, normal=normal, hash=found, note=note, early=early)
 
 
-def understand_all(found: Sequence[tuple[FileName, bytes]], member: int, most: int) -> list[Content | AnyLogError]:
-    """The contents of files in order, or what is wrong with each; in a lane.
+def understand_all(
+    found: Sequence[tuple[FileName, bytes, Mapping[str, str] | None]], member: int, most: int
+) -> list[Content | AnyLogError]:
+    """The contents of files in order, or what is wrong with each; in a lane. Each comes with the columns of its table.
 
     Ends early once `most` bytes of normal form are made (packed files may hold much more than their size says): the
     list is shorter then, but never empty.
     """
     made = 0
     done: list[Content | AnyLogError] = []
-    for name, data in found:
+    for name, data, columns in found:
         try:
-            content = understand(name, data, member)
+            content = understand(name, data, member, columns)
         except AnyLogError as wrong:
             done.append(wrong)
             continue
@@ -94,7 +102,7 @@ def too_large(size: int) -> AnyLogError:
 class Limits:
     """Which files an operator takes: `limit_tables`, and databases that are connected (S2)."""
 
-    connected: Callable[[str], object]  # raises AnyLogError if the database is not
+    connected: Callable[[str], Any]  # the database; raises AnyLogError if it is not
     members: Callable[[], Collection[int] | None] = lambda: None  # of the own cluster; None: not known
     tables: frozenset[str] = field(default=frozenset())  # "dbms.table", or "table" of any database; empty: all
 
@@ -102,6 +110,14 @@ class Limits:
     def read(names: Sequence[str]) -> frozenset[str]:
         """Names as in `limit_tables = (dbms.table, table)`. Raises AnyLogError 40 for what cannot be a name."""
         return frozenset(".".join(normalise(part, "table") for part in name.split(".", 1)) for name in names)
+
+    def columns(self, name: FileName) -> Mapping[str, str] | None:
+        """The data columns of its table as it is now; None if there is none."""
+        try:
+            schema = self.connected(name.dbms).schema(name.table)
+        except AnyLogError:
+            return None
+        return None if schema is None else {column: kind for column, kind in schema.items() if column not in AUTOMATIC}
 
     def refusal(self, name: FileName) -> AnyLogError | None:
         """Why the file is not taken: AnyLogError 130, 28, 171, 131 or 10; None if it is."""

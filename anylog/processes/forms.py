@@ -9,8 +9,38 @@ from typing import Any
 from attrs import frozen
 
 from anylog.mapping.body import content_hash, normal_form
+from anylog.mapping.rows import Converted, convert_each
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_\-]{1,64}")
+
+
+@frozen
+class Early:
+    """Rows that were converted for these columns as soon as they were read."""
+
+    converted: Converted
+    columns: Mapping[str, str]
+
+
+MANY = 32  # rows from which it is worth while to convert them at once
+
+
+def early_of(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None) -> Early | None:
+    """Convert rows while they are at hand: later each of them has to be fetched from memory again, and until then
+    they take several times what their text does. None if that needs more than the columns as they are now."""
+    if columns is None or len(rows) < MANY:
+        return None
+    done = convert_each([rows], columns, None)
+    return Early(done[0], columns) if done is not None else None
+
+
+def joined(parts: Sequence[Early]) -> Converted:
+    """What was converted for the same columns, as one."""
+    first = parts[0].converted
+    if len(parts) == 1:
+        return first
+    values = ",".join([part.converted.values[1:-1] for part in parts])
+    return Converted(first.names, f"[{values}]", sum(part.converted.count for part in parts), [], {})
 
 
 @frozen
@@ -19,15 +49,16 @@ class Form:
 
     hash: str
     normal: bytes
+    early: Early | None = None
 
 
 NONE = Form("", b"")
 
 
-def form_of(dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> Form:
-    """The normal form of rows and its hash."""
+def form_of(dbms: str, table: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> Form:
+    """The normal form of rows and its hash; converted too, if the columns of their table are known."""
     normal = normal_form(rows)
-    return Form(content_hash(dbms, table, normal), normal)
+    return Form(content_hash(dbms, table, normal), normal, early_of(rows, columns))
 
 
 def segment(text: str) -> str:

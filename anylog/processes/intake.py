@@ -25,8 +25,8 @@ from anylog.processes.attaching import Attaching, recall, recall_buffers
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
 from anylog.processes.filing import MOST, Filing
-from anylog.processes.forms import NONE, Form, form_of, segment
-from anylog.processes.loading import Agree, Loader, Schemas
+from anylog.processes.forms import MANY, NONE, Form, early_of, form_of, segment
+from anylog.processes.loading import SMALL, Agree, Loader, Schemas
 from anylog.processes.once import Once
 from anylog.processes.opening import Ending, Opening
 from anylog.processes.operating import Operating
@@ -231,8 +231,6 @@ class Intake:
             self.log.warn("{why}; they are made after the next start", why=str(late))
         return len(due)
 
-    # Readings come in
-
     def refusal(self) -> AnyLogError | None:
         """Why nothing is taken at the moment, or None; asked before a body is read."""
         away = self._away()
@@ -304,9 +302,11 @@ class Intake:
         if not whole and not key:
             return self._keep(where, body, rows, "", NONE, now)
         if whole and len(body) > LARGE:
-            named = self._lanes.open("cpu").run(form_of, dbms, table, rows)
+            named = self._lanes.open("cpu").run(form_of, dbms, table, rows, self._columns(where))
             return named.addCallback(lambda form: self._once(where, body, rows, key, form, now))
-        return self._once(where, body, rows, key, form_of(dbms, table, rows) if whole else NONE, now)
+        return self._once(
+            where, body, rows, key, form_of(dbms, table, rows, self._columns(where)) if whole else NONE, now
+        )
 
     def _once(
         self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float
@@ -344,7 +344,12 @@ class Intake:
             told["buffer"] = buffer.description()
         kind, meta = Kind.WHOLE if hash else Kind.ROWS, orjson.dumps(told) if told else b""
         stored = self.journal.append(kind, buffer.id, pack_rows(meta, body))
-        weight = len(body)
+        weight, early = len(body), form.early
+        if not hash and not buffer.doubtful and MANY <= len(rows) <= SMALL:
+            columns = self._columns(where)
+            early = early_of(rows, columns)
+            buffer.doubtful = early is None and columns is not None
+        pending = Pending(None, 0, weight, rows if early is None else None, key, early)
         buffer.unsynced += 1
         buffer.volume += weight
         buffer.rows += len(rows)
@@ -353,11 +358,15 @@ class Intake:
         return stored.addCallbacks(
             self._synced,
             self._unsynced,
-            (buffer, rows, weight, key),
+            (buffer, pending, len(rows)),
             {},
             (buffer,),
             {},
         )
+
+    def _columns(self, where: Where) -> Mapping[str, str] | None:
+        loader = self._loaders.get(where.dbms)
+        return loader.columns(where.table) if loader is not None else None
 
     def _begin(self, where: Where, hash: str, now: float) -> Buffer:
         threshold = self.thresholds.of(where.dbms, where.table)
@@ -375,32 +384,28 @@ class Intake:
             self._opening.describe(buffer).addErrback(lambda failure: None)
         return buffer
 
-    def _synced(
-        self, stored: Stored, buffer: Buffer, rows: Sequence[Mapping[str, Any]], weight: int, key: str
-    ) -> Receipt | Deferred[Receipt]:
+    def _synced(self, stored: Stored, buffer: Buffer, pending: Pending, rows: int) -> Receipt | Deferred[Receipt]:
         """The readings are safe, if what describes their buffer is."""
         if buffer.opened:
-            return self._take_in(stored, buffer, rows, weight, key)
+            return self._take_in(stored, buffer, pending, rows)
         # A full disk refused its OPEN record, and there was room again for the readings behind it.
         return self._opening.late(buffer).addCallbacks(
-            lambda _: self._take_in(stored, buffer, rows, weight, key), self._unsynced, errbackArgs=(buffer,)
+            lambda _: self._take_in(stored, buffer, pending, rows), self._unsynced, errbackArgs=(buffer,)
         )
 
-    def _take_in(
-        self, stored: Stored, buffer: Buffer, rows: Sequence[Mapping[str, Any]], weight: int, key: str
-    ) -> Receipt | Deferred[Receipt]:
+    def _take_in(self, stored: Stored, buffer: Buffer, pending: Pending, rows: int) -> Receipt | Deferred[Receipt]:
         """They are loaded soon; the yes waits only if too much is on its way already."""
         buffer.unsynced -= 1
         buffer.last = stored.sequence
-        pending = Pending(stored, stored.sequence, weight, rows, key)
-        self.tank.put(weight)
+        pending.stored, pending.sequence = stored, stored.sequence
+        self.tank.put(pending.weight)
         buffer.pending.append(pending)
         if buffer.filed:
             buffer.records.append(pending)
         traffic = self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic())
-        traffic.came(bool(buffer.whole), len(rows), self._clock.seconds())
+        traffic.came(bool(buffer.whole), rows, self._clock.seconds())
         self._send(buffer, [pending])
-        receipt = Receipt(buffer.whole or "0", len(rows))
+        receipt = Receipt(buffer.whole or "0", rows)
         if self.tank.full:
             return self.tank.room().addCallback(lambda _: receipt)
         return receipt
@@ -424,11 +429,7 @@ class Intake:
             loader.add(buffer, pendings)
             return
         for pending in pendings:
-            if pending.rows is not None:
-                pending.rows = None
-                self.tank.take(pending.weight)
-
-    # Buffers end
+            self.tank.take(pending.let_go())
 
     def cut_due(self) -> int:
         """Cut the buffers whose time is over; give how many."""
@@ -568,8 +569,7 @@ class Intake:
                 self.log.warn("closing the broken journal: {why}", why=str(fault))
             for buffer in self._buffers.values():
                 for pending in buffer.pending:
-                    if pending.rows is not None:
-                        self.tank.take(pending.weight)
+                    self.tank.take(pending.let_go())
             self._open.clear()
             self.filing.begin_anew()
             for id, buffer in list(self._buffers.items()):

@@ -27,6 +27,7 @@ from anylog.mapping.body import read_body
 from anylog.mapping.rows import Converted, convert, convert_each
 from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Drafts, Pending
+from anylog.processes.forms import joined
 from anylog.processes.registry import Verdict
 from anylog.processes.shares import Fails, Flight, Plan, Ready, Share, Waits
 from anylog.tank import Tank
@@ -354,35 +355,52 @@ class Loader:
             await self._park_all(share, reason)
 
     async def _fill(self, shares: Sequence[Share]) -> None:
-        """Have all rows at hand; those that were let go are read back from the journal."""
+        """Have all rows at hand, unless they are converted already."""
         for share in shares:
-            file = share.buffer.file
-            held = [pending.rows for pending in share.pendings]  # more may be let go while the journal is read
-            if file is not None:
-                held = [file.rows]
-            absent = [
-                pending.stored
-                for pending, rows in zip(share.pendings, held, strict=True)
-                if rows is None and pending.stored is not None
-            ]
-            bodies = iter(await self._journal.read(absent) if absent else ())
-            for pending, rows in zip(share.pendings, held, strict=True):
-                if rows is None:
-                    meta, body = unpack_rows(next(bodies))
-                    pending.key = orjson.loads(meta).get("key", "") if meta else ""
-                    rows = read_body(body)
-                share.rows.extend(rows)
-                share.sizes.append(len(rows))
+            columns = self.columns(share.buffer.where.table)
+            early = [pending.early for pending in share.pendings if pending.early is not None]
+            if columns is not None and len(early) == len(share.pendings) and all(e.columns == columns for e in early):
+                share.converted = joined(early), columns
+            else:
+                await self._rows_of(share)
+
+    async def _rows_of(self, share: Share) -> list[Mapping[str, Any]]:
+        """Those that were let go are read back: from the journal, or from the normal form of their file."""
+        if share.rows:
+            return share.rows
+        file = share.buffer.file
+        held = [pending.rows for pending in share.pendings]  # more may be let go while the journal is read
+        if file is not None:
+            held = [file.rows or read_body(file.normal)]
+        absent = [
+            pending.stored
+            for pending, rows in zip(share.pendings, held, strict=True)
+            if rows is None and pending.stored is not None
+        ]
+        bodies = iter(await self._journal.read(absent) if absent else ())
+        for pending, rows in zip(share.pendings, held, strict=True):
+            if rows is None:
+                meta, body = unpack_rows(next(bodies))
+                pending.key = orjson.loads(meta).get("key", "") if meta else ""
+                rows = read_body(body)
+            share.rows.extend(rows)
+            share.sizes.append(len(rows))
+        return share.rows
+
+    def columns(self, table: str) -> dict[str, str] | None:
+        """The data columns of a table as it is now; None if there is none."""
+        schema = self.database.schema(table)
+        return None if schema is None else {name: kind for name, kind in schema.items() if name not in AUTOMATIC}
 
     async def _plan(self, share: Share, planned: dict[str, Plan]) -> Plan:
         """The table as it is, or as the ledger agrees that it is to be made."""
         table = share.buffer.where.table
         plan = planned.get(table)
         if plan is None:
-            schema = self.database.schema(table)
-            plan = Plan({name: kind for name, kind in (schema or {}).items() if name not in AUTOMATIC})
-            if schema is None:
-                rows = share.rows
+            columns = self.columns(table)
+            plan = Plan(columns or {})
+            if columns is None:
+                rows = await self._rows_of(share)
                 inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
                 plan.columns = self._agreed(table, inferred)
                 plan.create = dict(plan.columns)
@@ -395,13 +413,13 @@ class Loader:
         Every load says all that its table needs, also if one before it in the round says the same: that one may be
         left out.
         """
-        buffer, rows = share.buffer, share.rows
+        buffer = share.buffer
         table = buffer.where.table
         plan = planned[table] if table in planned else await self._plan(share, planned)
         while True:
             converted, made_for = share.converted
             if converted is None or made_for != plan.columns:
-                converted = await self._convert(rows, plan.columns, buffer.at)
+                converted = await self._convert(await self._rows_of(share), plan.columns, buffer.at)
             grown = {name: kind for name, kind in converted.wanted.items() if plan.columns.get(name) != kind}
             if not grown:
                 break
@@ -464,7 +482,7 @@ class Loader:
         """Many files of a few rows cost more one by one than what is in them."""
         groups: dict[tuple[str, str], list[Share]] = {}
         for share in shares:
-            if len(share.rows) <= SHORT and share.buffer.where.table in planned:
+            if 0 < len(share.rows) <= SHORT and share.buffer.where.table in planned:
                 groups.setdefault((share.buffer.where.table, share.buffer.at), []).append(share)
         for (table, at), group in groups.items():
             columns = planned[table].columns
@@ -485,7 +503,7 @@ class Loader:
     async def _park_all(self, share: Share, reason: str) -> None:
         """The engine refuses this one record: keep its rows aside, so that what is behind it flows on."""
         buffer = share.buffer
-        parked = share.left_out(dict.fromkeys(range(len(share.rows)), reason))
+        parked = share.left_out(dict.fromkeys(range(len(await self._rows_of(share))), reason))
         load = Load(
             table=buffer.where.table,
             columns=(),
@@ -512,8 +530,7 @@ class Loader:
             queue.popleft()
             self._queued -= pending.weight
             buffer.pending.popleft()
-            if pending.rows is not None:
-                self._tank.take(pending.weight)
+            self._tank.take(pending.let_go())
             buffer.applied = pending.sequence
         if buffer in self._alone:
             self._alone[buffer] -= 1
@@ -533,9 +550,7 @@ class Loader:
     def _let_go(self, pendings: Sequence[Pending] | deque[Pending]) -> None:
         """Keep no rows in memory while a database is away: they are safe in the journal."""
         for pending in pendings:
-            if pending.rows is not None:
-                pending.rows = None
-                self._tank.take(pending.weight)
+            self._tank.take(pending.let_go())
 
     def _now(self) -> str:
         """Kept for a millisecond: many files are loaded in one."""

@@ -66,9 +66,11 @@ class Share:
 
     def left_out(self, reasons: Mapping[int, str]) -> list[Parked]:
         """Misfits by their index in the share, each with the record and the place in it where it came."""
-        buffer, parked, first = self.buffer, [], 0
+        buffer, parked, first = self.buffer, list[Parked](), 0
+        if not reasons:
+            return parked  # and of what was converted early nothing was counted
         for pending, size in zip(self.pendings, self.sizes, strict=True):
-            for position in range(size) if reasons else ():
+            for position in range(size):
                 reason = reasons.get(first + position)
                 if reason is not None:
                     row = written(self.rows[first + position]).decode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -354,16 +354,20 @@ class Watch:
 
     async def _understand(self, found: list[tuple[Job, bytes]]) -> None:
         """The next piece of what was read, from the end of the list."""
-        piece: list[tuple[FileName, bytes]] = []
+        piece: list[tuple[FileName, bytes, Mapping[str, str] | None]] = []
+        columns: dict[tuple[str, str], Mapping[str, str] | None] = {}
         size = 0
         for job, data in reversed(found[-PIECE_FILES:]):
             if job.name is not None and (not piece or size + len(data) <= PIECE):
-                piece.append((job.name, data))
+                table = job.name.dbms, job.name.table
+                if table not in columns:
+                    columns[table] = self.options.limits.columns(job.name)
+                piece.append((job.name, data, columns[table]))
                 size += len(data)
             else:
                 break
         asked = (piece, self._member(), PIECE)
-        packed = any(name.compressed for name, _ in piece)
+        packed = any(name.compressed for name, _, _ in piece)
         if size < SMALL and not packed:
             contents = understand_all(*asked)
         else:
@@ -391,6 +395,7 @@ class Watch:
             instructions=name.instructions,
             hash=content.hash,
             rows=content.rows,
+            early=content.early,
             normal=content.normal,
             stamp=job.lying.stamp,
             kind="sql" if name.kind == "sql" else "json",
@@ -417,7 +422,7 @@ class Watch:
             table.out += 1
             self._point("read")
             if self._trace() > 1:
-                self.log.info("operator: {file} has {rows} rows", file=job.lying.name, rows=len(file.rows))
+                self.log.info("operator: {file} has {rows} rows", file=job.lying.name, rows=file.count)
             try:
                 brought = self._files.bring(file)
             except Exception:  # nobody above us could do better
@@ -466,8 +471,6 @@ class Watch:
         for job in jobs:
             if job.file is None:
                 self._back(job)
-
-    # ------------------------------------------------------------------ ends
 
     def _result(self, job: Job, what: str, outcome: Outcome) -> None:
         dbms, table = (job.name.dbms, job.name.table) if job.name is not None else ("", "")

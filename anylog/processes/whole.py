@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from anylog.processes.forms import Early
+
 
 @frozen(kw_only=True, eq=False)
 class WholeFile:
@@ -27,7 +29,13 @@ class WholeFile:
     member: str = ""  # of a full name: the member id, or "@"; empty for a short one
     id: int = 0
     date: str = ""  # 12 digits
+    early: Early | None = None  # its rows as they go to the table: then `rows` is empty
     archived: bool = False  # it lies in the archive and stays there: its rows are loaded once more
+
+    @property
+    def count(self) -> int:
+        """Its rows."""
+        return len(self.rows) if self.early is None else self.early.converted.count
 
     def let_go(self) -> None:
         """Its rows are loaded: they need no memory any more, whoever still knows the file."""
