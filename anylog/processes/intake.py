@@ -165,7 +165,7 @@ class Intake:
             registry=self.registry,
             filing=self.filing,
             recovery=self.recovery,
-            registers=lambda: self._tsd() is not None,
+            tsd=self._tsd,
             attached=lambda: self._loaders.keys(),
         )
         self._databases.watch(self._connected)
