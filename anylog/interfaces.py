@@ -77,9 +77,10 @@ class Move:
 
 @frozen
 class Forget:
-    """Remove, if it is there."""
+    """Remove, if it is there; with a `stamp`, only if size and time of change are these still (else ESTALE)."""
 
     path: Path
+    stamp: tuple[int, int] | None = None
 
 
 Step = Publish | Read | Move | Forget

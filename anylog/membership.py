@@ -245,7 +245,7 @@ class Membership:
         database = self._databases.known("almgm")
         if database is None or database.schema("tsd_info") is None:
             self._tsd = None
-        elif self._tsd is None or self._tsd.database is not database:
+        elif self._tsd is None or self._tsd.database is not database or self._tsd.gone:
             self._tsd = Tsd(database=database, clock=self.clock)
         return self._tsd
 

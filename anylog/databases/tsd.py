@@ -226,6 +226,7 @@ class Tsd:
 
     database: SQLite
     _clock: Clock
+    gone: bool = False  # `tsd_info` was dropped through this: another is asked for when it is there again
     log = Logger()
 
     @deferring
@@ -388,21 +389,20 @@ class Tsd:
 
     def drop(self, tables: Sequence[str]) -> Deferred[None]:
         """Drop tables of files. Ids of `tsd_info` go on where they were when it is made again."""
+        self.gone |= OWN in tables
 
         def work(connection: Connection) -> None:
             there = _tables(connection)
             for name in tables:
                 if not is_files(name) or name not in there:
                     raise AnyLogError(29, f"there is no table of files '{name}'")
-            if OWN in tables:
-                _note_last(connection, *_last(connection))
             for name in tables:
+                if name == OWN:
+                    _note_last(connection, *_last(connection))
                 connection.execute(f"drop table {quoted(name)}")
                 connection.execute("delete from anylog_columns where table_name = ?", (name,))
 
         return self.database.write(work)
-
-    # In the lane of the writer
 
     def _register(self, connection: Connection, wanted: Sequence[Wanted]) -> list[Registered]:
         tables = _tables(connection)

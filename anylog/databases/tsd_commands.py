@@ -59,7 +59,7 @@ LISTED: Mapping[str, Option] = {
 
 def tsd_of(node: Node) -> Tsd:
     """The tables of files. AnyLogError 5 if their database is not connected."""
-    return Tsd(database=node.databases.get(DBMS), clock=node.clock)
+    return node.membership.tsd() or Tsd(database=node.databases.get(DBMS), clock=node.clock)
 
 
 def own_member(node: Node) -> int:

@@ -24,7 +24,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-# A step is ("publish", path, data, compress), ("read", path, most), ("move", source, target) or ("forget", path).
+# A step is ("publish", path, data, compress), ("read", path, most), ("move", source, target) or
+# ("forget", path[, size, time of change]).
 Steps = Sequence[tuple[Any, ...]]
 
 MANY = 16  # files to be synced from which on one sync of the whole file system is quicker
@@ -131,9 +132,13 @@ class Batch:
         self.touch(os.path.dirname(target), place)
         self.touch(os.path.dirname(source), place)
 
-    def forget(self, place: int, path: str) -> None:
-        """It may be gone already."""
+    def forget(self, place: int, path: str, size: int = -1, mtime_ns: int = 0) -> None:
+        """It may be gone already. What was changed since somebody read it is somebody's data."""
         try:
+            if size >= 0:
+                state = os.lstat(path)
+                if (state.st_size, state.st_mtime_ns) != (size, mtime_ns):
+                    raise OSError(errno.ESTALE, "It was changed after it was read", path)
             os.unlink(path)
         except FileNotFoundError:
             return

@@ -216,7 +216,7 @@ def _plain(step: Step) -> tuple[Any, ...]:
         return "read", str(step.path), step.most
     if isinstance(step, Move):
         return "move", str(step.source), str(step.target)
-    return "forget", str(step.path)
+    return ("forget", str(step.path), *(step.stamp or ()))
 
 
 def _fault(outcome: Any) -> OSError | None:

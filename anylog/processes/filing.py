@@ -337,13 +337,14 @@ class Filing:
             if source is None or source.archived or buffer.verdict or file.status1:
                 continue
             if buffer.path != file.path:
-                steps.append(Forget(buffer.path))
+                steps.append(Forget(buffer.path, source.stamp if any(source.stamp) else None))
                 going.append(file)
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         for file, outcome in zip(going, outcomes, strict=True):
             if isinstance(outcome, OSError):
                 # It is loaded and stays loaded; a file that cannot be removed is told of by whoever brought it.
                 file.buffer.fault = f"{file.buffer.path} cannot be removed: {outcome.strerror or outcome}"
+                self.log.error("{why}", why=file.buffer.fault)
         if going:
             self.point("removed")
         return [(file, self._outcome(file)) for file in files]

@@ -165,7 +165,7 @@ class Intake:
             registry=self.registry,
             filing=self.filing,
             recovery=self.recovery,
-            registers=lambda: self._tsd() is not None,
+            tsd=self._tsd,
             attached=lambda: self._loaders.keys(),
         )
         self._databases.watch(self._connected)
@@ -301,12 +301,13 @@ class Intake:
         now = self._clock.seconds()
         if not whole and not key:
             return self._keep(where, body, rows, "", NONE, now)
-        if whole and len(body) > LARGE:
-            named = self._lanes.open("cpu").run(form_of, dbms, table, rows, self._columns(where))
+        if not whole:
+            return self._once(where, body, rows, key, NONE, now)
+        asked = dbms, table, rows, self._columns(where) if len(rows) >= MANY else None
+        if len(body) > LARGE:
+            named = self._lanes.open("cpu").run(form_of, *asked)
             return named.addCallback(lambda form: self._once(where, body, rows, key, form, now))
-        return self._once(
-            where, body, rows, key, form_of(dbms, table, rows, self._columns(where)) if whole else NONE, now
-        )
+        return self._once(where, body, rows, key, form_of(*asked), now)
 
     def _once(
         self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float

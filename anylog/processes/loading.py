@@ -383,7 +383,7 @@ class Loader:
         file = share.buffer.file
         held = [pending.rows for pending in share.pendings]  # more may be let go while the journal is read
         if file is not None:
-            held = [file.rows or read_body(file.normal)]
+            held = [file.rows or await self._lane.run(read_body, file.normal)]
         absent = [
             pending.stored
             for pending, rows in zip(share.pendings, held, strict=True)

@@ -10,8 +10,10 @@ from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from anylog.databases.tsd import Tsd
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane
+from anylog.process import Rhythm
 from anylog.processes.agreement import SYSTEM
 from anylog.processes.filing import Filing
 from anylog.processes.recovery import Marked, Recovery
@@ -20,7 +22,7 @@ from anylog.processes.whole import FilingOptions
 from anylog.waiting import deferring, gather, pause
 
 NOTE = "member"  # beside the journal: in whose name readings were registered here last
-AGAIN = 1.0  # seconds between attempts to learn which ids were given
+BEAT = 1.0  # seconds between looks at the tables of files
 LATE = 60.0  # seconds after which nobody comes any more with what was registered before this start
 
 
@@ -43,10 +45,12 @@ class Operating:
     _registry: Registry
     _filing: Filing
     _recovery: Recovery
-    _registers: Callable[[], bool]  # whether the tables of files are here
+    _tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
     _attached: Callable[[], Collection[str]]  # databases that take readings
     runs: bool = False
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
+    _beats: Rhythm | None = None
+    _told: bool = False  # that nothing can be registered
     _late: Any = None  # the call that looks for what nobody came with
     log = Logger()
 
@@ -65,26 +69,48 @@ class Operating:
         self.remembered = 0
         note = str(self._registry.member()).encode()
         await self._lane.run(self._disk.publish, self._folder / NOTE, note)
-        if options.tsd:
-            await self._see_ids(options)
+        if not options.tsd:
+            self._filing.options = options
+            return
+        while self.runs and not await self._begin_with(options):
+            await pause(self._clock, BEAT)
+        if self.runs and self._late is None:
+            self._late = self._clock.callLater(LATE, self._look_late)
+        if self.runs and self._beats is None:
+            self._beats = Rhythm(clock=self._clock, every=BEAT, do=self._look, name="tables of files")
+            self._beats.start()
+
+    @deferring
+    async def _begin_with(self, options: FilingOptions) -> bool:
+        """Ids first: nothing is registered before. False if it has to be tried again."""
+        tsd = self._tsd()
+        try:
+            if tsd is None:
+                raise AnyLogError(5, "almgm.tsd_info is not there")
+            await self._recovery.see_ids([self._databases.get(name) for name in self._attached()], options)
+        except AnyLogError as why:
+            if not self._told:
+                self.log.warn("files cannot be registered yet: {why}", why=str(why))
+            self._told = True
+            return False
+        self._told, self._registry.sure = False, tsd
         self._filing.options = options
         await gather([self.compared(name) for name in sorted(self._attached())])
-        if options.tsd and self.runs and self._late is None:
-            self._late = self._clock.callLater(LATE, self._look_late)
+        return True
 
-    async def _see_ids(self, options: FilingOptions) -> None:
-        """As often as it takes: nothing is registered before."""
-        while not self._registry.sure:
-            try:
-                await self._recovery.see_ids([self._databases.get(name) for name in self._attached()], options)
-                self._registry.sure = True
-            except AnyLogError as why:
-                self.log.warn("ids of files cannot be looked at yet: {why}", why=str(why))
-                await pause(self._clock, AGAIN)
+    @deferring
+    async def _look(self) -> None:
+        """Tables of files that were dropped and made anew, or put back, are compared with what is here."""
+        options, tsd = self._filing.options, self._tsd()
+        if self.runs and options is not None and tsd is not None and tsd is not self._registry.sure:
+            await self._begin_with(options)
 
     def end(self) -> None:
         """No operator runs: what comes is not kept as files; what is registered still is, where it was to go."""
         self.runs = False
+        if self._beats is not None:
+            self._beats.stop()
+            self._beats = None
         if self._late is not None:
             self._late.cancel()
             self._late = None
@@ -107,7 +133,7 @@ class Operating:
         if self.runs:
             return True, self._registry.member()
         # Until the operator of before runs again its readings wait for it, if that is what this node is going to be.
-        if self.remembered and self._registers():
+        if self.remembered and self._tsd() is not None:
             return True, self.remembered
         return False, 0
 

@@ -44,8 +44,8 @@ class Registry:
 
     _tsd: Callable[[], Tsd | None]
     member: Callable[[], int] = field(default=lambda: 0)
-    # Whether ids go on above all that were ever given here; until an operator has seen to that, readings wait.
-    sure: bool = False
+    # For which tables ids go on above all that were ever given here; until an operator has seen to that, readings wait.
+    sure: Tsd | None = None
     _live: dict[tuple[str, int], Buffer] = field(factory=dict)  # (table of files, id) -> who has it now
     log = Logger()
 
@@ -60,7 +60,7 @@ class Registry:
     async def register(self, buffers: Sequence[Buffer]) -> list[Verdict]:
         """Rows for all of them in one commit. Raises AnyLogError while `almgm` cannot be used."""
         tsd = self.tsd
-        if not self.sure:
+        if self.sure is not tsd:
             raise AnyLogError(502, "its files are registered once the operator runs")
         wanted = [self._wanted(buffer) for buffer in buffers]
         found = await tsd.register(wanted)

@@ -139,7 +139,9 @@ class MemoryDisk:
                     if str(target) in self._files:
                         raise FileExistsError(errno.EEXIST, "File exists", str(target))
                     return self.move(source, target)
-                case Forget(path):
+                case Forget(path, stamp):
+                    if stamp is not None and str(path) in self._files and self.stat(path)[:2] != stamp:
+                        raise OSError(errno.ESTALE, "It was changed after it was read", str(path))
                     return self.forget(path)
         except OSError as fault:
             return fault

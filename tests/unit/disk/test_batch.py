@@ -90,6 +90,17 @@ def test_a_step_that_fails_does_not_stop_the_others(disk, tmp_path):
     assert (outcomes[5], outcomes[6][0]) == (None, b"x" * 10)
 
 
+def test_what_was_changed_meanwhile_is_not_removed(disk, tmp_path):
+    path = tmp_path / "a.json"
+    disk.batch([Publish(path, b"one\n")])
+    (seen,) = disk.batch([Read(path, 100)])
+    disk.batch([Forget(path), Publish(path, b"one\ntwo\n")])
+    assert only(disk, Forget(path, seen[1:])).errno == errno.ESTALE
+    assert disk.read(path) == b"one\ntwo\n"
+    (seen,) = disk.batch([Read(path, 100)])
+    assert disk.batch([Forget(path, seen[1:]), Forget(path, seen[1:])]) == [None, None]
+
+
 def test_what_lies_there_the_oldest_first(disk, tmp_path):
     names = [f"{number}.json" for number in range(20)]
     for number, name in enumerate(names):
