@@ -104,6 +104,7 @@ class DropTable(Command):
         table, _ = await _existing(database, operands[0])
         if database.name == DBMS and is_files(table):
             await Tsd(database=database, clock=node.clock).drop([table])
+            node.membership.tsd()  # those that are made anew are others, and known to be
             return None
         await database.execute(f"drop table {quoted(table)}")
         return None

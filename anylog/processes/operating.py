@@ -48,6 +48,7 @@ class Operating:
     runs: bool = False
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
     _late: Any = None  # the call that looks for what nobody came with
+    _again: Any = None  # the call that looks whether the tables of files are still the same
     log = Logger()
 
     async def recall(self) -> None:
@@ -71,13 +72,32 @@ class Operating:
         await gather([self.compared(name) for name in sorted(self._attached())])
         if options.tsd and self.runs and self._late is None:
             self._late = self._clock.callLater(LATE, self._look_late)
+        if options.tsd and self.runs and self._again is None:
+            self._again = self._clock.callLater(AGAIN, self._look_again)
+
+    @deferring
+    async def _look_again(self) -> None:
+        """Tables of files that were connected or made anew meanwhile may have forgotten what came before."""
+        options = self._filing.options
+        try:
+            if options is not None and self._registry.unsure:
+                self.log.warn("the tables of files are others than before: they are compared with all databases")
+                await self._see_ids(options)
+                await gather([self.compared(name) for name in sorted(self._attached())])
+        except Exception:  # a fault of ours: it is tried again, and the reason is told
+            self.log.failure("comparing the tables of files")
+        if self.runs and (self._again is None or not self._again.active()):
+            self._again = self._clock.callLater(AGAIN, self._look_again)
 
     async def _see_ids(self, options: FilingOptions) -> None:
         """As often as it takes: nothing is registered before."""
-        while not self._registry.sure:
+        while self.runs:
             try:
+                tsd = self._registry.tsd
+                if tsd is self._registry.sure:
+                    return
                 await self._recovery.see_ids([self._databases.get(name) for name in self._attached()], options)
-                self._registry.sure = True
+                self._registry.sure = tsd
             except AnyLogError as why:
                 self.log.warn("ids of files cannot be looked at yet: {why}", why=str(why))
                 await pause(self._clock, AGAIN)
@@ -85,9 +105,10 @@ class Operating:
     def end(self) -> None:
         """No operator runs: what comes is not kept as files; what is registered still is, where it was to go."""
         self.runs = False
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        for call in (self._late, self._again):
+            if call is not None and call.active():
+                call.cancel()
+        self._late = self._again = None
 
     @deferring
     async def compared(self, name: str) -> None:
