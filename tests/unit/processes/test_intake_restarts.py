@@ -317,19 +317,24 @@ class DoneRecords(RestartCase):
 
 class Storms(RestartCase):
     def test_storms(self) -> None:
-        """Bodies of all kinds, drops of tables, kills and power cuts at any moment: the laws hold."""
+        """Bodies of all kinds, records that are carried on, kills and power cuts at any moment: the laws hold."""
         self.patch(loading, "ROUND_BYTES", 6000)
-        for seed in range(60):
+        for seed in range(40):
             self.kill()
             self.setUp()
             self.storm(seed)
 
     def storm(self, seed: int) -> None:
         chance = Random(seed)
+        self.begin()
+        for table in ("t0", "t1"):  # from rows that fit: what is a misfit hangs on that
+            self.put(3, table)
+        self.rest()
+        self.kill()
         for _ in range(4):
             self.begin(operates=chance.random() < 0.9)
             for _ in range(chance.randint(5, 40)):
-                kind = chance.choice(["", "", "", "timeless", "column", "misfit" if self.sent > 200 else ""])
+                kind = chance.choice(["", "", "", "timeless", "column", "misfit"])
                 rows = chance.choice([1, 3, 40, 40, 120])
                 table = f"t{chance.randint(0, 1)}"
                 if kind == "misfit" and rows == 1:
