@@ -97,6 +97,20 @@ def test_an_empty_almgm_in_place_of_the_other_while_it_runs(node: Member) -> Non
     check(node)
 
 
+def test_a_file_of_the_same_name_while_the_first_waits(node: Member) -> None:
+    """Whoever sends each file under one name loses none of them, however long the first is in work."""
+    node.command("disconnect dbms almgm", "POST")
+    drop(node, "town.same", rows_of("first"))
+    until = time.monotonic() + 15
+    while b'"Inwork":1,' not in node.command("get watch where format = json").replace(b" ", b""):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    drop(node, "town.same", rows_of("second", 4))
+    node.command("connect dbms almgm where type = sqlite", "POST")
+    until_there(node, "first", "second")
+    check(node)
+
+
 def until_all_are_told(node: Member) -> None:
     """Until every file that the readings' database holds is registered again."""
     until = time.monotonic() + 15
