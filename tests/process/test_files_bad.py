@@ -141,3 +141,23 @@ def run_operator(node: Member) -> None:
     steps = node._steps()
     script.write_text("\n".join(steps[next(n for n, step in enumerate(steps) if step.startswith("<run operator")) :]))
     node.command(f"process {script}", "POST")
+
+
+def test_a_day_of_the_archive_that_cannot_be_written_to(node: Member) -> None:
+    """Rows are in their tables meanwhile, files that fail are put aside, and nothing is loaded twice afterwards."""
+    until_there(node, *send(node, "early"))
+    check(node)
+    (day,) = node.folder("archive").glob("*/*/*")
+    kept = day.rename(day.with_name("kept"))
+    day.write_text("in the way")
+    try:
+        until_there(node, *send(node, "blocked"))
+        drop(node, "town.t.half", b'{"name":"half"}\n{"na')
+        until = time.monotonic() + 15
+        while "town.t.half" not in files_laws.errors(node.home):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        day.unlink()
+        kept.rename(day)
+    check(node)
