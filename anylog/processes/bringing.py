@@ -134,11 +134,12 @@ class Bringing:
         """S6: files that have their id get their full name, where that still has to be done."""
         steps, renamed = [], []
         for buffer in buffers:
-            if buffer.file is not None and buffer.file.archived:
+            file = buffer.file
+            if file is None or file.archived:
                 continue
             target = buffer.path.with_name(full_name(buffer, buffer.whole, buffer.path.name.endswith(".gz")))
             if target != buffer.path:
-                steps.append(Move(buffer.path, target))
+                steps.append(Move(buffer.path, target, file.stamp))
                 renamed.append((buffer, target))
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         for (buffer, target), outcome in zip(renamed, outcomes, strict=True):

@@ -5,6 +5,7 @@ Every step may happen twice: the same records give the same bytes under the same
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -337,11 +338,11 @@ class Filing:
             if source is None or source.archived or buffer.verdict or file.status1:
                 continue
             if buffer.path != file.path:
-                steps.append(Forget(buffer.path, source.stamp if any(source.stamp) else None))
+                steps.append(Forget(buffer.path, source.stamp))
                 going.append(file)
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         for file, outcome in zip(going, outcomes, strict=True):
-            if isinstance(outcome, OSError):
+            if isinstance(outcome, OSError) and outcome.errno != errno.ESTALE:  # another of its name is a new file
                 # It is loaded and stays loaded; a file that cannot be removed is told of by whoever brought it.
                 file.buffer.fault = f"{file.buffer.path} cannot be removed: {outcome.strerror or outcome}"
                 self.log.error("{why}", why=file.buffer.fault)

@@ -97,6 +97,20 @@ def test_an_empty_almgm_in_place_of_the_other_while_it_runs(node: Member) -> Non
     check(node)
 
 
+def test_a_file_of_the_same_name_while_the_first_waits(node: Member) -> None:
+    """Whoever sends each file under one name loses none of them, however long the first is in work."""
+    node.command("disconnect dbms almgm", "POST")
+    drop(node, "town.same", rows_of("first"))
+    until = time.monotonic() + 15
+    while b'"Inwork":1,' not in node.command("get watch where format = json").replace(b" ", b""):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    drop(node, "town.same", rows_of("second", 4))
+    node.command("connect dbms almgm where type = sqlite", "POST")
+    until_there(node, "first", "second")
+    check(node)
+
+
 def until_all_are_told(node: Member) -> None:
     """Until every file that the readings' database holds is registered again."""
     until = time.monotonic() + 15
@@ -127,3 +141,23 @@ def run_operator(node: Member) -> None:
     steps = node._steps()
     script.write_text("\n".join(steps[next(n for n, step in enumerate(steps) if step.startswith("<run operator")) :]))
     node.command(f"process {script}", "POST")
+
+
+def test_a_day_of_the_archive_that_cannot_be_written_to(node: Member) -> None:
+    """Rows are in their tables meanwhile, files that fail are put aside, and nothing is loaded twice afterwards."""
+    until_there(node, *send(node, "early"))
+    check(node)
+    (day,) = node.folder("archive").glob("*/*/*")
+    kept = day.rename(day.with_name("kept"))
+    day.write_text("in the way")
+    try:
+        until_there(node, *send(node, "blocked"))
+        drop(node, "town.t.half", b'{"name":"half"}\n{"na')
+        until = time.monotonic() + 15
+        while "town.t.half" not in files_laws.errors(node.home):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        day.unlink()
+        kept.rename(day)
+    check(node)
