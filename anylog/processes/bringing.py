@@ -13,6 +13,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from anylog.disk.names import LARGEST_ID, FileName
 from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move
@@ -78,7 +79,7 @@ class Bringing:
         filed, member = self._member(file.dbms)
         return Buffer(
             self._new_id(),
-            Where(file.dbms, file.table, file.source, file.instructions),
+            Where(file.dbms, file.table, *_segments(file)),
             Threshold(),
             now,
             datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S"),
@@ -168,3 +169,14 @@ class Bringing:
     def stop(self) -> None:
         """What is not done stays where it lies, and is looked at after the next start."""
         self.interrupt(lambda buffer: True, "the node is shutting down")
+
+
+def _segments(file: WholeFile) -> tuple[str, str]:
+    """Data source and instructions, cut where the full name of a file with a short one would be too long to be one."""
+    if file.id:
+        return file.source, file.instructions
+    longest = FileName(
+        dbms=file.dbms, table=file.table, source=file.source, hash=file.hash, instructions=file.instructions,
+        member="255", id=LARGEST_ID, date="0" * 12, compressed=True,
+    ).fitting()  # fmt: skip
+    return longest.source, longest.instructions

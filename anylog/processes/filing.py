@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from anylog.counts import Counts
 from anylog.disk.archive import folder_of
 from anylog.disk.journal import Stored
-from anylog.disk.names import FileName, error_name
+from anylog.disk.names import LONGEST_ERROR, FileName, error_name
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step
@@ -404,5 +404,5 @@ def _whose(buffer: Buffer) -> str:
 
 def _backup_name(name: str, now: float, compressed: bool) -> str:
     """A name in the backup directory, which is flat; `now` makes it unique where the name alone is not."""
-    end = ".gz" if compressed else ""
-    return f"{name}.{int(now)}{end}" if now else f"{name}{end}"
+    end = (f".{int(now)}" if now else "") + (".gz" if compressed else "")
+    return name.encode()[: LONGEST_ERROR - len(end)].decode(errors="ignore") + end
