@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,6 +25,7 @@ from anylog.databases.tsd import Tsd
 from anylog.disk.archive import gunzip
 from anylog.disk.places import Places
 from anylog.disk.records import Kind, pack_ids, unpack_ids
+from anylog.errors import AnyLogError
 from anylog.processes import loading
 from anylog.processes.intake import Intake
 from anylog.processes.whole import FilingOptions
@@ -315,11 +316,29 @@ class DoneRecords(RestartCase):
         self.assertEqual(set(self.intake.journal._places), {ids[2], ids[4]})
 
 
+@define(eq=False)
+class Moody:
+    """A database that refuses now and then: before it has committed, or after that."""
+
+    database: Any
+    chance: Random
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.database, name)
+
+    def load(self, loads: Any) -> Any:
+        mood = self.chance.random()
+        if mood < 0.1:
+            return fail(AnyLogError(16, "locked"))
+        told = self.database.load(loads)
+        return told.addCallback(lambda _: fail(AnyLogError(16, "it has gone away"))) if mood < 0.2 else told
+
+
 class Storms(RestartCase):
     def test_storms(self) -> None:
-        """Bodies of all kinds, records that are carried on, kills and power cuts at any moment: the laws hold."""
+        """Bodies of all kinds, records that are carried on, refusals, kills and power cuts: the laws hold."""
         self.patch(loading, "ROUND_BYTES", 6000)
-        for seed in range(40):
+        for seed in range(20):
             self.kill()
             self.setUp()
             self.storm(seed)
@@ -333,7 +352,11 @@ class Storms(RestartCase):
         self.kill()
         for _ in range(4):
             self.begin(operates=chance.random() < 0.9)
+            moody = chance.random() < 0.5
             for _ in range(chance.randint(5, 40)):
+                loader: Any = self.intake._loaders.get("town")
+                if moody and loader is not None and not isinstance(loader.database, Moody):
+                    loader.database = Moody(loader.database, chance)
                 kind = chance.choice(["", "", "", "timeless", "column", "misfit"])
                 rows = chance.choice([1, 3, 40, 40, 120])
                 table = f"t{chance.randint(0, 1)}"
@@ -346,7 +369,7 @@ class Storms(RestartCase):
                     self.intake.most = chance.choice([1, 512 << 20])
                     self.intake.relieve()
                     self.intake.most = 512 << 20
-                self.clock.pump([0.001] * chance.choice([0, 0, 1, 5, 30]))
+                self.clock.pump([0.001] * chance.choice([0, 0, 1, 5, 30, 150 if moody else 5]))
             self.kill(chance if chance.random() < 0.5 else None)
         self.begin()
         self.rest()
