@@ -112,8 +112,8 @@ class Directory:
         if entry.kind != "file":
             return f"left alone, it is {_KINDS.get(entry.kind, 'not a file')}"
         inner = name.removesuffix(".gz")
-        kind = inner.rpartition(".")[2]
-        if kind in ("json", "sql") and kind in self.kinds and (inner == name or "gz" in self.kinds):
+        _, dot, kind = inner.rpartition(".")
+        if dot and kind in ("json", "sql") and kind in self.kinds and (inner == name or "gz" in self.kinds):
             return None
         return "left alone, files of this type are not loaded here"
 
