@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 from attrs import evolve
-from test_sqlite import DatabaseCase, T, load
+from cases import DatabaseCase, T, load
 from twisted.internet.task import Clock
 
 from anylog.databases.library import STANDARD
