@@ -250,7 +250,7 @@ class LimitsTests(SynchronousTestCase):
         self.assertEqual(self.told(self.limits(), table="anylog_loads"), 28)
 
     def test_members(self) -> None:
-        """A file of a stranger is refused where the cluster is known; member 0 is in none, `@` and short names are nobody's."""
+        """A file of a stranger is refused where the cluster is known; 0 is in none, `@` and short names are free."""
         mine = {1, 7}
         full: dict[str, Any] = {"id": 5, "date": DATE}
         for known, member, number in [
