@@ -176,7 +176,11 @@ def copy_away(disk: Disk, source: Path, target: Path, stamp: tuple[int, int]) ->
     ((data, _, _),) = _done(disk.batch([Read(source, LARGEST)]))
     if _done(disk.batch([Publish(target, bytes(data))])) == ["other"]:
         raise FileExistsError(errno.EEXIST, "there is such a file", str(target))
-    _done(disk.batch([Forget(source, stamp)]))
+    try:
+        _done(disk.batch([Forget(source, stamp)]))
+    except OSError:
+        disk.batch([Forget(target)])  # it is tried again under another name: the copies would be many
+        raise
 
 
 def _done(outcomes: list[Any]) -> list[Any]:

@@ -51,6 +51,7 @@ class Table:
     out: int = 0
     stalled: int = 0
     waiting: deque[tuple[Job, WholeFile]] = field(factory=deque)
+    sending: bool = False  # a file that comes back at once does not begin it within itself
 
 
 @define(eq=False)
@@ -133,8 +134,7 @@ class Watch:
         self.options = options
         self._clock, self._disk, self._logs, self._seen = clock, disk, logs, seen
         self._disk_lane, self._cpu = lanes.open("disk", 2), lanes.open("cpu")
-        self._files, self._member, self._floor = files, member, floor
-        self._trace, self._point = trace, point
+        self._files, self._member, self._floor, self._trace, self._point = files, member, floor, trace, point
         self.directory = Directory(options.kinds)
         self.errors = ErrorDirectory(
             clock=clock, disk=disk, lane=self._disk_lane, watched=options.folder, folder=options.err_dir
@@ -358,14 +358,13 @@ class Watch:
         columns: dict[tuple[str, str], Mapping[str, str] | None] = {}
         size = 0
         for job, data in reversed(found[-PIECE_FILES:]):
-            if job.name is not None and (not piece or size + len(data) <= PIECE):
-                table = job.name.dbms, job.name.table
-                if table not in columns:
-                    columns[table] = self.options.limits.columns(job.name)
-                piece.append((job.name, data, columns[table]))
-                size += len(data)
-            else:
+            if job.name is None or (piece and size + len(data) > PIECE):
                 break
+            table = job.name.dbms, job.name.table
+            if table not in columns:
+                columns[table] = self.options.limits.columns(job.name)
+            piece.append((job.name, data, columns[table]))
+            size += len(data)
         asked = (piece, self._member(), PIECE)
         packed = any(name.compressed for name, _, _ in piece)
         if size < SMALL and not packed:
@@ -417,6 +416,7 @@ class Watch:
         self._send(table)
 
     def _send(self, table: Table) -> None:
+        table.sending = True
         while table.waiting and table.out < table.window:
             job, file = table.waiting.popleft()
             table.out += 1
@@ -431,6 +431,7 @@ class Watch:
                 self._back(job)
                 continue
             brought.addCallbacks(self._came, self._broke, (job,), {}, (job,), {})
+        table.sending = False
 
     def _came_back(self, job: Job) -> None:
         """One less of its table is out, and twice as many may follow."""
@@ -438,7 +439,7 @@ class Watch:
         if table is not None:
             table.out -= 1
             table.window = min(table.window * 2, FILES)
-            if table.waiting:
+            if not table.sending:
                 self._send(table)
 
     def _came(self, outcome: Outcome, job: Job) -> None:
