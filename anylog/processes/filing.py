@@ -143,7 +143,7 @@ class Filing:
         attempt = 0
         try:
             while self._queue and self._options is not None and not self._stopped:
-                taken = self._take()
+                taken, before = self._take(), self.waiting
                 try:
                     left = await self._round(taken, self._options)
                     attempt = 0 if len(left) < len(taken) else attempt
@@ -155,7 +155,7 @@ class Filing:
                 except Exception:  # a fault of ours: the readings are safe where they are, and the reason is told
                     self.log.failure("making files failed")
                     left, why = taken, "internal error, see the log"
-                if why and why != self.waiting:
+                if why and why != before:
                     self.log.warn("files wait: {why}", why=why)
                     self.counts.add("refused", 1, why)
                 self.waiting = why
@@ -232,7 +232,7 @@ class Filing:
             # All of it was parked, or refused: a file that fails, and its rows are looked at by hand.
             file.status1, file.status2 = FAILED, buffer.fault or f"no row fits, {buffer.parked} are parked"
             file.hash = buffer.whole or f"{FAILED}:{buffer.id}"
-            if buffer.whole:
+            if buffer.whole and buffer.file is None:  # a watched file is moved there by whoever brought it
                 file.data = await self._bytes(buffer)
                 name = error_name(full_name(buffer, buffer.whole, False), NOT_LOADED, self._clock.seconds(), ())
                 file.path = options.err_dir / name
