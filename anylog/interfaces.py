@@ -69,15 +69,16 @@ class Read:
 
 @frozen
 class Move:
-    """Rename, never over another file."""
+    """Rename, never over another file. With a `stamp`, size and time of change, only what has it: else ESTALE."""
 
     source: Path
     target: Path
+    stamp: tuple[int, int] | None = None
 
 
 @frozen
 class Forget:
-    """Remove, if it is there; with a `stamp`, only if size and time of change are these still (else ESTALE)."""
+    """Remove, if it is there. With a `stamp`, size and time of change, only what has it: else ESTALE."""
 
     path: Path
     stamp: tuple[int, int] | None = None

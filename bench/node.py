@@ -18,7 +18,7 @@ from typing import Any
 
 def free_port(taken: Container[int] = ()) -> int:
     """A port below the ephemeral range that nobody listens on, and that is not `taken`."""
-    for port in range(20000 + os.getpid() % 8000, 32000):
+    for port in range(20000 + os.getpid() * 97 % 8000, 32000):
         if port in taken:
             continue
         with socket.socket() as probe:

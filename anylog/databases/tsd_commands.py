@@ -505,6 +505,7 @@ class TimeFileDrop(Command):
         if not names:
             raise AnyLogError(29, f"{self.words}: {tsd.database.name} holds no table of files")
         await tsd.drop(names)
+        node.membership.tsd()  # those that are made anew are others, and known to be
         return None
 
 

@@ -24,8 +24,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-# A step is ("publish", path, data, compress), ("read", path, most), ("move", source, target) or
-# ("forget", path[, size, time of change]).
+# A step is ("publish", path, data, compress), ("read", path, most), ("move", source, target, stamp)
+# or ("forget", path, stamp); the stamp is None, or size and time of change.
 Steps = Sequence[tuple[Any, ...]]
 
 MANY = 16  # files to be synced from which on one sync of the whole file system is quicker
@@ -120,8 +120,9 @@ class Batch:
         finally:
             os.close(descriptor)
 
-    def move(self, place: int, source: str, target: str) -> None:
+    def move(self, place: int, source: str, target: str, stamp: tuple[int, int] | None = None) -> None:
         """Never over another file."""
+        check(source, stamp)
         try:
             os.lstat(target)
         except FileNotFoundError:
@@ -132,13 +133,10 @@ class Batch:
         self.touch(os.path.dirname(target), place)
         self.touch(os.path.dirname(source), place)
 
-    def forget(self, place: int, path: str, size: int = -1, mtime_ns: int = 0) -> None:
-        """It may be gone already. What was changed since somebody read it is somebody's data."""
+    def forget(self, place: int, path: str, stamp: tuple[int, int] | None = None) -> None:
+        """It may be gone already."""
+        check(path, stamp)
         try:
-            if size >= 0:
-                state = os.lstat(path)
-                if (state.st_size, state.st_mtime_ns) != (size, mtime_ns):
-                    raise OSError(errno.ESTALE, "It was changed after it was read", path)
             os.unlink(path)
         except FileNotFoundError:
             return
@@ -188,6 +186,15 @@ class Batch:
             except OSError as error:
                 for place in places:
                     self.outcomes[place] = told(error)
+
+
+def check(path: str, stamp: tuple[int, int] | None) -> None:
+    """Raises OSError ESTALE if it is not what was seen, but something newer under its name."""
+    if stamp is not None:
+        with contextlib.suppress(FileNotFoundError):
+            state = os.lstat(path)
+            if (state.st_size, state.st_mtime_ns) != tuple(stamp):
+                raise OSError(errno.ESTALE, "It was replaced meanwhile", path)
 
 
 def write(descriptor: int, data: bytes) -> None:

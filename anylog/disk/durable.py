@@ -215,8 +215,8 @@ def _plain(step: Step) -> tuple[Any, ...]:
     if isinstance(step, Read):
         return "read", str(step.path), step.most
     if isinstance(step, Move):
-        return "move", str(step.source), str(step.target)
-    return ("forget", str(step.path), *(step.stamp or ()))
+        return "move", str(step.source), str(step.target), step.stamp
+    return "forget", str(step.path), step.stamp
 
 
 def _fault(outcome: Any) -> OSError | None:

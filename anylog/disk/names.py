@@ -14,6 +14,7 @@ from anylog.names import normalise
 
 LONGEST = 220  # bytes of a name that is made here: one that says why a file failed is longer, and 255 is the end
 LONGEST_ERROR = 240
+LONGEST_FULL = 250  # of one that came: with our own member for an @, and .gz behind, it still is a name
 LARGEST_ID = (1 << 63) - 1
 _JSON = ("dbms", "table", "source", "hash", "instructions", "member", "id", "date")
 _SQL = ("dbms", "table", "partition", "source", "hash", "instructions", "member", "id", "date", "unique")
@@ -74,6 +75,8 @@ class FileName:
         given["hash"] = given.get("hash", "0").lower()
         id = 0
         if "member" in given:
+            if len(name.encode(errors="replace")) > LONGEST_FULL:
+                raise wrong(f"it is longer than {LONGEST_FULL} bytes")
             id = _place(given, wrong)
             given.pop("id")
         return cls(**given, id=id, kind=kind, compressed=bool(match[3]))

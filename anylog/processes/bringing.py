@@ -13,6 +13,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from anylog.disk.names import LARGEST_ID, FileName
 from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move
@@ -78,7 +79,7 @@ class Bringing:
         filed, member = self._member(file.dbms)
         return Buffer(
             self._new_id(),
-            Where(file.dbms, file.table, file.source, file.instructions),
+            Where(file.dbms, file.table, *_segments(file)),
             Threshold(),
             now,
             datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S"),
@@ -133,11 +134,12 @@ class Bringing:
         """S6: files that have their id get their full name, where that still has to be done."""
         steps, renamed = [], []
         for buffer in buffers:
-            if buffer.file is not None and buffer.file.archived:
+            file = buffer.file
+            if file is None or file.archived:
                 continue
             target = buffer.path.with_name(full_name(buffer, buffer.whole, buffer.path.name.endswith(".gz")))
             if target != buffer.path:
-                steps.append(Move(buffer.path, target))
+                steps.append(Move(buffer.path, target, file.stamp))
                 renamed.append((buffer, target))
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         for (buffer, target), outcome in zip(renamed, outcomes, strict=True):
@@ -168,3 +170,14 @@ class Bringing:
     def stop(self) -> None:
         """What is not done stays where it lies, and is looked at after the next start."""
         self.interrupt(lambda buffer: True, "the node is shutting down")
+
+
+def _segments(file: WholeFile) -> tuple[str, str]:
+    """Data source and instructions, cut where the full name of a file with a short one would be too long to be one."""
+    if file.id:
+        return file.source, file.instructions
+    longest = FileName(
+        dbms=file.dbms, table=file.table, source=file.source, hash=file.hash, instructions=file.instructions,
+        member="255", id=LARGEST_ID, date="0" * 12, compressed=True,
+    ).fitting()  # fmt: skip
+    return longest.source, longest.instructions

@@ -62,6 +62,7 @@ class Buffer:
     member: int = 0  # the member in whose table of files it is registered, 0 if it is not
     tsd: int = 0  # its id there, 0 until it is registered
     time: str = ""  # when it was registered, "YYYY-MM-DD HH:MM:SS.ffffff" UTC
+    known_to: object = None  # the tables of files that know it
     file: WholeFile | None = None
     path: Path = Path()  # where `file` lies now
     recalled: bool = False  # read back from the journal after a start

@@ -109,7 +109,7 @@ class ErrorDirectory:
     async def _move(self, part: Sequence[Failed]) -> None:
         targets = [self._target(failed) for failed in part]
         steps = [
-            Move(self._watched / failed.name, self.folder / target)
+            Move(self._watched / failed.name, self.folder / target, failed.stamp)
             for failed, target in zip(part, targets, strict=True)
         ]
         try:
@@ -119,7 +119,7 @@ class ErrorDirectory:
         for failed, target, outcome in zip(part, targets, outcomes, strict=True):
             number = getattr(outcome, "errno", None)
             if number == errno.EXDEV:
-                outcome = await self._copy(self._watched / failed.name, self.folder / target)
+                outcome = await self._copy(self._watched / failed.name, self.folder / target, failed.stamp)
                 number = getattr(outcome, "errno", None)
             if outcome is None:
                 self.held.pop(failed.name, None)
@@ -127,6 +127,9 @@ class ErrorDirectory:
             elif number == errno.ENOENT and await self._gone(failed.name):
                 self.held.pop(failed.name, None)
                 failed.ended("it was removed meanwhile")
+            elif number == errno.ESTALE:
+                self.held.pop(failed.name, None)
+                failed.ended("another was put in its place meanwhile")
             elif number == errno.EEXIST:
                 self._new.append(failed)  # that name is taken now
             else:
@@ -150,10 +153,10 @@ class ErrorDirectory:
             pass
         return False
 
-    async def _copy(self, source: Path, target: Path) -> Any:
+    async def _copy(self, source: Path, target: Path, stamp: tuple[int, int]) -> Any:
         """To another file system, whole or not at all; None, or what went wrong."""
         try:
-            return await self._lane.run(copy_away, self._disk, source, target)
+            return await self._lane.run(copy_away, self._disk, source, target, stamp)
         except (OSError, AnyLogError) as why:
             return why
 
@@ -168,13 +171,13 @@ class ErrorDirectory:
         held.why, held.at = why, self._clock.seconds() + held.pause
 
 
-def copy_away(disk: Disk, source: Path, target: Path) -> None:
+def copy_away(disk: Disk, source: Path, target: Path, stamp: tuple[int, int]) -> None:
     """In a lane: a move between file systems. Raises OSError."""
     ((data, _, _),) = _done(disk.batch([Read(source, LARGEST)]))
     if _done(disk.batch([Publish(target, bytes(data))])) == ["other"]:
         raise FileExistsError(errno.EEXIST, "there is such a file", str(target))
     try:
-        _done(disk.batch([Forget(source)]))
+        _done(disk.batch([Forget(source, stamp)]))
     except OSError:
         disk.batch([Forget(target)])  # it is tried again under another name: the copies would be many
         raise

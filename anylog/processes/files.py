@@ -128,7 +128,7 @@ class Limits:
             return AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
         if dbms in SYSTEM:
             return AnyLogError(171, f"'{dbms}' is a database of the node's own: no file is loaded into it")
-        if name.full and name.member.isdecimal() and int(name.member):
+        if name.full and name.member.isdecimal():
             members = self.members()
             if members is not None and int(name.member) not in members:
                 return AnyLogError(131, f"member {name.member} is not in the cluster of this node")

@@ -5,6 +5,7 @@ Every step may happen twice: the same records give the same bytes under the same
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from twisted.logger import Logger
 from anylog.counts import Counts
 from anylog.disk.archive import folder_of
 from anylog.disk.journal import Stored
-from anylog.disk.names import FileName, error_name
+from anylog.disk.names import LONGEST_ERROR, FileName, error_name
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step
@@ -337,11 +338,11 @@ class Filing:
             if source is None or source.archived or buffer.verdict or file.status1:
                 continue
             if buffer.path != file.path:
-                steps.append(Forget(buffer.path, source.stamp if any(source.stamp) else None))
+                steps.append(Forget(buffer.path, source.stamp))
                 going.append(file)
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         for file, outcome in zip(going, outcomes, strict=True):
-            if isinstance(outcome, OSError):
+            if isinstance(outcome, OSError) and outcome.errno != errno.ESTALE:  # another of its name is a new file
                 # It is loaded and stays loaded; a file that cannot be removed is told of by whoever brought it.
                 file.buffer.fault = f"{file.buffer.path} cannot be removed: {outcome.strerror or outcome}"
                 self.log.error("{why}", why=file.buffer.fault)
@@ -404,5 +405,5 @@ def _whose(buffer: Buffer) -> str:
 
 def _backup_name(name: str, now: float, compressed: bool) -> str:
     """A name in the backup directory, which is flat; `now` makes it unique where the name alone is not."""
-    end = ".gz" if compressed else ""
-    return f"{name}.{int(now)}{end}" if now else f"{name}{end}"
+    end = (f".{int(now)}" if now else "") + (".gz" if compressed else "")
+    return name.encode()[: LONGEST_ERROR - len(end)].decode(errors="ignore") + end

@@ -313,6 +313,9 @@ class Intake:
         self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float
     ) -> Deferred[Receipt]:
         """Keep what may be a repeat: of a sender's key, or of a whole content."""
+        away = self._away()
+        if away is not None:  # since before the hop: a journal that is being opened must not be written
+            return fail(away)
         known = (where.dbms, where.table, key) if key else (where.dbms, form.hash)
         coming = self.once.begin(known, now)
         if coming is not None:
@@ -356,14 +359,7 @@ class Intake:
         buffer.rows += len(rows)
         if not hash and buffer.volume >= buffer.threshold.volume:
             self._cut(buffer)
-        return stored.addCallbacks(
-            self._synced,
-            self._unsynced,
-            (buffer, pending, len(rows)),
-            {},
-            (buffer,),
-            {},
-        )
+        return stored.addCallbacks(self._synced, self._unsynced, (buffer, pending, len(rows)), {}, (buffer,), {})
 
     def _columns(self, where: Where) -> Mapping[str, str] | None:
         loader = self._loaders.get(where.dbms)

@@ -22,7 +22,7 @@ from anylog.counts import Counts
 from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, IDatabase, ILane, Load
+from anylog.interfaces import AnyLogFault, Clock, IDatabase, ILane, Load
 from anylog.mapping.body import read_body
 from anylog.mapping.rows import Converted, convert, convert_each
 from anylog.mapping.schema import infer
@@ -82,6 +82,9 @@ class Loader:
     _queue: dict[Buffer, deque[Pending]] = field(factory=dict)
     _queued: int = 0  # bytes of it
     _alone: dict[Buffer, int] = field(factory=dict)  # how many of a buffer's next records are tried one by one
+    # How many of a buffer's next records go together because they went before, and nobody knows whether they were
+    # committed: with the same mark they are left out if they were (hard-parts.md 2.6).
+    _again: dict[Buffer, int] = field(factory=dict)
     _outdated: set[Buffer] = field(factory=set)  # refused once because the schema was another than thought
     agreeing: dict[str, Deferred[Any]] = field(factory=dict)  # tables whose columns the ledger is asked for
     held: dict[Buffer, str] = field(factory=dict)  # not registered yet, and why
@@ -198,9 +201,10 @@ class Loader:
             if first >= len(queue) or buffer.where.table in self.agreeing or buffer in self.held:
                 continue
             taken: list[Pending] = []
-            most = 1 if self._alone.get(buffer) else len(queue)
+            again = self._again.get(buffer, 0)
+            most = 1 if self._alone.get(buffer) else again or len(queue)
             for pending in islice(queue, first, None) if first else queue:
-                if len(taken) >= most or (taken and left <= 0):
+                if len(taken) >= most or (taken and left <= 0 and not again):
                     break
                 taken.append(pending)
                 left -= pending.weight
@@ -234,7 +238,7 @@ class Loader:
 
     def _presses(self, flight: Flight) -> bool:
         """Whether enough waits behind a flight, and nothing about it is uncertain."""
-        certain = not (self._alone or self._outdated or self._stopped or flight.changes)
+        certain = not (self._alone or self._again or self._outdated or self._stopped or flight.changes)
         return certain and self._queued - flight.weight >= ROUND_BYTES // 4
 
     async def _make_ready(self, flight: Flight | None) -> Ready:
@@ -261,15 +265,20 @@ class Loader:
 
     async def _arrived(self, flight: Flight) -> bool:
         """Committed: each share is settled, or tried in another way. False if one was left out."""
-        faults = await flight.result
+        try:
+            faults = await flight.result
+        except Exception:
+            self._again.update(flight.flying)
+            raise
         seconds = (self._clock.seconds() - flight.begin) / max(1, len(flight.loads))
         self.point("loaded")
-        clean = True
+        left_out: list[tuple[Share, AnyLogFault]] = []
         for (share, load), fault in zip(flight.loads, faults, strict=True):
             if fault is None:
                 self._settle(share, load.rows, seconds)
-                continue
-            clean = False
+            else:
+                left_out.append((share, fault))
+        for share, fault in left_out:  # after those that are committed: this may be refused, and they must not go again
             if fault.kind == "duplicate":
                 self.counts.add("duplicates", 1, fault.text)
                 share.buffer.verdict, share.buffer.fault = "duplicate", "its content is loaded"
@@ -278,7 +287,7 @@ class Loader:
                 self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
             else:
                 await self._leave_out(share, fault.text)
-        return clean
+        return not left_out
 
     async def _known(self, shares: Sequence[Share], planned: dict[str, Plan]) -> list[Share]:
         """Those whose tables are known here or agreed on (S3): nothing is registered that has no table yet."""
@@ -352,6 +361,7 @@ class Loader:
         elif share.buffer.file is not None:
             self._fail(share, reason)
         else:
+            self._again[share.buffer] = 1
             await self._park_all(share, reason)
 
     async def _fill(self, shares: Sequence[Share]) -> None:
@@ -359,7 +369,9 @@ class Loader:
         for share in shares:
             columns = self.columns(share.buffer.where.table)
             early = [pending.early for pending in share.pendings if pending.early is not None]
-            if columns is not None and len(early) == len(share.pendings) and all(e.columns == columns for e in early):
+            # A table that was made anew may have the same columns in another order.
+            alike = len({each.converted.names for each in early}) == 1 and all(e.columns == columns for e in early)
+            if columns is not None and len(early) == len(share.pendings) and alike:
                 share.converted = joined(early), columns
             else:
                 await self._rows_of(share)
@@ -536,6 +548,7 @@ class Loader:
             self._alone[buffer] -= 1
             if not self._alone[buffer]:
                 del self._alone[buffer]
+        self._again.pop(buffer, None)
         self._outdated.discard(buffer)
         if not queue:
             del self._queue[buffer]

@@ -101,8 +101,9 @@ class Operating:
     @deferring
     async def _look(self) -> None:
         """Tables of files that were dropped and made anew, or put back, are compared with what is here."""
-        options, tsd = self._filing.options, self._tsd()
-        if self.runs and options is not None and tsd is not None and tsd is not self._registry.sure:
+        options = self._filing.options
+        if self.runs and options is not None and self._registry.unsure:
+            self.log.warn("the tables of files are others than before: they are compared with all databases")
             await self._begin_with(options)
 
     def end(self) -> None:

@@ -273,7 +273,7 @@ class GetWatch(Command):
         }
         reasons = node.intake.waiting()
         waits = [
-            (name, count, reasons.get(name) or reasons.get(name.split(".")[0], ""))
+            (name, count, reasons.get(name) or reasons.get(name.split(".")[0]) or node.intake.filing.waiting)
             for name, count in watch.stalled().items()
         ]
         shown = {**row, "Waiting files": f"more than {here.waiting}"} if watch.more else row

@@ -76,7 +76,7 @@ class Recovery:
         except OSError as fault:
             raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
         ids += [await database.highest_mark(member) for database in databases if database.lasting]
-        highest = max(ids)
+        highest = max(*ids, self.registry.highest())
         if highest > await tsd.last_id():
             # `almgm` was lost, or is an older copy. Others may know ids that are higher still.
             await tsd.ids_above(max(highest, int(self.clock.seconds() * 1000)))
@@ -196,6 +196,8 @@ class _Comparison:
                 time=mark.time,
             )
             (found,) = await self.tsd.register([wanted])
+            if found.entry.id != mark.id:
+                continue  # the same came again meanwhile, and is found to be loaded
             if found.kind == "conflict":
                 self.log.error("tsd_info {id}: {table} was loaded with another hash", id=mark.id, table=mark.table)
                 continue

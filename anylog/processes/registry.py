@@ -12,7 +12,7 @@ from typing import Literal
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from anylog.databases.tsd import DROPPED, Done, Tsd, Wanted
+from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Tsd, Wanted
 from anylog.errors import AnyLogError
 from anylog.processes.buffers import Buffer
 
@@ -48,6 +48,16 @@ class Registry:
     sure: Tsd | None = None
     _live: dict[tuple[str, int], Buffer] = field(factory=dict)  # (table of files, id) -> who has it now
     log = Logger()
+
+    @property
+    def unsure(self) -> bool:
+        """Whether there are tables of files of which it is not known yet which ids they may give."""
+        tsd = self._tsd()
+        return tsd is not None and tsd is not self.sure
+
+    def highest(self) -> int:
+        """The highest id of what is in work and came here, 0 if there is none."""
+        return max((id for into, id in self._live if into == OWN and id < FOREIGN_IDS), default=0)
 
     @property
     def tsd(self) -> Tsd:
@@ -91,30 +101,35 @@ class Registry:
             if (where.source, where.instructions) != (entry.source, entry.instructions):
                 buffer.where = evolve(where, source=entry.source, instructions=entry.instructions)
             buffer.registered(entry.id, entry.time)
+            buffer.known_to = tsd
             # One that says it is loaded is looked at by its mark: the database may have lost it.
             verdicts.append(Verdict("repeated") if each.kind == "loaded" and not dropped else LOAD)
         return verdicts
 
     def _wanted(self, buffer: Buffer) -> Wanted:
         where, file = buffer.where, buffer.file
-        named = file is not None and file.id
-        date = file.date if file is not None and named else ""
+        id, time = buffer.tsd, buffer.time if buffer.tsd else ""
+        if not id and file is not None and file.id:
+            id, time = file.id, time_of(file.date) if file.date else ""
         return Wanted(
             dbms=where.dbms,
             table=where.table,
             source=where.source,
             hash=buffer.whole or f"{PLACEHOLDER}{buffer.id}",
             instructions=where.instructions,
-            id=file.id if file is not None and named else 0,
-            time=time_of(date) if date else "",
+            id=id,
+            time=time,
             into=table_of(buffer, self.member()),
         )
 
     async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:
         """Rows (and hashes) of buffers in one commit: buffer, hash, rows, status 1, status 2."""
         if done:
-            member = self.member()
-            await self.tsd.finish(
+            member, tsd = self.member(), self.tsd
+            lost = [each[0] for each in done if each[0].known_to is not tsd]
+            if lost:  # registered in tables that are gone, or before this start: under the same ids
+                await tsd.register([self._wanted(buffer) for buffer in lost])
+            await tsd.finish(
                 [
                     Done(
                         into=table_of(buffer, member),

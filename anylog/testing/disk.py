@@ -135,16 +135,21 @@ class MemoryDisk:
                     if len(inode.data) > most:
                         raise OSError(errno.EFBIG, "File too large", str(path))
                     return bytes(inode.data), len(inode.data), inode.changed
-                case Move(source, target):
+                case Move(source, target, stamp):
+                    self._check(source, stamp)
                     if str(target) in self._files:
                         raise FileExistsError(errno.EEXIST, "File exists", str(target))
                     return self.move(source, target)
                 case Forget(path, stamp):
-                    if stamp is not None and str(path) in self._files and self.stat(path)[:2] != stamp:
-                        raise OSError(errno.ESTALE, "It was changed after it was read", str(path))
+                    self._check(path, stamp)
                     return self.forget(path)
         except OSError as fault:
             return fault
+
+    def _check(self, path: Path, stamp: tuple[int, int] | None) -> None:
+        inode = self._files.get(str(path))
+        if stamp is not None and inode is not None and (len(inode.data), inode.changed) != stamp:
+            raise OSError(errno.ESTALE, "It was replaced meanwhile", str(path))
 
     def stat(self, path: Path) -> tuple[int, int, str]:
         if str(path) in self._files:

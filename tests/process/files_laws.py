@@ -114,6 +114,15 @@ def names(home: Path, database: str = "town", column: str = "name") -> Counter[s
     return found
 
 
+def parked(home: Path, database: str = "town") -> list[str]:
+    """The names of readings that are kept aside."""
+    path = data(home) / "dbms" / f"{database}.dbms"
+    if not path.exists():
+        return []
+    with _opened(path) as connection:
+        return [str(row[0]) for row in connection.execute("select row->>'name' from anylog_parked")]
+
+
 def at_rest(home: Path) -> str:
     """What is still to be done, or an empty text."""
     try:

@@ -6,12 +6,12 @@ import sqlite3
 from typing import Any
 
 from attrs import evolve
+from cases import DatabaseCase, T, load
 from twisted.internet.task import Clock
 
 from anylog.databases.library import STANDARD
 from anylog.databases.loads import LONG, Writing, make_hidden_tables
 from anylog.interfaces import Load, Mark
-from test_sqlite import DatabaseCase, T, load
 
 
 class LoadsOfFiles(DatabaseCase):

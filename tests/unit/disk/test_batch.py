@@ -237,3 +237,18 @@ def test_paths_are_plain_text_for_the_worker(tmp_path):
     assert disk.batch([Publish(path, b"x") for path in odd]) == ["new"] * 9
     assert len(disk.entries(tmp_path, 100)) == 9
     disk.stop()
+
+
+def test_what_took_the_place_of_a_file_is_left_alone(disk, tmp_path):
+    path, target = tmp_path / "a.json", tmp_path / "b.json"
+    only(disk, Publish(path, b"one\n"))
+    _, size, changed = only(disk, Read(path, 100))
+    only(disk, Forget(path, (size, changed)))
+    only(disk, Publish(path, b"another\n"))
+    assert only(disk, Move(path, target, (size, changed))).errno == errno.ESTALE
+    assert only(disk, Forget(path, (size, changed))).errno == errno.ESTALE
+    assert disk.read(path) == b"another\n"
+    _, size, changed = only(disk, Read(path, 100))
+    assert only(disk, Move(path, target, (size, changed))) is None
+    assert only(disk, Forget(path, (size, changed))) is None
+    assert disk.read(target) == b"another\n"

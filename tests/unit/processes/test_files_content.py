@@ -250,11 +250,11 @@ class LimitsTests(SynchronousTestCase):
         self.assertEqual(self.told(self.limits(), table="anylog_loads"), 28)
 
     def test_members(self) -> None:
-        """A file of a stranger is refused where the cluster is known; `@`, 0 and short names are nobody's."""
+        """A file of a stranger is refused where the cluster is known; 0 is in none, `@` and short names are free."""
         mine = {1, 7}
         full: dict[str, Any] = {"id": 5, "date": DATE}
         for known, member, number in [
-            (mine, "7", 0), (mine, "8", 131), (mine, "0", 0), (mine, "@", 0), (None, "8", 0), (set(), "7", 131),
+            (mine, "7", 0), (mine, "8", 131), (mine, "0", 131), (mine, "@", 0), (None, "8", 0), (set(), "7", 131),
         ]:  # fmt: skip
             limits = self.limits(members=lambda known=known: known)
             self.assertEqual(self.told(limits, member=member, **full), number, (known, member))

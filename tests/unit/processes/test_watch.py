@@ -37,8 +37,8 @@ class Disk(MemoryDisk):
     answers: list[OSError] = field(factory=list)  # instead of the next batches
 
     def batch(self, steps: Sequence[Step]) -> list[Any]:
-        before, self.before = self.before, None
-        if before is not None:
+        if self.before is not None:
+            before, self.before = self.before, None
             before()
         if self.answers:
             return [self.answers.pop(0)] * len(steps)
@@ -57,17 +57,15 @@ class Files:
     open: list[tuple[WholeFile, Deferred[Outcome]]] = field(factory=list)
 
     def bring(self, file: WholeFile) -> Deferred[Outcome]:
-        told: Deferred[Outcome] = Deferred()
         self.brought.append(file)
-        self.open.append((file, told))
+        self.open.append((file, told := Deferred()))
         if not self.waits:
             self.load(file.path.name)
         return told
 
     def take(self, name: str) -> tuple[WholeFile, Deferred[Outcome]]:
-        (found,) = (each for each in self.open if each[0].path.name == name)
-        self.open.remove(found)
-        return found
+        (place,) = (place for place, each in enumerate(self.open) if each[0].path.name == name)
+        return self.open.pop(place)
 
     def load(self, name: str) -> None:
         """As the last step of the way of a file."""
