@@ -285,8 +285,17 @@ class TroubleTests(FilingCase):
         self.file(buffer)
         outcome = self.told[buffer]
         self.assertEqual((outcome.kind, outcome.rows, self.counted(buffer)), ("loaded", 2, 2))
-        self.assertEqual(outcome.text, "")  # another file of that name is a new one
-        self.assertEqual(self.disk.read(buffer.path), b'{"new":1}')
+        self.assertEqual((self.disk.read(buffer.path), outcome.text), (b'{"new":1}', ""))
+
+    def test_not_to_be_removed(self) -> None:
+        """It is loaded and stays so; that it lies there still is told."""
+        self.begin()
+        buffer = self.buffer()
+        self.disk.refuses.add(WATCH)
+        self.file(buffer)
+        outcome = self.told[buffer]
+        self.assertEqual((outcome.kind, self.counted(buffer), len(self.lies(WATCH))), ("loaded", 2, 1))
+        self.assertIn("cannot be removed: Read-only file system", outcome.text)
 
     def test_a_fault_of_ours(self) -> None:
         """What was not foreseen does not lose anything, and does not end the filing."""

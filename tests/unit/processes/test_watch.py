@@ -108,7 +108,7 @@ class WatchCase(SynchronousTestCase):
         self.lanes = InlineLanes()
         self.number = 0
 
-    def begin(self, threads: int = 1, settle: bool = True, **options: Any) -> None:
+    def begin(self, threads: int = 1, settle: bool = True, slow: bool = False, **options: Any) -> None:
         def database(name: str) -> Any:
             if name not in self.connected:
                 raise AnyLogError(5, name)
@@ -122,7 +122,10 @@ class WatchCase(SynchronousTestCase):
                 folder=HERE, err_dir=ERRORS, kinds=("json", "sql", "gz"), threads=threads, limits=limits
             ), **options,
         )  # fmt: skip
-        self.successResultOf(self.watch.start())
+        started = self.watch.start()
+        if slow:
+            return
+        self.successResultOf(started)
         if settle:
             self.beat()
 
@@ -523,23 +526,13 @@ class StoppingTests(WatchCase):
         """The look at hand is waited for."""
         self.lanes._lanes["disk"] = ClockLane(self.clock, 0.3)  # type: ignore[assignment]
         self.put("town.t.json")
-        self.watch = None  # type: ignore[assignment]
-        self.begin_slowly()
+        self.begin(slow=True)
+        self.clock.pump([0.1] * 19)
         stopped = self.watch.stop()
         self.assertNoResult(stopped)
         self.clock.pump([0.1] * 20)
         self.successResultOf(stopped)
         self.assertEqual(self.watch.in_work, 0)
-
-    def begin_slowly(self) -> None:
-        limits = Limits(connected=lambda name: self)
-        self.watch = Watch(
-            clock=self.clock, disk=self.disk, lanes=self.lanes, files=self.files, member=lambda: 3, logs=self.logs,
-            seen=self.seen, floor=0,
-            options=WatchOptions(folder=HERE, err_dir=ERRORS, kinds=("json",), threads=1, limits=limits),
-        )  # fmt: skip
-        self.watch.start()
-        self.clock.pump([0.1] * 19)
 
     def test_started_again(self) -> None:
         """What was in work is taken again; what writers left half written is deleted, and nothing else."""
