@@ -89,6 +89,7 @@ class Loader:
     agreeing: dict[str, Deferred[Any]] = field(factory=dict)  # tables whose columns the ledger is asked for
     held: dict[Buffer, str] = field(factory=dict)  # not registered yet, and why
     _moment: tuple[float, str] = (-1.0, "")
+    _gathering: bool = False  # a pause in which more may come
     _running: bool = False
     _stopped: bool = False
     _pausing: Deferred[None] | None = None
@@ -98,6 +99,8 @@ class Loader:
         """These records are synced: load them, in this order."""
         self._queue.setdefault(buffer, deque()).extend(pendings)
         self._queued += sum(pending.weight for pending in pendings)
+        if self._gathering and self._pausing is not None and self.database.schema(buffer.where.table) is None:
+            self._pausing.cancel()  # whoever makes a table looks for it at once
         if self.waiting or buffer.where.table in self.agreeing:
             self._let_go(pendings)
         self._go_on()
@@ -154,7 +157,9 @@ class Loader:
                     flight = await self._turn(before)
                     attempt, self.waiting = 0, ""
                     if flight is None and self._gather and not self._idle and self._queued < ROUND_BYTES // 4:
+                        self._gathering = True
                         await self._wait(self._gather)
+                        self._gathering = False
                 except AnyLogError as refusal:
                     if not self.waiting:
                         self.log.warn("{dbms} takes nothing: {why}", dbms=self.database.name, why=str(refusal))

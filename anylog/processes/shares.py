@@ -43,7 +43,7 @@ class Share:
     converted: tuple[Converted | None, Mapping[str, str]] = (None, {})  # and for which columns
 
     def mark(self, rows: int, parked: int) -> Mark:
-        """Of a whole file with its hash, unless all of it was parked: then it may come again."""
+        """Of a whole file with its hash, also if all of it was parked: a repeat would park it twice."""
         buffer = self.buffer
         return Mark(
             buffer.key,
@@ -51,7 +51,7 @@ class Share:
             self.pendings[-1].sequence,
             rows,
             parked,
-            (buffer.whole or None) if rows else None,
+            buffer.whole or None,
             buffer.member,
             buffer.tsd,
             buffer.where.source,

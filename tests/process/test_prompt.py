@@ -109,7 +109,7 @@ def sit(node: NodeProcess, tmp_path: Path) -> Iterator[type[Person]]:
 def test_a_visit(sit: type[Person], tmp_path: Path) -> None:
     """Greeting, completion, an answer, an error, a block, the name in the prompt, history, and goodbye."""
     person = sit()  # type: ignore[call-arg]
-    person.type("get stat\t")
+    person.type("get statu\t")
     person.sees("us")
     person.type("\r")
     person.sees("running")
