@@ -110,7 +110,7 @@ def test_a_visit(sit: type[Person], tmp_path: Path) -> None:
     """Greeting, completion, an answer, an error, a block, the name in the prompt, history, and goodbye."""
     person = sit()  # type: ignore[call-arg]
     person.type("get statu\t")
-    person.sees("us")
+    person.sees("\x08s")  # the one letter that is missing
     person.type("\r")
     person.sees("running")
     person.sees("AL >")
