@@ -90,6 +90,8 @@ class Directory:
             self.waiting_bytes += entry.size
             self.oldest = min(self.oldest or entry.mtime_ns, entry.mtime_ns)
             seen = before.get(name)
+            if seen is None and 0 < entry.mtime_ns <= (now - STABLE) * 1e9:
+                seen = stamp, entry.mtime_ns / 1e9  # by its own word, as one that was moved here
             if seen is None or seen[0] != stamp or seen[1] > now:
                 self._seen[name] = (stamp, now)
                 self.unsettled = True
@@ -133,7 +135,7 @@ class Directory:
 
     def changed(self, name: str) -> None:
         """It was changed while it was read: it has to settle again."""
-        self._seen.pop(name, None)
+        self._seen[name] = ((-1, -1), 0.0)
         self.unsettled = True
 
     def named(self, name: str) -> FileName | AnyLogError:

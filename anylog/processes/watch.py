@@ -1,7 +1,7 @@
 """The watch directory: files are taken from it in batches, read, and brought on their way (operator-ha.md 3).
 
-One scan a second. What is in work is bounded in files and bytes, and so is what waits in memory. A batch whose files
-take long (the ledger or a database is away) makes room for others; its tables take no more files meanwhile.
+What is in work is bounded in files and bytes, and so is what waits in memory. A batch whose files take long (the ledger
+or a database is away) makes room for others; its tables take no more files meanwhile.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from twisted.logger import Logger
 
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, Forget, Lanes, Read
+from anylog.interfaces import Clock, Disk, Lanes, Read
 from anylog.language.logs import Logs
 from anylog.process import Rhythm
 from anylog.processes.failing import ErrorDirectory, Failed
 from anylog.processes.files import LARGEST, Content, Limits, too_large, understand_all
-from anylog.processes.lying import DRAFTS, Directory, Entry, Lying, printable
+from anylog.processes.looking import clear_drafts, look_at
+from anylog.processes.lying import Directory, Lying, printable
 from anylog.processes.record import FileResult, Seen
 from anylog.processes.whole import IFiles, Outcome, WholeFile
 from anylog.waiting import deadline, deferring
 
-BEAT = 1.0  # seconds between two looks
+BEAT = 0.25  # seconds between two looks whether the directory changed
+APART = 1.0  # seconds between two looks at what is in a full one
 LONGEST_BEAT = 5.0  # seconds after which the whole directory is looked at, even if nothing says that it changed
 LOOKED_AT = 5_000  # entries of the directory
 PLENTY = 3_000  # files that may be taken, with which no other look is needed yet
@@ -88,28 +90,6 @@ class WatchOptions:
     limits: Limits
 
 
-@frozen
-class Look:
-    """What a lane saw."""
-
-    free: int
-    stamp: object  # of the directory itself
-    entries: Sequence[Entry] | None  # None: as before
-
-
-def look_at(disk: Disk, folder: Path, most: int, known: object) -> Look:
-    """In a lane: the entries of the directory, unless its stamp is `known`. Raises OSError."""
-    free, stamp = disk.free(folder), disk.stat(folder)
-    return Look(free, stamp, None if stamp == known else disk.entries(folder, most))
-
-
-def clear_drafts(disk: Disk, folder: Path) -> None:
-    """In a lane: delete what was being written when somebody was killed (operator-ha.md 3.4)."""
-    steps = [Forget(folder / name) for name in disk.names(folder) if name.endswith(DRAFTS)]
-    if steps:
-        disk.batch(steps)
-
-
 class Watch:
     """Takes files from one directory."""
 
@@ -154,7 +134,7 @@ class Watch:
         self._made = self._stalled_made = 0  # bytes of what is understood and not done
         self._rooms: list[Deferred[None]] = []
         self._rhythm = Rhythm(clock=clock, every=BEAT, do=self._beat, name="watch directory")
-        self._looked, self._stamp = -1e9, object()
+        self._looked, self._apart, self._stamp = -1e9, 0.0, object()
         self._going_on = self._stopping = False
         self._finished: Deferred[None] | None = None
 
@@ -193,8 +173,9 @@ class Watch:
 
     async def _look(self) -> None:
         now = self._clock.seconds()
-        late = now - self._looked >= LONGEST_BEAT
-        if not late and self.directory.ready >= PLENTY:
+        since = now - self._looked
+        late = since >= LONGEST_BEAT
+        if not late and (self.directory.ready >= PLENTY or since < self._apart):
             return
         known = self._stamp if not late and not self.directory.unsettled else object()
         # What cannot be taken now must not hide what can.
@@ -212,6 +193,7 @@ class Watch:
         if look.entries is None:
             return
         self._looked, self.more = now, len(look.entries) >= most
+        self._apart = min(APART, 10 * BEAT * len(look.entries) / LOOKED_AT)
         self._parked.clear()
         if not self.more and self.errors.held:
             self.errors.keep_only({entry.name for entry in look.entries})
@@ -221,10 +203,10 @@ class Watch:
             if entry.name not in self._ended and not self.errors.holds(entry.name, (entry.size, entry.mtime_ns))
         ]
         notes = self.directory.look(entries, self._clock.seconds(), self._working)
-        for note in notes[:NOTES]:
-            self._say("File", note)
         if len(notes) > NOTES:
-            self._say("File", f"{len(notes) - NOTES} more names in {self.options.folder} are left alone")
+            notes[NOTES:] = [f"{len(notes) - NOTES} more names in {self.options.folder} are left alone"]
+        for note in notes:
+            self._say("File", note)
 
     def _hold(self, why: str) -> None:
         """Say it once: figures in the text change from look to look."""

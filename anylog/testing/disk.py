@@ -64,7 +64,7 @@ class MemoryDisk:
     calls: int = 0
     locked: set[str] = field(factory=set)
     refuses: set[Path] = field(factory=set)
-    _changes: int = 0
+    changes: int = 0
     _files: dict[str, _Inode] = field(factory=dict)
 
     def touch(self, kind: str) -> None:
@@ -87,8 +87,8 @@ class MemoryDisk:
     def put(self, path: Path, data: bytes, *, changed: int | None = None, kind: str = "file") -> None:
         """Somebody else writes a file, or makes something of another kind, at a time in nanoseconds."""
         self._may_change(path)
-        self._changes += 1
-        at = self._changes if changed is None else changed
+        self.changes += 1
+        at = self.changes if changed is None else changed
         self._files[str(path)] = _Inode(bytearray(data), bytearray(data), changed=at, kind=kind)
 
     def create(self, path: Path, size: int) -> MemoryFile:
@@ -106,14 +106,14 @@ class MemoryDisk:
     def move(self, source: Path, target: Path) -> None:
         self._may_change(source)
         self._may_change(target)
-        self._changes += 1
+        self.changes += 1
         inode = self._inode(source)
         del self._files[str(source)]
         self._files[str(target)] = inode
 
     def forget(self, path: Path) -> None:
         self._may_change(path)
-        self._changes += 1
+        self.changes += 1
         self._files.pop(str(path), None)
 
     def batch(self, steps: Sequence[Step]) -> list[Any]:
@@ -155,7 +155,7 @@ class MemoryDisk:
         if str(path) in self._files:
             inode = self._inode(path)
             return len(inode.data), inode.changed, inode.kind
-        return 0, self._changes, "folder"  # every folder is there
+        return 0, self.changes, "folder"  # every folder is there
 
     def entries(self, folder: Path, most: int) -> list[Entry]:
         found = [

@@ -11,8 +11,10 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Entry
 from anylog.processes.lying import Directory, Lying, printable
 
+NEW = 10**15  # nanoseconds: later than the clocks of these tests
 
-def lies(name: str, size: int = 10, mtime_ns: int = 1, kind: str = "file") -> Entry:
+
+def lies(name: str, size: int = 10, mtime_ns: int = NEW, kind: str = "file") -> Entry:
     return Entry(name, size, mtime_ns, kind)
 
 
@@ -44,10 +46,24 @@ class SettlingTests(DirectoryCase):
             self.look(now, lies("a.b.json"))
             self.assertEqual((self.here.ready, self.here.unsettled), (ready, not ready), now)
 
+    def test_old_by_its_own_word(self) -> None:
+        """What was written to a second ago or longer is taken at once, unless it changes after that."""
+        moved, fresh = lies("a.b.json", mtime_ns=9 * 10**9), lies("a.c.json", mtime_ns=9 * 10**9 + 1)
+        self.look(10.0, moved, fresh)
+        self.assertEqual((self.taken(), self.here.unsettled), (["a.b.json"], True))
+        self.look(10.25, lies("a.b.json", 11, 9 * 10**9), fresh)
+        self.assertEqual(self.taken(), [])
+        self.look(11.25, lies("a.b.json", 11, 9 * 10**9), fresh)
+        self.assertEqual(self.taken(), ["a.b.json", "a.c.json"])
+
     def test_a_change_begins_anew(self) -> None:
         """Another size or another time, even an earlier one: the second counts from then on."""
-        first = lies("a.b.json", 10, 100)
-        for changed in (lies("a.b.json", 11, 100), lies("a.b.json", 9, 100), lies("a.b.json", 10, 99)):
+        first = lies("a.b.json", 10, NEW + 100)
+        for changed in (
+            lies("a.b.json", 11, NEW + 100),
+            lies("a.b.json", 9, NEW + 100),
+            lies("a.b.json", 10, NEW + 99),
+        ):
             self.here = Directory(("json",))
             self.look(10.0, first)
             self.look(11.0, changed)
@@ -59,7 +75,7 @@ class SettlingTests(DirectoryCase):
 
     def test_changed_and_back(self) -> None:
         """Only the look before counts, not one that was before that."""
-        was, other = lies("a.b.json", 10, 100), lies("a.b.json", 20, 200)
+        was, other = lies("a.b.json", 10, NEW + 100), lies("a.b.json", 20, NEW + 200)
         for now, each in [(10.0, was), (10.5, other), (11.0, was)]:
             self.look(now, each)
             self.assertEqual(self.here.ready, 0)
@@ -84,7 +100,7 @@ class SettlingTests(DirectoryCase):
 
     def test_changed_while_it_was_read(self) -> None:
         """It has to settle again; others do not."""
-        entries = lies("a.b.json"), lies("a.c.json", mtime_ns=2)
+        entries = lies("a.b.json"), lies("a.c.json", mtime_ns=NEW + 2)
         self.look(10.0, *entries)
         self.look(11.0, *entries)
         self.here.changed("a.b.json")
@@ -128,10 +144,10 @@ class OrderTests(DirectoryCase):
 
     def test_numbers(self) -> None:
         """How many and how much waits counts what is not settled, too; what is ignored is not counted."""
-        self.look(10.0, lies("a.b.json", 5, 70))
-        self.look(11.0, lies("a.b.json", 5, 70), lies("a.c.json", 6, 30), lies("x.txt", 900, 1))
+        self.look(10.0, lies("a.b.json", 5, NEW + 70))
+        self.look(11.0, lies("a.b.json", 5, NEW + 70), lies("a.c.json", 6, NEW + 30), lies("x.txt", 900, 1))
         told = self.here.waiting, self.here.waiting_bytes, self.here.oldest, self.here.ready
-        self.assertEqual(told, (2, 11, 30, 1))
+        self.assertEqual(told, (2, 11, NEW + 30, 1))
         self.look(12.0)
         self.assertEqual((self.here.waiting, self.here.waiting_bytes, self.here.oldest), (0, 0, 0))
 
