@@ -26,6 +26,7 @@ import anylog.processes.later_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
+from anylog.copying import Copying
 from anylog.databases.catalog import Catalog
 from anylog.databases.library import STANDARD, Library
 from anylog.disk.confined import FileAccess
@@ -117,6 +118,7 @@ class Node:
         self.databases: Catalog
         self.intake: Intake
         self.membership: Membership
+        self.copying: Copying
         self.network_queries: NetworkQueries
         self.operator_seen = Seen()
         self._token, self._engine, self._point = token, engine, point
@@ -188,6 +190,17 @@ class Node:
             gather=GATHER,
             segment_size=self._sizes[0],
             most=self._sizes[1],
+        )
+        self.copying = Copying(
+            clock=self.clock,
+            peers=self.peers,
+            clusters=self.clusters,
+            disk=self.disk,
+            lanes=self.lanes,
+            places=self.places,
+            processes=self.processes,
+            place=self.membership.place,
+            tsd=self.membership.tsd,
         )
         await self.intake.start()
         self._relief.start()
