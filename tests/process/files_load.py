@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import http.client
 import json
@@ -125,10 +126,18 @@ class Dropper(Sender):
     pause = 0.02
 
     def send(self, body: int, rows: list[dict[str, Any]]) -> bool:
-        drop(self.node, f"town.t{self.number % 2}.{self.prefix}x{body}", rows, packed=self.chance.random() < 0.2)
-        if self.chance.random() < 0.1:
-            drop(self.node, f"town.t{self.number % 2}.{self.prefix}x{body}again", rows)
-        return True
+        packed, again = self.chance.random() < 0.2, self.chance.random() < 0.1
+        while True:
+            try:
+                drop(self.node, f"town.t{self.number % 2}.{self.prefix}x{body}", rows, packed=packed)
+                if again:
+                    drop(self.node, f"town.t{self.number % 2}.{self.prefix}x{body}again", rows)
+                return True
+            except OSError as full:
+                if full.errno != errno.ENOSPC:
+                    raise
+            if self.enough.wait(0.05):
+                return False
 
 
 SENDERS: dict[str, type[Sender]] = {"watch": Dropper, "put": Putter, "streaming": Streamer}
