@@ -10,12 +10,15 @@ from collections.abc import Callable
 from attrs import define
 from twisted.logger import Logger
 
+from anylog.databases.catalog import Catalog
 from anylog.databases.tsd import Tsd
 from anylog.disk.places import Places
-from anylog.interfaces import Clock, Disk, IPeers, Lanes
+from anylog.interfaces import Clock, Disk, Lanes
 from anylog.ledger.cluster import Clusters, Operator
+from anylog.network.peers import Peers
 from anylog.process import Processes
 from anylog.processes.agreement import Place
+from anylog.processes.overview import OverviewService
 
 
 @define(kw_only=True, eq=False)
@@ -23,15 +26,19 @@ class Copying:
     """One member's part in what its cluster does together."""
 
     clock: Clock
-    peers: IPeers
+    peers: Peers
     clusters: Clusters
     disk: Disk
     lanes: Lanes
     places: Places
     processes: Processes
+    databases: Catalog
     place: Callable[[], Place | None]  # of the operator that runs
     tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
     log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self.peers.serve("overview", OverviewService(databases=self.databases, tsd=self.tsd))
 
     def members(self) -> list[Operator]:
         """The other operators of the own cluster, with an address and a member id, by that; empty without a place."""

@@ -21,6 +21,7 @@ import anylog.ledger.commands
 import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.tcp_commands
+import anylog.processes.cluster_commands
 import anylog.processes.commands
 import anylog.processes.later_commands
 import anylog.processes.operator_commands
@@ -70,6 +71,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.client_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
+    *anylog.processes.cluster_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -199,6 +201,7 @@ class Node:
             lanes=self.lanes,
             places=self.places,
             processes=self.processes,
+            databases=self.databases,
             place=self.membership.place,
             tsd=self.membership.tsd,
         )

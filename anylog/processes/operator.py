@@ -50,9 +50,14 @@ class Filing:
     automatic: bool
     _told: FilingOptions | None = None
 
+    @property
+    def distributor(self) -> bool:
+        """Whether files of this node's own go to the distributor."""
+        return self.distributes() if self.automatic else self.options.distributor
+
     async def tell(self, member: Callable[[], int]) -> None:
         """Say where files go, if that is new; what was in work at the last end is looked at first."""
-        wanted = evolve(self.options, distributor=self.distributes()) if self.automatic else self.options
+        wanted = evolve(self.options, distributor=self.distributor)
         if wanted != self._told:
             await self.operate(wanted, member)
             self._told = wanted
@@ -138,6 +143,11 @@ class Operator(Process):
     def policy(self) -> str:
         """The id of its policy."""
         return self.options.policy
+
+    @property
+    def distributor(self) -> bool:
+        """Whether files of this node's own go to the distributor."""
+        return self._filing.distributor
 
     @property
     def place(self) -> Place | None:

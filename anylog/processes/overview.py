@@ -1,0 +1,101 @@
+"""What a member tells of itself to those who compare the members of a cluster (operator-ha.md 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import orjson
+from attrs import define
+from twisted.internet.defer import Deferred, succeed
+
+from anylog.databases.tsd import Asked, Tsd
+from anylog.errors import AnyLogError
+from anylog.interfaces import Asker, IBody, Reply
+from anylog.processes.agreement import SYSTEM
+from anylog.waiting import deferring
+
+PAGE = 128 << 10  # bytes
+LARGEST = 16 << 20  # bytes of an overview that is held
+SUBJECTS = ("files", "databases", "tables")
+
+
+class Databases(Protocol):
+    """What is asked of the catalog."""
+
+    def names(self) -> Sequence[str]:
+        """Of all that are connected."""
+
+
+@define(eq=False)
+class Text:
+    """A text that is there already, in pages."""
+
+    _left: bytes
+
+    def next(self) -> Deferred[bytes | None]:
+        """See `interfaces.IBody.next`."""
+        page, self._left = self._left[:PAGE], self._left[PAGE:]
+        return succeed(page or None)
+
+    def close(self) -> None:
+        """See `interfaces.IBody.close`."""
+        self._left = b""
+
+
+@define(kw_only=True, eq=False)
+class OverviewService:
+    """Handler of the kind `overview`.
+
+    Question: of ("files", "databases" or "tables"), start and end (times as they are stored, may be empty).
+    Reply: the body is JSON. files: "dbms.table" -> [entries, rows] over all tables of files; databases: names; tables:
+    names of the tables of files. Fails with AnyLogError 5 without tables of files, 21 for what is no question.
+    """
+
+    _databases: Databases
+    _tsd: Callable[[], Tsd | None]
+
+    @deferring
+    async def __call__(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
+        told = await self.tell(head)
+        return Reply(head={}, body=Text(orjson.dumps(told)))
+
+    async def tell(self, head: Mapping[str, Any]) -> Any:
+        """What is asked, as a value of JSON."""
+        subject, start, end = (head.get(key, "") for key in ("of", "start", "end"))
+        if subject not in SUBJECTS or not isinstance(start, str) or not isinstance(end, str):
+            raise AnyLogError(21, f"an overview is asked of {', '.join(SUBJECTS)}, not of {str(subject)[:60]!r}")
+        if subject == "databases":
+            return [name for name in self._databases.names() if name not in SYSTEM]
+        tsd = self._tsd()
+        if tsd is None:
+            raise AnyLogError(5, "almgm.tsd_info is not there")
+        tables = await tsd.tables()
+        if subject == "tables":
+            return tables
+        counted: dict[str, list[int]] = {}
+        for table in tables:
+            for each in await tsd.summary(table, Asked(start=start, end=end)):
+                sums = counted.setdefault(f"{each.dbms}.{each.table}", [0, 0])
+                sums[0] += each.files
+                sums[1] += each.rows
+        return counted
+
+
+async def read_overview(body: IBody | None) -> Any:
+    """The value that a member told. Raises AnyLogError 21 for one that is no JSON, 77 for one that is too large."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while body is not None and (page := await body.next()) is not None:
+            parts.append(page)
+            size += len(page)
+            if size > LARGEST:
+                raise AnyLogError(77, f"an overview of more than {LARGEST >> 20} MB")
+    finally:
+        if body is not None:
+            body.close()
+    try:
+        return orjson.loads(b"".join(parts))
+    except orjson.JSONDecodeError as wrong:
+        raise AnyLogError(21, f"an overview that is no JSON: {wrong}") from None

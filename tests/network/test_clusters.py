@@ -1,0 +1,109 @@
+"""Words that compare the members of a cluster, on whole nodes in a network in memory (operator-ha.md 11)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_world import master, operator, put
+
+from anylog.errors import AnyLogError
+from anylog.node import Node
+from anylog.testing.world import World
+
+ALMGM = ("connect dbms almgm where type = sqlite and memory = true", "create table tsd_info where dbms = almgm")
+
+
+def cluster(world: World) -> list[Node]:
+    """A master, and two operators of one cluster that register their files."""
+    nodes = [master(world)]
+    for number in (1, 2):
+        node = operator(world, f"op{number}", f"10.0.1.{number}", "pair")
+        world.run(node, "exit operator", *ALMGM)
+        world.run(node, f"run operator where policy = !id and update_tsd_info = true and master_node = {MASTER}")
+        nodes.append(node)
+    world.advance(3.0)
+    return nodes
+
+
+MASTER = "10.0.0.1:32048"
+
+
+def told(world: World, node: Node, command: str) -> Any:
+    return world.run(node, command if " where " in command else f"{command} where format = json").data
+
+
+def test_setup() -> None:
+    """The same under both names; a node that is no operator says what it lacks."""
+    world = World(3)
+    first, one, _ = cluster(world)
+    setup = told(world, one, "test ha setup")
+    place = one.membership.place()
+    assert place is not None
+    assert setup == {
+        "Operator": "Running: distributor flag disabled", "Distributor": "Disabled", "Consumer": "Disabled",
+        "Operator Name": "op1", "Member ID": place.member, "Cluster ID": place.cluster, "almgm.tsd_info": "Defined",
+    }  # fmt: skip
+    assert told(world, one, "test cluster setup") == setup
+    text = world.run(one, "test ha setup").text
+    assert text.splitlines()[1].split() == ["Functionality", "Details"]
+    bare = told(world, first, "test ha setup")
+    assert [bare[key] for key in ("Operator", "Member ID", "almgm.tsd_info")] == [
+        "Disabled",
+        "Not Defined",
+        "Not Defined",
+    ]
+
+
+def test_data() -> None:
+    """What one member has and the other has not is seen; a member that is away has an empty column."""
+    world = World(4)
+    _, one, two = cluster(world)
+    put(world, one, "t", [{"v": 1}, {"v": 2}])
+    world.advance(2.0)
+    world.run(one, "flush buffers")
+    world.advance(5.0)
+    members = [each.membership.place().member for each in (one, two)]  # type: ignore[union-attr]
+    (row,) = told(world, two, "test cluster data")
+    assert row == {"DBMS": "town", "Table": "t", f"Node_{members[0]}": "1/2", f"Node_{members[1]}": "0/0"}
+    text = world.run(two, "test cluster data").text
+    assert "The members differ in town.t" in text
+    assert "TSD Summary on all nodes in the cluster (files/rows)" in text
+    assert told(world, one, "test cluster data where start_date = 2099-01-01 and format = json") == []
+    assert told(world, one, "test cluster databases") == [
+        {"DBMS": "town", f"Node_{min(members)}": "+", f"Node_{max(members)}": "+"}
+    ]
+    world.stop(["op1"])
+    (row,) = told(world, two, "test cluster data") or [{}]
+    assert row == {}
+    assert "op1 does not answer" in world.run(two, "test cluster data").text
+
+
+def test_members() -> None:
+    """Tables of files beside the ledger, of this node and of all operators."""
+    world = World(5)
+    _, one, two = cluster(world)
+    rows = told(world, one, "test node cluster")
+    assert [row["Status"] for row in rows] == ["Passed", "No files yet"]
+    assert [row["Operator"] for row in rows] == ["op1", "op2"]
+    listed = told(world, one, "test network clusters")
+    assert sorted((row["Operator"], row["TSD Tables"], row["Status"]) for row in listed) == [
+        ("op1", "tsd_info", "Passed"), ("op2", "tsd_info", "Passed"),
+    ]  # fmt: skip
+    place = two.membership.place()
+    assert place is not None
+    world.stop(["op2"])
+    assert [row["Status"] for row in told(world, one, "test network clusters") if row["Operator"] == "op2"] == [
+        "No reply"
+    ]
+
+
+def test_not_a_member() -> None:
+    """A node without a place says so."""
+    world = World(6)
+    first = master(world)
+    for command in ("test cluster data", "test cluster databases", "test node cluster"):
+        with pytest.raises(AnyLogError, match="no operator with a place"):
+            world.run(first, command)
+    with pytest.raises(AnyLogError, match="no cluster with operators"):
+        world.run(first, "test network clusters")
