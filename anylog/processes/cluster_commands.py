@@ -231,9 +231,7 @@ def own_place(node: Node, words: str) -> Place:
     """The place of this node. Raises AnyLogError 222."""
     place = node.membership.place()
     if place is None:
-        raise AnyLogError(
-            222, f"{words}: this node is not a member of a cluster: no operator runs with a policy of one"
-        )
+        raise AnyLogError(222, f"{words}: no operator with a place in a cluster runs on this node")
     return place
 
 
