@@ -30,24 +30,6 @@ class Member(NodeProcess):
         self._more, self._operator = tuple(commands), operator
         self.commands = (f"process {self._script()}",)
 
-    @property
-    def root(self) -> Path:
-        """Where its work directories lie."""
-        return self.home / "AnyLog-Network"
-
-    def folder(self, name: str) -> Path:
-        """One of watch, distr, archive, bkup, error, dbms."""
-        return self.root / "data" / name
-
-    @property
-    def watch(self) -> Path:
-        """Where files are dropped."""
-        return self.folder("watch")
-
-    def database(self, name: str) -> Path:
-        """The file of a database."""
-        return self.folder("dbms") / f"{name}.dbms"
-
     def asked(self, statement: str, *parameters: object, name: str = "almgm") -> list[tuple[object, ...]]:
         """Rows of a question to a database file itself, beside the node; none while file or table are missing."""
         path = self.database(name)

@@ -11,14 +11,22 @@ from typing import Any
 from node import NodeProcess, free_port
 
 DBMS = "town"
+COPIES = ("run data distributor", "run data consumer where start_date = -30d")
 
 
 class Network:
     """Master, operators and query node, each in a process of its own, with homes below one folder."""
 
-    def __init__(self, folder: Path, operators: int = 2, *, clusters: Sequence[int] | None = None, every: str = "30"):
-        """`clusters` gives the number of each operator's cluster; by default each has its own."""
+    def __init__(
+        self, folder: Path, operators: int = 2, *, clusters: Sequence[int] | None = None, every: str = "30",
+        copies: bool = False, more: Sequence[str] = (),
+    ):  # fmt: skip
+        """`clusters` gives the number of each operator's cluster; by default each has its own.
+
+        With `copies` operators run a distributor and a consumer; `more` are commands of every operator.
+        """
         self.folder, self.every = folder, every
+        self._copies = [*COPIES, *more] if copies else [*more]
         folder.mkdir(parents=True, exist_ok=True)
         self._ports: set[int] = set()
         self.master = self._node("master", "")
@@ -135,6 +143,7 @@ class Network:
             f"operator_id = {own} bring.last [*][id]",
             "connect dbms almgm where type = sqlite",
             "create table tsd_info where dbms = almgm",
+            *self._copies,
             "<run operator where create_table = true and update_tsd_info = true and compress_json = true and",
             f"archive_json = true and master_node = {master} and policy = !operator_id and threads = 6>",
         ]

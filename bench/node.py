@@ -38,6 +38,24 @@ class NodeProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.home.parent / f"{self.home.name}.log"
 
+    @property
+    def root(self) -> Path:
+        """Where its work directories lie."""
+        return self.home / "AnyLog-Network"
+
+    def folder(self, name: str) -> Path:
+        """One of watch, distr, archive, bkup, error, dbms."""
+        return self.root / "data" / name
+
+    @property
+    def watch(self) -> Path:
+        """Where files are dropped."""
+        return self.folder("watch")
+
+    def database(self, name: str) -> Path:
+        """The file of a database."""
+        return self.folder("dbms") / f"{name}.dbms"
+
     def start(self, environ: dict[str, str] | None = None, wait: float = 20.0) -> float:
         """Start it and wait until it answers; gives the seconds that took."""
         commands = [

@@ -95,11 +95,13 @@ create table tsd_info where dbms = almgm
 # --- 5. The database of the readings. Its tables are made from the readings.
 connect dbms !default_dbms where type = sqlite
 
-# --- 6. and 7. Images in a store of their own, and copies for the other operators of the cluster. Their time comes:
-#        this version answers these commands by name.
+# --- 6. Copies for the other operators of the cluster: what comes here is pushed to them, what is missing here is
+#        pulled from them. Without other operators both have nothing to do.
+run data distributor
+run data consumer where start_date = -30d
+
+# --- 7. Images in a store of their own. Its time comes: this version answers the command by name.
 # run blobs archiver where dbms = false and folder = true and compress = true and reuse_blobs = true
-# run data distributor
-# run data consumer where start_date = "-30"
 
 # --- 8. The operator takes its place: from now on it answers for its cluster.
 run streamer
