@@ -19,12 +19,14 @@ class Network:
 
     def __init__(
         self, folder: Path, operators: int = 2, *, clusters: Sequence[int] | None = None, every: str = "30",
-        copies: bool = False, more: Sequence[str] = (),
+        copies: bool = False, more: Sequence[str] = (), distributes: bool = False,
     ):  # fmt: skip
         """`clusters` gives the number of each operator's cluster; by default each has its own.
 
-        With `copies` operators run a distributor and a consumer; `more` are commands of every operator.
+        With `copies` operators run a distributor and a consumer; `more` are commands of every operator; with
+        `distributes` their files wait for a distributor that is not started.
         """
+        self._distributes = " and distributor = true" if distributes else ""
         self.folder, self.every = folder, every
         self._copies = [*COPIES, *more] if copies else [*more]
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,5 +147,6 @@ class Network:
             "create table tsd_info where dbms = almgm",
             *self._copies,
             "<run operator where create_table = true and update_tsd_info = true and compress_json = true and",
-            f"archive_json = true and master_node = {master} and policy = !operator_id and threads = 6>",
+            f"archive_json = true and master_node = {master} and policy = !operator_id and threads = 6"
+            f"{self._distributes}>",
         ]

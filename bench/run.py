@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))
+import copies
 import distributed
 import files
 import load
@@ -189,6 +190,11 @@ def filed(folder: Path, scale: float) -> dict[str, Callable[[], None]]:
         "large": lambda: sent(some(1_000_000), 5000, name="PUT a file of 5,000 rows x 4, until filed", mode="file",
                               connections=4, unit="rows/s", goal=0.45),
         "watched": watched,
+        "delay": lambda: copies.delay(folder, show, bodies(202_000, 100)),
+        "push": lambda: copies.push(folder, show, bodies(some(500_000), 1000)),
+        "wiped": lambda: copies.wiped(folder, show, bodies(some(1_000_000), 1000)),
+        "healed": lambda: copies.healed(folder, show, bodies(some(100_000), 1000)),
+        "idle": lambda: copies.idle(folder, show, bodies(some(10_000), 1)),
         "many": lambda: files.many(folder, show, orjson.dumps([reading(1)]), some(100_000)),
     }  # fmt: skip
 

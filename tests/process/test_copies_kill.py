@@ -1,4 +1,4 @@
-"""Three operators of one cluster that are killed while they are fed: nothing is lost, nothing is twice, all are equal."""
+"""Three operators of one cluster are killed while they are fed: nothing is lost, nothing is twice, all are equal."""
 
 from __future__ import annotations
 
