@@ -20,6 +20,7 @@ from network import Network
 from node import NodeProcess
 
 Show = Callable[[str, str, str, float, str, bool], None]
+_NEWER = "select rowid, tsd_id from anylog_marks where rowid > ? and table_name = 'readings'"
 LONGEST = 180.0  # seconds until a figure is given up
 
 
@@ -81,10 +82,7 @@ class Seen(threading.Thread):
     def run(self) -> None:
         last = 0
         while not self._over.wait(0.01):
-            found = asked(
-                self._node, "town", "select rowid, tsd_id from anylog_marks where rowid > ? and table_name = 'readings'",
-                last,
-            )  # fmt: skip
+            found = asked(self._node, "town", _NEWER, last)
             now = time.time()
             for rowid, id in found:
                 last = max(last, rowid)
@@ -228,8 +226,9 @@ def idle(folder: Path, show: Show, bodies: Sequence[bytes], seconds: float = 60.
         before = _used(one)
         time.sleep(seconds / 2)
         without = (_used(one) - before) / (seconds / 2)
-        show(f"idle with {len(bodies):,} files in the archive", f"{share * 100:.2f} %", f"{without * 100:.2f} % without",
-             (share - without) * 100, "< 1 %", share - without < 0.01)  # fmt: skip
+        more = share - without
+        show(f"idle with {len(bodies):,} files in the archive", f"{share * 100:.2f} %", f"{without * 100:.2f} %",
+             more * 100, "< +1 %", more < 0.01)  # fmt: skip
     finally:
         network.remove()
 
