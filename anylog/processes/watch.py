@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -135,7 +135,7 @@ class Watch:
         self._rooms: list[Deferred[None]] = []
         self._rhythm = Rhythm(clock=clock, every=BEAT, do=self._beat, name="watch directory")
         self._looked, self._apart, self._stamp = -1e9, 0.0, object()
-        self._going_on = self._stopping = False
+        self._going_on = self._stopping = self.ready = False
         self._finished: Deferred[None] | None = None
 
     # ------------------------------------------------------------------ starting and stopping
@@ -147,13 +147,14 @@ class Watch:
             await self._disk_lane.run(clear_drafts, self._disk, self.options.folder)
         except (OSError, AnyLogError) as why:
             self._say("Error", f"unfinished files in {self.options.folder} cannot be deleted: {why}")
+        self.ready = True
         await self._beat()
         self._rhythm.start()
 
     @deferring
     async def stop(self) -> None:
         """Take nothing more, and finish what is in work; what takes too long stays in the directory."""
-        self._stopping = True
+        self._stopping, self.ready = True, False
         await self._rhythm.stop()
         if self._working:
             finished = self._finished = Deferred()
@@ -207,6 +208,14 @@ class Watch:
             notes[NOTES:] = [f"{len(notes) - NOTES} more names in {self.options.folder} are left alone"]
         for note in notes:
             self._say("File", note)
+
+    def delivered(self, files: Sequence[tuple[str, int]]) -> None:
+        """Files (name, bytes) that this node published here: they are taken at once."""
+        for name, size in files:
+            if name not in self._working:
+                self._ended.discard(name)
+                self.directory.deliver(name, size, self._clock.seconds())
+        self._soon()
 
     def _hold(self, why: str) -> None:
         """Say it once: figures in the text change from look to look."""
@@ -329,6 +338,8 @@ class Watch:
                 self._fail(job, AnyLogError(63, f"the file cannot be read: {outcome.strerror or outcome}"))
             return None
         data, size, mtime_ns = outcome
+        if job.lying.delivered:
+            job.lying = evolve(job.lying, mtime_ns=mtime_ns)
         if (size, mtime_ns) != job.lying.stamp or len(data) != size:
             self._back(job)
             return None
