@@ -242,7 +242,7 @@ class Distributor(Process):
         for other in others:
             self._go_on(self.lines.get(other.address))
         for address in [address for address in self.lines if address not in {each.address for each in here.others}]:
-            if self.lines[address].going is None:
+            if not self.lines[address].sending:
                 del self.lines[address]
         self._move_soon()
 
