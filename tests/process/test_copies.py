@@ -140,8 +140,9 @@ def test_files_of_a_member_that_was_alone(network: Network) -> None:
     put(network.operators[0], rows("alone"), "t0")
     until(lambda: len(lying(network.operators[0], "archive")) == 2, 40)
     network.operators[1].start()
+    until(lambda: [peer["Status"] for peer in distributor(network.operators[0])["Peers"]] == ["Active"])
     ids = ",".join(str(entry.id) for entry in entries(network.operators[0], "tsd_info"))
-    deliver = f"file deliver 127.0.0.1 {network.tcp['operator1']} tsd_info {ids},1-3"
+    deliver = f"file deliver 127.0.0.1 {network.tcp['operator1']} tsd_info {ids},77-79"
     told = network.operators[0].command(deliver, "POST").decode()
     assert "missing" in told and "known" in told and "taken" in told, told
     check(network, 2, [row["name"] for name in ("before", "alone") for row in rows(name)])
@@ -162,10 +163,11 @@ def test_killed_on_the_way(network: Network, victim: int, point: str) -> None:
     node.stop()
     node.start({"ANYLOG_KILL_AT": f"{point}:1"})
     assert node.process is not None
-    until(lambda: b"operator" in network.operators[0].command("get processes").lower())
+    until(lambda: [peer["Status"] for peer in distributor(network.operators[0])["Peers"]] == ["Active"])
     put(network.operators[0], rows("killed"), "t0")
     until(lambda: node.process is not None and node.process.poll() == -9)
     node.start()
+    until(lambda: [peer["Status"] for peer in distributor(network.operators[0])["Peers"]] == ["Active"])
     put(network.operators[0], rows("after"), "t0")
     until(lambda: network.operators[1].count("t0") in (6, 9))
     if network.operators[1].count("t0") == 6:  # its answer was lost: what a member did not confirm it fetches itself
