@@ -67,6 +67,7 @@ class Directory:
     # A heap: older ones come first, then by name.
     _ready: list[tuple[int, str, Lying]] = field(factory=list)
     _parsed: dict[str, FileName | AnyLogError] = field(factory=dict)
+    _names: set[str] = field(factory=set)  # of those in the heap
     _delivered: dict[str, Lying] = field(factory=dict)  # and not taken yet
 
     def look(self, entries: Iterable[Entry], now: float, busy: Collection[str]) -> list[str]:
@@ -108,7 +109,7 @@ class Directory:
                     self.unsettled = True
         ready += [(lying.mtime_ns, name, lying) for name, lying in unlisted.items()]
         heapq.heapify(ready)
-        self._ready = ready
+        self._ready, self._names = ready, {name for _, name, _ in ready}
         self._parsed = {name: parsed for name, parsed in self._parsed.items() if name in self._seen}
         return notes
 
@@ -135,11 +136,14 @@ class Directory:
         if not self._ready:
             return None
         lying = heapq.heappop(self._ready)[2]
+        self._names.discard(lying.name)
         self._delivered.pop(lying.name, None)
         return lying
 
     def deliver(self, name: str, size: int, now: float) -> None:
         """A file that this node published there itself: it has nothing to settle."""
+        if name in self._names:
+            return
         lying = self._delivered[name] = Lying(int(now * 1e9), name, size, delivered=True)
         self.waiting += 1
         self.waiting_bytes += size
@@ -154,6 +158,7 @@ class Directory:
         """It may be taken later."""
         for each in lying:
             heapq.heappush(self._ready, (each.mtime_ns, each.name, each))
+            self._names.add(each.name)
 
     def changed(self, name: str) -> None:
         """It was changed while it was read: it has to settle again."""

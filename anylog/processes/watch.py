@@ -25,7 +25,7 @@ from anylog.processes.failing import ErrorDirectory, Failed
 from anylog.processes.files import LARGEST, Content, Limits, too_large, understand_all
 from anylog.processes.looking import clear_drafts, look_at
 from anylog.processes.lying import Directory, Lying, printable
-from anylog.processes.record import FileResult, Seen
+from anylog.processes.record import Seen, result_of
 from anylog.processes.whole import IFiles, Outcome, WholeFile
 from anylog.waiting import deadline, deferring
 
@@ -467,19 +467,7 @@ class Watch:
                 self._back(job)
 
     def _result(self, job: Job, what: str, outcome: Outcome) -> None:
-        dbms, table = (job.name.dbms, job.name.table) if job.name is not None else ("", "")
-        result = FileResult(
-            at=self._clock.seconds(),
-            name=printable(job.lying.name),
-            dbms=dbms,
-            table=table,
-            kind=job.name.kind if job.name is not None else _kind_of(job.lying.name),
-            what=what,
-            code=outcome.code,
-            text=outcome.text,
-            rows=outcome.rows,
-            parked=outcome.parked,
-        )
+        result = result_of(self._clock.seconds(), printable(job.lying.name), job.name, what, outcome)
         self._seen.add(result)
         self._logs.file.add(what, result.line, "operator", result.values())
 
@@ -587,7 +575,3 @@ class Watch:
         if stalled:
             return f"waiting: {', '.join(f'{name} ({count} files)' for name, count in sorted(stalled.items())[:5])}"
         return "working" if self._working else "watching"
-
-
-def _kind_of(name: str) -> str:
-    return "sql" if name.removesuffix(".gz").endswith(".sql") else "json"
