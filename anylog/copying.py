@@ -5,19 +5,24 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from attrs import define
+from attrs import define, field
 from twisted.logger import Logger
 
 from anylog.databases.catalog import Catalog
 from anylog.databases.tsd import Tsd
 from anylog.disk.places import Places
-from anylog.interfaces import Clock, Disk, Lanes
-from anylog.ledger.cluster import Clusters, Operator
+from anylog.interfaces import Asker, Clock, Disk, Lanes
+from anylog.ledger.cluster import Clusters, Operator, addresses_of
 from anylog.network.peers import Peers
 from anylog.process import Processes
 from anylog.processes.agreement import Place
+from anylog.processes.courier import Courier
+from anylog.processes.delivery import Delivery
+from anylog.processes.distributor import Cluster, Distributor
+from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
 
 
@@ -35,10 +40,24 @@ class Copying:
     databases: Catalog
     place: Callable[[], Place | None]  # of the operator that runs
     tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
+    point: Callable[[str], None] = field(default=lambda name: None)
+    courier: Courier = field(init=False)
+    delivery: Delivery = field(init=False)
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
         self.peers.serve("overview", OverviewService(databases=self.databases, tsd=self.tsd))
+        lane = self.lanes.open("disk", 2)
+        self.courier = Courier(clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, point=self.point)
+        self.delivery = Delivery(
+            disk=self.disk,
+            lane=lane,
+            operator=self.operator,
+            tsd=self.tsd,
+            members=self.cluster_ids,
+            trusted=self.trusted,
+            point=self.point,
+        )
 
     def members(self) -> list[Operator]:
         """The other operators of the own cluster, with an address and a member id, by that; empty without a place."""
@@ -54,3 +73,31 @@ class Copying:
         """The member ids of the own cluster, the own one included."""
         place = self.place()
         return {each.member or 0 for each in self.members()} | ({place.member} if place is not None else set())
+
+    # ------------------------------------------------------------------ pushing
+
+    def operator(self) -> OperatorProcess | None:
+        """The operator that runs."""
+        found = self.processes.find("operator")
+        return found if isinstance(found, OperatorProcess) else None
+
+    def trusted(self, asker: Asker) -> bool:
+        """Whether files are taken from a node: of the own cluster, as far as its address tells (decisions.md 10)."""
+        known = {address for each in self.members() for address in (each.address, *addresses_of(each.policy))}
+        return not asker.host or asker.address in known - {""}
+
+    def cluster(self) -> Cluster | None:
+        """Who this member is, and who the others are; None without a place."""
+        place = self.place()
+        return None if place is None else Cluster(id=place.cluster, member=place.member, others=self.members())
+
+    def active(self, address: str) -> bool:
+        """False from a failure until the node is heard of again."""
+        state = self.peers.state(address)
+        return state is None or state.active
+
+    def distribute(self, paths: Sequence[Path]) -> None:
+        """Files were published for the other members."""
+        found = self.processes.find("distributor")
+        if isinstance(found, Distributor):
+            found.nudge(paths)

@@ -23,6 +23,7 @@ import anylog.network.commands
 import anylog.network.tcp_commands
 import anylog.processes.cluster_commands
 import anylog.processes.commands
+import anylog.processes.distributor_commands
 import anylog.processes.later_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
@@ -72,6 +73,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.cluster_commands.COMMANDS,
+    *anylog.processes.distributor_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -204,7 +206,10 @@ class Node:
             databases=self.databases,
             place=self.membership.place,
             tsd=self.membership.tsd,
+            point=self._point,
         )
+        self.peers.serve("deliver", self.copying.delivery)
+        self.intake.filing.to_distribute = self.copying.distribute
         await self.intake.start()
         self._relief.start()
         context = Context(origin="start", who="start", write=write)

@@ -201,6 +201,13 @@ def address_of(policy: Policy, own: Own) -> str:
     return joined(local_ip or own.ip, local_port)  # behind the same router as this node
 
 
+def addresses_of(policy: Policy) -> list[str]:
+    """Every ip:port by which the node of a policy may say that it listens."""
+    ports = [policy.whole(key) for key in ("port", "local_port")]
+    found = [joined(policy.text_of(key), port) for key in ("ip", "local_ip") for port in ports]
+    return [address for address in dict.fromkeys(found) if address]
+
+
 def joined(ip: str, port: int | None) -> str:
     """`ip:port`, `[ip]:port` for the sixth version of the protocol; empty if one of them is missing."""
     if not ip or port is None:

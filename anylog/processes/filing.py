@@ -74,6 +74,7 @@ class Filing:
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     waiting: str = ""  # why nothing is filed at the moment
+    to_distribute: Callable[[Sequence[Path]], None] = field(default=lambda paths: None)  # who distributes is told
     log = Logger()
 
     _options: FilingOptions | None = None
@@ -205,6 +206,8 @@ class Filing:
         await self._count(published)
         self.point("counted")
         kept = await self._let_go(published, options)
+        if options.distributor:
+            self.to_distribute([file.path for file in published if file.path is not None])
         for file, outcome in kept:
             self._drafts.drop(file.buffer)
             self._registry.forget(file.buffer)

@@ -26,13 +26,6 @@ class _Later(Command):
         raise AnyLogError(237, f"not in this build: {self.words}")
 
 
-class RunDistributor(_Later):
-    """Not in this build: push new files to the other members of the cluster."""
-
-    words = "run data distributor"
-    examples = ("run data distributor",)
-
-
 class RunConsumer(_Later):
     """Not in this build: pull files that are missing here from the other members of the cluster."""
 
@@ -54,4 +47,4 @@ class RunPublisher(_Later):
     examples = ("run publisher where delete_json = true and delete_sql = true",)
 
 
-COMMANDS: tuple[type[Command], ...] = (RunDistributor, RunConsumer, RunArchiver, RunPublisher)
+COMMANDS: tuple[type[Command], ...] = (RunConsumer, RunArchiver, RunPublisher)

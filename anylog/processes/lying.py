@@ -40,6 +40,7 @@ class Lying:
     mtime_ns: int
     name: str
     size: int
+    delivered: bool = False  # published by this node, whole: how the disk notes its time does not matter
 
     @property
     def stamp(self) -> tuple[int, int]:
@@ -66,6 +67,8 @@ class Directory:
     # A heap: older ones come first, then by name.
     _ready: list[tuple[int, str, Lying]] = field(factory=list)
     _parsed: dict[str, FileName | AnyLogError] = field(factory=dict)
+    _names: set[str] = field(factory=set)  # of those in the heap
+    _delivered: dict[str, Lying] = field(factory=dict)  # and not taken yet
 
     def look(self, entries: Iterable[Entry], now: float, busy: Collection[str]) -> list[str]:
         """Compare with what was seen last; `busy` are names that are in work. Gives notes on what is left alone."""
@@ -73,6 +76,7 @@ class Directory:
         known, self.ignored = self.ignored, {}
         notes: list[str] = []
         ready: list[tuple[int, str, Lying]] = []
+        unlisted = dict(self._delivered)  # a list that was begun before they came does not have them
         self.unsettled, self.waiting, self.waiting_bytes, self.oldest = False, 0, 0, 0
         for entry in entries:
             name = entry.name
@@ -85,6 +89,8 @@ class Directory:
                 continue
             if name in busy:
                 continue
+            if unlisted.pop(name, None) is not None:
+                before[name] = (entry.size, entry.mtime_ns), 0.0
             stamp, lying = (entry.size, entry.mtime_ns), Lying(entry.mtime_ns, name, entry.size)
             self.waiting += 1
             self.waiting_bytes += entry.size
@@ -101,8 +107,9 @@ class Directory:
                     ready.append((entry.mtime_ns, name, lying))
                 else:
                     self.unsettled = True
+        ready += [(lying.mtime_ns, name, lying) for name, lying in unlisted.items()]
         heapq.heapify(ready)
-        self._ready = ready
+        self._ready, self._names = ready, {name for _, name, _ in ready}
         self._parsed = {name: parsed for name, parsed in self._parsed.items() if name in self._seen}
         return notes
 
@@ -126,12 +133,32 @@ class Directory:
 
     def next(self) -> Lying | None:
         """Take the oldest."""
-        return heapq.heappop(self._ready)[2] if self._ready else None
+        if not self._ready:
+            return None
+        lying = heapq.heappop(self._ready)[2]
+        self._names.discard(lying.name)
+        self._delivered.pop(lying.name, None)
+        return lying
+
+    def deliver(self, name: str, size: int, now: float) -> None:
+        """A file that this node published there itself: it has nothing to settle."""
+        if name in self._names:
+            return
+        lying = self._delivered[name] = Lying(int(now * 1e9), name, size, delivered=True)
+        self.waiting += 1
+        self.waiting_bytes += size
+        self.back([lying])
+
+    @property
+    def delivered(self) -> int:
+        """How many such files wait."""
+        return len(self._delivered)
 
     def back(self, lying: Sequence[Lying]) -> None:
         """It may be taken later."""
         for each in lying:
             heapq.heappush(self._ready, (each.mtime_ns, each.name, each))
+            self._names.add(each.name)
 
     def changed(self, name: str) -> None:
         """It was changed while it was read: it has to settle again."""

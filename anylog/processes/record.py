@@ -7,6 +7,9 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from anylog.disk.names import FileName
+from anylog.processes.whole import Outcome
+
 
 @frozen(kw_only=True)
 class FileResult:
@@ -42,6 +45,23 @@ class FileResult:
             "Rows": self.rows,
             "Parked": self.parked,
         }
+
+
+def result_of(at: float, shown: str, name: FileName | None, what: str, outcome: Outcome) -> FileResult:
+    """The line of a file that is called `shown`; without a name that can be read the end of that says its kind."""
+    kind = "sql" if shown.removesuffix(".gz").endswith(".sql") else "json"
+    return FileResult(
+        at=at,
+        name=shown,
+        dbms=name.dbms if name is not None else "",
+        table=name.table if name is not None else "",
+        kind=name.kind if name is not None else kind,
+        what=what,
+        code=outcome.code,
+        text=outcome.text,
+        rows=outcome.rows,
+        parked=outcome.parked,
+    )
 
 
 @define

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -25,7 +25,7 @@ from anylog.processes.failing import ErrorDirectory, Failed
 from anylog.processes.files import LARGEST, Content, Limits, too_large, understand_all
 from anylog.processes.looking import clear_drafts, look_at
 from anylog.processes.lying import Directory, Lying, printable
-from anylog.processes.record import FileResult, Seen
+from anylog.processes.record import Seen, result_of
 from anylog.processes.whole import IFiles, Outcome, WholeFile
 from anylog.waiting import deadline, deferring
 
@@ -135,7 +135,7 @@ class Watch:
         self._rooms: list[Deferred[None]] = []
         self._rhythm = Rhythm(clock=clock, every=BEAT, do=self._beat, name="watch directory")
         self._looked, self._apart, self._stamp = -1e9, 0.0, object()
-        self._going_on = self._stopping = False
+        self._going_on = self._stopping = self.ready = False
         self._finished: Deferred[None] | None = None
 
     # ------------------------------------------------------------------ starting and stopping
@@ -147,13 +147,14 @@ class Watch:
             await self._disk_lane.run(clear_drafts, self._disk, self.options.folder)
         except (OSError, AnyLogError) as why:
             self._say("Error", f"unfinished files in {self.options.folder} cannot be deleted: {why}")
+        self.ready = True
         await self._beat()
         self._rhythm.start()
 
     @deferring
     async def stop(self) -> None:
         """Take nothing more, and finish what is in work; what takes too long stays in the directory."""
-        self._stopping = True
+        self._stopping, self.ready = True, False
         await self._rhythm.stop()
         if self._working:
             finished = self._finished = Deferred()
@@ -207,6 +208,14 @@ class Watch:
             notes[NOTES:] = [f"{len(notes) - NOTES} more names in {self.options.folder} are left alone"]
         for note in notes:
             self._say("File", note)
+
+    def delivered(self, files: Sequence[tuple[str, int]]) -> None:
+        """Files (name, bytes) that this node published here: they are taken at once."""
+        for name, size in files:
+            if name not in self._working:
+                self._ended.discard(name)
+                self.directory.deliver(name, size, self._clock.seconds())
+        self._soon()
 
     def _hold(self, why: str) -> None:
         """Say it once: figures in the text change from look to look."""
@@ -329,6 +338,8 @@ class Watch:
                 self._fail(job, AnyLogError(63, f"the file cannot be read: {outcome.strerror or outcome}"))
             return None
         data, size, mtime_ns = outcome
+        if job.lying.delivered:
+            job.lying = evolve(job.lying, mtime_ns=mtime_ns)
         if (size, mtime_ns) != job.lying.stamp or len(data) != size:
             self._back(job)
             return None
@@ -456,19 +467,7 @@ class Watch:
                 self._back(job)
 
     def _result(self, job: Job, what: str, outcome: Outcome) -> None:
-        dbms, table = (job.name.dbms, job.name.table) if job.name is not None else ("", "")
-        result = FileResult(
-            at=self._clock.seconds(),
-            name=printable(job.lying.name),
-            dbms=dbms,
-            table=table,
-            kind=job.name.kind if job.name is not None else _kind_of(job.lying.name),
-            what=what,
-            code=outcome.code,
-            text=outcome.text,
-            rows=outcome.rows,
-            parked=outcome.parked,
-        )
+        result = result_of(self._clock.seconds(), printable(job.lying.name), job.name, what, outcome)
         self._seen.add(result)
         self._logs.file.add(what, result.line, "operator", result.values())
 
@@ -576,7 +575,3 @@ class Watch:
         if stalled:
             return f"waiting: {', '.join(f'{name} ({count} files)' for name, count in sorted(stalled.items())[:5])}"
         return "working" if self._working else "watching"
-
-
-def _kind_of(name: str) -> str:
-    return "sql" if name.removesuffix(".gz").endswith(".sql") else "json"

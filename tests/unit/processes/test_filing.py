@@ -157,6 +157,19 @@ class WhereTests(FilingCase):
         self.assertEqual((self.far.steps, len(self.lies(WATCH))), ([], 1))
 
 
+class DistributionTests(FilingCase):
+    def test_who_distributes_is_told(self) -> None:
+        """Of files of our own, once they are counted; of none while nobody distributes."""
+        told: list[Path] = []
+        self.filing.to_distribute = told.extend
+        self.begin(distributor=False)
+        self.file(self.buffer())
+        self.assertEqual(told, [])
+        self.begin(distributor=True)
+        self.file(self.buffer())
+        self.assertEqual([path.parent for path in told], [OPTIONS.distr_dir])
+
+
 class OrderTests(FilingCase):
     def test_published_counted_let_go(self) -> None:
         """Whenever it ends, what comes next finds what it needs."""

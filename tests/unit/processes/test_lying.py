@@ -56,6 +56,17 @@ class SettlingTests(DirectoryCase):
         self.look(11.25, lies("a.b.json", 11, 9 * 10**9), fresh)
         self.assertEqual(self.taken(), ["a.b.json", "a.c.json"])
 
+    def test_delivered(self) -> None:
+        """Whole from the beginning; a list that was begun before it came does not hide it, one that has it neither."""
+        self.look(10.0)
+        self.here.deliver("a.b.json", 10, 10.1)
+        self.assertEqual((self.here.ready, self.here.delivered), (1, 1))
+        self.look(10.2)
+        self.look(10.3, lies("a.b.json"))
+        self.assertEqual((self.taken(), self.here.delivered), (["a.b.json"], 0))
+        self.look(10.4, lies("a.b.json"), busy=["a.b.json"])
+        self.assertEqual((self.taken(), self.here.unsettled), ([], False))
+
     def test_a_change_begins_anew(self) -> None:
         """Another size or another time, even an earlier one: the second counts from then on."""
         first = lies("a.b.json", 10, NEW + 100)
