@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from anylog.databases.library import STANDARD
+from anylog.interfaces import Lanes
 from anylog.language.context import Context, Result
 from anylog.node import Node
 from anylog.testing.clock import HeapClock
@@ -75,6 +76,7 @@ class World:
     network: MemoryNetwork = field(init=False)
     nodes: dict[str, Node] = field(factory=dict)  # that live
     places: dict[str, Place] = field(factory=dict)
+    lanes: Callable[[NodeClock], Lanes] = field(default=lambda clock: InlineLanes())
     crashed: Callable[[str, str], None] = field(default=lambda name, at: None)  # told of a crash, and before what
     _over: list[LastingFiles] = field(factory=list)  # of lives that ended: closed when nobody is inside
 
@@ -117,7 +119,7 @@ class World:
             name=name,
             clock=place.clock,
             net=self.network.net(place.host),
-            lanes=InlineLanes(),
+            lanes=self.lanes(place.clock),
             disk=place.disk,
             chance=chance,
             token=chance.randbytes,
