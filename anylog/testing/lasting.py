@@ -1,7 +1,7 @@
-"""The databases of one node that loses its power: real SQLite, whose files forget what was not synced (architecture.md 11).
+"""The databases of a node that loses its power: real SQLite, whose files forget what was not synced (architecture.md 11).
 
-The write-ahead log of SQLite needs memory that connections share, which no file system written in Python can give. So the
-files are real ones, in a folder in memory where the machine has one; the node knows them by other names.
+The write-ahead log of SQLite needs memory that connections share, which no file system written in Python can give. So
+the files are real ones, in a folder in memory where the machine has one; the node knows them by other names.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LastingFiles:
         return self.folder / str(path).lstrip("/")
 
     def crash(self, chance: Random, power: bool = True) -> LastingFiles:
-        """The files as they are found after a power cut; without `power` the process alone is killed: nothing is lost."""
+        """The files as they are found after a power cut; without `power` the process alone is killed, and all last."""
         found = LastingFiles()
         self.vfs.cut(self.folder, found.folder, chance if power else None)
         return found

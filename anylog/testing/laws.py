@@ -1,7 +1,7 @@
 """The laws of files and copies, each a function of what the nodes hold (operator-ha.md 14).
 
-What a node holds is read from its databases and its disk, without asking it. A law gives every breach in words that name
-the law, the node, the table and the file.
+What a node holds is read from its databases and its disk, without asking it. A law gives every breach in words that
+name the law, the node, the table and the file.
 """
 
 from __future__ import annotations
@@ -85,15 +85,15 @@ def read(place: Place, member: int, dbms: str = "town") -> Holding:
         found.files[folder] = place.disk.under(found.places.folder(folder))
     if place.files is None:
         return found
-    folder = found.places.folder("dbms_dir")
-    almgm = place.files.look(folder / "almgm.dbms")
+    databases = found.places.folder("dbms_dir")
+    almgm = place.files.look(databases / "almgm.dbms")
     if almgm is not None:
         for table in _tables(almgm):
             if table == OWN or re.fullmatch(r"tsd_\d+", table):
                 lines = almgm.execute(f"select {_COLUMNS} from {table} order by 1").fetchall()
                 found.entries[table] = [_entry(line) for line in lines]
         almgm.close()
-    town = place.files.look(folder / f"{dbms}.dbms")
+    town = place.files.look(databases / f"{dbms}.dbms")
     if town is not None:
         _read_rows(town, found)
         town.close()

@@ -1,4 +1,4 @@
-"""What senders give to a cluster in a storm, what they were told of it, and what must be found of it (operator-ha.md I-3)."""
+"""What senders give to a cluster in a storm, what they were told, and what must be found of it (operator-ha.md I-3)."""
 
 from __future__ import annotations
 

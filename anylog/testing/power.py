@@ -73,8 +73,12 @@ class Image:
 
     def found(self, chance: Random | None) -> bytes:
         data = bytearray(self.lasting)
+        if chance is None:
+            for offset, written in self.unsynced:
+                _apply(data, offset, written)
+            return bytes(data)
         for offset, written in self.unsynced:
-            fate = chance.random() if chance is not None else 0.0
+            fate = chance.random()
             if written is None or fate < 0.3:
                 if fate < 0.3:
                     _apply(data, offset, written)

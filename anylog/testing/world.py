@@ -31,6 +31,7 @@ class NodeClock:
     _clock: HeapClock
     ahead: float = 0.0
     dead: bool = False
+    _graves: list[Any] = field(factory=list)  # what would have been called: collected, it would run its last words
 
     def seconds(self) -> float:
         """What it shows."""
@@ -41,7 +42,9 @@ class NodeClock:
         return self._clock.callLater(delay, self._make, call, args, kwargs)
 
     def _make(self, call: Callable[..., object], args: Any, kwargs: Any) -> None:
-        if not self.dead:
+        if self.dead:
+            self._graves.append((call, args, kwargs))
+        else:
             call(*args, **kwargs)
 
 
@@ -78,6 +81,7 @@ class World:
     places: dict[str, Place] = field(factory=dict)
     lanes: Callable[[NodeClock], Lanes] = field(default=lambda clock: InlineLanes())
     crashed: Callable[[str, str], None] = field(default=lambda name, at: None)  # told of a crash, and before what
+    _graves: list[Any] = field(factory=list)  # dead nodes, and what they hung on
     _over: list[LastingFiles] = field(factory=list)  # of lives that ended: closed when nobody is inside
 
     def __attrs_post_init__(self) -> None:
@@ -127,7 +131,9 @@ class World:
             point=point,
             segment_size=1 << 18,
         )
-        return Deferred.fromCoroutine(node.start(place.script, write=lambda text: None))
+        begun = Deferred.fromCoroutine(node.start(place.script, write=lambda text: None))
+        self._graves.append(begun)
+        return begun
 
     def crash(self, name: str, at: str = "", *, power: bool | None = None, silent: bool = False) -> None:
         """The node ends at this moment, and none of its code is run any more that others could see.
@@ -138,7 +144,7 @@ class World:
         place = self.places[name]
         power = place.power if power is None else power
         place.moments = 0
-        self.nodes.pop(name)
+        self._graves += [self.nodes.pop(name), place.clock, *self.network.connections]
         self.network.kill(place.host, silent=silent and power)
         if place.clock is not None:
             place.clock.dead = True
