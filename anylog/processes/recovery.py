@@ -262,7 +262,10 @@ class _Comparison:
         self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
 
     async def pending(self) -> None:
-        """Registered, not counted: those with a mark were loaded, and the node ended before it was counted."""
+        """Registered, not counted: those with a mark were loaded, and the node ended before it was counted.
+
+        Those without one whose file is archived were to be loaded again when the node ended.
+        """
         found, busy = await self.tsd.pending(), self.room.in_work()
         waiting = [
             entry
@@ -270,8 +273,11 @@ class _Comparison:
             if into == "tsd_info" and entry.dbms == self.name and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
         marks = await self.database.file_marks([(self.member, entry.id) for entry in waiting]) if waiting else {}
+        lost = []
         for entry in waiting:
             mark = marks.get((self.member, entry.id))
+            if mark is None and await self._find(_digits(entry.time), entry.id) is not None:
+                lost.append(entry)
             if mark is None or not mark.rows:
                 continue
             hash = entry.hash
@@ -282,6 +288,8 @@ class _Comparison:
             if hash:
                 await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=mark.rows, hash=hash)])
                 self._note("counted")
+        for first in range(0, len(lost), TOGETHER):
+            await gather([self._lost(entry) for entry in lost[first : first + TOGETHER]])
 
 
 def _digits(time: str) -> str:

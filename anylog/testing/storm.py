@@ -11,7 +11,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +19,6 @@ from random import Random
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, globalLogPublisher
 from twisted.python.failure import Failure
 
@@ -92,9 +91,9 @@ class Storm:
         count = chance.choice([1, 2, 3, 3, 3])
         self.names = [f"op{number}" for number in range(1, count + 1)]
         cluster = "00c1a57e000000000000000000000001"
-        policies = [{"cluster": {"name": "c", "company": "acme", "id": cluster}}]
+        policies: list[Any] = [{"cluster": {"name": "c", "company": "acme", "id": cluster}}]
         for number, name in enumerate(self.names):
-            operator = {"name": name, "company": "acme", "cluster": cluster, "id": self._policy(name)}
+            operator: dict[str, Any] = {"name": name, "company": "acme", "cluster": cluster, "id": self._policy(name)}
             operator |= {"ip": self._host(name), "port": 32148, "member": 11 * (number + 1), "main": number == 0}
             policies.append({"operator": operator})
         for policy in policies:
@@ -208,7 +207,7 @@ class Storm:
             return
         body.sent[name] += 1
         asked = node.intake.accept(DBMS, body.table, body.data, body.rows, whole=body.mode == "whole", key=body.key)
-        asked.addCallbacks(self._heard, self._refused, (node, body), None, (node, body), None)
+        asked.addCallbacks(self._heard, self._refused, (node, body), {}, (node, body), {})
 
     def _heard(self, _: object, node: Node, body: Body) -> None:
         if self.world.lives(node):
@@ -333,7 +332,8 @@ class Storm:
         # Who collects what, and when, must not be seen: dead nodes have last words, which nobody is to hear.
         collects, hook = gc.isenabled(), sys.unraisablehook
         gc.disable()
-        globalLogPublisher.addObserver(self._logged)
+        observer: Any = self._logged
+        globalLogPublisher.addObserver(observer)
         try:
             self.make()
             self.blow()
@@ -341,7 +341,7 @@ class Storm:
         except Exception as fault:
             self.broken.append(f"the storm itself: {type(fault).__name__}: {fault}; {Failure().getTraceback()[-900:]}")
         finally:
-            globalLogPublisher.removeObserver(self._logged)
+            globalLogPublisher.removeObserver(observer)
             sys.unraisablehook = lambda _: None
             try:
                 self.world.end()
@@ -411,7 +411,8 @@ class Storm:
     def breaches(self) -> list[str]:
         """Every law that does not hold now."""
         found = [self.holding(name) for name in self.names]
-        dropped, told = sorted(self.dropped), []
+        dropped = sorted(self.dropped)
+        told: list[str] = []
         for held in found:
             told += self.load.found(held, self.names if self.copies else [held.name], dropped)
             told += self.load.wrong(held)
@@ -457,7 +458,7 @@ def main() -> int:
         return 0
     failed, took = 0, 0.0
     with get_context("spawn").Pool(asked.jobs, _alone) as pool:
-        for seed, told, seconds in pool.imap_unordered(once, seeds, chunksize=4):
+        for _, told, seconds in pool.imap_unordered(once, seeds, chunksize=4):
             took += seconds
             failed += bool(told)
             for each in told[:3]:
