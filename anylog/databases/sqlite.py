@@ -205,6 +205,10 @@ class SQLite:
         columns = [name for name in self._schemas.get(table, {}) if name not in AUTOMATIC]
         return self.read(lambda connection: marks.rows_of(connection, table, columns, member, id))
 
+    def undo(self, table: str, member: int, id: int) -> Deferred[None]:
+        """Forget the rows and the mark of one file, in one transaction."""
+        return self.write(lambda connection: marks.undo(connection, table, member, id))
+
     def keys(self, since: float) -> Deferred[list[tuple[str, float, str]]]:
         """See `interfaces.IDatabase.keys`."""
         return self._run(self._writing, self._keys, since)

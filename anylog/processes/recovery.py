@@ -49,6 +49,9 @@ class Marked(IDatabase, Protocol):
     def rows_of(self, table: str, member: int, id: int) -> Awaitable[list[dict[str, Any]]]:
         """The rows of one file in their order of arrival."""
 
+    def undo(self, table: str, member: int, id: int) -> Awaitable[None]:
+        """Forget the rows and the mark of one file."""
+
 
 @define(kw_only=True, eq=False)
 class Recovery:
@@ -166,11 +169,17 @@ class _Comparison:
             after = upto
 
     async def _counts(self, known: Mapping[int, Entry], loaded: Mapping[int, Mark]) -> None:
-        wrong = [
-            Done(into="tsd_info", id=id, rows=loaded[id].rows)
-            for id, entry in known.items()
-            if id in loaded and loaded[id].rows != entry.rows
-        ]
+        wrong = []
+        for id, entry in known.items():
+            mark = loaded.get(id)
+            if mark is None or mark.rows == entry.rows:
+                continue
+            if mark.rows < entry.rows and await self._find(_digits(entry.time), id) is not None:
+                # An older copy, of when the buffer was open still: all of its file is loaded, or nothing.
+                await self.database.undo(mark.table, self.member, id)
+                await self._lost(entry)
+            else:
+                wrong.append(Done(into="tsd_info", id=id, rows=mark.rows))
         if wrong:
             await self.tsd.finish(wrong)
             self._note("counts corrected", len(wrong))

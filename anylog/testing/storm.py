@@ -61,6 +61,7 @@ class Storm:
     older: dict[str, dict[str, bytes]] = field(factory=dict)  # copies of databases
     ids: dict[tuple[int, int], tuple[str, str]] = field(factory=dict)
     ready: set[str] = field(factory=set)  # whose script is done
+    lost: dict[str, str] = field(factory=dict)  # which of its databases a member loses: never both
     _after: dict[str, Callable[[str], None]] = field(factory=dict)  # what is done to a place while it is down
     _keys: bool = True  # whether keys of before are known still
     _calm: bool = False
@@ -275,7 +276,8 @@ class Storm:
                 watch = Path("/") / operator / "AnyLog-Network/data/watch"
                 self.world.places[operator].disk.put(watch / f"{file}.json", b"not json" if code == 6 else b'{"v": 0}')
             case "town lost" | "town older" | "almgm lost" | "wipe" if operator in self.world.nodes:
-                if operator not in self._after:
+                lost = self.lost.setdefault(operator, kind.partition(" ")[0])
+                if operator not in self._after and lost == kind.partition(" ")[0]:
                     self._after[operator] = {
                         "town lost": self._lose_town, "town older": self._older_town, "almgm lost": self._lose_almgm,
                         "wipe": self._wipe,
