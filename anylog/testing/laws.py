@@ -164,8 +164,8 @@ def loaded_once(held: Holding, dropped: Sequence[str] = ()) -> Iterator[str]:
     for key in sorted({*wanted, *held.tags, *marked}):
         table, owner, id = key
         numbers = {"the entry": wanted[key], "the mark": marked[key], "the table": held.tags[key]}
-        if table in dropped and not numbers["the table"]:
-            numbers.pop("the table")
+        if table in dropped and numbers["the table"] < numbers["the mark"]:
+            numbers.pop("the table")  # what is there came after the drop
         if len(set(numbers.values())) > 1:
             told = ", ".join(f"{count} says {where}" for where, count in numbers.items())
             yield f"I-4 {held.name}: {table}, file {id} of member {owner}: {told}"
