@@ -188,9 +188,10 @@ class _Comparison:
         """Loaded, but `almgm` knows nothing of them: registered again from their marks, with the ids they had."""
         if not marks:
             return
+        busy = self.room.in_work()  # first: what ends from here on is registered, but not found below
         there = await self.tsd.by_ids("tsd_info", [mark.id for mark in marks])
         for mark in marks:
-            if mark.id in there:
+            if mark.id in there or (not mark.hash and mark.buffer in busy):
                 continue  # on its way: `_pending` has looked at it
             hash = mark.hash or await self._hash_of(mark)
             if not hash:
