@@ -11,7 +11,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +22,7 @@ from attrs import define, field
 from twisted.logger import globalLogBeginner, globalLogPublisher
 from twisted.python.failure import Failure
 
+from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.node import Node
 from anylog.testing import laws
@@ -116,6 +117,8 @@ class Storm:
             if later.number != 237:
                 raise
         self.ready = {"master", *self.names}
+        for name in self.names:
+            self._hear(world.nodes[name])
 
     def _host(self, name: str) -> str:
         return "10.0.0.1" if name == "master" else f"10.0.1.{name[2:]}"
@@ -174,8 +177,25 @@ class Storm:
         node = self.world.nodes.get(name)
         begun.addCallbacks(self._up, self._not_up, callbackArgs=(node,), errbackArgs=(node,))
 
+    def _hear(self, node: Node) -> None:
+        """I-8: what is delivered to a member is of the one that delivers it."""
+        deliver: Any = node.peers._handlers.get("deliver")
+        if deliver is None:
+            return
+        of = {self._host(name): str(member) for name, member in self.members.items()}
+
+        def heard(head: Any, body: bytes, asker: Any) -> Any:
+            for name, _ in head.get("files", ()):
+                owner = FileName.parse(name).member
+                if of.get(asker.host, owner) != owner:
+                    self.broken.append(f"I-8 {asker.host}: {name} is pushed to {node.name}")
+            return deliver(head, body, asker)
+
+        node.peers.serve("deliver", heard)
+
     def _up(self, _: object, node: Node | None) -> None:
         if node is not None and self.world.lives(node):
+            self._hear(node)
             self.note(f"{node.name} is ready")
             self.ready.add(node.name)
 
@@ -427,7 +447,32 @@ class Storm:
             for each in laws.CLUSTER:
                 told += each(found)
             told += laws.same_rows(found, dropped)
+            told += self._answers(dropped)
         return told
+
+    def _answers(self, dropped: Sequence[str]) -> Iterator[str]:
+        """I-12: whichever member is asked, the answer is the same."""
+        tables = sorted({body.table for body in self.load.bodies} - set(dropped))
+        for table in tables:
+            told = {}
+            for nodes in ("main", *["all"] * len(self.names)):
+                select = f'"select count(*) as n, sum(v) as s from {table}"'
+                asked = f"run client () sql {DBMS} format = json and stat = false and nodes = {nodes} {select}"
+                try:
+                    told[f"{nodes} {len(told)}"] = self._read(asked)
+                except (AnyLogError, TimeoutError) as why:
+                    told[f"{nodes} {len(told)}"] = f"error: {why}"
+            if len(set(told.values())) > 1:
+                yield f"I-12: of {table} the answers are {told}"
+
+    def _read(self, asked: str) -> str:
+        """The whole answer to a question of the master."""
+        result = self.world.run(self.world.nodes["master"], asked)
+        text = b""
+        if result.pages is not None:
+            while (page := self.world.wait(result.pages.next())) is not None:
+                text += page
+        return text.decode()
 
 
 def once(seed: int) -> tuple[int, list[str], float]:
