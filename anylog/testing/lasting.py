@@ -1,4 +1,4 @@
-"""The databases of a node that loses its power: real SQLite, whose files forget what was not synced (architecture.md 11).
+"""The databases of a node that loses its power: SQLite itself, whose files forget what was not synced.
 
 The write-ahead log of SQLite needs memory that connections share, which no file system written in Python can give. So
 the files are real ones, in a folder in memory where the machine has one; the node knows them by other names.

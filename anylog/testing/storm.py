@@ -454,7 +454,7 @@ class Storm:
         """I-12: whichever member is asked, the answer is the same."""
         tables = sorted({body.table for body in self.load.bodies} - set(dropped))
         for table in tables:
-            told = {}
+            told: dict[str, str] = {}
             for nodes in ("main", *["all"] * len(self.names)):
                 select = f'"select count(*) as n, sum(v) as s from {table}"'
                 asked = f"run client () sql {DBMS} format = json and stat = false and nodes = {nodes} {select}"
