@@ -2,7 +2,7 @@
 # make demo    a network of four nodes on this machine, fed with the weather of two cities; Ctrl-C stops them
 # make test    everything that must hold: ruff, mypy, and the tests of all levels
 # make bench   measures, each beside a yardstick taken in the same run
-# make kill    hundreds of kill -9 under load        make storm   hundreds of simulated power cuts
+# make kill    hundreds of kill -9 under load        make storm   power cuts and bad weather, simulated; SEEDS=n for more
 # make clean   removes what the above have made, but never ./anylog-data
 
 VENV ?= .venv
@@ -48,7 +48,7 @@ kill: $(VENV)/.for-tests tools
 	$(BIN)/python -m pytest -m long tests/process
 
 storm: $(VENV)/.for-tests
-	$(BIN)/python -m pytest -m long tests/network
+	SEEDS=$(or $(SEEDS),1000) FROM=$(or $(FROM),10000) $(BIN)/python -m pytest -m long tests/network
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -88,7 +88,7 @@ class Catalog:
             return False
         if logical in self._changing or self._stopped:
             raise AnyLogError(136, f"{logical} is being connected or disconnected")
-        if not memory and not file.parent.is_dir():
+        if not memory and not self._library.has_folder(file.parent):
             raise AnyLogError(12, f"connect dbms {name}: the directory {file.parent} is missing")
         database = SQLite(
             name=logical,

@@ -5,6 +5,7 @@ Connections are used through `execute`, `interrupt` and `close` alone, so that o
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,10 +38,12 @@ class Connection(Protocol):
 
 @frozen
 class Library:
-    """How to connect (path, read only), and what is raised."""
+    """How to connect (path, read only), and what is raised; and where it sees its files, if not where all do."""
 
     connect: Callable[[str, bool], Connection]
     faults: tuple[type[Exception], ...]
+    stat: Callable[[Path], os.stat_result] = Path.stat
+    has_folder: Callable[[Path], bool] = Path.is_dir
 
 
 def code_of(fault: Exception) -> int:
@@ -74,18 +77,18 @@ def kind_of(text: str) -> str:
     return "missing table" if any(sign in text for sign in outdated) else "engine"
 
 
-def file_of(path: Path | None) -> tuple[int, int]:
+def file_of(library: Library, path: Path | None) -> tuple[int, int]:
     """Device and inode, by which a file is known to be the same; zeros if there is none."""
     try:
-        state = path.stat() if path is not None else None
+        state = library.stat(path) if path is not None else None
     except OSError:
         state = None
     return (state.st_dev, state.st_ino) if state is not None else (0, 0)
 
 
-def check_same(name: str, path: Path | None, known: tuple[int, int]) -> None:
+def check_same(library: Library, name: str, path: Path | None, known: tuple[int, int]) -> None:
     """AnyLogError 16 if the file was removed or replaced: what is committed now would be lost with it."""
-    if file_of(path) != known:
+    if file_of(library, path) != known:
         raise AnyLogError(16, f"{name}: {path} was removed or replaced; disconnect and connect it again", http=503)
 
 

@@ -98,6 +98,13 @@ def parked_places(connection: Connection, buffers: Sequence[str]) -> dict[str, s
     return found
 
 
+def undo(connection: Connection, table: str, member: int, id: int) -> None:
+    """As if that file had never been loaded; in a transaction."""
+    if connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone() is not None:
+        connection.execute(f"delete from {quoted(table)} where tsd_name = ? and tsd_id = ?", (str(member), id))
+    connection.execute("delete from anylog_marks where member = ? and tsd_id = ?", (member, id))
+
+
 def rows_of(connection: Connection, table: str, columns: Sequence[str], member: int, id: int) -> list[dict[str, Any]]:
     """The rows of one file in order of arrival, without nulls."""
     if not columns:

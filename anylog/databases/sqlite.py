@@ -205,6 +205,10 @@ class SQLite:
         columns = [name for name in self._schemas.get(table, {}) if name not in AUTOMATIC]
         return self.read(lambda connection: marks.rows_of(connection, table, columns, member, id))
 
+    def undo(self, table: str, member: int, id: int) -> Deferred[None]:
+        """Forget the rows and the mark of one file, in one transaction."""
+        return self.write(lambda connection: marks.undo(connection, table, member, id))
+
     def keys(self, since: float) -> Deferred[list[tuple[str, float, str]]]:
         """See `interfaces.IDatabase.keys`."""
         return self._run(self._writing, self._keys, since)
@@ -275,7 +279,7 @@ class SQLite:
             connection.close()
             raise
         self._writer = connection
-        self._file = file_of(self.path)
+        self._file = file_of(self._library, self.path)
         self._tables()
 
     def _close(self) -> None:
@@ -349,7 +353,7 @@ class SQLite:
 
     def _load(self, loads: Sequence[Load]) -> list[AnyLogFault | None]:
         connection = self._connection
-        check_same(self.name, self.path, self._file)
+        check_same(self._library, self.name, self.path, self._file)
         if connection.execute("pragma schema_version").fetchone()[0] != self._version:
             self._tables()
         changed = any(load.create is not None or load.alter is not None for load in loads)
@@ -380,7 +384,7 @@ class SQLite:
 
     def _transaction(self, work: Callable[[Connection], T]) -> T:
         connection = self._connection
-        check_same(self.name, self.path, self._file)
+        check_same(self._library, self.name, self.path, self._file)
         connection.execute("begin immediate")
         try:
             result = work(connection)
@@ -435,7 +439,7 @@ class SQLite:
     def _size(self) -> int:
         assert self.path is not None
         try:
-            return self.path.stat().st_size + self._log_size()
+            return self._library.stat(self.path).st_size + self._log_size()
         except OSError:
             return -1
 
@@ -445,7 +449,7 @@ class SQLite:
         if not self.path:
             return 0
         try:
-            return self.path.with_name(self.path.name + "-wal").stat().st_size
+            return self._library.stat(self.path.with_name(self.path.name + "-wal")).st_size
         except OSError:
             return 0
 

@@ -338,9 +338,27 @@ class Loader:
             if named:
                 await self._rename(named)
                 self.point("renamed")
+            done = await self._done_before(
+                [share for share, verdict in zip(new, verdicts, strict=True) if verdict.kind == "repeated"]
+            )
+            shares = [share for share in shares if share not in done]
         for share, why in left.items():
             self._hold(share.buffer, why)
         return [share for share in shares if not share.buffer.member or share.buffer.tsd]
+
+    async def _done_before(self, shares: Sequence[Share]) -> list[Share]:
+        """Files that were loaded under their very names, as when they waited here for others of the same content."""
+        whose = {share: (int(share.buffer.file.member), share.buffer.tsd) for share in shares
+                 if share.buffer.file is not None and share.buffer.file.member.isdecimal()}  # fmt: skip
+        marks = await self.database.file_marks(list(whose.values())) if whose else {}
+        done = []
+        for share, file in whose.items():
+            mark = marks.get(file)
+            if mark is not None and mark.rows and mark.hash in (None, share.buffer.whole):
+                share.buffer.stored, share.buffer.parked = mark.rows, mark.parked
+                self._settle(share, 0)
+                done.append(share)
+        return done
 
     def _hold(self, buffer: Buffer, why: str) -> None:
         """Try it again a little later, and go on with the others."""

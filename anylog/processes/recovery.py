@@ -49,6 +49,9 @@ class Marked(IDatabase, Protocol):
     def rows_of(self, table: str, member: int, id: int) -> Awaitable[list[dict[str, Any]]]:
         """The rows of one file in their order of arrival."""
 
+    def undo(self, table: str, member: int, id: int) -> Awaitable[None]:
+        """Forget the rows and the mark of one file."""
+
 
 @define(kw_only=True, eq=False)
 class Recovery:
@@ -166,11 +169,17 @@ class _Comparison:
             after = upto
 
     async def _counts(self, known: Mapping[int, Entry], loaded: Mapping[int, Mark]) -> None:
-        wrong = [
-            Done(into="tsd_info", id=id, rows=loaded[id].rows)
-            for id, entry in known.items()
-            if id in loaded and loaded[id].rows != entry.rows
-        ]
+        wrong = []
+        for id, entry in known.items():
+            mark = loaded.get(id)
+            if mark is None or mark.rows == entry.rows:
+                continue
+            if mark.rows < entry.rows and await self._find(_digits(entry.time), id) is not None:
+                # An older copy, of when the buffer was open still: all of its file is loaded, or nothing.
+                await self.database.undo(mark.table, self.member, id)
+                await self._lost(entry)
+            else:
+                wrong.append(Done(into="tsd_info", id=id, rows=mark.rows))
         if wrong:
             await self.tsd.finish(wrong)
             self._note("counts corrected", len(wrong))
@@ -179,9 +188,10 @@ class _Comparison:
         """Loaded, but `almgm` knows nothing of them: registered again from their marks, with the ids they had."""
         if not marks:
             return
+        busy = self.room.in_work()  # first: what ends from here on is registered, but not found below
         there = await self.tsd.by_ids("tsd_info", [mark.id for mark in marks])
         for mark in marks:
-            if mark.id in there:
+            if mark.id in there or (not mark.hash and mark.buffer in busy):
                 continue  # on its way: `_pending` has looked at it
             hash = mark.hash or await self._hash_of(mark)
             if not hash:
@@ -262,7 +272,10 @@ class _Comparison:
         self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
 
     async def pending(self) -> None:
-        """Registered, not counted: those with a mark were loaded, and the node ended before it was counted."""
+        """Registered, not counted: those with a mark were loaded, and the node ended before it was counted.
+
+        Those without one whose file is archived were to be loaded again when the node ended.
+        """
         found, busy = await self.tsd.pending(), self.room.in_work()
         waiting = [
             entry
@@ -270,8 +283,11 @@ class _Comparison:
             if into == "tsd_info" and entry.dbms == self.name and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
         marks = await self.database.file_marks([(self.member, entry.id) for entry in waiting]) if waiting else {}
+        lost = []
         for entry in waiting:
             mark = marks.get((self.member, entry.id))
+            if mark is None and await self._find(_digits(entry.time), entry.id) is not None:
+                lost.append(entry)
             if mark is None or not mark.rows:
                 continue
             hash = entry.hash
@@ -282,6 +298,8 @@ class _Comparison:
             if hash:
                 await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=mark.rows, hash=hash)])
                 self._note("counted")
+        for first in range(0, len(lost), TOGETHER):
+            await gather([self._lost(entry) for entry in lost[first : first + TOGETHER]])
 
 
 def _digits(time: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -48,7 +48,8 @@ class _Inode:
     kind: str = "file"
 
     def sync(self) -> None:
-        self.lasting[:] = self.data
+        for offset, written in self.unsynced:
+            _put(self.lasting, offset, written)
         self.unsynced.clear()
 
 
@@ -56,7 +57,8 @@ class _Inode:
 class MemoryDisk:
     """Files in memory. `capacity`: bytes that fit; `fails`: "write" and "sync" raise EIO, "grow" raises ENOSPC.
 
-    What is published, moved or removed lasts at once. In folders of `refuses` nothing can be changed.
+    What is published, moved or removed lasts at once. In folders of `refuses` nothing can be changed. `point` is told
+    before each write, sync and change.
     """
 
     capacity: int = 1 << 40
@@ -65,11 +67,13 @@ class MemoryDisk:
     locked: set[str] = field(factory=set)
     refuses: set[Path] = field(factory=set)
     changes: int = 0
+    point: Callable[[str], None] = field(default=lambda name: None)
     _files: dict[str, _Inode] = field(factory=dict)
 
     def touch(self, kind: str) -> None:
         """Count a call that may fail."""
         self.calls += 1
+        self.point(kind)
         if kind in self.fails:
             raise OSError(errno.EIO, f"{kind} failed")
 
@@ -104,6 +108,7 @@ class MemoryDisk:
         return bytes(self._inode(path).data)
 
     def move(self, source: Path, target: Path) -> None:
+        self.point("move")
         self._may_change(source)
         self._may_change(target)
         self.changes += 1
@@ -112,6 +117,7 @@ class MemoryDisk:
         self._files[str(target)] = inode
 
     def forget(self, path: Path) -> None:
+        self.point("forget")
         self._may_change(path)
         self.changes += 1
         self._files.pop(str(path), None)
@@ -120,6 +126,7 @@ class MemoryDisk:
         return [self._step(step) for step in steps]
 
     def _step(self, step: Step) -> Any:
+        self.point("step")
         try:
             match step:
                 case Publish(path, data, compress):
@@ -158,10 +165,11 @@ class MemoryDisk:
         return 0, self.changes, "folder"  # every folder is there
 
     def entries(self, folder: Path, most: int) -> list[Entry]:
+        below = f"{str(folder).rstrip('/')}/"
         found = [
-            Entry(path.name, len(inode.data), inode.changed, inode.kind)
-            for path, inode in ((Path(name), inode) for name, inode in self._files.items())
-            if path.parent == folder
+            Entry(name, len(inode.data), inode.changed, inode.kind)
+            for path, inode in self._files.items()
+            if path.startswith(below) and "/" not in (name := path[len(below) :])
         ]
         return sorted(found, key=lambda entry: (entry.mtime_ns, entry.name))[:most]
 
@@ -173,8 +181,13 @@ class MemoryDisk:
             raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     def names(self, folder: Path) -> list[str]:
-        depth = len(folder.parts)
-        return sorted({path.parts[depth] for path in map(Path, self._files) if folder in path.parents})
+        below = f"{str(folder).rstrip('/')}/"
+        return sorted({path[len(below) :].partition("/")[0] for path in self._files if path.startswith(below)})
+
+    def under(self, folder: Path) -> dict[str, bytes]:
+        """Path -> content of every file below a folder, by path."""
+        below = f"{str(folder).rstrip('/')}/"
+        return {path: bytes(inode.data) for path, inode in sorted(self._files.items()) if path.startswith(below)}
 
     def make(self, folder: Path) -> None:
         pass  # every folder is there
@@ -189,20 +202,23 @@ class MemoryDisk:
     def free(self, folder: Path) -> int:
         return self.capacity - sum(len(inode.data) for inode in self._files.values())
 
-    def crash(self, chance: Random) -> MemoryDisk:
-        """The disk as it is found after a power cut: of what was not synced, each write lasts, is torn, or is gone."""
+    def crash(self, chance: Random, power: bool = True) -> MemoryDisk:
+        """The disk as it is found after a power cut: of what was not synced, each write lasts, is torn, or is gone.
+
+        Without `power` it is the process alone that was killed: all writes last.
+        """
         found: dict[str, _Inode] = {}
         for path, inode in sorted(self._files.items()):
-            data = bytearray(inode.lasting)
-            for offset, written in inode.unsynced:
+            data = bytearray(inode.lasting if power else inode.data)
+            for offset, written in inode.unsynced if power else ():
                 fate = chance.random()
                 if fate < 0.3:
                     _put(data, offset, written)
                 elif fate < 0.7:
                     begin, end = sorted(chance.randint(0, len(written)) for _ in range(2))
                     _put(data, offset + begin, written[begin:end])
-            found[path] = _Inode(data, bytearray(data))
-        return MemoryDisk(capacity=self.capacity, files=found)
+            found[path] = _Inode(data, bytearray(data), changed=inode.changed, kind=inode.kind)
+        return MemoryDisk(capacity=self.capacity, files=found, changes=self.changes)
 
     def damage(self, path: Path, offset: int, data: bytes) -> None:
         """Overwrite bytes behind everybody's back."""

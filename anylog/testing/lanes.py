@@ -9,6 +9,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from anylog.interfaces import Clock
+from anylog.waiting import deferring
 
 T = TypeVar("T")
 
@@ -71,3 +72,29 @@ class InlineLanes:
         """Forget all."""
         self._lanes.clear()
         return succeed(None)
+
+
+@define(eq=False)
+class ClockLanes:
+    """Lanes whose work takes some seconds of the clock each; that of lanes with more threads, too, one at a time."""
+
+    _clock: Clock
+    seconds: float
+    _lanes: dict[str, ClockLane] = field(factory=dict)
+
+    def open(self, name: str, threads: int = 1) -> ClockLane:
+        """The lane of that name."""
+        if name not in self._lanes:
+            self._lanes[name] = ClockLane(self._clock, self.seconds, name)
+        return self._lanes[name]
+
+    def close(self, name: str) -> Deferred[None]:
+        """Fires when all its work is done."""
+        lane = self._lanes.pop(name, None)
+        return lane.run(lambda: None) if lane is not None else succeed(None)
+
+    @deferring
+    async def stop(self) -> None:
+        """Fires when all work of all lanes is done."""
+        for name in list(self._lanes):
+            await self.close(name)

@@ -43,24 +43,40 @@ class MemoryNetwork:
     delay: tuple[float, float] = (0.0001, 0.001)
     pieces: bool = True
     connections: list[MemoryConnection] = field(factory=list)  # all that are not over, oldest first
+    told: Callable[[str, str, bytes], None] | None = None  # of what arrives: from, to, and the bytes
     _ports: dict[tuple[str, int], MemoryPort] = field(factory=dict)
-    _cut: set[tuple[str, str]] = field(factory=set)
+    _cut: set[tuple[str, str]] = field(factory=set)  # from, to
+    _slow: dict[tuple[str, str], tuple[float, float]] = field(factory=dict)
+    _down: set[str] = field(factory=set)  # hosts without power
+    _nets: dict[str, MemoryNet] = field(factory=dict)
     _next_port: int = 49152
 
     def net(self, host: str) -> MemoryNet:
-        """The way to the network of one host."""
-        return MemoryNet(self, host)
+        """The way to the network of one host, for its next life if it had one before."""
+        made = self._nets[host] = MemoryNet(self, host)
+        return made
 
     def cut(self, one: str, other: str) -> None:
         """Nothing arrives between two hosts any more, without a word; it is kept, as by a sender that repeats."""
-        self._cut.add(_link(one, other))
+        self.mute(one, other)
+        self.mute(other, one)
+
+    def mute(self, one: str, other: str) -> None:
+        """Nothing that `one` sends arrives at `other`; the other way works still."""
+        self._cut.add((one, other))
+
+    def slow(self, one: str, other: str, least: float, most: float) -> None:
+        """Segments between two hosts take that long."""
+        self._slow[_link(one, other)] = (least, most)
 
     def heal(self, one: str = "", other: str = "") -> None:
-        """The link works again, or all links do; what was kept arrives."""
+        """The link works again, or all links do, as fast as they should; what was kept arrives."""
         if one:
-            self._cut.discard(_link(one, other))
+            self._cut -= {(one, other), (other, one)}
+            self._slow.pop(_link(one, other), None)
         else:
             self._cut.clear()
+            self._slow.clear()
         for connection in list(self.connections):
             connection.move()
 
@@ -82,24 +98,42 @@ class MemoryNetwork:
             if _link(*connection.hosts) == _link(one, other):
                 connection.reset()
 
-    def kill(self, host: str) -> None:
-        """A process dies: its connections break for the others, its ports are free, and it hears nothing more."""
+    def kill(self, host: str, silent: bool = False) -> None:
+        """A process dies: its connections break for the others, its ports are free, and it hears nothing more.
+
+        `silent`: its host loses power, so the others are told nothing; their ends are half-open until they try to send
+        something after `revive`.
+        """
         for key in [key for key in self._ports if key[0] == host]:
             del self._ports[key]
+        if host in self._nets:
+            self._nets[host].dead = True
+        if silent:
+            self._down.add(host)
         for connection in list(self.connections):
             for end in connection.ends:
                 if end.host == host:
-                    end.dead = True
-            if host in connection.hosts:
+                    end.die()
+            if host in connection.hosts and not silent and not self.is_cut(*connection.hosts):
                 connection.reset()
 
-    def is_cut(self, one: str, other: str) -> bool:
-        """Whether nothing arrives."""
-        return _link(one, other) in self._cut
+    def revive(self, host: str) -> None:
+        """The host has power again: whoever has sent it something meanwhile is told that nobody is there."""
+        self._down.discard(host)
+        for connection in list(self.connections):
+            connection.move()
 
-    def wait(self) -> float:
+    def is_down(self, host: str) -> bool:
+        """Whether it has no power."""
+        return host in self._down
+
+    def is_cut(self, one: str, other: str) -> bool:
+        """Whether nothing arrives that `one` sends to `other`."""
+        return (one, other) in self._cut
+
+    def wait(self, one: str, other: str) -> float:
         """How long the next segment takes."""
-        return self.chance.uniform(*self.delay)
+        return self.chance.uniform(*self._slow.get(_link(one, other), self.delay))
 
     def free_port(self) -> int:
         """A port that nobody had before."""
@@ -129,6 +163,7 @@ class MemoryNet:
 
     network: MemoryNetwork
     host: str
+    dead: bool = False  # whoever uses it was killed
 
     def local_ip(self) -> str:
         """The address of the host."""
@@ -143,6 +178,8 @@ class MemoryNet:
             self.network, self.host, int(words[1]) or self.network.free_port(), options.get("interface", ""), factory
         )
         try:
+            if self.dead:
+                raise CannotListenError(port.interface, port.number, OSError(100, "Network is down"))
             if port.interface not in ("", "0.0.0.0", LOOPBACK, self.host):
                 raise CannotListenError(port.interface, port.number, OSError(99, "Cannot assign requested address"))
             self.network.bind(port)
@@ -208,7 +245,7 @@ class _Attempt:
         """The first segment is on its way."""
         self.waited = Deferred(lambda _: self.call.cancel())
         self.until = self.net.network.clock.seconds() + self.timeout
-        self.call = self.net.network.clock.callLater(self.net.network.wait(), self.arrive)
+        self.call = self.net.network.clock.callLater(self.net.network.wait(self.net.host, self.target), self.arrive)
         return self.waited
 
     def arrive(self) -> None:
@@ -216,7 +253,9 @@ class _Attempt:
         network, host = self.net.network, self.net.host
         local = self.target in (LOOPBACK, "localhost")
         target = host if local else self.target
-        if network.is_cut(host, target):
+        if self.net.dead:
+            return
+        if network.is_cut(host, target) or network.is_cut(target, host) or network.is_down(target):
             left = self.until - network.clock.seconds()
             if left <= 0:
                 self.waited.errback(TimeoutError())
@@ -295,7 +334,7 @@ class MemoryTransport:
 
     def write(self, data: bytes) -> None:
         """Bytes for the other end."""
-        if self.connected and not self.disconnecting and data:
+        if self.connected and not self.disconnecting and data and not self.dead:
             self.written += len(data)
             self._buffer += data
             if self.producer is not None and len(self._buffer) > BUFFER and not self._producer_paused:
@@ -370,7 +409,7 @@ class MemoryTransport:
         to_do = self._end is not None or (not self.closed and (self._buffer or self.disconnecting))
         if to_do and self._call is None and not self._held():
             network = self.connection.network
-            self._call = network.clock.callLater(network.wait(), self._deliver)
+            self._call = network.clock.callLater(network.wait(self.host, self.other.host), self._deliver)
 
     def lose(self, why: Exception) -> None:
         """The protocol at this end hears that it is over."""
@@ -384,6 +423,11 @@ class MemoryTransport:
             self.protocol.connectionLost(Failure(why))
         self.connection.over()
 
+    def die(self) -> None:
+        """Nobody is at this end any more; what was sent is on its way."""
+        self.dead = self.closed = True
+        self.connected, self.producer = False, None
+
     def _deliver(self) -> None:
         self._call = None
         network = self.connection.network
@@ -396,6 +440,8 @@ class MemoryTransport:
             data = bytes(self._buffer[: min(size, SEGMENT)])
             del self._buffer[: len(data)]
             if not self.other.closed and not self.other.dead:
+                if network.told is not None:
+                    network.told(self.host, self.other.host, data)
                 self.other.protocol.dataReceived(data)
             elif self.connected:
                 self.lose(ConnectionLost())  # nobody is there
@@ -417,8 +463,12 @@ class MemoryTransport:
 
     def _held(self) -> bool:
         """Whether nothing can be delivered now."""
-        connection = self.connection
-        return connection.network.is_cut(*connection.hosts) or (self.other.paused and bool(self._buffer))
+        network, other = self.connection.network, self.other
+        return (
+            network.is_cut(self.host, other.host)
+            or network.is_down(other.host)
+            or (other.paused and not other.dead and bool(self._buffer))
+        )
 
     def _soon(self, call: Callable[[], None]) -> None:
         self.connection.network.clock.callLater(0, call)

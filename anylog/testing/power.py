@@ -40,14 +40,14 @@ class PowerVFS(apsw.VFS):
             self.images.pop(name, None)
         self.gone.clear()
 
-    def cut(self, source: Path, target: Path, chance: Random) -> None:
-        """Write what would be found of the files under `source` to `target`."""
+    def cut(self, source: Path, target: Path, chance: Random | None) -> None:
+        """Write what would be found of the files under `source` to `target`; without a chance nothing is lost."""
         for path in sorted(source.rglob("*")):  # files of before that were not opened yet
             if path.is_file() and not path.name.endswith("-shm") and str(path) not in self.images:
                 self.images[str(path)] = Image(path.read_bytes())
         for name, image in sorted(self.images.items()):
             path = Path(name)
-            back = name not in self.gone or chance.random() < 0.5
+            back = name not in self.gone or (chance is not None and chance.random() < 0.5)
             if source in path.parents and back and not name.endswith("-shm"):
                 found = target / path.relative_to(source)
                 found.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,12 @@ class Image:
             _apply(self.lasting, offset, data)
         self.unsynced.clear()
 
-    def found(self, chance: Random) -> bytes:
+    def found(self, chance: Random | None) -> bytes:
         data = bytearray(self.lasting)
+        if chance is None:
+            for offset, written in self.unsynced:
+                _apply(data, offset, written)
+            return bytes(data)
         for offset, written in self.unsynced:
             fate = chance.random()
             if written is None or fate < 0.3:

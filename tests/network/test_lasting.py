@@ -1,0 +1,159 @@
+"""Nodes that crash and are found again, and the ways a network fails, in the simulation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from anylog.node import Node
+from anylog.testing import laws
+from anylog.testing.clock import HeapClock
+from anylog.testing.storm import Storm
+from anylog.testing.world import World
+
+TOWN = Path("/op1/AnyLog-Network/data/dbms/town.dbms")
+
+
+def calm(seed: int) -> Storm:
+    """A cluster in which nothing happens by itself; nobody looks after processes."""
+    storm = Storm(seed)
+    storm.make()
+    storm.world.crashed = lambda name, at: None
+    return storm
+
+
+def put(storm: Storm, table: str, values: list[int], whole: bool) -> None:
+    """Readings, acknowledged by the first operator."""
+    rows = [{"v": value} for value in values]
+    node = storm.world.nodes["op1"]
+    storm.world.wait(node.intake.accept("town", table, json.dumps(rows).encode(), rows, whole=whole))
+
+
+def quiet(storm: Storm) -> laws.Holding:
+    """Let it come to rest."""
+    storm.world.until(lambda: not list(storm.unquiet()), 200)
+    return storm.holding("op1")
+
+
+def begin(storm: Storm) -> Node | None:
+    """Start the first operator; None if it crashed while it did."""
+    begun = storm.world.restart("op1")
+    begun.addErrback(lambda _: None)
+    storm.world.advance(3)
+    return storm.world.nodes.get("op1")
+
+
+def values(held: laws.Holding) -> list[int]:
+    """What is in the tables."""
+    return sorted(row["v"] for rows in held.rows.values() for row in rows)
+
+
+def test_a_crash_at_every_moment_of_a_reload() -> None:
+    """The database of readings is lost, and power is cut again and again while the archive is loaded: all are there."""
+    moment = 0
+    while True:
+        moment += 7
+        storm = calm(2)
+        put(storm, "t0", [1, 2], True)
+        put(storm, "t1", [3], False)
+        quiet(storm)
+        storm.world.crash("op1", power=True)
+        storm._files("op1").remove(TOWN)
+        storm.world.crash_after("op1", moment)
+        crashed = begin(storm) is None
+        if crashed:
+            assert begin(storm) is not None
+        held = quiet(storm)
+        assert values(held) == [1, 2, 3], moment
+        assert not [*laws.loaded_once(held), *laws.archived(held), *laws.in_one_place(held)], moment
+        storm.world.end()
+        if not crashed:
+            break
+    assert moment > 100
+
+
+def test_a_copy_of_when_a_buffer_was_open() -> None:
+    """Put back, it holds a part of a file: the rest is loaded, and nothing twice."""
+    storm = calm(2)
+    put(storm, "t0", [1], False)
+    storm.world.advance(0.2)
+    storm.world.crash("op1", power=False)
+    files = storm._files("op1")
+    copy = files.copy(TOWN)
+    assert begin(storm) is not None
+    put(storm, "t0", [2, 3], False)
+    assert values(quiet(storm)) == [1, 2, 3]
+    storm.world.crash("op1", power=False)
+    storm._files("op1").put_back(TOWN, copy)
+    assert begin(storm) is not None
+    held = quiet(storm)
+    assert values(held) == [1, 2, 3]
+    assert not [*laws.loaded_once(held), *laws.archived(held)]
+    storm.world.end()
+
+
+@pytest.mark.parametrize("power", [True, False])
+def test_what_lasts(power: bool) -> None:
+    """A commit lasts through a crash; the dead node does nothing more; its successor knows the home as its own."""
+    storm = calm(2)
+    put(storm, "t0", [7], True)
+    old = storm.world.nodes["op1"]
+    storm.world.crash("op1", power=power, silent=True)
+    before = dict(storm.world.places["op1"].disk.under(Path("/op1")))
+    old.intake.cut_due()
+    storm.world.advance(30)
+    assert storm.world.places["op1"].disk.under(Path("/op1")) == before
+    new = begin(storm)
+    assert new is not None and new.home_id == old.home_id
+    assert values(quiet(storm)) == [7]
+    storm.world.end()
+
+
+def test_a_host_without_power() -> None:
+    """Who is connected to it is told nothing until it is up again and something is sent."""
+    storm = calm(3)
+    network = storm.world.network
+    (connection, *_) = [each for each in network.connections if "10.0.1.1" in each.hosts]
+    ours = next(end for end in connection.ends if end.host != "10.0.1.1")
+    storm.world.crash("op1", power=True, silent=True)
+    storm.world.advance(1)
+    assert ours.connected and not ours.closed
+    ours.write(b"somebody there?")
+    storm.world.advance(1)
+    assert not ours.closed
+    network.revive("10.0.1.1")
+    storm.world.advance(1)
+    assert ours.closed
+    storm.world.end()
+
+
+def test_one_way() -> None:
+    """What one sends is lost, the other way works; healed, what was kept arrives."""
+    storm = calm(2)
+    world: World = storm.world
+    world.network.mute("10.0.1.1", "10.0.0.1")
+    assert world.network.is_cut("10.0.1.1", "10.0.0.1") and not world.network.is_cut("10.0.0.1", "10.0.1.1")
+    policy = json.dumps({"device": {"name": "d"}})
+    command = f"blockchain insert where policy = {policy} and local = true and master = 10.0.0.1:32048"
+    asked = world.begin(world.nodes["op1"], command)
+    world.advance(3)
+    assert len(world.nodes["master"].ledger.policies.of_type("device")) == 0
+    world.network.heal()
+    world.wait(asked)
+    world.until(lambda: len(world.nodes["master"].ledger.policies.of_type("device")) == 1, 130)
+    storm.world.end()
+
+
+def test_the_clock() -> None:
+    """Calls are made in the order of their times, those of one moment in the order they were asked for."""
+    clock, told = HeapClock(), []
+    for name, delay in [("b", 1.0), ("c", 1.0), ("a", 0.5), ("d", 9.0)]:
+        clock.callLater(delay, told.append, name)
+    moved, gone = clock.callLater(5.0, told.append, "moved"), clock.callLater(1.0, told.append, "gone")
+    moved.reset(0.1)
+    gone.cancel()
+    assert [call.getTime() for call in clock.getDelayedCalls()] == [0.1, 0.5, 1.0, 1.0, 9.0]
+    clock.advance(2)
+    assert told == ["moved", "a", "b", "c"] and not moved.active() and clock.following() == 9.0

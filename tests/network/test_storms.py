@@ -1,0 +1,55 @@
+"""Clusters of operators in bad weather: what was acknowledged is found once, and the laws of files hold."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anylog.testing.storm import Storm, once
+
+ROOT = Path(__file__).parents[2]
+KEPT: tuple[int, ...] = (105, 178, 381, 402, 1125)  # seeds that once broke a law
+FIRST, MANY = int(os.environ.get("FROM", "10000")), int(os.environ.get("SEEDS", "1000"))
+EACH = 50
+
+
+def broken(seeds: range | tuple[int, ...]) -> list[str]:
+    """What these storms break."""
+    return [told for seed in seeds for told in once(seed)[1]]
+
+
+@pytest.mark.parametrize("first", range(0, 50, 10))
+def test_storms(first: int) -> None:
+    """Some bad weather."""
+    assert not broken(range(first, first + 10))
+
+
+@pytest.mark.parametrize("seed", KEPT)
+def test_kept(seed: int) -> None:
+    """What was mended stays mended."""
+    assert not broken((seed,))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(FIRST, FIRST + MANY, EACH))
+def test_many_storms(first: int) -> None:
+    """The same, for as long as one likes: SEEDS=n is how many, FROM=n the first."""
+    assert not broken(range(first, min(first + EACH, FIRST + MANY)))
+
+
+def test_replay() -> None:
+    """A seed tells the whole story, in another process and with other hashes of texts, too."""
+    told = []
+    for hashes in ("1", "2"):
+        command = [sys.executable, "-m", "anylog.testing.storm", "--seeds", "20", "--story"]
+        environ = {**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        told.append(ran.stdout)
+    assert told[0] == told[1]
+    storm = Storm(20)
+    storm.rage()
+    assert f"trace {storm.trace()}" in told[0]
