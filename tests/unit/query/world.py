@@ -44,6 +44,7 @@ class Operator:
 
     address: str
     main: bool = False
+    member: int | None = None
 
 
 @define
@@ -134,6 +135,7 @@ class FakePeers:
 
     async def _reply(self, address: str, asked: Deferred[Reply]) -> Reply:
         reply = await asked
+        self.flagged.pop(address, None)  # something was heard of it
         head = msgpack.unpackb(msgpack.packb(dict(reply.head)))
         if reply.body is None:
             return Reply(head=head)
@@ -151,6 +153,9 @@ class FakePeers:
 
     def tell(self, kind: str, head: Mapping[str, Any]) -> int:
         return 0
+
+    def doubt(self, address: str, why: str) -> None:
+        self.flagged[address] = PeerState(address=address, active=False, at=self.clock.seconds(), why=why)
 
     def state(self, address: str) -> PeerState | None:
         return self.flagged.get(address)
