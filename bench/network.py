@@ -16,9 +16,10 @@ DBMS = "town"
 class Network:
     """Master, operators and query node, each in a process of its own, with homes below one folder."""
 
-    def __init__(self, folder: Path, operators: int = 2, *, clusters: Sequence[int] | None = None, every: str = "30"):
-        """`clusters` gives the number of each operator's cluster; by default each has its own."""
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, operators: int = 2, *, clusters: Sequence[int] | None = None, every: str = "30",
+                 main: int = -1):  # fmt: skip
+        """`clusters`: the number of each operator's cluster, by default each has its own; `main`: which is main."""
+        self.folder, self.every, self.main = folder, every, main
         folder.mkdir(parents=True, exist_ok=True)
         self._ports: set[int] = set()
         self.master = self._node("master", "")
@@ -130,7 +131,8 @@ class Network:
             f"cluster_id = {found} bring.first [*][id]",
             f"operator_id = {own} bring.last [*][id]",
             f"if not !operator_id then new_policy = create policy operator where name = {name} and"
-            f' company = "My Company" and cluster = !cluster_id and ip = 127.0.0.1 and port = {self.tcp[name]}',
+            f' company = "My Company" and cluster = !cluster_id and ip = 127.0.0.1 and port = {self.tcp[name]}'
+            + (" and main = true" if number == self.main else ""),
             f"if not !operator_id then {insert}",
             f"operator_id = {own} bring.last [*][id]",
             "connect dbms almgm where type = sqlite",
