@@ -124,6 +124,7 @@ ERRORS: dict[int, tuple[str, int]] = {
     505: ("Request too slow", 408),
     506: ("Shutting down", 503),
     507: ("Database belongs to another node", 400),
+    508: ("Operator is syncing", 503),
 }
 
 

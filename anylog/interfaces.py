@@ -370,5 +370,8 @@ class IPeers(Protocol):
     def state(self, address: str) -> PeerState | None:
         """What is known of a node, None for one never heard of."""
 
+    def doubt(self, address: str, why: str) -> None:
+        """A node did not answer in time: it is not active until something is heard of it, and it is looked for."""
+
     def states(self) -> Sequence[PeerState]:
         """All that are known, by address."""

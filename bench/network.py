@@ -19,15 +19,15 @@ class Network:
 
     def __init__(
         self, folder: Path, operators: int = 2, *, clusters: Sequence[int] | None = None, every: str = "30",
-        copies: bool = False, more: Sequence[str] = (), distributes: bool = False,
+        copies: bool = False, more: Sequence[str] = (), distributes: bool = False, main: int = -1,
     ):  # fmt: skip
         """`clusters` gives the number of each operator's cluster; by default each has its own.
 
         With `copies` operators run a distributor and a consumer; `more` are commands of every operator; with
-        `distributes` their files wait for a distributor that is not started.
+        `distributes` their files wait for a distributor that is not started. `main` is the number of the main operator.
         """
         self._distributes = " and distributor = true" if distributes else ""
-        self.folder, self.every = folder, every
+        self.folder, self.every, self.main = folder, every, main
         self._copies = [*COPIES, *more] if copies else [*more]
         folder.mkdir(parents=True, exist_ok=True)
         self._ports: set[int] = set()
@@ -140,7 +140,8 @@ class Network:
             f"cluster_id = {found} bring.first [*][id]",
             f"operator_id = {own} bring.last [*][id]",
             f"if not !operator_id then new_policy = create policy operator where name = {name} and"
-            f' company = "My Company" and cluster = !cluster_id and ip = 127.0.0.1 and port = {self.tcp[name]}',
+            f' company = "My Company" and cluster = !cluster_id and ip = 127.0.0.1 and port = {self.tcp[name]}'
+            + (" and main = true" if number == self.main else ""),
             f"if not !operator_id then {insert}",
             f"operator_id = {own} bring.last [*][id]",
             "connect dbms almgm where type = sqlite",

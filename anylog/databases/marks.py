@@ -114,3 +114,59 @@ def rows_of(connection: Connection, table: str, columns: Sequence[str], member: 
         f"select {listed} from {quoted(table)} where tsd_name = ? and tsd_id = ? order by row_id", (str(member), id)
     ).fetchall()
     return [{name: value for name, value in zip(columns, row, strict=True) if value is not None} for row in found]
+
+
+# What one member says of its marks to another (hard-parts.md 1). One connection writes, and no mark is ever removed, so
+# the row ids of marks go up in the order of commits: "up to this row" names what a snapshot held, also later.
+
+
+def position(connection: Connection) -> tuple[int, str]:
+    """Row and buffer of the newest mark; (0, "") if there is none."""
+    row = connection.execute("select rowid, buffer from anylog_marks order by rowid desc limit 1").fetchone()
+    return (row[0], row[1]) if row else (0, "")
+
+
+def is_at(connection: Connection, row: int, buffer: str) -> bool:
+    """Whether that row is the mark of that buffer: it is not in a database that was lost or put back since."""
+    if not row:
+        return True
+    found = connection.execute("select buffer from anylog_marks where rowid = ?", (row,)).fetchone()
+    return found is not None and found[0] == buffer
+
+
+def not_held(connection: Connection, row: int, files: Sequence[Sequence[Any]]) -> list[list[int]]:
+    """Member and id of those of `files` (member, id, hash or None) of which no mark up to `row` holds the content."""
+    if not files:
+        return []
+    text = connection.execute(
+        "select json_group_array(json_array(file.value->>0, file.value->>1)) from json_each(?1) as file"
+        " where not exists (select 1 from anylog_marks as mark where mark.member = file.value->>0"
+        " and mark.tsd_id = file.value->>1 and +mark.rowid <= ?2) and not exists (select 1 from anylog_marks as mark"
+        " where mark.hash = file.value->>2 and +mark.rowid <= ?2)",
+        (orjson.dumps(files).decode(), row),
+    ).fetchone()[0]
+    found: list[list[int]] = orjson.loads(text)
+    return found
+
+
+def files_after(
+    connection: Connection, member: int, table: str, row: int, most: int
+) -> tuple[list[list[Any]], tuple[int, str], bool]:
+    """Id and hash (None while it grows) of a member's files of a table behind a row, how far that goes, if more follow.
+
+    A whole file of which every row was parked is left out: it never gets any.
+    """
+    last = position(connection)
+    text = connection.execute(
+        "select json_group_array(json_array(at, id, hash)) from (select rowid as at, tsd_id as id, hash"
+        " from anylog_marks not indexed where rowid > ? and rowid <= ? and member = ? and table_name = ?"
+        " and tsd_id is not null and (rows > 0 or hash is null) order by rowid limit ?)",
+        (row, last[0], member, table, most + 1),
+    ).fetchone()[0]
+    found = orjson.loads(text)
+    more = len(found) > most
+    if more:
+        found = found[:most]
+        at = found[-1][0]
+        last = at, connection.execute("select buffer from anylog_marks where rowid = ?", (at,)).fetchone()[0]
+    return [[id, hash] for _, id, hash in found], last, more

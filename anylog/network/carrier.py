@@ -44,6 +44,9 @@ class Owner(Protocol):
     def lost(self, carrier: Carrier, why: str, *, counted: str, working: bool) -> None:
         """The connection is of no use any more; `working`: questions were under way."""
 
+    def believed(self, carrier: Carrier) -> None:
+        """Something came of a peer that was doubted."""
+
     def gone(self, carrier: Carrier) -> None:
         """And now it is closed."""
 
@@ -141,6 +144,7 @@ class Carrier(TwistedProtocol):
         self.session, self.address, self.host = session, address, ""
         self.hello: Mapping[str, Any] = {}
         self.over = False  # nothing more is asked or answered here
+        self.doubted = False  # it did not answer in time, and nothing came since
         self.began = clock.seconds()
         self._owner, self._clock = owner, clock
         self._why, self._counted, self._code = "", "", 15
@@ -165,6 +169,9 @@ class Carrier(TwistedProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes came."""
         self._alive = True
+        if self.doubted:
+            self.doubted = False
+            self._owner.believed(self)
         for event in self.session.receive(data):
             _RULES[type(event)](self, event)
         self.settle()

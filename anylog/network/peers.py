@@ -180,6 +180,20 @@ class Peers:
         """As `IPeers.state`."""
         return self._states.get(address)
 
+    def doubt(self, address: str, why: str) -> None:
+        """As `IPeers.doubt`."""
+        if address in self.own:
+            return
+        self._flag(address, why)
+        carrier = self._known.get(address)
+        if carrier is not None:
+            carrier.doubted = True
+
+    def believed(self, carrier: Carrier) -> None:
+        """As `Owner.believed`."""
+        for address in [address for address, known in self._known.items() if known is carrier]:
+            self._flag(address, "", active=True)
+
     def states(self) -> Sequence[PeerState]:
         """As `IPeers.states`."""
         return [self._states[address] for address in sorted(self._states)]
@@ -454,7 +468,7 @@ class Peers:
             if self._stopped or state is None or state.active:
                 return
             try:
-                await self.connect(address)
+                await self.ping(address, AGAIN)
                 return
             except AnyLogError:
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
@@ -129,6 +130,7 @@ class Answer:
     late: int = 26  # error number when `until` is over
     count: int = 0  # rows in all, known once open
     columns: list[Column] = field(factory=list)
+    beside: Callable[[Connection], object] | None = None  # reads something else in the same snapshot
     _lease: Lease | None = None
     _working: bool = False  # in a lane, between the first and the last touch of the connection
     _lock: Any = field(factory=Lock)
@@ -271,6 +273,20 @@ class Answer:
         return failure(self.ready.statement, text, http=status_of(fault))
 
     def _begin(self, connection: Connection) -> None:
+        if self.beside is None:
+            self._answer(connection)
+            return
+        connection.execute("begin")
+        try:
+            self.beside(connection)
+            self._answer(connection)
+        except BaseException:
+            with suppress(sqlite3.Error):  # an interrupt may have done so
+                connection.execute("rollback")
+            raise
+        connection.execute("commit")  # nothing was written but a temporary table
+
+    def _answer(self, connection: Connection) -> None:
         ready = self.ready
         described = connection.execute(f"select * from ({ready.statement}) limit 0").description
         self.columns = self._named([each[0] for each in described])

@@ -15,15 +15,16 @@ from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IPeers, Reply
-from anylog.jobs import COMPLETED, DELIVERED, EMPTY, PROCESSING, UNREACHED, Job, Part
+from anylog.jobs import COMPLETED, DELIVERED, EMPTY, PROCESSING, Job, Part
 from anylog.query.formats import Missing
-from anylog.query.rows import ReceivedPages
-from anylog.waiting import deadline
+from anylog.query.rows import ReceivedPages, question
+from anylog.query.tails import CHECKED, NOWHERE, Known, Marked, Peek, Position, Tails, listed, pairs, shared_out
+from anylog.waiting import deadline, deferring, gather
 
 FIRST_LOOK = 0.5  # seconds without an answer after which a node is pinged
 PATIENCE = 1.0  # seconds it has for that, and between pings
 QUICK = 0.3  # seconds that a node has which did not answer before
-SUSPECTED = 10.0  # seconds for which it is remembered here that a node did not answer
+SYNCING, STOPS = 508, 506  # an operator that missed something; a node that goes
 _UNREACHABLE = (8, 15, 21, 81, 208)
 _NOT_READY = (5, 10, 29)  # another member of its cluster may well have it
 _SAME_ELSEWHERE = (26, 76, 77)
@@ -36,6 +37,7 @@ class Target:
     name: str
     addresses: Sequence[str]
     cluster: bool = True  # False: a node that was named by the user
+    members: Mapping[str, int] = field(factory=dict)  # address -> id, of those that have one
 
 
 def elsewhere(error: AnyLogError) -> bool:
@@ -52,32 +54,18 @@ def unreachable(error: AnyLogError) -> bool:
 
 @define(eq=False)
 class Suspects:
-    """Nodes that did not answer a moment ago: they get less time."""
+    """Nodes that are not active: they did not answer, and nothing was heard of them since."""
 
-    _clock: Clock
     _peers: Callable[[], IPeers]
-    _since: dict[str, float] = field(factory=dict)
 
-    def add(self, address: str) -> None:
+    def add(self, address: str, why: str) -> None:
         """It did not answer."""
-        self._since[address] = self._clock.seconds()
-
-    def clear(self, address: str) -> None:
-        """It did."""
-        self._since.pop(address, None)
+        self._peers().doubt(address, why)
 
     def __contains__(self, address: str) -> bool:
         """Whether it is known not to answer."""
         state = self._peers().state(address)
-        if state is not None and not state.active:
-            return True
-        since = self._since.get(address)
-        if since is None:
-            return False
-        if self._clock.seconds() - since > SUSPECTED or (state is not None and state.at > since):
-            del self._since[address]
-            return False
-        return True
+        return state is not None and not state.active
 
 
 def guarded(clock: Clock, asked: Deferred[Reply], ping: Callable[[float], Deferred[Any]], name: str) -> Deferred[Reply]:
@@ -111,9 +99,36 @@ def guarded(clock: Clock, asked: Deferred[Reply], ping: Callable[[float], Deferr
     return given
 
 
+@define(eq=False)
+class Stream:
+    """The rows of one node."""
+
+    address: str
+    number: int  # within its target
+    rows: int  # that the node says it will send
+    part: Part | None
+    pages: ReceivedPages | None
+    taken: int = 0
+    size: int = 0  # bytes that came
+
+    @property
+    def over(self) -> bool:
+        """Whether all rows are here."""
+        return self.taken >= self.rows
+
+    def close(self) -> None:
+        """No more is wanted."""
+        pages, self.pages = self.pages, None
+        if pages is not None:
+            pages.close()
+
+
 @define(eq=False, kw_only=True)
 class Asked:
-    """One target of a query: the node that answers for it, and its pages."""
+    """One target of a query: the node that answers for it, what others have each for itself, and their pages.
+
+    The first stream is the bulk, each other one the tail of another member (`tails`).
+    """
 
     number: int
     target: Target
@@ -121,19 +136,18 @@ class Asked:
     peers: IPeers
     clock: Clock
     suspects: Suspects
+    tails: Tails | None = None  # None: only one member is asked, whatever others have
     own: str = ""  # the address of this node
     hops: int = 0
-    body: bytes = b""  # what is too large for the head
     job: Job | None = None
     volume: int = 0  # bytes that one node may send, 0: any number
-    rows: int = 0  # that the node says it will send
-    taken: int = 0
-    _bytes: int = 0
+    streams: list[Stream] = field(factory=list)
     _left: list[str] = field(init=False)
+    _syncing: list[str] = field(factory=list)  # those that would answer if there is nobody else
+    _without: set[str] = field(factory=set)  # those whose tail is not asked for any more
     _failed: list[tuple[str, AnyLogError]] = field(factory=list)
-    _part: Part | None = None
+    _parts: dict[str, Part] = field(factory=dict)  # of the nodes that are being asked
     _address: str = ""
-    _pages: ReceivedPages | None = None
     _closed: bool = False
     _scouted: bool = False
     given_up: bool = False  # it takes no part in a partial answer
@@ -142,9 +156,19 @@ class Asked:
         self._left = list(self.target.addresses)
 
     @property
+    def rows(self) -> int:
+        """Rows that the nodes say they will send."""
+        return sum(stream.rows for stream in self.streams)
+
+    @property
+    def taken(self) -> int:
+        """Rows that came."""
+        return sum(stream.taken for stream in self.streams)
+
+    @property
     def over(self) -> bool:
         """Whether all rows are here."""
-        return self.taken >= self.rows
+        return all(stream.over for stream in self.streams)
 
     @property
     def address(self) -> str:
@@ -153,26 +177,23 @@ class Asked:
 
     async def open(self) -> None:
         """Ask node after node until one begins to answer. Raises AnyLogError that names the target."""
-        while self._left:
-            address = self._left.pop(0)
-            self._address = address
-            self._part = self.job.part(address, self.clock.seconds()) if self.job else None
+        self.close()
+        while self._left or self._syncing:
+            anyway = not self._left
+            address = self._address = (self._left or self._syncing).pop(0)
             try:
-                reply = await self._reach(address)
-                rows, first = reply.head.get("rows"), reply.head.get("page", b"")
-                if not isinstance(rows, int) or not isinstance(first, bytes):
-                    raise AnyLogError(21, "not an answer to a select", node=address)
+                self.streams = await self._ask(address, {**self.head, "anyway": True} if anyway else self.head)
             except AnyLogError as error:
-                self._note(error)
+                if error.number == SYNCING and not anyway:
+                    self._syncing.append(address)
+                self._note(address, error)
                 if not elsewhere(error):
                     raise self._named(error) from None
                 continue
-            self.suspects.clear(address)
-            self.rows, self.taken, self._bytes = rows, 0, 0
-            self._pages = ReceivedPages.of(address, first, reply.body)
-            self._say(PROCESSING if rows else EMPTY)
-            if not rows:
-                self.close()
+            for stream in self.streams:
+                self._say(stream.part, PROCESSING if stream.rows else EMPTY)
+                if not stream.rows:
+                    stream.close()
             return
         raise self.refusal()
 
@@ -181,9 +202,9 @@ class Asked:
         for address in self.target.addresses:
             self._address = address
             try:
-                reply = await self._reach(address)
+                reply = await self._reach(address, self.head)
             except AnyLogError as error:
-                self._note(error)
+                self._note(address, error)
                 continue
             columns = reply.head.get("columns")
             if isinstance(columns, dict):
@@ -191,41 +212,56 @@ class Asked:
         raise self.refusal()
 
     async def next(self) -> tuple[int, bytes] | None:
-        """Rows and text of the next page, None after the last.
-
-        Another node is asked if this one breaks before its first row. Raises AnyLogError 15 if rows are missing, 77.
-        """
+        """Rows and text of the next page, the bulk first; None after the last. Raises AnyLogError as `take`."""
         while True:
-            if self._pages is None or self.over:
+            stream = next((stream for stream in self.streams if not stream.over), None)
+            if stream is None or self._closed:
                 return None
-            try:
-                page = await self._pages.next()
-                if page is None:
-                    why = f"{self.rows - self.taken} of {self.rows} rows are missing"
-                    raise AnyLogError(15, why, node=self._address)
-                break
-            except AnyLogError as error:
-                self._note(error)
-                if self.taken or not self.again(error):
-                    raise self._named(error) from None
+            page = await self.take(stream)
+            if page is not None:
+                return page
+
+    async def take(self, stream: Stream) -> tuple[int, bytes] | None:
+        """Rows and text of the next page of one stream.
+
+        If that breaks before any row of the target was taken, all of it is asked anew, and None is given: there are
+        other streams now. Raises AnyLogError 15 if rows are missing, 77.
+        """
+        try:
+            page = await stream.pages.next() if stream.pages is not None else None
+            if page is None:
+                why = f"{stream.rows - stream.taken} of {stream.rows} rows are missing"
+                raise AnyLogError(15, why, node=stream.address)
+        except AnyLogError as error:
+            self._note(stream.address, error, stream.part)
+            if stream.number and unreachable(error):  # without its tail, then
+                self._without.add(stream.address)
+                self._left.insert(0, self._address)
+            if self.taken or not self.again(error):
+                raise self._named(error, stream.address) from None
             await self.open()
-        self.taken += page[0]
-        self._bytes += len(page[1])
-        if self._part is not None:
-            self._part.blocks += 1
-            self._part.rows += page[0]
-        if self.volume and self._bytes > self.volume:
-            large = AnyLogError(77, f"{self._address} sends more than {self.volume:,} bytes", node=self._address)
-            self._note(large)
+            return None
+        stream.taken += page[0]
+        stream.size += len(page[1])
+        if stream.part is not None:
+            stream.part.blocks += 1
+            stream.part.rows += page[0]
+        if self.volume and stream.size > self.volume:
+            large = AnyLogError(77, f"{stream.address} sends more than {self.volume:,} bytes", node=stream.address)
+            self._note(stream.address, large, stream.part)
             raise large
-        if self.over:
-            self._say(COMPLETED)
-            self.close()
+        if stream.over:
+            self._say(stream.part, COMPLETED)
+            stream.close()
         return page
+
+    def ready(self, stream: Stream) -> bool:
+        """Whether a stream is to be read now: a tail after the bulk has begun, which may have to be asked anew."""
+        return not stream.number or bool(self.streams[0].taken) or self.streams[0].over
 
     def again(self, error: AnyLogError) -> bool:
         """Whether another node may be asked for the whole part, after `error` broke the answer of the last one."""
-        return bool(self._left) and elsewhere(error) and not self._closed
+        return bool(self._left or self._syncing) and elsewhere(error) and not self._closed
 
     def refusal(self) -> AnyLogError:
         """Why nobody answers for the target."""
@@ -233,41 +269,191 @@ class Asked:
             return AnyLogError(203, f"cluster '{self.target.name}' has no operator")
         address, last = self._failed[-1]
         if not self.target.cluster or not unreachable(last):
-            return self._named(last)
+            return self._named(last, address)
         why = "; ".join(f"{address}: {error}" for address, error in self._failed)
         return AnyLogError(203, f"No active operator for cluster: {self.target.name} ({why})", node=address)
 
     def missing(self, error: AnyLogError) -> Missing:
         """The target as one that takes no part."""
         if not self._failed or self._failed[-1][1] is not error:
-            self._note(error)
-        self.given_up, self.rows, self.taken = True, 0, 0
+            self._note(self._address, error)
+        self.close()
+        self.given_up = True
         return Missing(error.node or self.address, error.number, str(error))
 
     def close(self) -> None:
-        """No more is wanted."""
-        pages, self._pages = self._pages, None
-        if pages is not None:
-            pages.close()
+        """What came is not wanted, nor what is still to come."""
+        streams, self.streams = self.streams, []
+        for stream in streams:
+            stream.close()
 
     def stop(self) -> None:
         """The query has ended, for good or bad."""
         self._closed = True
-        self.close()
-        if self._part is not None and self._part.ended is None:
-            self._say("Stopped")
+        for stream in self.streams:
+            stream.close()
+        for part in [*self._parts.values(), *[stream.part for stream in self.streams]]:
+            if part is not None and part.ended is None:
+                self._say(part, "Stopped")
 
-    async def _reach(self, address: str) -> Reply:
+    # Asking the chosen member, and the others for their tails
+
+    async def _ask(self, address: str, head: Mapping[str, Any]) -> list[Stream]:
+        """The answer of one member, with what others have each for itself."""
+        self._begin(address)
+        others = self._others(address)
+        if not others:
+            return [self._stream(address, await self._reach(address, head))]
+        tails, table = self.tails, (str(head["dbms"]), str(head["table"]))
+        assert tails is not None
+        known = {other: tails.get(address, other, *table) for other in others}
+        since = sorted({each.seen for each in known.values()} - {NOWHERE})
+        told = [file for other, each in known.items() for file in listed(others[other], each.open)]
+        question = {"since": since, "open": told if len(told) <= CHECKED else []}
+        peeks = {other: self._peek(other, others[other], known[other].at) for other in others}
+        try:
+            reply = await self._reach(address, {**head, "marks": question})
+        except BaseException:
+            for peek in peeks.values():
+                peek.addErrback(lambda _: None)
+                peek.cancel()
+            raise
+        bulk = self._stream(address, reply)
+        try:
+            marked = Marked.read(reply)
+            looked = dict(zip(peeks, await gather(peeks.values()), strict=True))
+            if not marked.same:  # its database is another one: what was known of it is not so
+                known = {other: Known() for other in others}
+                looked = {other: await self._peek(other, others[other], NOWHERE) for other in others}
+            now: dict[str, Known] = {}
+            for other, peek in looked.items():
+                if peek is None:
+                    continue
+                held = len(told) <= CHECKED and marked.same  # it was asked for these
+                before = known[other].open if peek.same else {}
+                now[other] = await self._known(
+                    address, others[other], before if held else {}, marked, peek, {} if held else before
+                )
+                tails.keep(address, other, *table, now[other])
+            return [bulk, *await self._tails(now, others, head)]
+        except BaseException:
+            bulk.close()
+            raise
+
+    def _others(self, chosen: str) -> dict[str, int]:
+        """Address and id of the members whose tails are asked for."""
+        if self.tails is None:
+            return {}
+        return {
+            address: member
+            for address, member in self.target.members.items()
+            if address != chosen and address not in self._without and address not in self.suspects
+        }
+
+    @deferring
+    async def _peek(self, address: str, member: int, after: Position) -> Peek | None:
+        """All of a member's own files behind a position; None if it takes no part."""
+        files: dict[int, str | None] = {}
+        same = True
+        while True:
+            peek = {"member": member, "after": after}
+            try:
+                found = Peek.read(await self._reach(address, {**self._table(), "peek": peek}))
+            except AnyLogError as error:
+                self._left_out(address, error)
+                return None
+            if not found.same:
+                files, same = {}, False
+            files.update(found.files)
+            if not found.more:
+                return Peek(files, found.at, False, same)
+            after = found.at
+
+    async def _known(
+        self,
+        chosen: str,
+        member: int,
+        told: Mapping[int, str | None],
+        marked: Marked,
+        peek: Peek,
+        untold: Mapping[int, str | None],
+    ) -> Known:
+        """Which of a member's files the chosen one does not hold at the moment of its answer."""
+        still = {id: hash for id, hash in told.items() if (member, id) in marked.open}
+        asked = {id: hash for id, hash in {**untold, **peek.files}.items() if id not in still}
+        files = listed(member, asked)
+        for at in range(0, len(files), CHECKED):
+            check = {"at": marked.at[0], "files": files[at : at + CHECKED]}
+            reply = await self._reach(chosen, {**self._table(), "check": check})
+            for _, id in pairs(reply.head.get("open", ())):
+                still[id] = asked.get(id)
+        return Known(peek.at, marked.at, still)
+
+    async def _tails(self, known: dict[str, Known], others: Mapping[str, int], head: Mapping[str, Any]) -> list[Stream]:
+        """The rows of the members' own files that the chosen one does not hold."""
+        while True:
+            shares = shared_out(known)
+            came: dict[str, Stream] = {}
+            waits = [
+                self._tail(address, {**head, "only": {"member": others[address], "ids": ids}}, came)
+                for address, ids in shares.items()
+            ]
+            try:
+                await gather(waits)
+            except BaseException:
+                for stream in came.values():
+                    stream.close()
+                raise
+            lost = [address for address in shares if address not in came]
+            for address in lost:
+                del known[address]
+            if not lost or shared_out(known) == {address: shares[address] for address in came}:
+                streams = [came[address] for address in shares if address in came]
+                for number, stream in enumerate(streams, 1):
+                    stream.number = number
+                return streams
+            for stream in came.values():  # they have to answer for what the lost one was asked for, too
+                stream.close()
+
+    @deferring
+    async def _tail(self, address: str, head: Mapping[str, Any], came: dict[str, Stream]) -> None:
+        self._begin(address)
+        try:
+            came[address] = self._stream(address, await self._reach(address, head))
+        except AnyLogError as error:
+            self._left_out(address, error)
+
+    def _left_out(self, address: str, error: AnyLogError) -> None:
+        """A member of which no tail comes. Raises the error if that may not be: it is active and has something."""
+        if not unreachable(error) and error.number not in (*_NOT_READY, STOPS):
+            raise self._named(error, address)
+        self._without.add(address)
+        if error.number not in _NOT_READY:
+            self._begin(address)
+            self._note(address, error)
+            self._failed.pop()  # it says nothing of the target
+
+    def _table(self) -> dict[str, Any]:
+        return {"dbms": self.head["dbms"], "table": self.head["table"]}
+
+    def _stream(self, address: str, reply: Reply) -> Stream:
+        rows, first = reply.head.get("rows"), reply.head.get("page", b"")
+        if not isinstance(rows, int) or not isinstance(first, bytes):
+            raise AnyLogError(21, "not an answer to a select", node=address)
+        return Stream(address, 0, rows, self._parts.get(address), ReceivedPages.of(address, first, reply.body))
+
+    async def _reach(self, address: str, head: Mapping[str, Any]) -> Reply:
         """Raises AnyLogError 15 or 208 within a bounded time if the node is not there."""
+        head, body = question(head)
         if address == self.own:
-            return await self.peers.ask(address, "select", self.head, self.body, hops=self.hops)
+            return await self.peers.ask(address, "select", head, body, hops=self.hops)
         if address in self.suspects:
             try:
                 await deadline(self.clock, QUICK, self.peers.ping(address, QUICK), "a ping")
             except AnyLogError as error:
                 raise AnyLogError(15, f"{address} did not answer before, nor now: {error}", node=address) from None
-        asked = self.peers.ask(address, "select", self.head, self.body, hops=self.hops)
-        self._say(DELIVERED)
+        asked = self.peers.ask(address, "select", head, body, hops=self.hops)
+        self._say(self._parts.get(address), DELIVERED)
 
         def ping(seconds: float) -> Deferred[float]:
             self._scout(seconds)
@@ -285,23 +471,29 @@ class Asked:
                 looked = deadline(self.clock, seconds, self.peers.ping(address, seconds), "a ping")
                 looked.addErrback(self._silent, address)
 
-    def _silent(self, _: Failure, address: str) -> None:
-        self.suspects.add(address)
+    def _silent(self, failure: Failure, address: str) -> None:
+        self.suspects.add(address, str(failure.value))
 
-    def _note(self, error: AnyLogError) -> None:
-        self._failed.append((self._address, error))
+    # What is told of it
+
+    def _begin(self, address: str) -> None:
+        """One more participant, or the same once more."""
+        part = self._parts.get(address)
+        if self.job is not None and (part is None or part.ended is not None):
+            self._parts[address] = self.job.part(address, self.clock.seconds())
+
+    def _note(self, address: str, error: AnyLogError, part: Part | None = None) -> None:
+        self._failed.append((address, error))
         if unreachable(error) and self.target.addresses:
-            self.suspects.add(self._address)
-        self._say(UNREACHED if error.number == 208 else f"Error: {error}")
-        self.close()
+            self.suspects.add(address, str(error))
+        self._say(part or self._parts.get(address), f"Error: {error}")
 
-    def _named(self, error: AnyLogError) -> AnyLogError:
+    def _named(self, error: AnyLogError, address: str = "") -> AnyLogError:
         if not error.node:
-            error.node = self._address
+            error.node = address or self._address
         return error
 
-    def _say(self, status: str) -> None:
-        part = self._part
+    def _say(self, part: Part | None, status: str) -> None:
         if part is not None and part.ended is None:
             part.status = status
             if status not in (DELIVERED, PROCESSING):

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
 from anylog.query.answer import Column
-from anylog.query.leader import Asked
+from anylog.query.leader import Asked, Stream
 from anylog.waiting import gather
 
 
@@ -106,13 +106,15 @@ class Merged(_Gathered):
             if self._closed:
                 raise AnyLogError(23, "the query was stopped")
             holding = {entry[-2] for entry in self._held}
-            hungry = [each for each in self.asked if not each.over and each.number not in holding]
+            hungry = [(each, stream) for each, stream in self._unread() if _sender(each, stream) not in holding]
             if hungry:
-                pages: list[Awaitable[Any]] = [Deferred.fromCoroutine(each.next()) for each in hungry]
-                for each, page in zip(hungry, await gather(pages), strict=True):
+                first = [(each, stream) for each, stream in hungry if each.ready(stream)]
+                pages: list[Awaitable[Any]] = [Deferred.fromCoroutine(each.take(stream)) for each, stream in first]
+                for (each, stream), page in zip(first, await gather(pages), strict=True):
                     if page is not None:
-                        self._held += self._entries(each, *page)
+                        self._held += self._entries(each, stream, *page)
                 self._sort()
+                continue  # until each has something here
             kept = self._cut(self._safe())
             if self.over:
                 self.close()
@@ -120,13 +122,17 @@ class Merged(_Gathered):
                 return self.separator.join(kept)
         return None
 
-    def _entries(self, sender: Asked, count: int, text: bytes) -> list[list[Any]]:
+    def _unread(self) -> list[tuple[Asked, Stream]]:
+        return [(each, stream) for each in self.asked for stream in each.streams if not stream.over]
+
+    def _entries(self, each: Asked, stream: Stream, count: int, text: bytes) -> list[list[Any]]:
         lists, *rows = text.split(b"\n")
         keys = orjson.loads(lists)
         if not len(keys) == len(rows) == count or any(len(key) != len(self.falling) for key in keys):
-            raise AnyLogError(21, "rows and their sort keys do not go together", node=sender.address)
+            raise AnyLogError(21, "rows and their sort keys do not go together", node=stream.address)
+        sender = _sender(each, stream)
         for key, row in zip(keys, rows, strict=True):
-            key.append(sender.number)
+            key.append(sender)
             key.append(row)
         entries: list[list[Any]] = keys
         return entries
@@ -142,8 +148,8 @@ class Merged(_Gathered):
 
     def _safe(self) -> list[bytes]:
         """Rows that no later one can come before: up to the first end of a page of a sender that has more."""
-        last: dict[int, int] = {}
-        unfinished = {each.number for each in self.asked if not each.over}
+        last: dict[tuple[int, int], int] = {}
+        unfinished = {_sender(each, stream) for each, stream in self._unread()}
         if unfinished:
             for place, entry in enumerate(self._held):
                 if entry[-2] in unfinished:
@@ -152,6 +158,10 @@ class Merged(_Gathered):
         rows = [entry[-1] for entry in self._held[:end]]
         del self._held[:end]
         return rows
+
+
+def _sender(each: Asked, stream: Stream) -> tuple[int, int]:
+    return each.number, stream.number
 
 
 def _rank(value: Any) -> tuple[int, Any]:

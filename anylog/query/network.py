@@ -21,7 +21,7 @@ from anylog.query.leader import Asked, Target, unreachable
 from anylog.query.merge import Merged, Passed
 from anylog.query.plan import MERGE, RESULT, THROUGH, Plan, plan_of
 from anylog.query.rewrite import fixed
-from anylog.query.rows import KEYED, LISTS, OBJECTS, question
+from anylog.query.rows import KEYED, LISTS, OBJECTS
 from anylog.query.scratch import Scratch, create_statement
 from anylog.query.shape import UnknownColumn, name_token, table_of, unqualified
 from anylog.query.sql import read_line, read_statement
@@ -233,12 +233,11 @@ class Query:
 
     def _ask(self, number: int, target: Target, head: Mapping[str, Any], volume: int = 0) -> Asked:
         place = self.place
-        head, body = question(head)
         return Asked(
             number=number,
             target=target,
             head=head,
-            body=body,
+            tails=None if self._options["committed"] else place.network_queries.tails,
             peers=place.peers,
             clock=place.clock,
             suspects=place.network_queries.suspects,
@@ -335,6 +334,8 @@ class Query:
             "form": form,
             "columns": dict(plan.needed),
         }
+        if options["committed"]:
+            head["committed"] = True
         if left is not None:
             head |= {"seconds": left, "late": self._late}
         if form != LISTS:
@@ -448,7 +449,7 @@ def check(options: Mapping[str, Any]) -> None:
     dest = options["dest"].lower()
     if dest not in DESTINATIONS and not dest.startswith("kafka@"):
         raise AnyLogError(175, f"sql: '{dest}' is not a value for 'dest': {', '.join(DESTINATIONS)}, kafka@ip:port")
-    wrong = [name for name in ("file", "include", "extend", "source", "option", "test", "committed") if options[name]]
+    wrong = [name for name in ("file", "include", "extend", "source", "option", "test") if options[name]]
     if dest not in (*SHOWN, "none"):
         wrong.append(f"dest = {dest}")
     if wrong:

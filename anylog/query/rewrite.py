@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from anylog.errors import AnyLogError
 from anylog.query import series
@@ -16,6 +16,7 @@ from anylog.query.tokens import Token, closing, literal, render, spaced, split
 MOST_PERIODS = 20  # in one select
 _COMPARED = ("=", "==", "!=", "<>", "<", "<=", ">", ">=", "is")
 _BEFORE_SPAN = (*_COMPARED, "between", "and", "not")
+CONDITION = "?"  # takes the place of a condition that is not known yet
 _TIME_WORDS = ("now", "date", "timestamp", "datetime")
 
 
@@ -29,6 +30,12 @@ class Ready:
     columns: Mapping[str, str]  # column -> type, for `*`
     limit: int | None  # the most rows that can come, if the statement says so
     sifted: bool  # ordered, grouped or distinct: the engine works through all before the first row
+    spot: int = -1  # where in the statement a further condition on rows stands in for `CONDITION`
+
+    def among(self, condition: str) -> Ready:
+        """Of rows that fulfil a condition only; for a select that was made for it."""
+        before, after = self.statement[: self.spot], self.statement[self.spot + len(CONDITION) :]
+        return evolve(self, statement=f"{before}({condition}){after}", spot=-1)
 
 
 @define
@@ -253,8 +260,13 @@ def local(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Zone = U
     return render(fixed(tokens, schema, now, zone))
 
 
-def local_select(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Zone = UTC) -> Ready:
-    """A select for this node's engine. Raises AnyLogError 46, 134 or 195."""
+def local_select(
+    tokens: Sequence[Token], schema: Schema, now: datetime, zone: Zone = UTC, conditional: bool = False
+) -> Ready:
+    """A select for this node's engine; `conditional`: with room for `Ready.among`.
+
+    Raises AnyLogError 18, 46, 134 or 195.
+    """
     given = Select.read(tokens)  # titles are what the user wrote, not what becomes of it
     titles = [] if given is None else [None if item.star else item.title for item in given.items]
     work = _Rewriting(list(tokens), schema, now, zone)
@@ -266,6 +278,8 @@ def local_select(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Z
         raise AnyLogError(46, f"period stands {periods} times in a select, at most {MOST_PERIODS} are read")
     work.translate()
     select = Select.read(work.tokens)
+    if conditional and (select is None or select.rest):
+        raise AnyLogError(18, "this select is not one of rows of a table")
     if select is None or given is None:
         return Ready(render(work.tokens), [None], [""], work.columns, None, True)
     types = [
@@ -277,8 +291,19 @@ def local_select(tokens: Sequence[Token], schema: Schema, now: datetime, zone: Z
         if named.count(title) > 1:
             raise AnyLogError(46, f"Duplicate projected column names: '{title}'")
     grouped = "group" in select.clauses
+    room = Token("sign", CONDITION)
+    if conditional:
+        where = select.clauses.get("where")
+        also = [Token("name", "and", True), Token("sign", "(", True), *where, Token("sign", ")")] if where else []
+        select.clauses["where"] = [room, *also]
+    whole = select.tokens()
+    spot = -1
+    if conditional:
+        place = next(at for at, token in enumerate(whole) if token.says("where") and whole[at + 1].text == CONDITION)
+        spot = len(render(whole[: place + 2])) - len(CONDITION)
     return Ready(
-        statement=render(select.tokens()).strip(),
+        spot=spot,
+        statement=render(whole).strip(),
         titles=titles,
         types=types,
         columns=work.columns,

@@ -26,7 +26,7 @@ from anylog.waiting import deferring
 OBJECTS, KEYED, LISTS = "objects", "keyed", "lists"
 FORMS = (OBJECTS, KEYED, LISTS)
 HEAD = Struct(">II")
-LONG = ("statement", "titles", "types", "columns")
+LONG = ("statement", "titles", "types", "columns", "marks", "check", "only")
 LARGE = 16 << 10  # bytes of these up to which they travel in the head
 LONGEST_PAGE = 64 << 20  # bytes; one row is a page at least
 _ARGUMENTS = 100  # values in one json_array: an SQLite function takes 127 arguments

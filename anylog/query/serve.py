@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 
+from anylog.databases import marks
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Reply
 from anylog.query.answer import Answer, Source
@@ -20,7 +21,11 @@ from anylog.query.times import utc, zone_of
 from anylog.query.watch import QueryTimes
 from anylog.waiting import deferring
 
+T = TypeVar("T")
+
 KEPT = 256  # statements whose translation is remembered
+PEEKED = 1000  # files of one reply
+LISTED = 100  # ids that stand in a statement as they are
 INLINE = 32 << 10  # bytes of a first page that travels in the head of the reply
 
 
@@ -28,6 +33,8 @@ class Database(Source, Protocol):
     """What a select of another node needs of a database."""
 
     def schema(self, table: str) -> Mapping[str, str] | None: ...
+
+    def read(self, work: Callable[[Any], T]) -> Deferred[T]: ...
 
 
 class Databases(Protocol):
@@ -43,9 +50,20 @@ class SelectService:
     Question: dbms, table, statement (in the language, times in UTC), form, lines (objects: one a line), keys (keyed:
     how many), titles, types, columns (name -> ledger type: what the table must have), zone (in which times are shown),
     seconds (the longest it may take), late (the error number then). `describe` instead of a statement asks for the
-    columns of the table.
+    columns of the table. Of the members of a cluster (hard-parts.md 1):
+
+    anyway      answer although this member has not taken over yet all that it missed
+    committed   only rows that every member is known to have
+    marks       `since` (positions) and `open` (files): the reply says in `marks` which position of the marks the answer
+                was given at, whether `since` are of this database, and which of `open` its rows are without
+    peek        instead of a statement: which files of a `member` came `after` a position
+    check       instead of a statement: which of `files` no mark up to the row `at` holds
+    only        of rows of these `ids` of `member` only
+
+    A position is the row and the buffer of a mark, a file its member, id and hash.
+
     Reply: rows (in all), page (the first pages, framed), more by the body. Fails with AnyLogError 5, 16, 21, 26, 29,
-    46, 76 or 212.
+    46, 76, 212 or 508.
     """
 
     databases: Callable[[], Databases]
@@ -54,7 +72,10 @@ class SelectService:
     ensure_table: Callable[[str, str, Sequence[str]], Deferred[Any]] | None = (
         None  # makes a table what the ledger says it is
     )
-    _ready: OrderedDict[tuple[str, str], tuple[Mapping[str, str], Ready]] = field(factory=OrderedDict)
+    complete: Callable[[], bool] = field(default=lambda: True)  # whether this member missed nothing
+    # The id up to which every member has the files of each member; None: there is nobody to agree with.
+    consensus: Callable[[], Mapping[int, int] | None] = field(default=lambda: None)
+    _ready: OrderedDict[tuple[str, str, bool], tuple[Mapping[str, str], Ready]] = field(factory=OrderedDict)
 
     @deferring
     async def __call__(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
@@ -63,6 +84,11 @@ class SelectService:
         database = self.databases().get(dbms)
         if head.get("describe"):
             return Reply(head={"columns": dict(database.schema(table) or {})})
+        if "peek" in head:
+            return await self._peek(database, table, head["peek"])
+        if "check" in head:
+            return await self._check(database, head["check"])
+        condition = self._condition(head)
         await self._prepare(database, dbms, table, head.get("columns"))
         started = self.clock.seconds()
         zone = zone_of(_text(head, "zone", "utc"))
@@ -71,8 +97,12 @@ class SelectService:
         if form not in FORMS:
             raise AnyLogError(21, f"'{form}' is not a form of rows")
         statement = _text(head, "statement")
-        ready = self._translated(database, dbms, statement, table)
+        ready = self._translated(database, dbms, statement, table, bool(condition))
+        if condition:
+            ready = ready.among(condition)
+        told: dict[str, dict[str, Any]] = {} if "marks" not in head else {"marks": {}}
         answer = Answer(
+            beside=_beside(head["marks"], told["marks"]) if told else None,
             database=database,
             ready=_named(ready, head.get("titles"), head.get("types")),
             layout=layout_for(form, bool(head.get("lines")), _whole(head, "keys")),
@@ -93,11 +123,49 @@ class SelectService:
         finally:
             self.times.ended(self.clock.seconds() - started, dbms, statement)
         if page is not None and len(page) > INLINE:
-            return Reply(head={"rows": answer.count}, body=SentPages(answer, page))
+            return Reply(head={"rows": answer.count, **told}, body=SentPages(answer, page))
         rest = None if answer.over else SentPages(answer)
         if rest is None:
             answer.close()
-        return Reply(head={"rows": answer.count, "page": page or b""}, body=rest)
+        return Reply(head={"rows": answer.count, "page": page or b"", **told}, body=rest)
+
+    async def _peek(self, database: Database, table: str, asked: Any) -> Reply:
+        member, (row, buffer) = _member(asked), _position(asked, "after")
+
+        def work(connection: Any) -> dict[str, Any]:
+            same = marks.is_at(connection, row, buffer)
+            files, at, more = marks.files_after(connection, member, table, row if same else 0, PEEKED)
+            return {"files": files, "at": list(at), "more": more, "same": same}
+
+        looked: Deferred[dict[str, Any]] = database.read(work)
+        return Reply(head=await looked)
+
+    async def _check(self, database: Database, asked: Any) -> Reply:
+        files = _files(asked, "files")
+        row = asked.get("at")
+        if not isinstance(row, int):
+            raise AnyLogError(21, "a check without 'at'")
+        looked: Deferred[list[list[int]]] = database.read(lambda connection: marks.not_held(connection, row, files))
+        return Reply(head={"open": await looked})
+
+    def _condition(self, head: Mapping[str, Any]) -> str:
+        """Which rows the answer is of; empty: all. Raises AnyLogError 508 unless this member may answer."""
+        only = head.get("only")
+        if only is not None:
+            ids = only.get("ids") if isinstance(only, Mapping) else None
+            if not isinstance(ids, list) or not all(type(each) is int for each in ids):
+                raise AnyLogError(21, "a select with a wrong 'only'")
+            listed = ", ".join(map(str, ids))
+            if len(ids) > LISTED:
+                listed = f"select value from json_each('[{listed}]')"
+            return f"tsd_name = '{_member(only)}' and tsd_id in ({listed})"
+        if not head.get("anyway") and not self.complete():
+            raise AnyLogError(508, "this operator has not taken over yet all that it missed")
+        agreed = self.consensus() if head.get("committed") else None
+        if agreed is None:
+            return ""
+        members = [f"tsd_name = '{member}' and tsd_id <= {id}" for member, id in sorted(agreed.items())]
+        return " or ".join(["tsd_name = '0'", *members])
 
     async def _prepare(self, database: Database, dbms: str, table: str, needed: Any) -> None:
         """Bring the table to what the ledger knows of it, if it lacks something."""
@@ -122,20 +190,23 @@ class SelectService:
             return asker.until, 26
         return until, 76 if head.get("late") == 76 else 26
 
-    def _translated(self, database: Database, dbms: str, statement: str, table: str) -> Ready:
+    def _translated(
+        self, database: Database, dbms: str, statement: str, table: str, conditional: bool = False
+    ) -> Ready:
         """The statement for the engine, remembered as long as the table stays what it is."""
         schema = database.schema(table) or {}
-        known = self._ready.get((dbms, statement))
+        known = self._ready.get((dbms, statement, conditional))
         if known is not None and (known[0] is schema or known[0] == schema):
-            self._ready.move_to_end((dbms, statement))
+            self._ready.move_to_end((dbms, statement, conditional))
             return known[1]
         verb, tokens = read_statement(statement)
         if verb != "select":
             raise AnyLogError(212, f"'{verb}' is not served to other nodes, only select is")
         now = utc(self.clock.seconds())
-        ready = local_select(tokens, database.schema, now, UTC)
-        if local_select(tokens, database.schema, datetime(2000, 1, 1), UTC) == ready:  # whatever the time is
-            self._ready[dbms, statement] = schema, ready
+        ready = local_select(tokens, database.schema, now, UTC, conditional)
+        then = datetime(2000, 1, 1)
+        if local_select(tokens, database.schema, then, UTC, conditional) == ready:  # whatever the time is
+            self._ready[dbms, statement, conditional] = schema, ready
             while len(self._ready) > KEPT:
                 self._ready.popitem(last=False)
         return ready
@@ -156,6 +227,44 @@ def _text(head: Mapping[str, Any], name: str, default: str | None = None) -> str
     if not isinstance(value, str):
         raise AnyLogError(21, f"a select without '{name}'")
     return value or (default or "")
+
+
+def _beside(asked: Any, told: dict[str, Any]) -> Callable[[Any], None]:
+    """What is read of the marks in the snapshot that the rows are of."""
+    since = asked.get("since") if isinstance(asked, Mapping) else None
+    if not isinstance(since, list):
+        raise AnyLogError(21, "a question about marks without 'since'")
+    positions = [_position({"since": each}, "since") for each in since]
+    files = _files(asked, "open")
+
+    def work(connection: Any) -> None:
+        at = marks.position(connection)
+        told["at"], told["same"] = list(at), all(marks.is_at(connection, *each) for each in positions)
+        told["open"] = marks.not_held(connection, at[0], files)
+
+    return work
+
+
+def _member(asked: Any) -> int:
+    member = asked.get("member") if isinstance(asked, Mapping) else None
+    if not isinstance(member, int):
+        raise AnyLogError(21, "a question about a member that it does not name")
+    return member
+
+
+def _position(asked: Any, name: str) -> tuple[int, str]:
+    found = asked.get(name) if isinstance(asked, Mapping) else None
+    match found:
+        case [int() as row, str() as buffer]:
+            return row, buffer
+    raise AnyLogError(21, f"a question about marks with a wrong '{name}'")
+
+
+def _files(asked: Any, name: str) -> list[list[Any]]:
+    found = asked.get(name) if isinstance(asked, Mapping) else None
+    if not isinstance(found, list) or not all(isinstance(each, list) and len(each) == 3 for each in found):
+        raise AnyLogError(21, f"a question about marks with wrong '{name}'")
+    return found
 
 
 def _whole(head: Mapping[str, Any], name: str) -> int:

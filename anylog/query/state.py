@@ -14,6 +14,7 @@ from anylog.jobs import Jobs
 from anylog.query.leader import Suspects, Target
 from anylog.query.plan import Plan
 from anylog.query.scratch import Scratches
+from anylog.query.tails import Tails
 from anylog.query.watch import QueryTimes
 
 KEPT = 256  # plans that are remembered
@@ -28,6 +29,9 @@ class Operator(Protocol):
 
     @property
     def main(self) -> bool: ...
+
+    @property
+    def member(self) -> int | None: ...
 
 
 class Share(Protocol):
@@ -73,13 +77,14 @@ class NetworkQueries:
     mode: Mode = field(factory=Mode)
     scratches: Scratches = field(factory=Scratches)
     suspects: Suspects = field(init=False)
+    tails: Tails = field(factory=Tails)
     threads: int = POOL
     _plans: OrderedDict[Any, tuple[Mapping[str, str], Plan]] = field(factory=OrderedDict)
     _turns: dict[str, int] = field(factory=dict)
     _pools: int = 0
 
     def __attrs_post_init__(self) -> None:
-        self.suspects = Suspects(self._clock, self._peers)
+        self.suspects = Suspects(self._peers)
 
     @property
     def lane(self) -> ILane:
@@ -111,18 +116,23 @@ class NetworkQueries:
     def target(self, share: Share, nodes: str) -> Target:
         """The operators of a cluster in the order in which they are tried (metadata.md 10, operator-ha.md 12.1).
 
-        The main one, else the first in the ledger, so that questions are answered from the same copy; with
-        `nodes = all` in turn those that answer. Those that did not answer come last.
+        The main one if it is active, else in turn those that are; with `nodes = all` always in turn. Those that are
+        not active come last.
         """
-        addresses = [operator.address for operator in share.operators if operator.address]
+        operators = [operator for operator in share.operators if operator.address]
+        addresses = [operator.address for operator in operators]
         active = [address for address in addresses if address not in self.suspects]
         silent = [address for address in addresses if address in self.suspects]
-        if nodes == "all":
+        main = [operator.address for operator in operators if operator.main and operator.address in active][:1]
+        if active and (nodes == "all" or not main):
             turn = self._turns.get(share.cluster_id, 0)
             self._turns[share.cluster_id] = turn + 1
-            at = turn % len(active) if active else 0
+            at = turn % len(active)
             active = active[at:] + active[:at]
-        return Target(share.name or share.cluster_id, [*active, *silent])
+        else:
+            active = [*main, *[address for address in active if address not in main]]
+        members = {operator.address: operator.member for operator in operators if operator.member}
+        return Target(share.name or share.cluster_id, [*active, *silent], members=members)
 
 
 class Place(Protocol):

@@ -68,7 +68,7 @@ class FaultTests(Network):
         self.peers.silent.add("op3:1")
         for line in EVERY:
             self.peers.silent = {"op3:1"}
-            self.node.network_queries.suspects.clear("op3:1")
+            self.peers.flagged.pop("op3:1", None)
             asked, waited = self.asking(line), 0.0
             while not asked.called:
                 self.clock.advance(0.01)
@@ -79,7 +79,7 @@ class FaultTests(Network):
             self.body(line)  # from now on it is not asked
             self.assertNotIn("op3:1", self.whom())
         self.peers.silent.add("op4:1")
-        self.node.network_queries.suspects.clear("op3:1")
+        self.peers.flagged.pop("op3:1", None)
         for least, most in [(1.0, 2.0), (0.0, 0.7)]:
             asked, waited = self.asking(COUNT), 0.0
             while not asked.called:
@@ -233,7 +233,7 @@ class BreakTests(Network):
             for after in (0, 1, 2, 5, 20):
                 for broken in ("op1:1", "op3:1"):
                     self.peers.breaks = {broken: after}
-                    self.node.network_queries.suspects.clear(broken)
+                    self.peers.flagged.pop(broken, None)
                     found = self.outcome(line)
                     if isinstance(found, AnyLogError):
                         failed += 1
@@ -245,7 +245,7 @@ class BreakTests(Network):
                     self.assertEqual([database.busy for database in self.databases.values()], [0] * 3, line)
             self.assertTrue(whole >= 1 and failed >= 1, f"{line} {whole} {failed} {found}")
         self.peers.breaks = {"op1:1": 3}
-        self.node.network_queries.suspects.clear("op1:1")
+        self.peers.flagged.pop("op1:1", None)
         self.assertEqual(self.outcome(lines[3][0]), self.want)  # the part is asked anew, as a whole
 
     def test_close_in_the_middle(self) -> None:

@@ -44,6 +44,7 @@ class Operator:
 
     address: str
     main: bool = False
+    member: int | None = None
 
 
 @define
@@ -97,6 +98,7 @@ class FakePeers:
     breaks: dict[str, int] = field(factory=dict)  # pieces of a body before the connection breaks
     refusals: dict[str, AnyLogError] = field(factory=dict)
     flagged: dict[str, PeerState] = field(factory=dict)
+    before: Callable[[str, Mapping[str, Any]], object] = field(default=lambda address, head: None)  # each question
     asked: list[tuple[str, Mapping[str, Any]]] = field(factory=list)
     pinged: list[str] = field(factory=list)
     bodies: list[Cut] = field(factory=list)
@@ -115,6 +117,7 @@ class FakePeers:
         packed = msgpack.packb(dict(head))
         assert len(packed) <= 64 << 10, "a head is small"
         head = msgpack.unpackb(packed)
+        self.before(address, head)
         self.asked.append((address, head))
         if address in self.silent:
             return Deferred()
@@ -134,6 +137,7 @@ class FakePeers:
 
     async def _reply(self, address: str, asked: Deferred[Reply]) -> Reply:
         reply = await asked
+        self.flagged.pop(address, None)  # something was heard of it
         head = msgpack.unpackb(msgpack.packb(dict(reply.head)))
         if reply.body is None:
             return Reply(head=head)
@@ -151,6 +155,9 @@ class FakePeers:
 
     def tell(self, kind: str, head: Mapping[str, Any]) -> int:
         return 0
+
+    def doubt(self, address: str, why: str) -> None:
+        self.flagged[address] = PeerState(address=address, active=False, at=self.clock.seconds(), why=why)
 
     def state(self, address: str) -> PeerState | None:
         return self.flagged.get(address)
@@ -194,6 +201,7 @@ class Network(SynchronousTestCase):
     """Operators `op1:1`, `op2:1`, ...; each in a cluster of its own unless a test says otherwise."""
 
     operators = 2
+    on_disk = True
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -228,7 +236,7 @@ class Network(SynchronousTestCase):
         """One more operator, with an empty database."""
         database = SQLite(
             name="plant",
-            path=self.folder / f"{address.replace(':', '_')}.dbms",
+            path=self.folder / f"{address.replace(':', '_')}.dbms" if self.on_disk else None,
             lanes=InlineLanes(),
             clock=self.clock,
             home=address,
