@@ -6,6 +6,7 @@ The rooms that do the work know neither the network nor the ledger; here they me
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 from attrs import define
 from twisted.logger import Logger
@@ -42,6 +43,10 @@ class Copying:
         operators = share.operators if share is not None else ()
         found = [each for each in operators if each.id != place.operator and each.member and each.address]
         return sorted(found, key=lambda each: each.member or 0)
+
+    def copied(self, day: date) -> bool:
+        """Whether it is known that all members of the cluster have what is archived here of that day."""
+        return not self.members()
 
     def cluster_ids(self) -> set[int]:
         """The member ids of the own cluster, the own one included."""

@@ -153,11 +153,15 @@ class Deleted:
     days: int = 0
     files: int = 0
     size: int = 0
+    kept: int = 0  # days of which others may miss files
 
 
-def without_old_days(confines: Confines, text: str, before: date) -> Work[Deleted]:
-    """Delete the days of an archive that lie before a date. AnyLogError 12, 14, 63, 119 or 212.
+def without_old_days(
+    confines: Confines, text: str, before: date, copied: Callable[[date], bool] = lambda day: True
+) -> Work[Deleted]:
+    """Delete the days of an archive that lie before a date, and of which `copied` says that nobody misses anything.
 
+    Raises AnyLogError 12, 14, 63, 119 or 212.
     Only what is called YY/MM/DD counts as a day, links are not followed, and of a day only files go. A kill leaves a
     part of a day, which the next call deletes.
     """
@@ -170,6 +174,9 @@ def without_old_days(confines: Confines, text: str, before: date) -> Work[Delete
         except ValueError:
             continue
         if found >= before:
+            continue
+        if not copied(found):
+            told.kept += 1
             continue
         files = told.files
         with naming(day, 14):

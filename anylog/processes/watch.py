@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -109,12 +109,15 @@ class Watch:
         floor: int,
         trace: Callable[[], int] = lambda: 0,
         point: Callable[[str], None] = lambda name: None,
+        poison: Callable[[FileName, str], Awaitable[object]] | None = None,
     ) -> None:
-        """`floor` are bytes of free disk below which nothing is taken; `point` is told where a kill may be tried."""
+        """`floor` are bytes of free disk below which nothing is taken; `point` is told where a kill may be tried;
+        `poison` is told which files of other members cannot be used, and why."""
         self.options = options
         self._clock, self._disk, self._logs, self._seen = clock, disk, logs, seen
         self._disk_lane, self._cpu = lanes.open("disk", 2), lanes.open("cpu")
         self._files, self._member, self._floor, self._trace, self._point = files, member, floor, trace, point
+        self._poison = poison
         self.directory = Directory(options.kinds)
         self.errors = ErrorDirectory(
             clock=clock, disk=disk, lane=self._disk_lane, watched=options.folder, folder=options.err_dir
@@ -488,7 +491,26 @@ class Watch:
             self._end(job)
             self._ended.add(name)
 
-        self.errors.add(Failed(name=name, stamp=job.lying.stamp, error=error, ended=ended))
+        failed = Failed(name=name, stamp=job.lying.stamp, error=error, ended=ended)
+        if job.name is None or not job.name.full or job.name.member in ("@", str(self._member())):
+            self.errors.add(failed)
+            return
+        failed = evolve(failed, alone=True)
+        if path is not None or self._poison is None:  # its entry says so already
+            self.errors.add(failed)
+            return
+        noted = Deferred.fromCoroutine(self._note_poison(job.name, str(error)))
+        noted.addCallback(lambda _: self.errors.add(failed))
+
+    async def _note_poison(self, name: FileName, text: str) -> None:
+        """Its entry is made before it is put aside: nobody sends it again for ever."""
+        assert self._poison is not None
+        try:
+            await self._poison(name, text)
+        except AnyLogError as why:
+            self._say("Error", f"{printable(str(name))}: its entry cannot be made: {why}")
+        except Exception:  # nobody above us could do better
+            self.log.failure("noting {file}", file=str(name))
 
     def _back(self, job: Job) -> None:
         """It stays in the directory, and has to settle again before it is taken."""
