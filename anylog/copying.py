@@ -5,7 +5,7 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 
 from attrs import define
@@ -44,9 +44,9 @@ class Copying:
         found = [each for each in operators if each.id != place.operator and each.member and each.address]
         return sorted(found, key=lambda each: each.member or 0)
 
-    def copied(self, day: date) -> bool:
-        """Whether it is known that all members of the cluster have what is archived here of that day."""
-        return not self.members()
+    async def copied(self, days: Sequence[date]) -> set[date]:
+        """Of which days it is known that all members of the cluster have what is archived here."""
+        return set() if self.members() else set(days)
 
     def cluster_ids(self) -> set[int]:
         """The member ids of the own cluster, the own one included."""

@@ -11,7 +11,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.disk.file_commands import lane_of, path_of
-from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, sizes, timestamp, without_old_days
+from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, old_days, sizes, timestamp, without_days
 from anylog.disk.steps import Steps
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, Text, Whole
@@ -246,15 +246,17 @@ class DeleteArchive(Command):
         today = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=node.clock.seconds())).date()
         before = max(today.toordinal() - options["days"], 1)
         confines = node.file_access.confines(local=context.local)
-        copied = (lambda day: True) if options["force"] else node.copying.copied
-        work = without_old_days(confines, archive_of(node), date.fromordinal(before), copied)
-        told = await Steps(lane_of(node), work).result()
+        archive, lane = archive_of(node), lane_of(node)
+        days = await Steps(lane, old_days(confines, archive, date.fromordinal(before))).result()
+        known = set(days) if options["force"] else await node.copying.copied(days)
+        told = await Steps(lane, without_days(confines, archive, [day for day in days if day in known])).result()
+        kept = len(days) - len(known & set(days))
         data = {"days": told.days, "files": told.files, "bytes": told.size}
         text = f"Days: {told.days:,}, files: {told.files:,}, bytes: {told.size:,}"
-        if told.kept:
-            data["kept"] = told.kept
-            text += f"; {told.kept:,} days are kept: other members may miss their files (force = true deletes them)"
-        if told.kept and not told.days:
+        if kept:
+            data["kept"] = kept
+            text += f"; {kept:,} days are kept: other members may miss their files (force = true deletes them)"
+        if kept and not known:
             raise AnyLogError(2, f"{self.words}: {text}")
         return Result(text=text, data=data)
 
