@@ -112,9 +112,10 @@ def decide(wanted: Sequence[Wanted], known: Known, last: int, now: str, busy: Bu
                         known.remove(into, entry)
             told.append(seen)
             continue
-        # What is left with this hash holds nothing and waits for nothing. It makes room where it would be in the way.
+        # What holds nothing and waits for nothing makes room where it would be in the way.
         for into, entry in list(known.by_hash.get(want.hash, ())):
-            if into == want.into:
+            given_up = entry.status1 in (MISSING, FAILED)
+            if into == want.into and not entry.rows and (into == OWN or entry.id == want.id or given_up):
                 known.remove(into, entry)
         if not want.id:
             last += 1

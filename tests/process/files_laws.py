@@ -220,7 +220,7 @@ def _rows(found: Home, member: int) -> list[str]:
 
 
 def _doubles(found: Home, member: int) -> list[str]:
-    """Entries that say that their content is here under another: there is one that holds it, and it is the one named."""
+    """Where an entry says that its content is here under another, that is the one that holds it."""
     told = []
     holders = {entry.hash: f"{entry.into} {entry.id}" for entry in found.entries if entry.rows}
     for entry in found.entries:

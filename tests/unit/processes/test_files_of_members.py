@@ -10,9 +10,7 @@ from typing import Any
 
 from attrs import frozen
 from test_intake_restarts import MEMBER, RestartCase
-from twisted.internet.defer import Deferred, succeed
 
-from anylog.databases.tables import BUILT_IN
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.language.logs import Logs
@@ -102,7 +100,9 @@ class MembersCase(RestartCase):
     def entries(self) -> dict[tuple[str, int], tuple[int, str, str, str]]:
         """(table, id) -> rows, status 1, status 2, hash."""
         found = {}
-        tables = self.ask("select name from sqlite_master where type = 'table' and name glob 'tsd_*' order by 1", "almgm")
+        tables = self.ask(
+            "select name from sqlite_master where type = 'table' and name glob 'tsd_*' order by 1", "almgm"
+        )
         for (table,) in tables:
             rows = self.ask(f'select file_id, coalesce("rows", 0), status1, status2, file_hash from {table}', "almgm")
             found.update({(table, row[0]): (row[1], row[2] or "", row[3] or "", row[4]) for row in rows})
@@ -129,7 +129,7 @@ class MembersCase(RestartCase):
         marks = self.ask("select member, tsd_id, rows from anylog_marks")
         self.assertEqual({(str(m), i): n for m, i, n in marks}, names, why)
         by_hash = Counter(entries[key][3] for key in loaded)
-        self.assertEqual({hash: 1 for hash in {file.hash for file in given}}, dict(by_hash), why)
+        self.assertEqual(dict.fromkeys({file.hash for file in given}, 1), dict(by_hash), why)
         holder = {entries[key][3]: f"{key[0]} {key[1]}" for key in loaded}
         for key, (rows, status1, status2, hash) in entries.items():
             self.assertTrue(rows or (status1, status2) == ("02", holder[hash]), (why, key, status1, status2))
@@ -160,8 +160,9 @@ class OnceTests(MembersCase):
                     self.settle()
                 self.give(second)
                 self.settle()
-                self.check_laws(case, (first, second) if not {first.id, second.id} & {0} else (second, ))
-                failed = [name for name in self.disk.names(ERRORS)]
+                one = {first.member, second.member} == {0, MEMBER}  # the own table has one entry for a content
+                self.check_laws(case, (Given("a"),) if one else (first, second))
+                failed = self.disk.names(ERRORS)
                 if first.id and second.id:
                     self.assertEqual(failed, [], case)
                     self.assertEqual(len(self.states()), 2, case)
@@ -197,7 +198,6 @@ class OnceTests(MembersCase):
             self.assertEqual(self.states(), before)
             self.check_laws("again", given)
         self.assertEqual(self.disk.names(ERRORS), [])
-        self.assertEqual(Counter(row["Type"] for row in self.logs.file.rows())["Failed"] if False else 0, 0)
 
     def test_rows_are_those_of_their_owner(self) -> None:
         """Name and id of the owner; what has no time gets the one of the file's name, not of this clock; a file cut
@@ -409,7 +409,6 @@ class AgreementTests(MembersCase):
     def test_nobody_comes_with_it(self) -> None:
         """Registered, and its file was taken away: after a while it is missing, and holds nothing back."""
         self.begin()
-        self.wait(succeed(None))
         given = whole(2, 40)
         self.give(given)
         self.settle()
@@ -422,6 +421,3 @@ class AgreementTests(MembersCase):
         self.clock.advance(61)
         self.clock.pump([0.01] * 100)
         self.assertEqual(self.states(), {})
-
-
-__all__ = ["BUILT_IN", "Deferred"]
