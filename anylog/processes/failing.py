@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from anylog.disk.names import error_name, original_name
+from anylog.disk.names import FileName, error_name, original_name
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, ILane, Move, Publish, Read
 from anylog.processes.files import LARGEST
@@ -30,6 +30,7 @@ class Failed:
     error: AnyLogError
     ended: Callable[[str], None]  # called once it was tried to move it: with where it is now, or why it stays
     alone: bool = False  # it may come again and again: copies of it that lie there already go
+    noting: FileName | None = None  # of another member, and its entry does not say so yet
 
 
 @define(eq=False)
@@ -51,6 +52,8 @@ class ErrorDirectory:
     _lane: ILane
     _watched: Path
     folder: Path
+    # Told which files of other members cannot be used, and why, before they are moved: nobody sends them for ever.
+    _poison: Callable[[FileName, str], Awaitable[object]] | None = None
     held: dict[str, _Held] = field(factory=dict)
     _new: list[Failed] = field(factory=list)
     _moving: bool = False
@@ -108,6 +111,12 @@ class ErrorDirectory:
             self._moving = False
 
     async def _move(self, part: Sequence[Failed]) -> None:
+        for failed in part:
+            if failed.noting is not None and self._poison is not None and failed.name not in self.held:
+                try:
+                    await self._poison(failed.noting, str(failed.error))
+                except AnyLogError as why:
+                    self.log.warn("{name}: its entry cannot be made: {why}", name=failed.name, why=str(why))
         targets = [self._target(failed) for failed in part]
         steps = [
             Move(self._watched / failed.name, self.folder / target, failed.stamp)

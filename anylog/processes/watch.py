@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -117,10 +117,14 @@ class Watch:
         self._clock, self._disk, self._logs, self._seen = clock, disk, logs, seen
         self._disk_lane, self._cpu = lanes.open("disk", 2), lanes.open("cpu")
         self._files, self._member, self._floor, self._trace, self._point = files, member, floor, trace, point
-        self._poison = poison
         self.directory = Directory(options.kinds)
         self.errors = ErrorDirectory(
-            clock=clock, disk=disk, lane=self._disk_lane, watched=options.folder, folder=options.err_dir
+            clock=clock,
+            disk=disk,
+            lane=self._disk_lane,
+            watched=options.folder,
+            folder=options.err_dir,
+            poison=poison,
         )
         self.holds = ""  # why nothing is taken
         self.more = False  # the directory holds more than was looked at
@@ -491,26 +495,11 @@ class Watch:
             self._end(job)
             self._ended.add(name)
 
-        failed = Failed(name=name, stamp=job.lying.stamp, error=error, ended=ended)
-        if job.name is None or not job.name.full or job.name.member in ("@", str(self._member())):
-            self.errors.add(failed)
-            return
-        failed = evolve(failed, alone=True)
-        if path is not None or self._poison is None:  # its entry says so already
-            self.errors.add(failed)
-            return
-        noted = Deferred.fromCoroutine(self._note_poison(job.name, str(error)))
-        noted.addCallback(lambda _: self.errors.add(failed))
-
-    async def _note_poison(self, name: FileName, text: str) -> None:
-        """Its entry is made before it is put aside: nobody sends it again for ever."""
-        assert self._poison is not None
-        try:
-            await self._poison(name, text)
-        except AnyLogError as why:
-            self._say("Error", f"{printable(str(name))}: its entry cannot be made: {why}")
-        except Exception:  # nobody above us could do better
-            self.log.failure("noting {file}", file=str(name))
+        of_others = job.name is not None and job.name.full and job.name.member not in ("@", str(self._member()))
+        noting = job.name if of_others and path is None else None  # else its entry says so already
+        self.errors.add(
+            Failed(name=name, stamp=job.lying.stamp, error=error, ended=ended, alone=of_others, noting=noting)
+        )
 
     def _back(self, job: Job) -> None:
         """It stays in the directory, and has to settle again before it is taken."""
