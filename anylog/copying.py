@@ -5,7 +5,7 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 
 from attrs import define
@@ -32,6 +32,8 @@ class Copying:
     processes: Processes
     place: Callable[[], Place | None]  # of the operator that runs
     tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
+    # Which of these days all members have whole, as far as this node knows; given by whoever compares with them.
+    agreed: Callable[[Sequence[date]], Awaitable[set[date]]] | None = None
     log = Logger()
 
     def members(self) -> list[Operator]:
@@ -46,7 +48,9 @@ class Copying:
 
     async def copied(self, days: Sequence[date]) -> set[date]:
         """Of which days it is known that all members of the cluster have what is archived here."""
-        return set() if self.members() else set(days)
+        if not self.members():
+            return set(days)
+        return await self.agreed(days) if self.agreed is not None else set()
 
     def cluster_ids(self) -> set[int]:
         """The member ids of the own cluster, the own one included."""

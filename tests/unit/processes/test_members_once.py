@@ -8,8 +8,10 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import test_intake_restarts
 from attrs import frozen
 from test_intake_restarts import MEMBER, RestartCase
+from twisted.internet.defer import Deferred, succeed
 
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
@@ -64,6 +66,7 @@ class MembersCase(RestartCase):
     """This node is member 7 of a cluster of 2, 3 and 7, and watches a directory."""
 
     watch: Watch | None = None
+    member = MEMBER
 
     def begin(self, operates: bool = True, town: bool = True) -> None:
         super().begin(operates, town)
@@ -71,7 +74,7 @@ class MembersCase(RestartCase):
         self.logs = Logs(self.clock)
         limits = Limits(connected=self.catalog.get, members=lambda: {2, 3, MEMBER})
         self.watch = Watch(
-            clock=self.clock, disk=self.disk, lanes=self.intake._lanes, files=self.intake, member=lambda: MEMBER,
+            clock=self.clock, disk=self.disk, lanes=self.intake._lanes, files=self.intake, member=lambda: self.member,
             logs=self.logs, seen=Seen(), floor=0, poison=self.intake.registry.fail,
             options=WatchOptions(
                 folder=WATCH, err_dir=ERRORS, kinds=("json", "sql", "gz"), threads=2, limits=limits
@@ -231,6 +234,81 @@ class OnceTests(MembersCase):
         self.assertEqual(self.states()["tsd_3", 9], "3")
         self.assertEqual(self.ask("select rows, parked from anylog_marks where member = 3"), [(3, 1)])
         self.assertEqual(len(self.ask("select * from anylog_parked")), 1)
+
+    def test_noticed_by_the_mark_alone(self) -> None:
+        """The tables of files know nothing of it: the unique mark refuses, and says who holds the content."""
+        self.begin()
+        given = (whole(2, 40), whole(3, 41), whole(MEMBER, 43))
+        self.give(given[0])
+        self.settle()
+        self.wait(self.intake.registry.tsd.forget([("tsd_2", 40)]))
+        self.give(*given[1:])
+        self.settle()
+        self.assertEqual(self.states(), {("tsd_3", 41): "02 tsd_2 40", ("tsd_info", 43): "02 tsd_2 40"})
+        self.assertEqual((self.tagged(), self.disk.names(ERRORS)), (Counter({("2", 40): 3}), []))
+        self.give(given[0])  # found existing
+        self.settle()
+        self.check_laws("again", given)
+
+    def test_the_same_rows_as_at_the_owner(self) -> None:
+        """Whatever came there, streamed or whole, without times, with new columns and misfits: the files that were
+        archived there make the same rows here, in any order."""
+        self.begin()
+        for table in ("t", "u"):
+            self.put(2, table)
+        self.rest()
+        for kind in ("", "timeless", "column", "misfit"):
+            for table, whole_one in (("t", True), ("u", False)):
+                self.put(4, table, kind, whole=whole_one)
+                self.clock.advance(3)
+            self.rest()
+        question = "select v, value, timestamp, tsd_name, tsd_id, {} from {} order by v"
+        columns = {
+            table: ", ".join(sorted(c for c in self.catalog.get("town").schema(table) if c[0] == "c"))  # type: ignore
+            for table in ("t", "u")
+        }
+        before = {table: self.ask(question.format(columns[table], table)) for table in columns}
+        files = {Path(path).name: bytes(kept.data) for path, kept in self.disk._files.items() if "/archive/" in path}
+        self.assertEqual(len(files), 10)
+        first = sorted(files, key=lambda name: int(name.split(".")[6]))
+        for order in (first, first[:2] + first[:1:-1]):  # the tables are made of the first, as the ledger would say
+            self.kill()
+            self.setUp()
+            self.member = 2
+            self.begin()
+            for name in order:
+                self.disk.put(WATCH / name, files[name])
+                self.settle()
+            self.assertEqual(self.disk.names(ERRORS), [])
+            self.assertEqual({t: self.ask(question.format(columns[t], t)) for t in columns}, before)
+            self.assertEqual({into for into, _ in self.states()}, {f"tsd_{MEMBER}"})
+
+    def test_the_ledger_is_asked(self) -> None:
+        """An attribute that the table here lacks is asked for before anything is decided, and has the type it says."""
+        asked: list[tuple[dict[str, str], Deferred[Any]]] = []
+        columns = {"timestamp": "TIMESTAMP", "v": "INT", "value": "FLOAT"}
+
+        def agree(dbms: str, table: str, wanted: Any) -> Deferred[Any]:
+            if wanted.keys() <= columns.keys():
+                return succeed(dict(columns))
+            asked.append((dict(wanted), told := Deferred()))
+            return told
+
+        self.patch(test_intake_restarts, "agree", agree)
+        self.begin()
+        self.give(whole(2, 40))
+        self.settle()
+        data = normal_form([{"timestamp": "2026-11-21T10:00:00Z", "v": 1, "extra": 3}])
+        hash = content_hash("town", "t", data)
+        name = str(FileName(dbms="town", table="t", hash=hash, member="3", id=1, date=DATE))
+        self.disk.put(WATCH / name, data)
+        self.clock.pump([0.01] * 300)
+        self.assertEqual([wanted for wanted, _ in asked], [{"extra": "INT"}])
+        self.assertEqual((self.disk.names(WATCH), self.states().get(("tsd_3", 1), "")), ([name], ""))
+        columns["extra"] = "FLOAT"
+        asked[0][1].callback(dict(columns))
+        self.settle()
+        self.assertEqual(self.ask("select extra, typeof(extra) from t where tsd_name = '3'"), [(3.0, "real")])
 
 
 class TroubleTests(MembersCase):
