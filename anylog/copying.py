@@ -5,7 +5,8 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from attrs import define, field
@@ -43,6 +44,8 @@ class Copying:
     point: Callable[[str], None] = field(default=lambda name: None)
     courier: Courier = field(init=False)
     delivery: Delivery = field(init=False)
+    # Which of these days all members have whole, as far as this node knows; given by whoever compares with them.
+    agreed: Callable[[Sequence[date]], Awaitable[set[date]]] | None = None
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -68,6 +71,12 @@ class Copying:
         operators = share.operators if share is not None else ()
         found = [each for each in operators if each.id != place.operator and each.member and each.address]
         return sorted(found, key=lambda each: each.member or 0)
+
+    async def copied(self, days: Sequence[date]) -> set[date]:
+        """Of which days it is known that all members of the cluster have what is archived here."""
+        if not self.members():
+            return set(days)
+        return await self.agreed(days) if self.agreed is not None else set()
 
     def cluster_ids(self) -> set[int]:
         """The member ids of the own cluster, the own one included."""

@@ -278,6 +278,9 @@ class IDatabase(Protocol):
     def file_marks(self, files: Sequence[tuple[int, int]]) -> Deferred[dict[tuple[int, int], Mark]]:
         """The same by member and tsd id."""
 
+    def hash_marks(self, hashes: Sequence[str]) -> Deferred[dict[str, Mark]]:
+        """The same of whole files, by their hash."""
+
     def parked_places(self, buffers: Sequence[str]) -> Deferred[dict[str, set[tuple[int, int]]]]:
         """Buffer -> (sequence, position in the record) of its rows that were parked."""
 

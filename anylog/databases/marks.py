@@ -71,6 +71,19 @@ def sums(connection: Connection, member: int) -> dict[str, tuple[int, int, int]]
     return {row[0]: (row[1], row[2], row[3]) for row in found}
 
 
+def members(connection: Connection) -> list[int]:
+    """Of whose files there are marks."""
+    found: list[int] = []
+    while True:  # a step for each, not one for each mark
+        row = connection.execute(
+            "select min(member) from anylog_marks where tsd_id is not null and member > ?",
+            (found[-1] if found else -1,),
+        ).fetchone()
+        if row[0] is None:
+            return found
+        found.append(row[0])
+
+
 def lines(connection: Connection, member: int, table: str, after: int, most: int) -> list[Mark]:
     """Marks of a member's files of one table, by id, from behind `after` on."""
     found = connection.execute(

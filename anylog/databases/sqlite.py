@@ -184,6 +184,14 @@ class SQLite:
         """See `interfaces.IDatabase.file_marks`."""
         return self._run(self._writing, lambda: marks.of_files(self._connection, files))
 
+    def hash_marks(self, hashes: Sequence[str]) -> Deferred[dict[str, Mark]]:
+        """See `interfaces.IDatabase.hash_marks`."""
+        return self._run(self._writing, lambda: marks.of_hashes(self._connection, hashes))
+
+    def mark_members(self) -> Deferred[list[int]]:
+        """The members of whose files something is loaded here."""
+        return self.read(marks.members)
+
     def parked_places(self, buffers: Sequence[str]) -> Deferred[dict[str, set[tuple[int, int]]]]:
         """See `interfaces.IDatabase.parked_places`."""
         return self._run(self._writing, lambda: marks.parked_places(self._connection, buffers))

@@ -25,7 +25,7 @@ class BuiltIn:
     indexed: tuple[str, ...] = ()
 
 
-def _files(id: str) -> BuiltIn:
+def _files(id: str, unique: tuple[str, ...], indexed: tuple[str, ...]) -> BuiltIn:
     return BuiltIn(
         columns={
             "file_id": id,
@@ -40,16 +40,17 @@ def _files(id: str) -> BuiltIn:
             "status2": "VARCHAR",
         },
         needed=("dbms_name", "table_name", "source", "file_hash", "instructions", "file_time"),
-        unique=("file_hash",),
-        indexed=("file_time",),
+        unique=unique,
+        indexed=indexed,
     )
 
 
-MEMBER_FILES = _files("BIGINT PRIMARY KEY")  # tsd_<member>: ids are those that the member gave (storage.md 5)
+# tsd_<member>: ids are those that the member gave (storage.md 5); it may have given two to one content, after a loss.
+MEMBER_FILES = _files("BIGINT PRIMARY KEY", (), ("file_hash", "file_time"))
 
 BUILT_IN: Mapping[tuple[str, str], BuiltIn] = {
     # storage.md 5
-    ("almgm", "tsd_info"): _files("SERIAL PRIMARY KEY"),
+    ("almgm", "tsd_info"): _files("SERIAL PRIMARY KEY", ("file_hash",), ("file_time",)),
     # metadata.md 6
     ("blockchain", "ledger"): BuiltIn(
         columns={

@@ -10,13 +10,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import orjson
-from attrs import define, field, frozen
+from attrs import define, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from anylog.databases.entries import DROPPED as DROPPED
+from anylog.databases.entries import DUPLICATE as DUPLICATE
+from anylog.databases.entries import FAILED as FAILED
+from anylog.databases.entries import FOREIGN_IDS as FOREIGN_IDS
+from anylog.databases.entries import MISSING as MISSING
+from anylog.databases.entries import OWN as OWN
+from anylog.databases.entries import Busy, Known, decide
+from anylog.databases.entries import Entry as Entry
+from anylog.databases.entries import Registered as Registered
+from anylog.databases.entries import Wanted as Wanted
 from anylog.databases.library import Connection
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import MEMBER_FILES, quoted
@@ -24,12 +34,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
 from anylog.waiting import deferring
 
-DBMS, OWN = "almgm", "tsd_info"
-MISSING, DUPLICATE, FAILED = "01", "02", "03"  # status 1 of entries without rows
-DROPPED = "its database was dropped"  # status 2: nothing of it is missed
-# Ids from here on were not given by us: someone's name of a file says so. They do not move our own, or there might be
-# none left to give.
-FOREIGN_IDS = 1 << 62
+DBMS = "almgm"
 
 _MEMBER = re.compile(r"tsd_(0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])")
 _COLUMNS = (
@@ -42,56 +47,6 @@ _NOTE_LAST = (
     "insert into anylog_ids values (?, ?, ?) on conflict (name) do update set id = max(id, excluded.id),"
     " file_time = max(file_time, excluded.file_time)"
 )
-
-
-@frozen(kw_only=True)
-class Entry:
-    """One file, as its table of files has it."""
-
-    id: int
-    dbms: str
-    table: str
-    source: str
-    hash: str
-    instructions: str
-    time: str  # of registration, UTC, "YYYY-MM-DD HH:MM:SS.ffffff"
-    rows: int
-    status1: str = ""
-    status2: str = ""
-
-    @property
-    def pending(self) -> bool:
-        """Registered and not loaded, with nothing said against it."""
-        return not self.rows and not self.status1
-
-
-@frozen(kw_only=True)
-class Wanted:
-    """A file that asks for its entry. `id` and `time` are given where the file's full name has them."""
-
-    dbms: str
-    table: str
-    source: str
-    hash: str
-    instructions: str
-    id: int = 0
-    time: str = ""
-    into: str = OWN
-    status1: str = ""
-    status2: str = ""
-
-
-@frozen(kw_only=True)
-class Registered:
-    """What came of it.
-
-    `new`: this is its entry. `pending`: the content has an entry already and is not loaded. `loaded`: it has one and
-    is. Either may be of another id, and in another table, than was wanted. `conflict`: its id is that of another hash.
-    """
-
-    kind: Literal["new", "pending", "loaded", "conflict"]
-    into: str
-    entry: Entry
 
 
 @frozen(kw_only=True)
@@ -148,78 +103,6 @@ class Asked:
         return " and ".join(parts), values
 
 
-@define
-class _Known:
-    """Entries at hand while several files are looked at one after another."""
-
-    by_hash: dict[str, list[tuple[str, Entry]]]
-    by_id: dict[tuple[str, int], Entry]
-    removed: list[tuple[str, int]] = field(factory=list)
-    made: dict[tuple[str, int], Entry] = field(factory=dict)
-
-    def remove(self, into: str, entry: Entry) -> None:
-        """Forget it."""
-        self.by_hash[entry.hash].remove((into, entry))
-        self.by_id.pop((into, entry.id), None)
-        self.removed.append((into, entry.id))
-
-    def make(self, into: str, entry: Entry) -> None:
-        """Add it."""
-        self.by_hash.setdefault(entry.hash, []).append((into, entry))
-        self.by_id[into, entry.id] = self.made[into, entry.id] = entry
-
-
-def decide(wanted: Sequence[Wanted], known: _Known, last: int, now: str) -> list[Registered]:
-    """Find each its entry, or make it (hard-parts.md 3); new ids go on from `last`, and new times are `now`."""
-    told = []
-    for want in wanted:
-        seen = _seen(want, known)
-        if seen is not None:
-            told.append(seen)
-            continue
-        # What is left with this hash holds nothing and waits for nothing. It makes room where it would be in the way.
-        for into, entry in list(known.by_hash.get(want.hash, ())):
-            if into == want.into:
-                known.remove(into, entry)
-        if not want.id:
-            last += 1
-        elif want.into == OWN and want.id < FOREIGN_IDS:
-            last = max(last, want.id)
-        entry = Entry(
-            id=want.id or last,
-            dbms=want.dbms,
-            table=want.table,
-            source=want.source,
-            hash=want.hash,
-            instructions=want.instructions,
-            time=_whole_time(want.time) if want.time else now,
-            rows=0,
-            status1=want.status1,
-            status2=want.status2,
-        )
-        known.make(want.into, entry)
-        told.append(Registered(kind="new", into=want.into, entry=entry))
-    return told
-
-
-def _seen(want: Wanted, known: _Known) -> Registered | None:
-    """The entry that decides what becomes of a file; None if it is to have a new one."""
-    own = known.by_id.get((want.into, want.id)) if want.id else None
-    if own is not None and own.hash != want.hash:
-        return Registered(kind="conflict", into=want.into, entry=own)
-    if own is not None and (own.rows or own.pending):
-        return Registered(kind="loaded" if own.rows else "pending", into=want.into, entry=own)
-    # Its own table first, so that a file is not told to wait for that of somebody else.
-    same = sorted(known.by_hash.get(want.hash, ()), key=lambda each: each[0] != want.into)
-    for into, entry in same:
-        if entry.rows:
-            return Registered(kind="loaded", into=into, entry=entry)
-    for into, entry in same:
-        if entry.pending:
-            return Registered(kind="pending", into=into, entry=entry)
-    return None
-
-
 @define(kw_only=True, eq=False)
 class Tsd:
     """The tables of files in the database `almgm`. What fails, fails with AnyLogError 10, 16, 29 or 503."""
@@ -230,8 +113,10 @@ class Tsd:
     log = Logger()
 
     @deferring
-    async def register(self, wanted: Sequence[Wanted]) -> list[Registered]:
+    async def register(self, wanted: Sequence[Wanted], busy: Busy = lambda into, id: True) -> list[Registered]:
         """An entry for each, in one commit; of two with one hash the second gets that of the first, `pending`.
+
+        `busy` says of pending entries whether somebody is at work on them.
 
         Raises AnyLogError 28 for a table that is none of files, 29 if there is no `tsd_info`, 40 for a file of another
         member without an id.
@@ -244,7 +129,9 @@ class Tsd:
         for into in sorted({want.into for want in wanted if want.into != OWN}):
             if self.database.schema(into) is None:
                 await self.database.create(into, MEMBER_FILES)
-        return await self.database.write(lambda connection: self._register(connection, wanted), _pages(len(wanted)))
+        return await self.database.write(
+            lambda connection: self._register(connection, wanted, busy), _pages(len(wanted))
+        )
 
     def finish(self, done: Sequence[Done]) -> Deferred[None]:
         """Set rows, status and hash of entries in one commit; entries that are gone are skipped."""
@@ -257,6 +144,14 @@ class Tsd:
         (operator-ha.md 9.2).
         """
         return self.database.write(lambda connection: self._remove(connection, entries), _pages(len(entries)))
+
+    def forget(self, entries: Sequence[tuple[str, int]]) -> Deferred[None]:
+        """Delete entries (table, id), and nothing else."""
+        return self.database.write(lambda connection: _delete(connection, entries), _pages(len(entries)))
+
+    def leaning(self, dbms: str) -> Deferred[list[tuple[str, Entry]]]:
+        """Entries of a database that say that their content is here under another one, although none holds rows."""
+        return self.database.read(lambda connection: _leaning(connection, dbms))
 
     def pending(self) -> Deferred[list[tuple[str, Entry]]]:
         """Entries that are registered and not loaded, of all tables."""
@@ -404,7 +299,7 @@ class Tsd:
 
         return self.database.write(work)
 
-    def _register(self, connection: Connection, wanted: Sequence[Wanted]) -> list[Registered]:
+    def _register(self, connection: Connection, wanted: Sequence[Wanted], busy: Busy) -> list[Registered]:
         tables = _tables(connection)
         if OWN not in tables:
             raise AnyLogError(29, "almgm.tsd_info is not there: use 'create table tsd_info where dbms = almgm'")
@@ -417,8 +312,8 @@ class Tsd:
         last, time = _last(connection)
         # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
         now = max(_time(self._clock.seconds()), time)
-        known = _Known(by_hash, by_id)
-        told = decide(wanted, known, last, now)
+        known = Known(by_hash, by_id)
+        told = decide(wanted, known, last, now, busy)
         _delete(connection, known.removed)
         _insert(connection, known.made)
         own = [entry for (into, _), entry in known.made.items() if into == OWN]
@@ -523,6 +418,22 @@ def _by_hash(
     return found
 
 
+def _leaning(connection: Connection, dbms: str) -> list[tuple[str, Entry]]:
+    tables = _tables(connection)
+    held = " or ".join(
+        f'exists (select 1 from {quoted(other)} o where o.file_hash = e.file_hash and o."rows" > 0)' for other in tables
+    )
+    found = []
+    for into in tables:
+        ids = connection.execute(
+            f"select e.file_id from {quoted(into)} e where e.dbms_name = ? and e.status1 = '{DUPLICATE}'"
+            f" and not ({held}) order by e.file_id",
+            (dbms,),
+        ).fetchall()
+        found += [(into, entry) for entry in _by_ids(connection, into, [row[0] for row in ids])]
+    return found
+
+
 def _by_ids(connection: Connection, table: str, ids: Sequence[int]) -> list[Entry]:
     return _entries(connection, table, "file_id in (select value from json_each(?))", (_json(list(ids)),))
 
@@ -592,8 +503,3 @@ def _json(values: Any) -> str:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _whole_time(text: str) -> str:
-    """With six digits of a second, so that texts compare as times."""
-    return text if "." in text else f"{text}.000000"

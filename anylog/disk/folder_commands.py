@@ -11,10 +11,10 @@ from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.disk.file_commands import lane_of, path_of
-from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, sizes, timestamp, without_old_days
+from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, old_days, sizes, timestamp, without_days
 from anylog.disk.steps import Steps
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Format, Text, Whole
+from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 
@@ -227,25 +227,38 @@ class GetJsonFileStructure(Command):
 class DeleteArchive(Command):
     """Delete the days of the archive that are older than a number of days, in UTC; 0 keeps today alone.
 
-    What is deleted cannot be loaded again from here, nor be given to a member of the cluster that misses it. Rows in
+    What is deleted cannot be loaded again from here, nor be given to a member of the cluster that misses it. So days
+    stay of which it is not known that all members of the cluster have their files, unless `force = true`. Rows in
     databases stay.
     """
 
     words = "delete archive"
-    where = {"days": Whole(required=True, least=0, most=100_000, help="days before today that are kept")}
-    examples = ("delete archive where days = 30",)
+    where = {
+        "days": Whole(required=True, least=0, most=100_000, help="days before today that are kept"),
+        "force": Flag(default=False, help="also days whose files other members may miss"),
+    }
+    examples = ("delete archive where days = 30", "delete archive where days = 30 and force = true")
     index = ("file", "configuration")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 12, 14, 63 or 212."""
+        """Raises AnyLogError 2 if other members may miss all of it, 12, 14, 63 or 212."""
         today = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=node.clock.seconds())).date()
         before = max(today.toordinal() - options["days"], 1)
         confines = node.file_access.confines(local=context.local)
-        work = without_old_days(confines, archive_of(node), date.fromordinal(before))
-        told = await Steps(lane_of(node), work).result()
+        archive, lane = archive_of(node), lane_of(node)
+        days = await Steps(lane, old_days(confines, archive, date.fromordinal(before))).result()
+        known = set(days) if options["force"] else await node.copying.copied(days)
+        told = await Steps(lane, without_days(confines, archive, [day for day in days if day in known])).result()
+        kept = len(days) - len(known & set(days))
         data = {"days": told.days, "files": told.files, "bytes": told.size}
-        return Result(text=f"Days: {told.days:,}, files: {told.files:,}, bytes: {told.size:,}", data=data)
+        text = f"Days: {told.days:,}, files: {told.files:,}, bytes: {told.size:,}"
+        if kept:
+            data["kept"] = kept
+            text += f"; {kept:,} days are kept: other members may miss their files (force = true deletes them)"
+        if kept and not known:
+            raise AnyLogError(2, f"{self.words}: {text}")
+        return Result(text=text, data=data)
 
 
 def archive_of(node: Node) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -155,23 +155,30 @@ class Deleted:
     size: int = 0
 
 
-def without_old_days(confines: Confines, text: str, before: date) -> Work[Deleted]:
-    """Delete the days of an archive that lie before a date. AnyLogError 12, 14, 63, 119 or 212.
+def old_days(confines: Confines, text: str, before: date) -> Work[list[date]]:
+    """The days of an archive that lie before a date, in order. AnyLogError 12, 63, 119 or 212.
 
-    Only what is called YY/MM/DD counts as a day, links are not followed, and of a day only files go. A kill leaves a
-    part of a day, which the next call deletes.
+    Only what is called YY/MM/DD counts as a day, and links are not followed.
     """
-    confines = confines.real()
-    root, told = confines.existing(text, Use.CHANGE), Deleted()
+    root, found = confines.real().existing(text, Use.CHANGE), []
     for day in _days(root, text):
         year, month, number = day.parts[-3:]
         try:
-            found = date(2000 + int(year), int(month), int(number))
+            found.append(date(2000 + int(year), int(month), int(number)))
         except ValueError:
             continue
-        if found >= before:
-            continue
-        files = told.files
+        yield
+    return [day for day in found if day < before]
+
+
+def without_days(confines: Confines, text: str, days: Collection[date]) -> Work[Deleted]:
+    """Delete days of an archive. AnyLogError 12, 14, 63, 119 or 212.
+
+    Of a day only files go. A kill leaves a part of a day, which the next call deletes.
+    """
+    root, told = confines.real().existing(text, Use.CHANGE), Deleted()
+    for wanted in days:
+        day, files = root / f"{wanted:%y/%m/%d}", told.files
         with naming(day, 14):
             yield from _without_files(day, told)
         told.days += told.files > files or not day.exists()

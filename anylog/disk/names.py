@@ -143,6 +143,21 @@ def _shown(text: str) -> str:
     return f"'{plain}{'...' if len(text) > 120 else ''}'"
 
 
+_FAILED = re.compile(r"(.+)\.err_([0-9]+)\.[0-9]+(\..+)?", re.DOTALL)
+
+
+def original_name(name: str) -> str:
+    """The name that a file of the error directory had; as it is if that is none of `error_name`."""
+    match = _FAILED.fullmatch(name)
+    return name if match is None else match[1] + (match[3] or "")
+
+
+def error_code(name: str) -> int:
+    """The code in the name of a file of the error directory; 0 if there is none."""
+    match = _FAILED.fullmatch(name)
+    return 0 if match is None else int(match[2])
+
+
 def error_name(name: str, code: int, unix: float, taken: Collection[str]) -> str:
     """`<name without type>.err_<code>.<unix seconds>.<type>`, of a second at which it is not `taken`."""
     match = _TYPE.fullmatch(name)

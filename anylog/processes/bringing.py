@@ -20,7 +20,7 @@ from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move
 from anylog.processes.buffers import Buffer, Pending, Where
 from anylog.processes.filing import full_name
 from anylog.processes.loading import Loader
-from anylog.processes.registry import Registry
+from anylog.processes.registry import Registry, table_of
 from anylog.processes.thresholds import Threshold
 from anylog.processes.whole import Outcome, WholeFile
 from anylog.tank import Tank
@@ -65,10 +65,16 @@ class Bringing:
             if mark is not None and mark.rows and mark.hash in (None, file.hash):
                 buffer.stored, buffer.parked = mark.rows, mark.parked
                 buffer.repeated = file.member not in ("@", str(buffer.member))
+            elif mark is not None and mark.hash not in (None, file.hash):
+                into = table_of(buffer, buffer.member)
+                buffer.verdict = "conflict"
+                buffer.fault = self._registry.conflict(buffer, into, file.id, str(mark.hash))
         told = buffer.told = Deferred()
         self._told.add(told)
         self._buffers[buffer.id] = buffer
-        if buffer.stored:
+        if buffer.verdict:
+            self._check(buffer)
+        elif buffer.stored:
             await self._name_again(buffer)
         else:
             self._load(buffer, file)
@@ -120,8 +126,8 @@ class Bringing:
         if verdict.kind == "wait":
             self._drop(buffer)
             raise AnyLogError(502, verdict.text)
-        if verdict.kind in ("conflict", "duplicate"):
-            buffer.verdict, buffer.fault = verdict.kind, verdict.text
+        if verdict.kind != "load" and not verdict.again:
+            verdict.tell(buffer)
         self._check(buffer)
 
     def _drop(self, buffer: Buffer) -> None:

@@ -80,7 +80,8 @@ class Buffer:
     applied: int = 0  # sequence up to which it is loaded
     stored: int = 0  # rows of it in the table
     parked: int = 0  # rows of it that fit no column
-    verdict: Literal["", "duplicate", "conflict", "failed"] = ""  # why nothing of it is loaded, and in words:
+    # Why nothing of it is loaded, and in words; of a double: which entry holds its content.
+    verdict: Literal["", "duplicate", "conflict", "failed", "double", "repeated"] = ""
     fault: str = ""
     state: Literal["open", "cut", "done"] = "open"
     pending: deque[Pending] = field(factory=deque)  # not loaded yet
@@ -102,11 +103,23 @@ class Buffer:
         return self.state == "cut" and not self.pending and not self.unsynced
 
     @property
+    def known(self) -> bool:
+        """Whether a member registered it before: it is a file under its full name."""
+        return self.file is not None and self.file.known
+
+    @property
+    def owner(self) -> int:
+        """The member that got it from a source, 0 if it is not registered: its rows are known by that."""
+        if self.file is not None and self.file.known and self.member:
+            return int(self.file.member)
+        return self.member
+
+    @property
     def key(self) -> str:
         """What its mark is known by: the same for the same readings, whenever they are loaded."""
         if self.file is None:
             return str(self.id)
-        return f"file-{self.member}.{self.tsd}" if self.tsd else f"hash-{self.whole}"
+        return f"file-{self.owner}.{self.tsd}" if self.tsd else f"hash-{self.whole}"
 
     @property
     def date(self) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from anylog.disk.names import error_name
+from anylog.disk.names import FileName, error_name, original_name
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, ILane, Move, Publish, Read
 from anylog.processes.files import LARGEST
@@ -29,6 +29,8 @@ class Failed:
     stamp: tuple[int, int]
     error: AnyLogError
     ended: Callable[[str], None]  # called once it was tried to move it: with where it is now, or why it stays
+    alone: bool = False  # it may come again and again: copies of it that lie there already go
+    noting: FileName | None = None  # of another member, and its entry does not say so yet
 
 
 @define(eq=False)
@@ -50,6 +52,8 @@ class ErrorDirectory:
     _lane: ILane
     _watched: Path
     folder: Path
+    # Told which files of other members cannot be used, and why, before they are moved: nobody sends them for ever.
+    _poison: Callable[[FileName, str], Awaitable[object]] | None = None
     held: dict[str, _Held] = field(factory=dict)
     _new: list[Failed] = field(factory=list)
     _moving: bool = False
@@ -107,6 +111,12 @@ class ErrorDirectory:
             self._moving = False
 
     async def _move(self, part: Sequence[Failed]) -> None:
+        for failed in part:
+            if failed.noting is not None and self._poison is not None and failed.name not in self.held:
+                try:
+                    await self._poison(failed.noting, str(failed.error))
+                except AnyLogError as why:
+                    self.log.warn("{name}: its entry cannot be made: {why}", name=failed.name, why=str(why))
         targets = [self._target(failed) for failed in part]
         steps = [
             Move(self._watched / failed.name, self.folder / target, failed.stamp)
@@ -116,12 +126,15 @@ class ErrorDirectory:
             outcomes = await self._lane.run(self._disk.batch, steps)
         except (OSError, AnyLogError) as why:
             outcomes = [why] * len(part)
+        moved: dict[str, str] = {}
         for failed, target, outcome in zip(part, targets, outcomes, strict=True):
             number = getattr(outcome, "errno", None)
             if number == errno.EXDEV:
                 outcome = await self._copy(self._watched / failed.name, self.folder / target, failed.stamp)
                 number = getattr(outcome, "errno", None)
             if outcome is None:
+                if failed.alone:
+                    moved[original_name(target)] = target
                 self.held.pop(failed.name, None)
                 failed.ended(f"moved to {self.folder / target}")
             elif number == errno.ENOENT and await self._gone(failed.name):
@@ -134,6 +147,18 @@ class ErrorDirectory:
                 self._new.append(failed)  # that name is taken now
             else:
                 self._hold(failed, outcome)
+
+        if moved:
+            await self._clear(moved)
+
+    async def _clear(self, moved: Mapping[str, str]) -> None:
+        """Remove older copies; `moved`: name of a file -> where it lies now."""
+        try:
+            names = await self._lane.run(self._disk.names, self.folder)
+            old = [name for name in names if moved.get(original_name(name), name) != name]
+            await self._lane.run(self._disk.batch, [Forget(self.folder / name) for name in old])
+        except (OSError, AnyLogError) as why:
+            self.log.warn("{folder}: older copies stay: {why}", folder=self.folder, why=str(why))
 
     def _target(self, failed: Failed) -> str:
         """A name that was not used in this second; one that lies there from before is met by the move."""

@@ -36,6 +36,7 @@ MOST = 50_000  # files that wait, beyond which doors refuse
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while disk or `almgm` refuse
 NOT_LOADED, DUPLICATE = 27, 86
 FAILED = "03"  # status 1 of a file that could not be loaded
+DOUBLE = "02"  # status 1 of one whose content another holds
 
 
 class Records(Protocol):
@@ -227,11 +228,13 @@ class Filing:
     async def _make(self, file: _File, options: FilingOptions) -> None:
         """Its bytes, its name, and where it goes."""
         buffer = file.buffer
-        if file.counted or buffer.verdict:
+        if buffer.verdict == "double":
+            file.status1, file.status2 = DOUBLE, buffer.fault
+        elif file.counted or buffer.verdict:
             if buffer.verdict == "failed":
                 file.status1, file.status2 = FAILED, buffer.fault
             return
-        if not buffer.stored:
+        elif not buffer.stored:
             # All of it was parked, or refused: a file that fails, and its rows are looked at by hand.
             file.status1, file.status2 = FAILED, buffer.fault or f"no row fits, {buffer.parked} are parked"
             file.hash = buffer.whole or f"{FAILED}:{buffer.id}"
@@ -338,7 +341,9 @@ class Filing:
         for file in files:
             buffer = file.buffer
             source = buffer.file
-            if source is None or source.archived or buffer.verdict or file.status1:
+            if source is None or source.archived:
+                continue
+            if buffer.verdict not in ("double", "repeated") and (buffer.verdict or file.status1):
                 continue
             if buffer.path != file.path:
                 steps.append(Forget(buffer.path, source.stamp))
@@ -355,19 +360,23 @@ class Filing:
 
     def _outcome(self, file: _File) -> Outcome:
         buffer = file.buffer
-        code = 0
-        if buffer.verdict:
+        code, repeated, text = 0, buffer.repeated, buffer.fault or file.status2
+        if buffer.verdict in ("double", "repeated"):
+            repeated = True
+            if buffer.verdict == "double":
+                text = f"its content is loaded as {buffer.fault}"
+        elif buffer.verdict:
             code = NOT_LOADED if buffer.verdict == "failed" else DUPLICATE
         elif file.status1 and not file.counted:
             code = NOT_LOADED
         return Outcome(
-            kind="failed" if code else "repeated" if buffer.repeated else "loaded",
+            kind="failed" if code else "repeated" if repeated else "loaded",
             path=buffer.path,
             code=code,
-            text=buffer.fault or file.status2,
+            text=text,
             rows=buffer.stored,
             parked=buffer.parked,
-            member=buffer.member,
+            member=buffer.owner,
             id=buffer.tsd,
             date=buffer.date,
         )

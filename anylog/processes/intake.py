@@ -109,7 +109,7 @@ class Intake:
         self.journal = self._new_journal()
         self._opening = Opening(append=lambda *record: self.journal.append(*record), open=self._open, cut=self._cut)
         self._ending = Ending(journal=lambda: self.journal, soon=self._soon)
-        self.registry = Registry(tsd=self._tsd)
+        self.registry = Registry(tsd=self._tsd, now=self._clock.seconds)
         self.filing = Filing(
             clock=self._clock,
             disk=self._disk,
@@ -523,6 +523,7 @@ class Intake:
             settled=self._loaded,
             register=self.registry.register,
             rename=self.files.rename,
+            holder=self.registry.held,
             drafts=self._drafts,
             gather=self._gather,
             point=self.point,

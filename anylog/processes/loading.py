@@ -70,6 +70,7 @@ class Loader:
     _settled: Callable[[Buffer, int, int, float], None]
     _register: Register  # give buffers their rows in `almgm` (S4, S5)
     _rename: Callable[[Sequence[Buffer]], Awaitable[None]]  # and files their full names (S6)
+    _holder: Callable[[Buffer, IDatabase], Awaitable[Verdict]]  # see `Registry.held`
     _drafts: Drafts = field(factory=Drafts)
     # Seconds between rounds while less than a quarter of a full one waits: one transaction for what comes meanwhile
     # costs the engine and the disk a fraction of many, and a reading is still seen long before its second is over.
@@ -285,9 +286,10 @@ class Loader:
                 left_out.append((share, fault))
         for share, fault in left_out:  # after those that are committed: this may be refused, and they must not go again
             if fault.kind == "duplicate":
-                self.counts.add("duplicates", 1, fault.text)
-                share.buffer.verdict, share.buffer.fault = "duplicate", "its content is loaded"
-                self._settle(share, 0)
+                verdict = Verdict("duplicate", "its content is loaded")
+                if share.buffer.known and share.buffer.tsd:  # a file that a member registered keeps its entry
+                    verdict = await self._holder(share.buffer, self.database)
+                self._not_loaded(share, verdict)
             elif fault.kind == "missing table" and share.buffer not in self._outdated:
                 self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
             else:
@@ -330,11 +332,13 @@ class Loader:
             for share, verdict in zip(new, verdicts, strict=True):
                 if verdict.kind == "wait":
                     left[share] = verdict.text
-                elif verdict.kind in ("duplicate", "conflict"):
-                    self.counts.add("duplicates", 1, verdict.text)
-                    share.buffer.verdict, share.buffer.fault = verdict.kind, verdict.text
-                    self._settle(share, 0)
-            named = [share.buffer for share in new if share.buffer.tsd and share.buffer.file is not None]
+                elif verdict.kind != "load" and not verdict.again:
+                    self._not_loaded(share, verdict)
+            named = [
+                share.buffer
+                for share in new
+                if share.buffer.tsd and share.buffer.file is not None and not share.buffer.verdict
+            ]
             if named:
                 await self._rename(named)
                 self.point("renamed")
@@ -344,7 +348,13 @@ class Loader:
             shares = [share for share in shares if share not in done]
         for share, why in left.items():
             self._hold(share.buffer, why)
-        return [share for share in shares if not share.buffer.member or share.buffer.tsd]
+        return [share for share in shares if not share.buffer.verdict and (not share.buffer.member or share.buffer.tsd)]
+
+    def _not_loaded(self, share: Share, verdict: Verdict) -> None:
+        """Its content is here, or its id is that of another."""
+        self.counts.add("duplicates", 1, verdict.text)
+        verdict.tell(share.buffer)
+        self._settle(share, 0)
 
     async def _done_before(self, shares: Sequence[Share]) -> list[Share]:
         """Files that were loaded under their very names, as when they waited here for others of the same content."""
@@ -480,7 +490,7 @@ class Loader:
             marks=[share.mark(converted.count, len(parked))],
             parked=parked,
             keys=share.keys(self._clock.seconds(), buffer.whole or "0"),
-            tsd_name=str(buffer.member) if buffer.tsd else "0",
+            tsd_name=str(buffer.owner) if buffer.tsd else "0",
             tsd_id=buffer.tsd,
             inserted=self._now(),
             create=plan.create,

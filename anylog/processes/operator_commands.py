@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anylog.disk.names import error_code, original_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Disk, Forget, Publish
+from anylog.interfaces import Disk, Forget, Move, Publish
 from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
+from anylog.processes.failing import TOGETHER
 from anylog.processes.files import KINDS, Limits
 from anylog.processes.intake import FLOOR
 from anylog.processes.operator import Filing, Operator, OperatorOptions, checked
@@ -29,6 +31,7 @@ PATIENCE = 5.0  # seconds that the command waits for the TCP server, whose addre
 _FOLDERS = ("watch_dir", "bkup_dir", "error_dir", "distr_dir", "archive_dir")
 _TABLE = re.compile(r"[\w\-]+(\.[\w\-]+)?")
 _PROBE = ".anylog.probe"
+HOPELESS = (86, 119)  # codes of failed files that fare no better when they are tried again
 
 
 class RunOperator(Command):
@@ -160,6 +163,7 @@ def _watch(
         floor=FLOOR,
         trace=lambda: node.operator_seen.trace,
         point=node.intake.point,
+        poison=node.intake.registry.fail,
     )
 
 
@@ -302,6 +306,45 @@ class GetWatchDirectories(Command):
         return Result(text=f"[{', '.join(found)}]", data=found)
 
 
+class FileRetry(Command):
+    """Put failed files back into the watch directory, under the names they had, so that they are loaded once more.
+
+    The name is that in the error directory, or the one that the file had. With `all` those are left where they are that
+    cannot fare better: repeats (86) and files whose name says nothing (119). A file whose name is taken stays.
+    """
+
+    words = "file retry"
+    operands = "[name | all]"
+    least = most = 1
+    examples = ("file retry all", "file retry town.weather.0.0.0.err_10.1795276167.json")
+    index = ("file", "data", "high availability")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 12 if there is no such file, 63, or 203 without an operator."""
+        watch, wanted = running(node).watch, operands[0]
+        folder, target = watch.errors.folder, watch.options.folder
+        work = node.lanes.open("disk", 2).run
+        try:
+            names = await work(node.disk.names, folder)
+            if wanted.lower() == "all":
+                found = [name for name in names if error_code(name) not in (0, *HOPELESS)]
+            else:
+                found = [name for name in names if wanted in (name, original_name(name)) and error_code(name)]
+            steps = [Move(folder / name, target / original_name(name)) for name in found]
+            outcomes: list[Any] = []
+            for first in range(0, len(steps), TOGETHER):
+                outcomes += await work(node.disk.batch, steps[first : first + TOGETHER])
+        except OSError as why:
+            raise AnyLogError(63, f"{self.words}: {folder}: {why.strerror or why}") from None
+        if not found and wanted.lower() != "all":
+            raise AnyLogError(12, f"{self.words}: no file '{wanted[:120]}' is in {folder}")
+        stay = [(step, why) for step, why in zip(steps, outcomes, strict=True) if isinstance(why, OSError)]
+        told = "".join(f"\r\n{step.source.name}: {why.strerror or why}" for step, why in stay[:20])
+        data = {"files": len(found) - len(stay), "left": len(stay)}
+        return Result(text=f"Files: {data['files']:,}, left where they are: {len(stay):,}{told}", data=data)
+
+
 class TraceLevel(Command):
     """Say more about a process in the log of the node: 1 each file and what came of it, 2 its steps; 0 no more.
 
@@ -336,5 +379,6 @@ COMMANDS: tuple[type[Command], ...] = (
     GetOperatorPool,
     GetWatch,
     GetWatchDirectories,
+    FileRetry,
     TraceLevel,
 )

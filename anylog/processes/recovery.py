@@ -12,14 +12,14 @@ from typing import Any, Protocol
 from attrs import define, field
 from twisted.logger import Logger
 
-from anylog.databases.tsd import DROPPED, Done, Entry, Tsd, Wanted
+from anylog.databases.tsd import DROPPED, OWN, Done, Entry, Tsd, Wanted
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Publish
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.filing import streamed_hash
-from anylog.processes.registry import PLACEHOLDER, Registry
+from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather
 
@@ -42,6 +42,9 @@ class Marked(IDatabase, Protocol):
 
     def mark_lines(self, member: int, table: str, after: int, most: int) -> Awaitable[list[Mark]]:
         """Marks of a member's files, by id."""
+
+    def mark_members(self) -> Awaitable[list[int]]:
+        """The members of whose files something is loaded here."""
 
     def highest_mark(self, member: int) -> Awaitable[int]:
         """The highest id of a file of that member."""
@@ -90,34 +93,60 @@ class Recovery:
             return {}
         tsd, member = self.registry.tsd, self.registry.member()
         await self.see_ids([database], options)
-        one = _Comparison(room=self, name=name, database=database, options=options, tsd=tsd, member=member)
-        await one.pending()
-        counted, held = await tsd.sums("tsd_info", name), await database.mark_sums(member)
-        for table in sorted(counted.keys() | held.keys()):
-            if counted.get(table) != held.get(table):
-                await one.table(table)
-        if one.done:
-            told = ", ".join(f"{times} {what}" for what, times in sorted(one.done.items()))
+        done: dict[str, int] = {}
+        owners = {member_of_table(into, member) for into in await tsd.tables()}
+        for owner in sorted(owners | set(await database.mark_members()), key=lambda each: (each != member, each)):
+            if not owner and not member:
+                continue  # what was loaded without being registered
+            one = _Comparison(
+                room=self, name=name, database=database, options=options, tsd=tsd, member=member, owner=owner, done=done
+            )
+            await one.pending()
+            counted, held = await tsd.sums(one.into, name), await database.mark_sums(owner)
+            for table in sorted(counted.keys() | held.keys()):
+                if counted.get(table) != held.get(table):
+                    await one.table(table)
+        for into, entry in await tsd.leaning(name):
+            owner = member_of_table(into, member)
+            await _Comparison(
+                room=self, name=name, database=database, options=options, tsd=tsd, member=member, owner=owner, done=done
+            ).leaning(entry)
+        if done:
+            told = ", ".join(f"{times} {what}" for what, times in sorted(done.items()))
             self.log.warn("{name} and almgm were brought into agreement: {told}", name=name, told=told)
-        return one.done
+        return done
 
     async def orphans(self) -> int:
-        """Registered before this start, and nobody has come with them since: they are never going to be loaded."""
-        found, busy = await self.registry.tsd.pending(), self.in_work()
+        """Registered before this start, and nobody has come with them since: they are never going to be loaded.
+
+        Those of other members are forgotten: whoever misses them can ask for them again.
+        """
+        tsd = self.registry.tsd
+        found, busy = await tsd.pending(), self.in_work()
         gone = [
-            Done(into=into, id=entry.id, rows=0, status1=GONE, status2="never loaded, and its source is gone")
+            (into, entry)
             for into, entry in found
-            if into == "tsd_info"
-            and not self.registry.has(into, entry.id)
-            and entry.hash.removeprefix(PLACEHOLDER) not in busy
+            if not self.registry.has(into, entry.id) and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
-        await self.registry.tsd.finish(gone)
+        held = await tsd.by_hash([entry.hash for _, entry in gone])
+        useless = [
+            (into, entry.id) for into, entry in gone if into != OWN or any(each.rows for _, each in held[entry.hash])
+        ]
+        await tsd.forget(useless)
+        told = "never loaded, and its source is gone"
+        await tsd.finish(
+            [
+                Done(into=into, id=entry.id, rows=0, status1=GONE, status2=told)
+                for into, entry in gone
+                if (into, entry.id) not in useless
+            ]
+        )
         return len(gone)
 
 
 @define(kw_only=True, eq=False)
 class _Comparison:
-    """One database beside the tables of files."""
+    """One database beside the table of the files of one member, the owner."""
 
     room: Recovery
     name: str
@@ -125,23 +154,30 @@ class _Comparison:
     options: FilingOptions
     tsd: Tsd
     member: int
+    owner: int
     done: dict[str, int] = field(factory=dict)
     folders: dict[Path, dict[int, str]] = field(factory=dict)  # id -> name of a file there
     log = Logger()
+
+    @property
+    def into(self) -> str:
+        """The table of files."""
+        return table_of_member(self.owner, self.member)
 
     def _note(self, what: str, times: int = 1) -> None:
         self.done[what] = self.done.get(what, 0) + times
 
     @deferring
     async def _find(self, date: str, id: int) -> Path | None:
-        """Its file: in the archive, or where it waits for the distributor."""
-        for folder in (folder_of(self.options.archive_dir, date), self.options.distr_dir):
+        """Its file: in the archive, or where it waits for the distributor if it is our own."""
+        folders = [folder_of(self.options.archive_dir, date)]
+        for folder in [*folders, self.options.distr_dir] if self.owner == self.member else folders:
             names = self.folders.get(folder)
             if names is None:
                 if len(self.folders) > KEPT:
                     self.folders.pop(next(iter(self.folders)))
                 try:
-                    names = await self.room.lane.run(ids_in, self.room.disk, folder, self.member)
+                    names = await self.room.lane.run(ids_in, self.room.disk, folder, self.owner)
                 except OSError as fault:
                     raise AnyLogError(63, f"{folder}: {fault.strerror or fault}") from None
                 self.folders[folder] = names
@@ -153,8 +189,8 @@ class _Comparison:
         """Line by line, a page of each side at a time, merged by id."""
         after = 0
         while True:
-            entries = await self.tsd.lines("tsd_info", self.name, table, after, PAGE)
-            marks = await self.database.mark_lines(self.member, table, after, PAGE)
+            entries = await self.tsd.lines(self.into, self.name, table, after, PAGE)
+            marks = await self.database.mark_lines(self.owner, table, after, PAGE)
             if not entries and not marks:
                 return
             ends = [page[-1].id for page in (entries, marks) if len(page) == PAGE]
@@ -176,10 +212,10 @@ class _Comparison:
                 continue
             if mark.rows < entry.rows and await self._find(_digits(entry.time), id) is not None:
                 # An older copy, of when the buffer was open still: all of its file is loaded, or nothing.
-                await self.database.undo(mark.table, self.member, id)
+                await self.database.undo(mark.table, self.owner, id)
                 await self._lost(entry)
             else:
-                wrong.append(Done(into="tsd_info", id=id, rows=mark.rows))
+                wrong.append(Done(into=self.into, id=id, rows=mark.rows))
         if wrong:
             await self.tsd.finish(wrong)
             self._note("counts corrected", len(wrong))
@@ -189,10 +225,17 @@ class _Comparison:
         if not marks:
             return
         busy = self.room.in_work()  # first: what ends from here on is registered, but not found below
-        there = await self.tsd.by_ids("tsd_info", [mark.id for mark in marks])
+        there = await self.tsd.by_ids(self.into, [mark.id for mark in marks])
         for mark in marks:
-            if mark.id in there or (not mark.hash and mark.buffer in busy):
-                continue  # on its way: `_pending` has looked at it
+            known = there.get(mark.id)
+            if known is not None:
+                if known.status1 and mark.hash == known.hash and not self.room.registry.has(self.into, mark.id):
+                    # It was loaded after all, and the entry is an older copy.
+                    await self.tsd.finish([Done(into=self.into, id=mark.id, rows=mark.rows)])
+                    self._note("counted")
+                continue  # else on its way: `pending` has looked at it
+            if not mark.hash and mark.buffer in busy:
+                continue
             hash = mark.hash or await self._hash_of(mark)
             if not hash:
                 continue
@@ -204,12 +247,15 @@ class _Comparison:
                 instructions=mark.instructions,
                 id=mark.id,
                 time=mark.time,
+                into=self.into,
             )
             (found,) = await self.tsd.register([wanted])
-            if found.entry.id != mark.id:
+            if (found.into, found.entry.id) != (self.into, mark.id):
                 continue  # the same came again meanwhile, and is found to be loaded
             if found.kind == "conflict":
-                self.log.error("tsd_info {id}: {table} was loaded with another hash", id=mark.id, table=mark.table)
+                self.log.error(
+                    "{into} {id}: {table} was loaded with another hash", into=self.into, id=mark.id, table=mark.table
+                )
                 continue
             await self.tsd.finish([Done(into=found.into, id=found.entry.id, rows=mark.rows)])
             self._note("registered again")
@@ -219,6 +265,8 @@ class _Comparison:
         if mark.buffer in self.room.in_work():
             return ""  # it is made into a file now
         found = await self._find(_digits(mark.time), mark.id)
+        if found is None and self.owner != self.member:
+            return ""  # the hash of another's file is what its name says
         return FileName.parse(found.name).hash if found is not None else await self._rebuild(mark)
 
     async def _rebuild(self, mark: Mark) -> str:
@@ -247,12 +295,35 @@ class _Comparison:
             return
         date = _digits(entry.time)
         path = await self._find(date, entry.id)
+        if path is None and self.owner != self.member:
+            await self.tsd.forget([(self.into, entry.id)])  # missing: it can be had from others
+            self._note("missing")
+            return
         if path is None:
             told = f"its rows are lost, and its file is not in {folder_of(self.options.archive_dir, date)}"
-            self.log.error("{d}.{t} tsd_info {id}: {why}", d=entry.dbms, t=entry.table, id=entry.id, why=told)
-            await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=0, status1=MISSING, status2=told)])
+            self.log.error(
+                "{d}.{t} {into} {id}: {why}", into=self.into, d=entry.dbms, t=entry.table, id=entry.id, why=told
+            )
+            await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
             self._note("lost without a file")
             return
+        await self._again(entry, path)
+
+    async def leaning(self, entry: Entry) -> None:
+        """Its content was here under another entry, which holds it no more: its own file is loaded."""
+        marks = await self.database.hash_marks([entry.hash])
+        if any(mark.rows for mark in marks.values()):
+            return  # held by what has no entry
+        path = await self._find(_digits(entry.time), entry.id)
+        if path is not None:
+            await self._again(entry, path)
+        else:
+            await self.tsd.forget([(self.into, entry.id)])
+            self._note("missing")
+
+    async def _again(self, entry: Entry, path: Path) -> None:
+        """Load a file of the archive."""
+        date = _digits(entry.time)
         try:
             data = await self.room.lane.run(read_archived, self.room.disk, path)
             rows = read_body(data)
@@ -261,11 +332,11 @@ class _Comparison:
             self._note("archived files that cannot be read")
             return
         # Pending again first: what is counted would be taken for loaded.
-        await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=0)])
+        await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0)])
         outcome = await self.room.bring(
             WholeFile(
                 path=path, dbms=entry.dbms, table=entry.table, source=entry.source, instructions=entry.instructions,
-                hash=entry.hash, rows=rows, normal=data, stamp=(0, 0), member=str(self.member), id=entry.id, date=date,
+                hash=entry.hash, rows=rows, normal=data, stamp=(0, 0), member=str(self.owner), id=entry.id, date=date,
                 archived=True,
             )
         )  # fmt: skip
@@ -280,15 +351,19 @@ class _Comparison:
         waiting = [
             entry
             for into, entry in found
-            if into == "tsd_info" and entry.dbms == self.name and entry.hash.removeprefix(PLACEHOLDER) not in busy
+            if into == self.into
+            and entry.dbms == self.name
+            and entry.hash.removeprefix(PLACEHOLDER) not in busy
+            and not self.room.registry.has(into, entry.id)
         ]
-        marks = await self.database.file_marks([(self.member, entry.id) for entry in waiting]) if waiting else {}
-        lost = []
+        marks = await self.database.file_marks([(self.owner, entry.id) for entry in waiting]) if waiting else {}
+        again: list[tuple[Entry, Path]] = []
         for entry in waiting:
-            mark = marks.get((self.member, entry.id))
-            if mark is None and await self._find(_digits(entry.time), entry.id) is not None:
-                lost.append(entry)
+            mark = marks.get((self.owner, entry.id))
             if mark is None or not mark.rows:
+                path = None if entry.hash.startswith(PLACEHOLDER) else await self._find(_digits(entry.time), entry.id)
+                if path is not None:  # it was to be loaded from there once more
+                    again.append((entry, path))
                 continue
             hash = entry.hash
             if hash.startswith(PLACEHOLDER):
@@ -296,10 +371,10 @@ class _Comparison:
             elif await self._find(_digits(entry.time), entry.id) is None:
                 continue  # its file lies in the watch directory still, and is counted when it is archived
             if hash:
-                await self.tsd.finish([Done(into="tsd_info", id=entry.id, rows=mark.rows, hash=hash)])
+                await self.tsd.finish([Done(into=self.into, id=entry.id, rows=mark.rows, hash=hash)])
                 self._note("counted")
-        for first in range(0, len(lost), TOGETHER):
-            await gather([self._lost(entry) for entry in lost[first : first + TOGETHER]])
+        for first in range(0, len(again), TOGETHER):
+            await gather([self._again(entry, path) for entry, path in again[first : first + TOGETHER]])
 
 
 def _digits(time: str) -> str:

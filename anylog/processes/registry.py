@@ -6,14 +6,17 @@ unique marks of the database, not here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Tsd, Wanted
+from anylog.databases.tsd import DROPPED, FAILED, FOREIGN_IDS, OWN, Done, Tsd, Wanted
+from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
+from anylog.interfaces import IDatabase
 from anylog.processes.buffers import Buffer
 
 PLACEHOLDER = "open:"  # instead of a hash, before the name of a buffer that is not a file yet (ingest.md 8.4)
@@ -23,19 +26,50 @@ PLACEHOLDER = "open:"  # instead of a hash, before the name of a buffer that is 
 class Verdict:
     """What is to be done with a buffer."""
 
-    kind: Literal["load", "wait", "repeated", "duplicate", "conflict"]
+    kind: Literal["load", "wait", "repeated", "duplicate", "conflict", "double"]
     text: str = ""
+    again: bool = False  # a repeat under its very name: its mark is looked at, as the database may have lost it
+
+    def tell(self, buffer: Buffer) -> None:
+        """Put it down in the buffer; nothing of that is loaded."""
+        assert self.kind != "load"
+        assert self.kind != "wait"
+        buffer.verdict, buffer.fault = self.kind, self.text
 
 
 LOAD = Verdict("load")
+UNREGISTERED = "rows that are not registered"  # status 2 of a double of such rows
+CONFLICTS = 100  # of them the last are kept
+
+
+@frozen(kw_only=True)
+class Conflict:
+    """An id that came with two contents (operator-ha.md 9.3)."""
+
+    at: float  # unix seconds
+    into: str
+    id: int
+    hash: str  # that it has here
+    other: str  # that came
+    name: str  # of the file that came
 
 
 def table_of(buffer: Buffer, member: int) -> str:
     """The table of files a buffer belongs in."""
     file = buffer.file
-    if file is None or file.member in ("", "@") or int(file.member) == member:
-        return "tsd_info"
-    return f"tsd_{int(file.member)}"
+    if file is None or file.member in ("", "@"):
+        return OWN
+    return table_of_member(int(file.member), member)
+
+
+def table_of_member(owner: int, member: int) -> str:
+    """The table of the files of `owner` at `member`."""
+    return OWN if owner == member else f"tsd_{owner}"
+
+
+def member_of_table(into: str, member: int) -> int:
+    """Whose files are in a table of files at `member`."""
+    return member if into == OWN else int(into.removeprefix("tsd_"))
 
 
 @define(kw_only=True, eq=False)
@@ -47,6 +81,10 @@ class Registry:
     # For which tables ids go on above all that were ever given here; until an operator has seen to that, readings wait.
     sure: Tsd | None = None
     _live: dict[tuple[str, int], Buffer] = field(factory=dict)  # (table of files, id) -> who has it now
+    # Ids that came with two contents, for those who look after the cluster.
+    conflicts: deque[Conflict] = field(factory=lambda: deque(maxlen=CONFLICTS))
+    conflicted: int = 0
+    _now: Callable[[], float] = field(default=lambda: 0.0)
     log = Logger()
 
     @property
@@ -73,14 +111,16 @@ class Registry:
         if self.sure is not tsd:
             raise AnyLogError(502, "its files are registered once the operator runs")
         wanted = [self._wanted(buffer) for buffer in buffers]
-        found = await tsd.register(wanted)
+        found = await tsd.register(wanted, self.has)
         verdicts = []
         for buffer, want, each in zip(buffers, wanted, found, strict=True):
             entry, mine = each.entry, (each.into, each.entry.id)
             if each.kind == "conflict":
-                verdicts.append(
-                    Verdict("conflict", f"TSD id conflict: {want.into} {want.id} has the hash {entry.hash}")
-                )
+                verdicts.append(Verdict("conflict", self.conflict(buffer, want.into, want.id, entry.hash)))
+                continue
+            if each.kind == "repeated":
+                held = f"{each.holder[0]} {each.holder[1].id}" if each.holder is not None else ""
+                verdicts.append(Verdict("repeated", f"its content is loaded as {held}"))
                 continue
             same = each.into == want.into and (not want.id or entry.id == want.id)
             dropped = entry.status2 == DROPPED and each.into == want.into
@@ -103,8 +143,66 @@ class Registry:
             buffer.registered(entry.id, entry.time)
             buffer.known_to = tsd
             # One that says it is loaded is looked at by its mark: the database may have lost it.
-            verdicts.append(Verdict("repeated") if each.kind == "loaded" and not dropped else LOAD)
+            if each.holder is not None:
+                verdicts.append(Verdict("double", f"{each.holder[0]} {each.holder[1].id}"))
+            else:
+                verdicts.append(Verdict("repeated", again=True) if each.kind == "loaded" and not dropped else LOAD)
         return verdicts
+
+    def conflict(self, buffer: Buffer, into: str, id: int, hash: str) -> str:
+        """Keep in mind that an id came with two contents; gives that in words."""
+        self.conflicted += 1
+        self.conflicts.append(
+            Conflict(at=self._now(), into=into, id=id, hash=hash, other=buffer.whole, name=buffer.path.name)
+        )
+        return f"TSD id conflict: {into} {id} has the hash {hash}"
+
+    async def held(self, buffer: Buffer, database: IDatabase) -> Verdict:
+        """What becomes of a file whose content, or whose id, turned out to be there when it was to be loaded."""
+        mark = (await database.hash_marks([buffer.whole])).get(buffer.whole)
+        if mark is not None:
+            into = table_of_member(mark.member, self.member())
+            return Verdict("double", f"{into} {mark.id}" if mark.id else UNREGISTERED)
+        whose = buffer.owner, buffer.tsd
+        mark = (await database.file_marks([whose])).get(whose)
+        if mark is None:
+            raise AnyLogError(16, f"{buffer.path.name}: what held its content is gone")
+        # Its id is that of another content: the entry that was just made for it is that one's.
+        into, id = table_of(buffer, self.member()), buffer.tsd
+        await self.tsd.forget([(into, id)])
+        self.forget(buffer)
+        buffer.tsd = 0
+        return Verdict("conflict", self.conflict(buffer, into, id, mark.hash or "of a stream"))
+
+    async def fail(self, name: FileName, text: str) -> bool:
+        """A file of another member cannot be understood or loaded: its entry says so (operator-ha.md 3.3).
+
+        False if there was nothing to say: it is loaded, in work, recorded otherwise, or nothing is registered here.
+        """
+        tsd, member = self._tsd(), self.member()
+        if tsd is None or tsd is not self.sure or not member or not name.full or name.member == "@":
+            return False
+        into = table_of_member(int(name.member), member)
+        if into == OWN or self.has(into, name.id):
+            return False
+        (found,) = await tsd.register([self._failing(name, into)], self.has)
+        entry = found.entry
+        if found.kind not in ("new", "pending") or (found.into, entry.id) != (into, name.id) or self.has(into, name.id):
+            return False
+        await tsd.finish([Done(into=into, id=name.id, rows=0, status1=FAILED, status2=text)])
+        return True
+
+    def _failing(self, name: FileName, into: str) -> Wanted:
+        return Wanted(
+            dbms=name.dbms,
+            table=name.table,
+            source=name.source,
+            hash=name.hash if name.hash != "0" else f"{FAILED}:{name.member}.{name.id}",
+            instructions=name.instructions,
+            id=name.id,
+            time=time_of(name.date),
+            into=into,
+        )
 
     def _wanted(self, buffer: Buffer) -> Wanted:
         where, file = buffer.where, buffer.file
@@ -120,6 +218,7 @@ class Registry:
             id=id,
             time=time,
             into=table_of(buffer, self.member()),
+            known=buffer.known,
         )
 
     async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:

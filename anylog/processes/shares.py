@@ -52,7 +52,7 @@ class Share:
             rows,
             parked,
             buffer.whole or None,
-            buffer.member,
+            buffer.owner,
             buffer.tsd,
             buffer.where.source,
             buffer.where.instructions,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +109,22 @@ class Watch:
         floor: int,
         trace: Callable[[], int] = lambda: 0,
         point: Callable[[str], None] = lambda name: None,
+        poison: Callable[[FileName, str], Awaitable[object]] | None = None,
     ) -> None:
-        """`floor` are bytes of free disk below which nothing is taken; `point` is told where a kill may be tried."""
+        """`floor` are bytes of free disk below which nothing is taken; `point` is told where a kill may be tried;
+        `poison` is told which files of other members cannot be used, and why."""
         self.options = options
         self._clock, self._disk, self._logs, self._seen = clock, disk, logs, seen
         self._disk_lane, self._cpu = lanes.open("disk", 2), lanes.open("cpu")
         self._files, self._member, self._floor, self._trace, self._point = files, member, floor, trace, point
         self.directory = Directory(options.kinds)
         self.errors = ErrorDirectory(
-            clock=clock, disk=disk, lane=self._disk_lane, watched=options.folder, folder=options.err_dir
+            clock=clock,
+            disk=disk,
+            lane=self._disk_lane,
+            watched=options.folder,
+            folder=options.err_dir,
+            poison=poison,
         )
         self.holds = ""  # why nothing is taken
         self.more = False  # the directory holds more than was looked at
@@ -487,7 +494,11 @@ class Watch:
             self._end(job)
             self._ended.add(name)
 
-        self.errors.add(Failed(name=name, stamp=job.lying.stamp, error=error, ended=ended))
+        of_others = job.name is not None and job.name.full and job.name.member not in ("@", str(self._member()))
+        noting = job.name if of_others and path is None else None  # else its entry says so already
+        self.errors.add(
+            Failed(name=name, stamp=job.lying.stamp, error=error, ended=ended, alone=of_others, noting=noting)
+        )
 
     def _back(self, job: Job) -> None:
         """It stays in the directory, and has to settle again before it is taken."""

@@ -33,6 +33,11 @@ class WholeFile:
     archived: bool = False  # it lies in the archive and stays there: its rows are loaded once more
 
     @property
+    def known(self) -> bool:
+        """Whether its name says as which file of which member it is registered."""
+        return bool(self.id) and self.member not in ("", "@")
+
+    @property
     def count(self) -> int:
         """Its rows."""
         return len(self.rows) if self.early is None else self.early.converted.count
@@ -45,7 +50,7 @@ class WholeFile:
 
 @frozen(kw_only=True)
 class Outcome:
-    """What came of a file. `failed`: it lies at `path`, for the error directory."""
+    """What came of a file. `failed`: it lies at `path`, for the error directory. `repeated`: its content was here."""
 
     kind: Literal["loaded", "repeated", "failed"]
     path: Path

@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 FOLDERS = ("watch", "distr", "archive", "bkup", "error")
-DUPLICATE = "86"
+DUPLICATE, DOUBLE = "86", "02"
 _FULL = re.compile(r"[^.]+\.[^.]+\.[^.]+\.([0-9a-f]{32})\.[^.]+\.(\d+)\.(\d+)\.(\d{12})")
 _TABLES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!' order by name"
 
@@ -154,6 +154,7 @@ def broken(
     told += _entries(found)
     told += _ids(found, {} if ids is None else ids)
     told += _rows(found, member)
+    told += _doubles(found, member)
     told += _archive(home, found, member)
     told += _folders(found)
     return told
@@ -218,13 +219,23 @@ def _rows(found: Home, member: int) -> list[str]:
     return told
 
 
+def _doubles(found: Home, member: int) -> list[str]:
+    """Where an entry says that its content is here under another, that is the one that holds it."""
+    told = []
+    holders = {entry.hash: f"{entry.into} {entry.id}" for entry in found.entries if entry.rows}
+    for entry in found.entries:
+        if entry.status1 == DOUBLE and holders.get(entry.hash) != entry.status2:
+            told.append(f"{holders.get(entry.hash)} holds the content of {entry}")
+    return told
+
+
 def _archive(home: Path, found: Home, member: int) -> list[str]:
     """I-5, and nothing lies there that is not registered."""
     told, known = [], set()
     root = data(home) / "archive"
     parked = {(mark.member, mark.id): mark.parked for marks in found.marks.values() for mark in marks}
     for entry in found.entries:
-        if not entry.rows:
+        if not entry.rows and entry.status1 != DOUBLE:
             continue
         owner = member if entry.into == "tsd_info" else int(entry.into.removeprefix("tsd_"))
         named = (entry.dbms, entry.table, entry.source, entry.hash, entry.instructions, owner, entry.id, entry.date)
@@ -232,6 +243,8 @@ def _archive(home: Path, found: Home, member: int) -> list[str]:
         folder = root / entry.date[:2] / entry.date[2:4] / entry.date[4:6]
         there = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
         known.update(there)
+        if entry.status1 == DOUBLE and not there:
+            continue  # told of, and not sent
         if len(there) != 1:
             told.append(f"{len(there)} files {folder / name}")
             continue
@@ -240,6 +253,8 @@ def _archive(home: Path, found: Home, member: int) -> list[str]:
         streamed = _md5(f"{entry.dbms}.{entry.table}.{owner}.{entry.id}", content)
         if entry.hash not in (whole, streamed):
             told.append(f"{there[0]} hashes to {whole} as a whole file and to {streamed} as a buffer")
+        if entry.status1 == DOUBLE:
+            continue
         lines = entry.rows + (parked.get((owner, entry.id), 0) if entry.hash == whole else 0)
         if (have := content.count(b"\n")) != lines:
             told.append(f"{there[0]} has {have} lines, {lines} are wanted by {entry}")

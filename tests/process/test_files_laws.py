@@ -106,6 +106,9 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "an id for two hashes": (sql("almgm", f"update tsd_info set file_hash = '{'0' * 32}' where file_id = 2"), "id 2"),
     "one content twice": (
         sql("almgm", "create table tsd_9 as select * from tsd_info where file_id = 1"), "is loaded as"),
+    "a double of nothing": (
+        sql("almgm", f"insert into tsd_info values (3, 'town', 't', '0', '{'0' * 32}', '0', '{TIME}', 0, '02', 'x 9')"),
+        "None holds the content"),
     "no file": (renamed(f"archive/{DAY}/{file_name(2)}", "bkup/elsewhere.json"), "0 files"),
     "another day": (renamed(f"archive/{DAY}/{file_name(2)}", f"archive/26/11/22/{file_name(2)}"), "nobody knows"),
     "two forms of one file": (written(f"archive/{DAY}/{file_name(1)}", WHOLE), "2 files"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from desk import Desk
@@ -112,6 +114,26 @@ class Listings(Desk):
         self.assertEqual((lane.depth, waited.called), (1, False))  # others may use the lane now
         clock.pump([1] * 10)
         self.assertEqual(self.successResultOf(waited).data[0]["Files"], len(names))
+
+    def test_days_that_others_may_miss(self) -> None:
+        """They stay, and that is said, unless it is known that all have them, or forced."""
+        archive = self.node.places.folder("archive_dir")
+        for day in ("26/08/31", "26/09/01"):
+            (archive / day).mkdir(parents=True)
+            (archive / day / "a.json").write_bytes(b"12345")
+        self.patch(type(self.node.copying), "members", lambda copying: ["another"])
+        number, text = self.refused("delete archive where days = 1")
+        self.assertEqual(number, 2)
+        self.assertRegex(text, "3 days are kept: other members may miss their files")
+        self.assertEqual(len(list(archive.rglob("a.json"))), 2)
+
+        async def copied(days: Sequence[date]) -> set[date]:
+            return set(days[:2])
+
+        self.node.copying.agreed = copied
+        self.assertEqual(self.ask("delete archive where days = 1").data, {"days": 2, "files": 1, "bytes": 5, "kept": 1})
+        self.assertTrue((archive / "26/09/01/a.json").exists())
+        self.assertEqual(self.ask("delete archive where days = 1 and force = true").data["days"], 1)
 
     def test_old_days(self) -> None:
         """Days older than asked go, with the months and years that are empty then; nothing else is touched."""

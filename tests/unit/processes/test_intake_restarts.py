@@ -64,6 +64,8 @@ def agree(dbms: str, table: str, columns: Any) -> Any:
 
 
 class RestartCase(SynchronousTestCase):
+    member = MEMBER
+
     def setUp(self) -> None:
         kept = TemporaryDirectory()
         self.addCleanup(kept.cleanup)
@@ -99,7 +101,7 @@ class RestartCase(SynchronousTestCase):
         if town:
             self.wait(Deferred.fromCoroutine(catalog.connect("town", "sqlite")))
         if operates:
-            self.operating = self.intake.operate(FILES, lambda: MEMBER)
+            self.operating = self.intake.operate(FILES, lambda: self.member)
 
     def kill(self, power: Random | None = None) -> None:
         """Nothing in memory survives; with `power` nothing that was not synced either."""

@@ -119,6 +119,10 @@ class WithoutTests(OperatorDesk):
         self.assertEqual(self.refused("get watch"), 203)
         self.assertEqual(self.ask("get watch directories"), "[]")
 
+    def test_retry_without(self) -> None:
+        """Nobody would take the files."""
+        self.assertEqual(self.refused("file retry all"), 203)
+
     def test_unknown(self) -> None:
         """Topics and services that are none."""
         for command, number in [
@@ -329,3 +333,20 @@ class FolderTests(SynchronousTestCase):
                 if number == errno.ENOENT:
                     (root / "error_dir").write_bytes(b"")
             self.assertEqual(sorted(path.name for path in root.rglob(".*")), [])
+
+
+class RetryTests(OperatorDesk):
+    def test_retry(self) -> None:
+        """Failed files are put back under their names; repeats and odd names stay, and what is taken; one by name."""
+        self.run_operator()
+        ends = {"town.a.err_6.1.json": GOOD, "town.b.err_86.1.json": b"b", "x.err_119.1.json": b"c", "town.d": b"d"}
+        for name, data in ends.items():
+            (self.errors / name).write_bytes(data)
+        self.assertEqual(self.ask("file retry all"), "Files: 1, left where they are: 0")
+        self.assertEqual([path.name for path in self.here.iterdir()], ["town.a.json"])
+        self.assertEqual(self.refused("file retry nothing.json"), 12)
+        (self.here / "town.b.json").write_bytes(b"{")
+        self.assertIn("Files: 0, left where they are: 1", self.ask("file retry town.b.err_86.1.json"))
+        (self.here / "town.b.json").unlink()
+        self.assertEqual(self.ask("file retry town.b.json"), "Files: 1, left where they are: 0")
+        self.assertEqual(sorted(path.name for path in self.errors.iterdir()), ["town.d", "x.err_119.1.json"])
