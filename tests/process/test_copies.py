@@ -150,8 +150,12 @@ def test_files_of_a_member_that_was_alone(network: Network) -> None:
     assert "taken" not in told, told
 
 
+KILLS = [(1, "delivered"), (0, "confirmed")]
+MORE_KILLS = [(0, "archived"), (0, "published"), (0, "counted"), (1, "read"), (1, "loaded"), (1, "counted")]
+
+
 @pytest.mark.parametrize(
-    ("victim", "point"), [(1, "delivered"), (0, "confirmed"), (0, "archived"), (1, "read"), (1, "counted")]
+    ("victim", "point"), [*KILLS, *(pytest.param(*each, marks=pytest.mark.long) for each in MORE_KILLS)]
 )
 def test_killed_on_the_way(network: Network, victim: int, point: str) -> None:
     """Whoever is killed on the way, after each step: every row is on both members once."""
