@@ -15,9 +15,10 @@ from anylog.disk.records import BufferId, Kind, unpack_ids, unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Receipt
 from anylog.processes.buffers import Buffer, Pending
-from anylog.processes.loading import Loader, Schemas
+from anylog.processes.loading import Loader
 from anylog.processes.once import Once
 from anylog.processes.registry import Registry
+from anylog.processes.shares import Schemas
 from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 

@@ -26,13 +26,14 @@ from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
 from anylog.processes.filing import MOST, Filing
 from anylog.processes.forms import MANY, NONE, Form, early_of, form_of, segment
-from anylog.processes.loading import SMALL, Agree, Loader, Schemas
+from anylog.processes.loading import SMALL, Loader
 from anylog.processes.once import Once
 from anylog.processes.opening import Ending, Opening
 from anylog.processes.operating import Operating
 from anylog.processes.recovery import Marked, Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.relief import Relief
+from anylog.processes.shares import Agree, Schemas
 from anylog.processes.thresholds import Thresholds
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.tank import Tank

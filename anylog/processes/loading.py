@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from attrs import define, field
@@ -29,7 +29,7 @@ from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Drafts, Pending
 from anylog.processes.forms import joined
 from anylog.processes.registry import Verdict
-from anylog.processes.shares import Fails, Flight, Plan, Ready, Share, Waits
+from anylog.processes.shares import Agree, Fails, Flight, Plan, Ready, Schemas, Share, Waits
 from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
@@ -39,21 +39,7 @@ SMALL = 4096  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
 
 
-class Agree(Protocol):
-    """Make columns of a table known to the network before they are made here (hard-parts.md 4.2)."""
-
-    def __call__(self, dbms: str, table: str, columns: Mapping[str, str]) -> Deferred[Mapping[str, str]]:
-        """Give the columns that were agreed on; waits while the ledger is away. What is agreed on comes at once."""
-
-
 Register = Callable[[Sequence[Buffer]], Awaitable[Sequence[Verdict]]]
-
-
-class Schemas(IDatabase, Protocol):
-    """A database whose schemas are known without waiting."""
-
-    def schema(self, table: str) -> Mapping[str, str] | None:
-        """Column -> ledger type, automatic columns included; None if there is no such table."""
 
 
 @define(kw_only=True, eq=False)

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from anylog.interfaces import AnyLogFault, Load, Mark, Parked
+from anylog.interfaces import AnyLogFault, IDatabase, Load, Mark, Parked
 from anylog.mapping.body import written
 from anylog.mapping.rows import Converted
 from anylog.processes.buffers import Buffer, Pending
+
+
+class Agree(Protocol):
+    """Make columns of a table known to the network before they are made here (hard-parts.md 4.2)."""
+
+    def __call__(self, dbms: str, table: str, columns: Mapping[str, str]) -> Deferred[Mapping[str, str]]:
+        """Give the columns that were agreed on; waits while the ledger is away. What is agreed on comes at once."""
+
+
+class Schemas(IDatabase, Protocol):
+    """A database whose schemas are known without waiting."""
+
+    def schema(self, table: str) -> Mapping[str, str] | None:
+        """Column -> ledger type, automatic columns included; None if there is no such table."""
 
 
 class Waits(Exception):
