@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
@@ -24,6 +25,38 @@ IN_MEMORY = Path("/dev/shm")
 
 
 @define(eq=False)
+class Rows:
+    """A cursor that has what those of sqlite3 have."""
+
+    inner: apsw.Cursor
+    description: Any = None
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that were changed."""
+        return self.inner.connection.changes()
+
+    def fetchone(self) -> Any:
+        """The next row, None at the end."""
+        return self.inner.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        """All that is left."""
+        return self.inner.fetchall()
+
+    def fetchmany(self, size: int) -> list[Any]:
+        """As many, or what is left."""
+        return list(islice(self.inner, size))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner)
+
+    def close(self) -> None:
+        """No more rows are wanted."""
+        self.inner.close(True)
+
+
+@define(eq=False)
 class Told:
     """A connection that tells before each statement."""
 
@@ -33,7 +66,16 @@ class Told:
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """See `library.Connection`."""
         self.point("statement")
-        return self.inner.execute(statement, parameters)
+        if not statement.endswith("limit 0"):
+            return Rows(self.inner.execute(statement, parameters))
+        cursor, described = self.inner.cursor(), []
+
+        def trace(cursor: apsw.Cursor, *_: Any) -> bool:
+            described.append(cursor.getdescription())  # afterwards it is not told any more
+            return True
+
+        cursor.exec_trace = trace
+        return Rows(cursor.execute(statement, parameters), described[0])
 
     def interrupt(self) -> None:
         """See `library.Connection`."""
@@ -97,9 +139,13 @@ class LastingFiles:
             (self.real(path).parent / name).write_bytes(data)
 
     def look(self, path: Path) -> apsw.Connection | None:
-        """A connection that only reads, beside the node's own; None if there is no file."""
+        """A connection to read from, beside the node's own or while it is down; None if there is no file."""
         real = self.real(path)
-        return apsw.Connection(str(real), flags=apsw.SQLITE_OPEN_READONLY) if real.exists() else None
+        if not real.exists():
+            return None
+        made = apsw.Connection(str(real), flags=apsw.SQLITE_OPEN_READWRITE)  # a log that was left is read into memory
+        made.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        return made
 
     def _parts(self, path: Path) -> list[Path]:
         real = self.real(path)

@@ -100,8 +100,12 @@ class Load:
             what = f"I-3 {held.name}: {body.table}, v = {[row['v'] for row in body.rows]} ({body.mode})"
             if max(there) > sent:
                 yield f"{what}: there {there} times, sent {sent} times"
-            some = [max(times, (body.table, row["v"]) in aside) for times, row in zip(there, body.rows, strict=True)]
-            if min(some) < heard:
+            some = [
+                max(times, (body.table, row["v"]) in aside)
+                for times, row in zip(there, body.rows, strict=True)
+                if len(names) == 1 or row["n"] != POISON  # what is parked at one member is not copied
+            ]
+            if some and min(some) < heard:
                 yield f"{what}: there {some} times, acknowledged {heard} times"
             if len(set(some)) > 1 and body.table not in dropped and body.number not in self.forgotten:
                 yield f"{what}: in parts, {some} times"

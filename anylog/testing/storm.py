@@ -447,7 +447,7 @@ class Storm:
             for each in laws.CLUSTER:
                 told += each(found)
             told += laws.same_rows(found, dropped)
-            told += self._answers(dropped)
+            told += () if told else self._answers(dropped)
         return told
 
     def _answers(self, dropped: Sequence[str]) -> Iterator[str]:
