@@ -310,13 +310,21 @@ class Asked:
         since = sorted({each.seen for each in known.values()} - {NOWHERE})
         told = [file for other, each in known.items() for file in listed(others[other], each.open)]
         question = {"since": since, "open": told if len(told) <= CHECKED else []}
-        peeks = {other: self._peek(other, others[other], known[other].at) for other in others}
+        early: dict[
+            str, tuple[list[int], Stream]
+        ] = {}  # rows of what was open the last time, which most often still is
+        shares = shared_out(known)
+        peeks = {
+            other: self._peek(other, others[other], known[other].at, head, shares.get(other, []), early)
+            for other in others
+        }
         try:
             reply = await self._reach(address, {**head, "marks": question})
         except BaseException:
             for peek in peeks.values():
                 peek.addErrback(lambda _: None)
                 peek.cancel()
+            self._drop(early)
             raise
         bulk = self._stream(address, reply)
         try:
@@ -324,7 +332,7 @@ class Asked:
             looked = dict(zip(peeks, await gather(peeks.values()), strict=True))
             if not marked.same:  # its database is another one: what was known of it is not so
                 known = {other: Known() for other in others}
-                looked = {other: await self._peek(other, others[other], NOWHERE) for other in others}
+                looked = {other: await self._peek(other, others[other], NOWHERE, head, [], early) for other in others}
             now: dict[str, Known] = {}
             for other, peek in looked.items():
                 if peek is None:
@@ -335,9 +343,10 @@ class Asked:
                     address, others[other], before if held else {}, marked, peek, {} if held else before
                 )
                 tails.keep(address, other, *table, now[other])
-            return [bulk, *await self._tails(now, others, head)]
+            return [bulk, *await self._tails(now, others, head, early)]
         except BaseException:
             bulk.close()
+            self._drop(early)
             raise
 
     def _others(self, chosen: str) -> dict[str, int]:
@@ -351,14 +360,29 @@ class Asked:
         }
 
     @deferring
-    async def _peek(self, address: str, member: int, after: Position) -> Peek | None:
-        """All of a member's own files behind a position; None if it takes no part."""
+    async def _peek(
+        self,
+        address: str,
+        member: int,
+        after: Position,
+        head: Mapping[str, Any],
+        ids: list[int],
+        early: dict[str, tuple[list[int], Stream]],
+    ) -> Peek | None:
+        """All of a member's own files behind a position, and the rows of `ids`; None if it takes no part."""
         files: dict[int, str | None] = {}
         same = True
         while True:
-            peek = {"member": member, "after": after}
+            question: dict[str, Any] = {"peek": {"member": member, "after": after}}
+            rows, ids = ids, []
             try:
-                found = Peek.read(await self._reach(address, {**self._table(), "peek": peek}))
+                if rows:
+                    self._begin(address)
+                    reply = await self._reach(address, {**head, **question, "only": {"member": member, "ids": rows}})
+                    early[address] = rows, self._stream(address, reply)
+                    found = Peek.read(reply.head.get("peek"))
+                else:
+                    found = Peek.read((await self._reach(address, {**self._table(), **question})).head)
             except AnyLogError as error:
                 self._left_out(address, error)
                 return None
@@ -389,14 +413,24 @@ class Asked:
                 still[id] = asked.get(id)
         return Known(peek.at, marked.at, still)
 
-    async def _tails(self, known: dict[str, Known], others: Mapping[str, int], head: Mapping[str, Any]) -> list[Stream]:
-        """The rows of the members' own files that the chosen one does not hold."""
+    async def _tails(
+        self,
+        known: dict[str, Known],
+        others: Mapping[str, int],
+        head: Mapping[str, Any],
+        early: dict[str, tuple[list[int], Stream]],
+    ) -> list[Stream]:
+        """The rows of the members' own files that the chosen one does not hold; `early` are those that came already."""
         while True:
             shares = shared_out(known)
             came: dict[str, Stream] = {}
+            for address in [each for each in early if sorted(shares.get(each, ())) == sorted(early[each][0])]:
+                came[address] = early.pop(address)[1]
+            self._drop(early)
             waits = [
                 self._tail(address, {**head, "only": {"member": others[address], "ids": ids}}, came)
                 for address, ids in shares.items()
+                if address not in came
             ]
             try:
                 await gather(waits)
@@ -432,6 +466,13 @@ class Asked:
             self._begin(address)
             self._note(address, error)
             self._failed.pop()  # it says nothing of the target
+
+    def _drop(self, early: dict[str, tuple[list[int], Stream]]) -> None:
+        """These rows are not wanted."""
+        for _, stream in early.values():
+            stream.close()
+            self._say(stream.part, EMPTY)
+        early.clear()
 
     def _table(self) -> dict[str, Any]:
         return {"dbms": self.head["dbms"], "table": self.head["table"]}

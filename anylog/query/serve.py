@@ -24,7 +24,7 @@ from anylog.waiting import deferring
 T = TypeVar("T")
 
 KEPT = 256  # statements whose translation is remembered
-PEEKED = 1000  # files of one reply
+PEEKED, BESIDE = 1000, 200  # files of one reply, and of one that has rows
 LISTED = 100  # ids that stand in a statement as they are
 INLINE = 32 << 10  # bytes of a first page that travels in the head of the reply
 
@@ -56,7 +56,7 @@ class SelectService:
     committed   only rows that every member is known to have
     marks       `since` (positions) and `open` (files): the reply says in `marks` which position of the marks the answer
                 was given at, whether `since` are of this database, and which of `open` its rows are without
-    peek        instead of a statement: which files of a `member` came `after` a position
+    peek        instead of a statement, or beside `only`: which files of a `member` came `after` a position
     check       instead of a statement: which of `files` no mark up to the row `at` holds
     only        of rows of these `ids` of `member` only
 
@@ -84,8 +84,11 @@ class SelectService:
         database = self.databases().get(dbms)
         if head.get("describe"):
             return Reply(head={"columns": dict(database.schema(table) or {})})
+        peeked: dict[str, Any] = {}
         if "peek" in head:
-            return await self._peek(database, table, head["peek"])
+            peeked = await self._peek(database, table, head["peek"], BESIDE if "only" in head else PEEKED)
+        if peeked and "only" not in head:
+            return Reply(head=peeked)
         if "check" in head:
             return await self._check(database, head["check"])
         condition = self._condition(head)
@@ -100,9 +103,10 @@ class SelectService:
         ready = self._translated(database, dbms, statement, table, bool(condition))
         if condition:
             ready = ready.among(condition)
-        told: dict[str, dict[str, Any]] = {} if "marks" not in head else {"marks": {}}
+        told: dict[str, dict[str, Any]] = {"marks": {}} if "marks" in head else {}
+        told |= {"peek": peeked} if peeked else {}
         answer = Answer(
-            beside=_beside(head["marks"], told["marks"]) if told else None,
+            beside=_beside(head["marks"], told["marks"]) if "marks" in head else None,
             database=database,
             ready=_named(ready, head.get("titles"), head.get("types")),
             layout=layout_for(form, bool(head.get("lines")), _whole(head, "keys")),
@@ -129,16 +133,16 @@ class SelectService:
             answer.close()
         return Reply(head={"rows": answer.count, "page": page or b"", **told}, body=rest)
 
-    async def _peek(self, database: Database, table: str, asked: Any) -> Reply:
+    async def _peek(self, database: Database, table: str, asked: Any, most: int) -> dict[str, Any]:
         member, (row, buffer) = _member(asked), _position(asked, "after")
 
         def work(connection: Any) -> dict[str, Any]:
             same = marks.is_at(connection, row, buffer)
-            files, at, more = marks.files_after(connection, member, table, row if same else 0, PEEKED)
+            files, at, more = marks.files_after(connection, member, table, row if same else 0, most)
             return {"files": files, "at": list(at), "more": more, "same": same}
 
         looked: Deferred[dict[str, Any]] = database.read(work)
-        return Reply(head=await looked)
+        return await looked
 
     async def _check(self, database: Database, asked: Any) -> Reply:
         files = _files(asked, "files")

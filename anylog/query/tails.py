@@ -65,9 +65,9 @@ class Peek:
     same: bool  # the position was one of its database
 
     @classmethod
-    def read(cls, reply: Reply) -> Peek:
+    def read(cls, told: Any) -> Peek:
         """Raises AnyLogError 21."""
-        match reply.head:
+        match told:
             case {"files": list() as files, "at": [int() as row, str() as buffer], "more": more, "same": same}:
                 return cls({int(id): hash for id, hash in files}, (row, buffer), bool(more), bool(same))
         raise AnyLogError(21, "not an answer to a peek")

@@ -437,3 +437,28 @@ def test_the_same_seed_the_same_story() -> None:
 
     assert story(7) == story(7)
     assert story(7) != story(8)
+
+
+def test_a_node_that_is_doubted() -> None:
+    """It is not active until something is heard of it; it is pinged with pauses, and no answer is taken for one."""
+    town = Town()
+    a, b = town.add("a"), town.add("b")
+    town.wait(a.ask(at("b"), "echo", {}))
+    town.network.cut("a", "b")
+    a.doubt(at("b"), "no answer in time")
+    state = a.state(at("b"))
+    assert state is not None
+    assert (state.active, state.why) == (False, "no answer in time")
+    town.advance(4)
+    assert not a.state(at("b")).active  # type: ignore[union-attr]
+    town.network.heal("a", "b")
+    took = town.until(lambda: (state := a.state(at("b"))) is not None and state.active, 40)
+    assert took <= 15
+    a.doubt(at("b"), "once more")
+    b.tell("moved", {})
+    town.advance(0.2)
+    assert a.state(at("b")).active  # type: ignore[union-attr]
+    a.doubt(at("a"), "oneself")
+    assert a.state(at("a")) is None
+    town.wait(a.stop())
+    town.advance(100)

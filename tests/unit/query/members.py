@@ -103,7 +103,7 @@ class Cluster(Network):
         """Whom was asked what, since this was looked at last."""
         told = []
         for address, head in self.peers.asked:
-            kind = next((name for name in ("peek", "check", "only", "marks") if name in head), "bulk")
+            kind = next((name for name in ("only", "peek", "check", "marks") if name in head), "bulk")
             if not names or kind in names:
                 told.append((address, kind))
         self.peers.asked.clear()
