@@ -21,6 +21,7 @@ import anylog.ledger.commands
 import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.tcp_commands
+import anylog.processes.audit_commands
 import anylog.processes.cluster_commands
 import anylog.processes.commands
 import anylog.processes.later_commands
@@ -72,6 +73,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.cluster_commands.COMMANDS,
+    *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -204,6 +206,9 @@ class Node:
             databases=self.databases,
             place=self.membership.place,
             tsd=self.membership.tsd,
+            filing=lambda: self.intake.filing.options,
+            bring=self.intake.bring,
+            in_work=self.intake.in_work,
         )
         await self.intake.start()
         self._relief.start()
