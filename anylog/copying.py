@@ -45,6 +45,7 @@ class Copying:
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
+    point: Callable[[str], None] = field(default=lambda name: None)  # told where a kill may be tried
     repairs: set[str] = field(factory=set)  # the tables that are being repaired
     log = Logger()
 
@@ -76,6 +77,7 @@ class Copying:
             bring=self.bring,
             in_work=self.in_work,
             watch=self._watched,
+            point=self.point,
         )
 
     def _watched(self) -> Path:

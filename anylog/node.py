@@ -209,6 +209,7 @@ class Node:
             filing=lambda: self.intake.filing.options,
             bring=self.intake.bring,
             in_work=self.intake.in_work,
+            point=self._point,
         )
         await self.intake.start()
         self._relief.start()

@@ -174,7 +174,7 @@ def _of_page(data: bytes, columns: Mapping[str, str], times: Mapping[int, str]) 
     try:
         rows = orjson.loads(data)
     except orjson.JSONDecodeError:
-        rows = json.loads(data.decode("utf-8", "backslashreplace"), strict=False)
+        rows = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
     files: dict[int, list[list[Any]]] = {}
     for id, _, *lists in rows:
         if id in times:

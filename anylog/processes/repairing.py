@@ -17,7 +17,6 @@ from twisted.logger import Logger
 
 from anylog.databases import audits
 from anylog.databases.library import Connection
-from anylog.databases.tsd import OWN, Done, Tsd
 from anylog.disk.archive import LARGEST, folder_of
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
@@ -111,7 +110,7 @@ class Repair:
             raise AnyLogError(203, "no operator with tables of files runs on this node")
         own = [each async for page in self.audit.files(evolve(question, archive=True)) for each in page]
         one = _Table(
-            room=self, question=question, dropped=dropped, database=database, tsd=tsd, options=options, place=place,
+            room=self, question=question, dropped=dropped, database=database, options=options, place=place,
             columns=data_columns(database.schema(question.table) or {}),
         )  # fmt: skip
         await one.hear()
@@ -129,7 +128,6 @@ class _Table:
     question: Question
     dropped: bool
     database: Repaired
-    tsd: Tsd
     options: FilingOptions
     place: Place
     columns: Mapping[str, str]
@@ -315,12 +313,10 @@ class _Table:
         if not truth.rows:
             self.leave(told, "no row of its archive file fits the table as it is now")
             return
-        table, into = self.question.table, OWN if told.member == self.place.member else f"tsd_{told.member}"
+        table = self.question.table
         await self.database.write(lambda connection: audits.take_out(connection, table, told.member, told.id))
         self.room.point("taken out")
-        # Pending again: what is counted would be taken for loaded.
-        await self.tsd.finish([Done(into=into, id=told.id, rows=0)])
-        self.room.point("pending again")
+        # Its entry goes on saying that it is loaded: one without a mark is loaded from the archive at the next start.
         if not await self._load(told, content):
             return
         found = await of_files(self.database, self.room.audit.cpu, table, told.member, {told.id: told.time})
