@@ -26,6 +26,7 @@ from anylog.waiting import deferring
 PAGE = 500  # files looked at together
 AT_ONCE = 4 << 20  # bytes of archive files in memory together; a larger one is alone
 MOST = 16 << 20  # bytes of one answer
+ANSWERS = 4  # that are made at the same time
 _KEPT = 8  # directories whose names are remembered
 
 
@@ -131,12 +132,13 @@ class Audit:
                 continue
             into, after = OWN if owner == member else f"tsd_{owner}", 0
             while True:
-                marks = await database.mark_lines(owner, question.table, after, PAGE)
                 lines = await tsd.database.read(
                     lambda connection, into=into, after=after: audits.lines(  # type: ignore[misc]
                         connection, into, question.dbms, question.table, after, PAGE
                     )
                 )
+                # After the entries: what is a file by its entry has its last row, and its mark says so.
+                marks = await database.mark_lines(owner, question.table, after, PAGE)
                 if not marks and not lines:
                     break
                 ends = [page[-1].id for page in (marks, lines) if len(page) == PAGE]
@@ -291,23 +293,37 @@ class AuditService:
     """Handler of the kind `audit`.
 
     Question: dbms, table, start and end (times as they are stored, may be empty), archive (false: do not read it).
-    Reply: the body is JSON, a list of the fields of `Told` for each file. Fails with AnyLogError 5, 21, 63, 203, or 77
-    for an answer that would be too large.
+    Reply: the body is JSON, a list of the fields of `Told` for each file. Fails with AnyLogError 5, 21, 63, 203, with
+    502 while others are answered, or 77 for an answer that would be too large.
     """
 
     _audit: Callable[[], Audit]
+    _most: int = MOST
+    _answering: int = 0
 
     @deferring
     async def __call__(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
-        parts: list[bytes] = []
+        question = Question.read(head)
+        if self._answering >= ANSWERS:
+            raise AnyLogError(502, f"{ANSWERS} audits are under way")
+        self._answering += 1
+        try:
+            lines = await self._lines(question)
+        finally:
+            self._answering -= 1
+        return Reply(head={"files": len(lines)}, body=Text(b"[" + b",".join(lines) + b"]"))
+
+    async def _lines(self, question: Question) -> list[bytes]:
+        lines: list[bytes] = []
         size = 0
-        async for page in self._audit().files(Question.read(head)):
-            parts += [orjson.dumps(astuple(each)) for each in page]
-            size += sum(len(part) + 1 for part in parts[-len(page) :]) if page else 0
-            if size > MOST:
-                told = f"an audit of more than {MOST >> 20} MB: limit it with start_date and end_date"
+        async for page in self._audit().files(question):
+            for each in page:
+                lines.append(orjson.dumps(astuple(each)))
+                size += len(lines[-1]) + 1
+            if size > self._most:
+                told = f"an audit of more than {self._most >> 20} MB: limit it with start_date and end_date"
                 raise AnyLogError(77, told)
-        return Reply(head={"files": len(parts)}, body=Text(b"[" + b",".join(parts) + b"]"))
+        return lines
 
 
 async def read_audit(body: IBody | None) -> list[Told]:

@@ -40,7 +40,7 @@ async def deep(
         told: dict[int, list[Told]] = {}
         for operator, each in zip(operators, await _told(node, operators, question), strict=True):
             if isinstance(each, AnyLogError):
-                silent[f"{operator.name or operator.address} does not answer for {dbms}.{table}: {each}"] = None
+                silent[f"{operator.name or operator.address} tells nothing of {dbms}.{table}: {each}"] = None
             else:
                 told[operator.member or 0] = each
         done = compare(dbms, table, told)

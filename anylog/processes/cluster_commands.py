@@ -132,6 +132,8 @@ class TestClusterData(_Compared):
         names = [n for n in names if dbms in ("", n.split(".", 1)[0]) and table in ("", n.split(".", 1)[1])]
         if options["deep"]:
             tables = [(name.split(".", 1)[0], name.split(".", 1)[1]) for name in names]
+            if dbms and table:
+                tables = [(dbms, table)]
             operators = [operator for operator, _ in told]
             return await deep(node, operators, tables, start, end, options["archive"], options["format"])
         rows = []

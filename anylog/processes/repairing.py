@@ -31,6 +31,7 @@ from anylog.waiting import gather
 
 ROTTEN = 6  # the code of an archive file that was damaged, in the error directory
 PATIENCE = 600.0  # seconds that another member has to look at its rows
+TOGETHER = 4  # files that are looked at together
 FETCH = 120.0  # and to give a file
 
 
@@ -114,8 +115,8 @@ class Repair:
             columns=data_columns(database.schema(question.table) or {}),
         )  # fmt: skip
         await one.hear()
-        for each in own:
-            await one.look(each)
+        for first in range(0, len(own), TOGETHER):
+            await gather([one.look(each) for each in own[first : first + TOGETHER]])
         await one.missing(own)
         return one.report
 
@@ -313,19 +314,31 @@ class _Table:
         if not truth.rows:
             self.leave(told, "no row of its archive file fits the table as it is now")
             return
-        table = self.question.table
+        table, found = self.question.table, await self._rows(told)
+        if told.state == "loaded" and not found.rows:
+            self.leave(told, "its rows were dropped meanwhile")
+            return
         await self.database.write(lambda connection: audits.take_out(connection, table, told.member, told.id))
         self.room.point("taken out")
         # Its entry goes on saying that it is loaded: one without a mark is loaded from the archive at the next start.
-        if not await self._load(told, content):
+        try:
+            if not await self._load(told, content):
+                return
+        except AnyLogError as why:
+            self.leave(told, f"its rows are out, and are loaded by another repair or at the next start: {why}")
             return
-        found = await of_files(self.database, self.room.audit.cpu, table, told.member, {told.id: told.time})
-        now = found.get(told.id, NOTHING)
+        now = await self._rows(told)
         if truth is not UNKNOWN and not truth.same(now):
             self.leave(told, f"it was loaded again, and has {now.rows} rows that still differ from its archive file")
             return
         self.report.loaded.append(self.name(told))
         self._elsewhere(evolve(told, rows=now.rows, value=now.value, exact=now.exact))
+
+    async def _rows(self, told: Told) -> Digest:
+        """Its rows as they are now."""
+        times = {told.id: told.time}
+        found = await of_files(self.database, self.room.audit.cpu, self.question.table, told.member, times)
+        return found.get(told.id, NOTHING)
 
     async def _load(self, told: Told, content: bytes) -> bool:
         """From the archive, as a recovery does it. False if it was left."""

@@ -15,6 +15,7 @@ from anylog.databases.tsd import Asked, Done, Wanted
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Load, Mark, Reply
 from anylog.node import Node
+from anylog.processes.audit import AuditService
 from anylog.processes.overview import Text
 from anylog.testing.world import World
 
@@ -92,14 +93,17 @@ def test_deep() -> None:
     assert "rows differ" in wrong["Wrong"][0] and wrong["File"].startswith("town.t.")
     text = world.run(one, "test cluster data where deep = true and dbms = town and table = t").text
     assert wrong["File"] in text and "1 rows" in text
-    assert told(world, one, "test cluster data where deep = true and table = other and format = json")["Days"] == []
+    assert (
+        told(world, one, "test cluster data where deep = true and dbms = town and table = o and format = json")["Days"]
+        == []
+    )
     report = told(world, one, "repair table t where dbms = town and format = json")
     assert report["Elsewhere"] == {"op2": 1} and not report["Loaded again"] and not report["Left"]
     sql(world, two, "delete from t")
     found = told(world, one, DEEP)
     assert found["Days"][0]["Verdict"] == "+" and found["Files"][0]["Noted"] == [f"dropped at node_{member(two)}"]
     world.stop(["op2"])
-    assert "op2 does not answer" in world.run(one, "test cluster data where deep = true").text
+    assert "op2 tells nothing of town.t" in world.run(one, "test cluster data where deep = true").text
 
 
 def test_repair() -> None:
@@ -191,3 +195,19 @@ def test_what_is_missing_is_fetched() -> None:
     report = told(world, two, "repair table t where dbms = town and format = json")
     assert [name + ".gz" for name in report["Fetched"]] == [path.name]
     assert not report["Left"]
+
+
+def test_limits() -> None:
+    """An answer that would be too large says how to ask for less; a node without tables of files tells nothing."""
+    world = World(19)
+    first, one, _ = cluster(world)
+    filed(world, one, ROWS)
+    asker = Asker(host="", address="")
+    small = AuditService(audit=one.copying.audit, most=10)
+    with pytest.raises(AnyLogError, match="start_date") as refused:
+        world.wait(small({"dbms": "town", "table": "t"}, b"", asker))
+    assert refused.value.number == 77
+    reply = world.wait(small({"dbms": "town", "table": "t", "end": "2020-01-01 00:00:00.000000"}, b"", asker))
+    assert reply.head == {"files": 0}
+    with pytest.raises(AnyLogError, match="no operator"):
+        world.wait(AuditService(audit=first.copying.audit)({"dbms": "town", "table": "t"}, b"", asker))
