@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,26 @@ def test_repair() -> None:
     assert sql(world, one, "select count(*) from t") == [(0,)]
     world.run(one, "repair table t where dbms = town and dropped = true")
     assert sql(world, one, "select timestamp, v, f, ok, tsd_name, tsd_id from t order by v") == before
+
+
+def test_parked_and_grown() -> None:
+    """Rows that were parked are no difference, nor is a column of times that came after a file."""
+    world = World(20)
+    _, one, _ = cluster(world)
+    filed(world, one, ROWS)
+    rows = [{"v": 5}, {"v": "many"}, {"v": 6}]
+    world.wait(one.intake.accept("town", "t", json.dumps(rows).encode(), rows, whole=True))
+    filed(world, one, [{"v": 7, "later": "2027-01-15 08:00:00"}])
+    clean = told(world, one, "repair table t where dbms = town and format = json")
+    assert (clean["Looked at"], clean["Loaded again"], clean["Left"]) == (3, [], [])
+    assert sql(world, one, "select count(*) from t where later is null") == [(4,)]
+    sql(world, one, "update t set v = 60 where v = 6")
+    assert len(told(world, one, "repair table t where dbms = town and format = json")["Loaded again"]) == 1
+    assert sql(world, one, "select v from t order by v") == [(1,), (2,), (5,), (6,), (7,)]
+    parked = sql(world, one, "select row from anylog_parked")
+    assert parked == [('{"v":"many"}',)]
+    clean = told(world, one, "repair table t where dbms = town and format = json")
+    assert (clean["Looked at"], clean["Loaded again"], clean["Left"]) == (3, [], [])
 
 
 def test_refusals() -> None:
