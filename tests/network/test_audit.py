@@ -17,6 +17,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Load, Mark, Reply
 from anylog.node import Node
 from anylog.processes.audit import AuditService
+from anylog.processes.buffers import Buffer
 from anylog.processes.overview import Text
 from anylog.testing.world import World
 
@@ -232,3 +233,39 @@ def test_limits() -> None:
     assert reply.head == {"files": 0}
     with pytest.raises(AnyLogError, match="no operator"):
         world.wait(AuditService(audit=first.copying.audit)({"dbms": "town", "table": "t"}, b"", asker))
+
+
+@pytest.mark.skipif(not hasattr(Buffer, "owner"), reason="files of other members are loaded under the own name here")
+def test_files_of_another_member() -> None:
+    """They are mended under the name of their member; the same content under two names is one."""
+    world = World(21)
+    _, one, two = cluster(world)
+    filed(world, one, ROWS)
+    same_file(world, one, two)
+    before = sql(world, two, "select timestamp, v, f, ok, tsd_name, tsd_id from t order by v")
+    for statement in ("update t set v = 3 where v = 2", "delete from t where v = 1"):
+        sql(world, two, statement)
+        assert "node_" in told(world, one, DEEP)["Files"][0]["Wrong"][0]
+        report = told(world, two, "repair table t where dbms = town and format = json")
+        assert len(report["Loaded again"]) == 1 and not report["Left"] and not report["Elsewhere"], report
+        assert sql(world, two, "select timestamp, v, f, ok, tsd_name, tsd_id from t order by v") == before
+    assert told(world, one, DEEP)["Days"][0]["Verdict"] == "+"
+
+
+@pytest.mark.skipif(not hasattr(Buffer, "owner"), reason="files of other members are loaded under the own name here")
+def test_a_missing_file_is_loaded() -> None:
+    """What was fetched is loaded by the ordinary pipeline, and is the same then."""
+    world = World(22)
+    _, one, two = cluster(world)
+    filed(world, one, ROWS)
+    sql(world, two, "create table o (v int)")
+    path = archived(one)
+    one.peers.serve("fetch", Giver(path.name, one.disk.read(path)))
+    with pytest.raises(AnyLogError, match="there is no table"):
+        world.run(two, "repair table t where dbms = town")
+    world.wait(two.ensure_table("town", "t"))
+    report = told(world, two, "repair table t where dbms = town and format = json")
+    assert len(report["Fetched"]) == 1 and not report["Left"]
+    world.advance(10.0)
+    found = told(world, one, DEEP)
+    assert (found["Days"][0]["Verdict"], found["Files"]) == ("+", [])
