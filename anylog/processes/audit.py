@@ -48,6 +48,8 @@ class Told:
     exact: int = 0
     archive: str = ""  # ok, missing, rotten, or removed with all of its day; empty: not looked at
 
+    filed: bool = False  # its entry counts it, so its file is in the archive
+
     @property
     def digest(self) -> Digest:
         """Of its rows."""
@@ -119,6 +121,7 @@ class Audit:
     lane: ILane
     cpu: ILane
     _folders: dict[tuple[Path, int], dict[int, str]] = field(factory=dict)  # id -> name
+    _fresh: set[tuple[Path, int]] = field(factory=set)  # those that were looked at behind the entries at hand
 
     async def files(self, question: Question) -> AsyncIterator[list[Told]]:
         """All that are known of one table, in pages. Raises AnyLogError 5 or 203."""
@@ -169,12 +172,23 @@ class Audit:
         return done
 
     async def _archived(self, question: Question, options: FilingOptions, page: Sequence[Told]) -> list[Told]:
-        left = {each: await self.path(options, each) for each in page if each.held}
-        states = {}
-        for each, path in left.items():
+        self._fresh.clear()
+        states = await self._states(question, options, [each for each in page if each.held and each.filed])
+        gone = [each for each, state in states.items() if state == "missing"]
+        if gone:  # the distributor may have moved them from one directory into the other meanwhile
+            self.forget()
+            states |= await self._states(question, options, gone)
+        return [evolve(each, archive=states.get(each, "")) for each in page]
+
+    async def _states(self, question: Question, options: FilingOptions, page: Sequence[Told]) -> dict[Told, str]:
+        states: dict[Told, str] = {}
+        waiting: list[tuple[Told, Path]] = []
+        for each in page:
+            path = await self.path(options, each)
             if path is None:
                 states[each] = await self._absent(folder_of(options.archive_dir, each.date))
-        waiting = [(each, path) for each, path in left.items() if path is not None]
+            else:
+                waiting.append((each, path))
         while waiting:
             read = await self.lane.run(_read_some, self.disk, [path for _, path in waiting])
             asked = [
@@ -184,7 +198,7 @@ class Audit:
             for (each, _), state in zip(waiting, await self.cpu.run(_states, asked), strict=False):
                 states[each] = state
             waiting = waiting[len(read) :]
-        return [evolve(each, archive=states.get(each, "")) for each in page]
+        return states
 
     async def _absent(self, folder: Path) -> str:
         """A day that was removed from the archive is no loss."""
@@ -196,20 +210,23 @@ class Audit:
     def forget(self) -> None:
         """Files were put into directories since they were looked at."""
         self._folders.clear()
+        self._fresh.clear()
 
     @deferring
     async def path(self, options: FilingOptions, told: Told) -> Path | None:
         """Where its file lies: in the archive, or where it waits for the distributor."""
         for folder in (folder_of(options.archive_dir, told.date), options.distr_dir):
-            names = self._folders.get((folder, told.member))
-            if names is None:
+            key = folder, told.member
+            names = self._folders.get(key)
+            if names is None or (told.id not in names and key not in self._fresh):
                 while len(self._folders) >= _KEPT:
                     self._folders.pop(next(iter(self._folders)))
                 try:
                     names = await self.lane.run(ids_in, self.disk, folder, told.member)
                 except OSError as fault:
                     raise AnyLogError(63, f"{folder}: {fault.strerror or fault}") from None
-                self._folders[folder, told.member] = names
+                self._folders[key] = names
+                self._fresh.add(key)
             if told.id in names:
                 return folder / names[told.id]
         return None
@@ -228,6 +245,7 @@ def joined(owner: int, marks: Mapping[int, Mark], lines: Mapping[int, audits.Lin
                 hash="" if still_open else hash, member=owner, id=id, time=named.time, source=named.source,
                 instructions=named.instructions, state=_state(mark, line, still_open or not hash),
                 note=line.status2 if line is not None else "", marked=mark.rows if mark is not None else 0,
+                filed=line is not None and line.rows > 0,
             )
         )  # fmt: skip
     return found
@@ -340,7 +358,7 @@ async def read_audit(body: IBody | None) -> list[Told]:
         if body is not None:
             body.close()
     names = [each.name for each in Told.__attrs_attrs__]
-    kinds: list[type] = [str, int, int, str, str, str, str, str, int, int, int, int, str]
+    kinds: list[type] = [str, int, int, str, str, str, str, str, int, int, int, int, str, bool]
     try:
         found = orjson.loads(b"".join(parts))
         for line in found:

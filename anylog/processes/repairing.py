@@ -174,8 +174,8 @@ class _Table:
 
     async def look(self, told: Told) -> None:
         """One file that this node has, or had."""
-        if told.state not in ("loaded", "dropped", "lost"):
-            return
+        if told.state not in ("loaded", "dropped", "lost") or not told.filed:
+            return  # the last: it is being made into a file
         self.report.looked += 1
         if told.state == "dropped" and not self.dropped:
             self.report.dropped += 1
@@ -213,10 +213,15 @@ class _Table:
 
     async def _content(self, told: Told) -> bytes | None:
         """What the file holds; from another member if it is not here, or rotten. None if nobody has it."""
+        if told.archive == "missing":
+            self.room.audit.forget()
         path = await self.room.audit.path(self.options, told)
         rotten = ""
         if path is not None:
             (outcome,) = await self.room.audit.lane.run(self.room.audit.disk.batch, [Read(path, LARGEST)])
+            if isinstance(outcome, FileNotFoundError):
+                self.room.audit.forget()
+                raise outcome  # moved meanwhile, or removed: another repair sees to it
             if isinstance(outcome, OSError):
                 rotten = f"{path}: {outcome.strerror or outcome}"
             else:

@@ -12,7 +12,7 @@ from typing import Any
 
 import files_laws
 import pytest
-from files_load import THRESHOLDS, check, drop, flush, start, wait_until_at_rest
+from files_load import THRESHOLDS, WAYS, check, drop, flush, sending, start, wait_until_at_rest
 from member import Member
 
 ROWS = 5
@@ -149,3 +149,23 @@ def test_a_flipped_byte_in_the_archive(node: Member) -> None:
     assert len([row for row in content(node) if row not in before]) in (ROWS, ROWS - 1)
     paths[0].unlink()
     assert "archive missing" in deep(node)["Files"][0]["Wrong"][0]
+
+
+def test_nothing_is_wrong_while_readings_come(node: Member) -> None:
+    """Under load by every way in, no audit sees a difference, and no repair finds anything to do."""
+    with sending(node, WAYS, 7) as senders:
+        until = time.monotonic() + 6
+        looked = 0
+        while time.monotonic() < until:
+            found = deep(node)
+            assert [each["Wrong"] for each in found["Files"]] == [] and found["Silent"] == []
+            for table in ("t0", "t1"):
+                if table in {day["Table"] for day in found["Days"]}:
+                    report = json.loads(
+                        node.command(f"repair table {table} where dbms = town and format = json", "POST")
+                    )
+                    assert (report["Loaded again"], report["Fetched"], report["Healed"]) == ([], [], []), report
+                    assert {each["Reason"] for each in report["Left"]} <= {"it is in work"}
+                    looked += report["Looked at"]
+    assert looked > 20
+    check(node, senders)
