@@ -21,6 +21,7 @@ import anylog.ledger.commands
 import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.tcp_commands
+import anylog.processes.audit_commands
 import anylog.processes.cluster_commands
 import anylog.processes.commands
 import anylog.processes.distributor_commands
@@ -74,6 +75,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.cluster_commands.COMMANDS,
     *anylog.processes.distributor_commands.COMMANDS,
+    *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -206,6 +208,9 @@ class Node:
             databases=self.databases,
             place=self.membership.place,
             tsd=self.membership.tsd,
+            filing=lambda: self.intake.filing.options,
+            bring=self.intake.bring,
+            in_work=self.intake.in_work,
             point=self._point,
         )
         self.peers.serve("deliver", self.copying.delivery)

@@ -10,11 +10,12 @@ from twisted.internet.defer import Deferred
 
 from anylog.databases.dates import stored_date
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Format, Text
+from anylog.language.command import Command, Flag, Format, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.ledger.cluster import Operator
 from anylog.processes.agreement import Place
+from anylog.processes.audit_commands import deep
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import read_overview
 from anylog.waiting import gather
@@ -99,15 +100,27 @@ class TestClusterData(_Compared):
 
     Counted are the entries of all tables of files, so the numbers are equal once nothing is on its way any more. An
     interval limits that to files that were registered in it; `start_date = -7d` are the last seven days.
+
+    With `deep = true` all rows and archive files are read, which takes its time: for each day as
+    `files/rows digest`, where equal digests mean equal rows, with a last column that tells what differs, and the files
+    that do by name. `dbms` and `table` limit it; with `archive = false` the archive is not read.
     """
 
     words = "test cluster data"
     where = {
         "start_date": Text(help="files registered then or later, such as -7d"),
         "end_date": Text(help="files registered before that"),
+        "deep": Flag(default=False, help="compare the rows and the archive files, too"),
+        "dbms": Text(help="of this database only"),
+        "table": Text(help="this table only"),
+        "archive": Flag(default=True, help="false: rows only"),
         "format": Format,
     }
-    examples = ("test cluster data", "test cluster data where start_date = -7d")
+    examples = (
+        "test cluster data",
+        "test cluster data where start_date = -7d",
+        "test cluster data where deep = true and dbms = plant and table = sensors and start_date = -1d",
+    )
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 175 or 222."""
@@ -115,6 +128,14 @@ class TestClusterData(_Compared):
         start, end = (stored_date(key, options[key], now) if options[key] else "" for key in ("start_date", "end_date"))
         told = await self.told(node, "files", start=start, end=end)
         names = sorted({name for _, each in told for name in each or ()})
+        dbms, table = ((options[key] or "").strip().lower() for key in ("dbms", "table"))
+        names = [n for n in names if dbms in ("", n.split(".", 1)[0]) and table in ("", n.split(".", 1)[1])]
+        if options["deep"]:
+            tables = [(name.split(".", 1)[0], name.split(".", 1)[1]) for name in names]
+            if dbms and table:
+                tables = [(dbms, table)]
+            operators = [operator for operator, _ in told]
+            return await deep(node, operators, tables, start, end, options["archive"], options["format"])
         rows = []
         differ = []
         for name in names:

@@ -155,7 +155,7 @@ class Intake:
             lane=disk_lane,
             registry=self.registry,
             bring=self.files.bring,
-            in_work=self._in_work,
+            in_work=self.in_work,
         )
         self.operating = Operating(
             clock=self._clock,
@@ -182,7 +182,7 @@ class Intake:
             return succeed(None)
         return self.operating.begin(options, member)
 
-    def _in_work(self) -> set[str]:
+    def in_work(self) -> set[str]:
         """Names of buffers and hashes of files that are on their way."""
         return {str(id) for id in self._buffers} | {buffer.whole for buffer in self._buffers.values()}
 
