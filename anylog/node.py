@@ -22,6 +22,7 @@ import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.tcp_commands
 import anylog.processes.commands
+import anylog.processes.consumer_commands
 import anylog.processes.later_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
@@ -70,6 +71,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.client_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
+    *anylog.processes.consumer_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -201,7 +203,9 @@ class Node:
             processes=self.processes,
             place=self.membership.place,
             tsd=self.membership.tsd,
+            point=self._point,
         )
+        self.intake.recovery.known_by_members = self.copying.known_by_members
         await self.intake.start()
         self._relief.start()
         context = Context(origin="start", who="start", write=write)

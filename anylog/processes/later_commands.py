@@ -33,13 +33,6 @@ class RunDistributor(_Later):
     examples = ("run data distributor",)
 
 
-class RunConsumer(_Later):
-    """Not in this build: pull files that are missing here from the other members of the cluster."""
-
-    words = "run data consumer"
-    examples = ('run data consumer where start_date = "-30"',)
-
-
 class RunArchiver(_Later):
     """Not in this build: move images and other large values to a database or a directory of their own."""
 
@@ -54,4 +47,4 @@ class RunPublisher(_Later):
     examples = ("run publisher where delete_json = true and delete_sql = true",)
 
 
-COMMANDS: tuple[type[Command], ...] = (RunDistributor, RunConsumer, RunArchiver, RunPublisher)
+COMMANDS: tuple[type[Command], ...] = (RunDistributor, RunArchiver, RunPublisher)

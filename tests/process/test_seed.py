@@ -37,7 +37,7 @@ STEPS = [
         " compress_sql=true and\n    archive_json=true and archive_sql=true and\n    master_node=!ledger_conn and"
         " policy=!operator_id and\n    threads=6>"),
 ]  # fmt: skip
-LATER = (6, 7)  # steps of processes that this build names and does not have yet
+LATER = ("run blobs archiver", "run data distributor")  # named by this build, and not there yet
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_deploy_an_operator(network: Network, tmp_path: Path) -> None:
             assert status == 200, (line, said)
         for step, written in STEPS:
             status, said = post(node, written.replace("{tcp}", str(tcp)))
-            if step in LATER:
+            if any(words in written for words in LATER):
                 assert (status, said["err_code"]) == (400, 237), (step, said)
                 assert written.strip("<").split("where")[0].strip() in said["local_msg"], (step, said)
             else:
