@@ -149,13 +149,12 @@ class Puller:
             files = [(int(id), str(name), int(size)) for id, name, size in reply.head["files"]]
             without = {int(each[0]) for each in reply.head["missing"]} & wanted.keys()
             later = {int(id) for id in reply.head["later"]} & wanted.keys()
-            for id, name, size in files:
-                _check(FileName.parse(name), wanted[id], whose, size)
-            if len(files) > 1 and sum(size for _, _, size in files) > 2 * ANSWER:
-                raise ValueError
-        except (KeyError, TypeError, ValueError, AnyLogError) as odd:
+            sizes = [size for _, _, size in files]
+            if min(sizes, default=1) < 1 or (len(sizes) > 1 and sum(sizes) > 2 * ANSWER) or sum(sizes) > LARGEST:
+                raise ValueError(f"{sum(sizes):,} bytes in {len(sizes)} files")
+        except (KeyError, TypeError, ValueError) as odd:
             _close(reply.body)
-            raise AnyLogError(21, f"files that were not asked for: {odd}"[:300], node=peer.address) from None
+            raise AnyLogError(21, f"files that make no sense: {odd}"[:300], node=peer.address) from None
         size = sum(size for _, _, size in files)
         data = memoryview(await _all(reply.body, size))
         if len(data) != size:
@@ -164,12 +163,15 @@ class Puller:
         for id, name, length in files:
             whole.append((id, name, bytes(data[at : at + length])))
             at += length
-        good = await self._cpu.run(_sound_files, [(name, content) for _, name, content in whole])
+        good = await self._cpu.run(
+            _sound_files, [(name, wanted.get(id), whose, content) for id, name, content in whole]
+        )
         for (id, name, _), fine in zip(whole, good, strict=True):
             if not fine:
-                self.log.error("{name} of member {member} is damaged there", name=name, member=peer.member)
+                self.log.error("{name} of member {member} is not what it should be", name=name, member=peer.member)
                 self.counts.add("damaged", last=f"{name} at member {peer.member}")
-                without.add(id)
+                if id in wanted:
+                    without.add(id)
         whole = [each for each, fine in zip(whole, good, strict=True) if fine]
         published, names = await self._publish(folders.watch, whole)
         return Got(published=published, names=names, size=size, without=without, later=later)
@@ -234,26 +236,23 @@ def _sound(line: Line) -> bool:
     return isinstance(line.id, int) and line.id > 0 and all(isinstance(each, str) for each in texts)
 
 
-def _check(name: FileName, line: Line, whose: int, size: int) -> None:
-    """A file is what was asked for. Raises ValueError."""
-    if (name.id, name.member, name.kind) != (line.id, str(whose), "json") or not 0 < size <= LARGEST:
-        raise ValueError(f"{name}")
-    if (name.dbms, name.table, name.hash) != (line.dbms, line.table, line.hash):
-        raise ValueError(f"{name}")
-
-
 # In a lane.
 
 
-def _sound_files(files: Sequence[tuple[str, bytes]]) -> list[bool]:
-    """Whether the contents are what their names say: a damaged one would be loaded under a hash of its own."""
-    return [_sound_file(FileName.parse(name), data) for name, data in files]
+def _sound_files(files: Sequence[tuple[str, Line | None, int, bytes]]) -> list[bool]:
+    """Whether files are what was asked for, and their contents what their names say: what is damaged would be loaded
+    under a hash of its own."""
+    return [line is not None and _sound_file(name, line, whose, data) for name, line, whose, data in files]
 
 
-def _sound_file(name: FileName, data: bytes) -> bool:
+def _sound_file(text: str, line: Line, whose: int, data: bytes) -> bool:
     try:
+        name = FileName.parse(text)
         plain = gunzip(data, LARGEST) if name.compressed else data
     except AnyLogError:
+        return False
+    told = (name.kind, name.id, name.member, name.dbms, name.table, name.hash)
+    if told != ("json", line.id, str(whose), line.dbms, line.table, line.hash):
         return False
     tables = (name.table, f"{name.table}.{name.member}.{name.id}")
     return name.hash in [content_hash(name.dbms, table, plain) for table in tables]
