@@ -12,6 +12,7 @@ import pytest
 from anylog.databases.tsd import Asked, Entry
 from anylog.errors import AnyLogError
 from anylog.node import Node
+from anylog.processes import consumer, missing
 from anylog.testing.world import World
 
 MASTER = "10.0.0.1:32048"
@@ -68,7 +69,7 @@ class Copies:
         found = self.world.run(master, f"blockchain get operator where name = op{number} bring.last [*][id]")
         self.policies[number] = (found.text or "").strip()
 
-    def add(self, number: int, *commands: str, ahead: float = 0.0, consumer: str = CONSUMER) -> Node:
+    def add(self, number: int, *commands: str, ahead: float = 0.0, pulls: str = CONSUMER) -> Node:
         """An operator with empty databases."""
         node = self.world.add(f"op{number}", f"10.0.1.{number}", ahead)
         self.world.run(
@@ -78,7 +79,7 @@ class Copies:
             "connect dbms almgm where type = sqlite and memory = true",
             "create table tsd_info where dbms = almgm",
             "connect dbms town where type = sqlite and memory = true",
-            *([consumer] if consumer else []),
+            *([pulls] if pulls else []),
             f"run operator where policy = {self.policies[number]} and master_node = {MASTER} and"
             " update_tsd_info = true",
             *commands,
@@ -170,7 +171,7 @@ def test_an_emptied_member(copies: Copies) -> None:
 def test_suspended(copies: Copies) -> None:
     """No file is asked for, but others are told and served; then it goes on at once."""
     first = copies.add(1)
-    second = copies.add(2, consumer=f"{CONSUMER} and mode = suspend")
+    second = copies.add(2, pulls=f"{CONSUMER} and mode = suspend")
     copies.put(first, "a")
     copies.put(second, "b")
     copies.world.until(lambda: len(copies.names(first)) == 6, 90)
@@ -185,8 +186,10 @@ def test_suspended(copies: Copies) -> None:
     copies.world.until(lambda: second.copying.complete, 10)
 
 
-def test_nobody_has_it(copies: Copies) -> None:
+def test_nobody_has_it(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry says so, the member is complete without it, and once an archive has it again it is loaded."""
+    for module in (missing, consumer):
+        monkeypatch.setattr(module, "SELDOM", 300.0)
     first = copies.add(1)
     copies.put(first, "a")
     copies.put(first, "b")
@@ -204,17 +207,17 @@ def test_nobody_has_it(copies: Copies) -> None:
     copies.world.advance(70)
     assert validated(second, copies.member(second), own) == last.id
     asked = counted(first, "files not found")
-    copies.world.advance(600)
+    copies.world.advance(120)
     assert counted(first, "files not found") == asked
     disk._files[path] = kept
-    copies.world.until(lambda: copies.names(first) == copies.names(second), 3700)
+    copies.world.until(lambda: copies.names(first) == copies.names(second), 400)
     assert [e.status1 for e in copies.entries(second, f"tsd_{own}")] == ["", ""]
 
 
 def test_the_same_content_twice(copies: Copies) -> None:
     """Both took the same file: each holds it once, and nothing of it travels."""
-    first = copies.add(1, consumer="")
-    second = copies.add(2, consumer="")
+    first = copies.add(1, pulls="")
+    second = copies.add(2, pulls="")
     for node in (first, second):
         copies.put(node, "same")
     copies.world.advance(2)
@@ -304,7 +307,7 @@ def test_strangers_and_nonsense(copies: Copies) -> None:
 
 def test_a_large_file_in_slices(copies: Copies) -> None:
     """It goes alone, and those beside it follow."""
-    first = copies.add(1, consumer="")
+    first = copies.add(1, pulls="")
     chance = Random(1)
     for name in ("a", "large", "b"):
         wide = name == "large"
