@@ -84,7 +84,7 @@ class PlanTests(SynchronousTestCase):
 
 class SafeTests(SynchronousTestCase):
     def test_validated(self) -> None:
-        """In front of the first that is missing or pending, at most what the other validated, never less than before."""
+        """In front of the first that is missing or pending, at most what the other validated; it never falls."""
         for before, bound, firsts, expected in [
             (0, 0, (), 0),
             (0, 9, (), 9),
