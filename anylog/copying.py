@@ -5,16 +5,18 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence, Set
-from datetime import date
+from collections.abc import Callable, Sequence, Set
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.databases.catalog import Catalog
-from anylog.databases.tsd import Tsd
+from anylog.databases.tsd import OWN, Tsd
+from anylog.databases.tsd_ranges import totals
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes
@@ -23,13 +25,21 @@ from anylog.network.peers import Peers
 from anylog.process import Processes
 from anylog.processes.agreement import Place
 from anylog.processes.audit import Audit, AuditService
+from anylog.processes.consumer import Consumer, ConsumerOptions, Mode
 from anylog.processes.courier import Courier
 from anylog.processes.delivery import Delivery
 from anylog.processes.distributor import Cluster, Distributor
+from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
+from anylog.processes.pulling import Peer, Puller, Range
 from anylog.processes.repairing import Repair
+from anylog.processes.standing import Standing
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
+from anylog.waiting import deferring, gather, pause
+
+NEVER = "9999"  # a time from which on there are no files
+KNOWN = 3.0  # seconds for a member to tell the last id it knows of ours
 
 
 @define(kw_only=True, eq=False)
@@ -48,13 +58,13 @@ class Copying:
     tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
     courier: Courier = field(init=False)
     delivery: Delivery = field(init=False)
-    # Which of these days all members have whole, as far as this node knows; given by whoever compares with them.
-    agreed: Callable[[Sequence[date]], Awaitable[set[date]]] | None = None
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
     point: Callable[[str], None] = field(default=lambda name: None)  # told where a kill may be tried
     repairs: set[str] = field(factory=set)  # the tables that are being repaired
+    standing: Standing = field(factory=Standing)
+    exchange: Exchange = field(init=False)
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -71,6 +81,20 @@ class Copying:
             trusted=self.trusted,
             point=self.point,
         )
+        self.exchange = Exchange(
+            clock=self.clock,
+            disk=self.disk,
+            lane=self.lanes.open("disk", 2),
+            place=self.place,
+            members=self.cluster_ids,
+            tsd=self.tsd,
+            folders=self.folders,
+            complete=lambda: self.complete,
+            standing=self.standing,
+            met=self._met,
+        )
+        for kind, handler in self.exchange.handlers().items():
+            self.peers.serve(kind, handler)
 
     def audit(self) -> Audit:
         """Looks at the files of this node."""
@@ -124,7 +148,20 @@ class Copying:
         """Of which days it is known that all members of the cluster have what is archived here."""
         if not self.members():
             return set(days)
-        return await self.agreed(days) if self.agreed is not None else set()
+        tsd = self.tsd()
+        if tsd is None or self.consumer is None:
+            return set()
+        agreed, found = self.consensus(), set()
+        for day in days:
+            held = await totals(tsd, day.isoformat(), (day + timedelta(days=1)).isoformat())
+            place = self.place()
+            own = place.member if place is not None else 0
+            if all(
+                each.last <= agreed.get(own if into == OWN else int(into.removeprefix("tsd_")), 0)
+                for into, each in held.items()
+            ):
+                found.add(day)
+        return found
 
     def cluster_ids(self) -> set[int]:
         """The member ids of the own cluster, the own one included."""
@@ -158,3 +195,104 @@ class Copying:
         found = self.processes.find("distributor")
         if isinstance(found, Distributor):
             found.nudge(paths)
+
+    # ------------------------------------------------------------------ pulling
+
+    def folders(self) -> Folders | None:
+        """Of the operator that runs."""
+        operator = self.processes.find("operator")
+        if not isinstance(operator, OperatorProcess):
+            return None
+        given = operator.options.given
+        named = {
+            key: Path(str(given[key])).expanduser().absolute() for key in ("archive_dir", "distr_dir", "error_dir")
+        }
+        return Folders(
+            watch=operator.watch.options.folder,
+            archive=named["archive_dir"],
+            distr=named["distr_dir"],
+            error=named["error_dir"],
+        )
+
+    @property
+    def consumer(self) -> Consumer | None:
+        """The one that runs."""
+        found = self.processes.find("consumer")
+        return found if isinstance(found, Consumer) else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether this member has had all that the others hold. True where nothing is pulled."""
+        return self.consumer is None or self.consumer.complete
+
+    def peers_of_cluster(self) -> list[Peer]:
+        """The other members, as the consumer knows them."""
+        return [Peer(each.member or 0, each.address, each.name) for each in self.members()]
+
+    def puller(self) -> Puller:
+        """Asks other members for this one."""
+        return Puller(
+            clock=self.clock,
+            disk=self.disk,
+            lane=self.lanes.open("disk", 2),
+            cpu=self.lanes.open("cpu"),
+            ask=self.peers.ask,
+            folders=self.folders,
+            delivered=self._delivered,
+            point=self.point,
+        )
+
+    def new_consumer(self, options: ConsumerOptions, mode: Mode) -> Consumer:
+        """One that is to be started. Raises AnyLogError 175 for what is no date."""
+        return Consumer(
+            clock=self.clock,
+            options=options,
+            mode=mode,
+            puller=self.puller(),
+            place=self.place,
+            peers=self.peers_of_cluster,
+            active=self.active,
+            tsd=self.tsd,
+            standing=self.standing,
+        )
+
+    def consensus(self) -> dict[int, int]:
+        """Member -> the id up to which all members have its files, as far as that is known here."""
+        return self.standing.agreed(self.cluster_ids())
+
+    def agreed_ids(self) -> dict[int, int] | None:
+        """The same for queries: None where there is nobody to agree with."""
+        return self.consensus() if self.consumer is not None and self.members() else None
+
+    def _delivered(self, files: Sequence[tuple[str, int]]) -> None:
+        """Files (name, bytes) were published in the watch directory."""
+        operator = self.operator()
+        if operator is not None:
+            operator.watch.delivered(files)
+
+    def _met(self, member: int) -> None:
+        if self.consumer is not None:
+            self.consumer.heard(member)
+
+    @deferring
+    async def known_by_members(self) -> list[int | None]:
+        """The last id of this node's own files that each of the other members knows; None of one that does not tell."""
+        if self.place() is None:
+            await pause(self.clock, 0)  # the operator is being started, and has its place a moment later
+        place = self.place()
+        if place is None:
+            return []
+        puller = self.puller()
+
+        async def ask(peer: Peer) -> int | None:
+            try:
+                told = await puller.members(
+                    peer, place, Range(NEVER), safe=None, complete=False, seconds=KNOWN
+                )  # fmt: skip
+            except AnyLogError as why:
+                self.log.info("member {member} was not asked for ids: {why}", member=peer.member, why=str(why))
+                return None
+            return told.known
+
+        found: list[Any] = await gather([ask(peer) for peer in self.peers_of_cluster()])
+        return found

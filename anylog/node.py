@@ -24,6 +24,7 @@ import anylog.network.tcp_commands
 import anylog.processes.audit_commands
 import anylog.processes.cluster_commands
 import anylog.processes.commands
+import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
 import anylog.processes.operator_commands
@@ -76,6 +77,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.cluster_commands.COMMANDS,
     *anylog.processes.distributor_commands.COMMANDS,
     *anylog.processes.audit_commands.COMMANDS,
+    *anylog.processes.consumer_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -179,6 +181,8 @@ class Node:
                 clock=self.clock,
                 times=self.queries,
                 ensure_table=self.ensure_table,
+                complete=lambda: self.copying.complete,
+                consensus=lambda: self.copying.agreed_ids(),
             ),
         )
         await self.membership.start()
@@ -215,6 +219,7 @@ class Node:
         )
         self.peers.serve("deliver", self.copying.delivery)
         self.intake.filing.to_distribute = self.copying.distribute
+        self.intake.recovery.known_by_members = self.copying.known_by_members
         await self.intake.start()
         self._relief.start()
         context = Context(origin="start", who="start", write=write)

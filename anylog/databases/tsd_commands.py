@@ -215,17 +215,17 @@ class TimeFileSummary(Command):
         return await summarised(tsd, await _tables(node, tsd, options["table"]), asked, options["format"])
 
 
-class GetTsdInfo(Command):
+class TimeFileInfo(Command):
     """Show what this node knows of the files of each member: how many, how many failed or wait, and the last one.
 
-    Without a table all of them. What the other members know is not asked for.
+    Without a table all of them. What the other members know is shown by `get tsd sync status`.
     """
 
-    words = "get tsd info"
+    words = "time file info"
     operands = "[table]"
     most = 1
     where = {"format": Format}
-    examples = ("get tsd info", "get tsd info tsd_info", "get tsd info where format = json")
+    examples = ("time file info", "time file info tsd_info", "time file info where format = json")
     index = ("high availability", "data", "monitor")
     http = ("GET",)
     titles: ClassVar[Sequence[str]] = ("Table", "Files", "Rows", "Not Loaded", "Errors", "Last ID", "Last Date")
@@ -238,21 +238,6 @@ class GetTsdInfo(Command):
         data = {table.name: dict(zip(keys, await tsd.info(table.name), strict=True)) for table in tables}
         text = framed(bar_table(self.titles, [(name, *told.values()) for name, told in data.items()]))
         return Result(text=text, data=data, format="json" if options["format"] == "json" else "table")
-
-
-class GetTsdSyncStatus(Command):
-    """Not in this build: compare the tables of files of all members. `get tsd info` shows those of this node."""
-
-    words = "get tsd sync status"
-    most = None
-    where = {"table": Text(), "format": Format}
-    examples = ("get tsd sync status",)
-    index = ("high availability", "monitor")
-    http = ("GET",)
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 237."""
-        raise AnyLogError(237, "not in this build: get tsd sync status, which asks other members; see 'get tsd info'")
 
 
 # ------------------------------------------------------------------ changing
@@ -514,8 +499,7 @@ COMMANDS: tuple[type[Command], ...] = (
     TimeFileGet,
     TimeFileErrors,
     TimeFileSummary,
-    GetTsdInfo,
-    GetTsdSyncStatus,
+    TimeFileInfo,
     TimeFileNew,
     TimeFileAdd,
     TimeFileUpdate,

@@ -26,13 +26,6 @@ class _Later(Command):
         raise AnyLogError(237, f"not in this build: {self.words}")
 
 
-class RunConsumer(_Later):
-    """Not in this build: pull files that are missing here from the other members of the cluster."""
-
-    words = "run data consumer"
-    examples = ('run data consumer where start_date = "-30"',)
-
-
 class RunArchiver(_Later):
     """Not in this build: move images and other large values to a database or a directory of their own."""
 
@@ -47,4 +40,4 @@ class RunPublisher(_Later):
     examples = ("run publisher where delete_json = true and delete_sql = true",)
 
 
-COMMANDS: tuple[type[Command], ...] = (RunConsumer, RunArchiver, RunPublisher)
+COMMANDS: tuple[type[Command], ...] = (RunArchiver, RunPublisher)

@@ -66,10 +66,12 @@ class Recovery:
     registry: Registry
     bring: Callable[[WholeFile], Awaitable[Outcome]]
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
+    # The last id of our own files that each other member knows, None of one that does not tell (operator-ha.md 8.3).
+    known_by_members: Callable[[], Awaitable[list[int | None]]] = field(default=lambda: _nobody())
     log = Logger()
 
     async def see_ids(self, databases: Sequence[Marked], options: FilingOptions) -> None:
-        """Ids go on above all that was ever given here, as far as anything here knows of it: marks and files.
+        """Ids go on above all that was ever given here, as far as anybody knows of it: marks, files, other members.
 
         Called before anything is registered. Raises AnyLogError.
         """
@@ -82,8 +84,12 @@ class Recovery:
         except OSError as fault:
             raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
         ids += [await database.highest_mark(member) for database in databases if database.lasting]
-        highest = max(*ids, self.registry.highest())
-        if highest > await tsd.last_id():
+        known: list[int | None] = []
+        if self.registry.sure is not tsd:
+            known = await self.known_by_members()
+        highest = max(*ids, self.registry.highest(), *(id for id in known if id is not None))
+        last = await tsd.last_id()
+        if highest > last or (not last and None in known):
             # `almgm` was lost, or is an older copy. Others may know ids that are higher still.
             await tsd.ids_above(max(highest, int(self.clock.seconds() * 1000)))
 
@@ -379,3 +385,7 @@ class _Comparison:
 
 def _digits(time: str) -> str:
     return "".join(char for char in time[2:19] if char.isdigit())
+
+
+async def _nobody() -> list[int | None]:
+    return []

@@ -37,7 +37,7 @@ STEPS = [
         " compress_sql=true and\n    archive_json=true and archive_sql=true and\n    master_node=!ledger_conn and"
         " policy=!operator_id and\n    threads=6>"),
 ]  # fmt: skip
-LATER = ("<run blobs archiver", "run data consumer")  # steps of processes that this build names and does not have yet
+LATER = ("<run blobs archiver",)  # steps of processes that this build names and does not have yet
 
 
 @pytest.fixture

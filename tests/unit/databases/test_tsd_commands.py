@@ -70,9 +70,6 @@ class Seeds(FilesDesk):
                     self.register(A, into="tsd_159", id=210)
                 for name in (f"town.weather.0.{hash}.0.json", "readings.json", "town.weather.json"):
                     (self.prep / name).write_bytes(b"{}\n")
-                if command.words == "get tsd sync status":
-                    self.assertEqual(self.refused(example)[0], 237)
-                    continue
                 self.text(example)
                 if command.words == "time file rename":
                     for path in self.prep.iterdir():
@@ -183,9 +180,9 @@ class Asking(FilesDesk):
         at = "2026-09-21 14:13:20.000000"
         own = {"files": 2, "rows": 5, "not_loaded": 1, "errors": 0, "last_id": 2, "last_date": at}
         other = {"files": 1, "rows": 0, "not_loaded": 0, "errors": 1, "last_id": 77, "last_date": at}
-        self.assertEqual(self.data("get tsd info where format = json"), {"tsd_info": own, "tsd_9": other})
-        self.assertEqual(self.data("get tsd info tsd_9 where format = json"), {"tsd_9": other})
-        self.assertIn("tsd_9|    1|   0|         0|     1|     77|", self.text("get tsd info tsd_9"))
+        self.assertEqual(self.data("time file info where format = json"), {"tsd_info": own, "tsd_9": other})
+        self.assertEqual(self.data("time file info tsd_9 where format = json"), {"tsd_9": other})
+        self.assertIn("tsd_9|    1|   0|         0|     1|     77|", self.text("time file info tsd_9"))
 
     def test_many(self) -> None:
         """More than a page: all of them once, in pages, as text and as JSON, and no more than the limit."""
@@ -242,10 +239,9 @@ class Asking(FilesDesk):
             ("time file get where start_date = -1d and end_date = -2d", 40, "start_date = -1d"),
             ('time file get where hash = "\' or 1=1 --"', 175, "or 1=1"),
             ("time file get where format = xml", 175, "xml"),
-            ("get tsd info weather", 28, "weather"),
-            ("get tsd info tsd_33", 29, "tsd_33"),
-            ("get tsd info tsd_1 tsd_2", 2, "tsd_2"),
-            ("get tsd sync status", 237, "get tsd sync status"),
+            ("time file info weather", 28, "weather"),
+            ("time file info tsd_33", 29, "tsd_33"),
+            ("time file info tsd_1 tsd_2", 2, "tsd_2"),
         ]:
             got = self.refused(command)
             self.assertEqual((got[0], told in got[1]), (number, True), f"{command}: {got}")
@@ -261,7 +257,13 @@ class Asking(FilesDesk):
         self.assertEqual(self.refused("time file drop all")[0], 29)
         self.assertEqual(self.text("get tsd list"), "\r\n")
         self.ask("disconnect dbms almgm")
-        for command in ("get tsd list", "time file get", f"time file new {NAME}", "time file drop all", "get tsd info"):
+        for command in (
+            "get tsd list",
+            "time file get",
+            f"time file new {NAME}",
+            "time file drop all",
+            "time file info",
+        ):
             number, told = self.refused(command)
             self.assertEqual((number, "almgm" in told), (5, True), told)
 

@@ -1,0 +1,527 @@
+"""The consumer: finds what other members hold and this one lacks, and pulls it (operator-ha.md 7).
+
+Each member is asked on its own, so that a slow one holds nobody up. A pass over a member looks at one page of entries
+at a time, and asks for the files of a page before it looks at the next, so what is held here is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from anylog.counts import Counts
+from anylog.databases.dates import stored_date
+from anylog.databases.tsd import DUPLICATE, MISSING, Tsd
+from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock
+from anylog.process import WORKERS, Process, Rhythm
+from anylog.processes.agreement import Place
+from anylog.processes.exchange import table_of
+from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, plan, validated
+from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.standing import Standing
+from anylog.waiting import deferring, pause
+
+BEAT = 1.0  # seconds between two looks whether something changed
+EVERY = 60.0  # seconds between two cycles
+TOGETHER = 100  # files in one question
+ARRIVED = 1000  # files that came and are not loaded yet, beyond which no more are asked for
+OWNER = 10.0  # seconds that others wait for the owner of files, before they are asked for them, too
+PATIENCE = 60.0  # seconds after which a file that came and was not loaded is no longer waited for
+KNOWN = 50_000  # files of which it is remembered when they were asked for
+RECENT = 30.0  # seconds over which the rate is measured
+
+Mode = Literal["active", "suspend"]
+NOBODY = "No peer Operators supporting the cluster"
+
+
+@frozen(kw_only=True)
+class ConsumerOptions:
+    """What `run data consumer` was told."""
+
+    start: str
+    end: str = ""
+
+    def range(self, now: float) -> Range:
+        """As times are stored, in whole seconds: copies of an entry know no parts of one."""
+        start = stored_date("start_date", self.start, now)[:19]
+        return Range(start, stored_date("end_date", self.end, now)[:19] if self.end else "")
+
+
+@define(eq=False)
+class Look:
+    """What the last pass over the files of one member at one other member found."""
+
+    theirs: Totals
+    ours: Totals
+    open: int = 0  # files that are not here and may still come
+    first: int = 0  # lowest id that is not settled here
+    until: float = 0.0  # while nothing changes there is nothing to do before that
+
+
+@define(eq=False)
+class Link:
+    """Another member, and what goes on with it."""
+
+    peer: Peer
+    working: Deferred[None] | None = None
+    again: bool = False
+    fine: bool = False  # the last pass came to its end
+    own: Deferred[None] | None = None  # fires when the pass over its own files is over
+    contact: float = 0.0
+    error: str = ""
+    errors: int = 0
+    complete: bool = False
+    looks: dict[int, Look] = field(factory=dict)  # by the member whose files they are
+    in_flight: int = 0
+
+
+class Consumer(Process):
+    """Pulls what is missing here."""
+
+    name = "consumer"
+    floor = WORKERS
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        options: ConsumerOptions,
+        puller: Puller,
+        place: Callable[[], Place | None],
+        peers: Callable[[], Sequence[Peer]],
+        active: Callable[[str], bool],
+        tsd: Callable[[], Tsd | None],
+        standing: Standing,
+        mode: Mode = "active",
+    ) -> None:
+        """`peers` are the other members of the cluster by the ledger of now, `active` tells of an address whether its
+        node is thought to be there."""
+        self.options, self.mode, self.standing, self.puller = options, mode, standing, puller
+        self.counts = Counts()
+        self.links: dict[int, Link] = {}
+        self.range = options.range(clock.seconds())
+        self.arrived: dict[tuple[int, int], tuple[float, str]] = {}  # published and not loaded yet: when, its hash
+        self.ours: dict[str, Totals] = {}
+        self._clock, self._place, self._peers, self._active, self._tsd = clock, place, peers, active, tsd
+        self._tried: dict[tuple[int, int], Tried] = {}
+        self._hashes: dict[str, float] = {}  # of files that were asked for -> when
+        self._absent: dict[tuple[int, int], Line] = {}  # at least one member does not have them
+        self._busy: set[tuple[int, int]] = set()  # asked for by one pass when another one looked at them
+        self._recent: deque[tuple[float, int, int]] = deque(maxlen=10_000)  # time, files, bytes
+        self._situation: Any = None
+        self._next = 0.0
+        self._over = False
+        self._going: set[Deferred[Any]] = set()
+        self._beats = Rhythm(clock=clock, every=BEAT, do=self._beat, name="consumer")
+
+    # ------------------------------------------------------------------ what can be seen
+
+    def describe(self) -> str:
+        """As `get processes` shows it."""
+        if self._place() is None:
+            return "Waits for 'run operator'"
+        if not self._peers():
+            return NOBODY
+        return f"Mode: {self.mode}, {'complete' if self.complete else 'syncing'}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether this member once had all that the others hold within the range."""
+        return self.standing.own_complete or not self._peers()
+
+    def missing(self) -> int:
+        """About how many files are not here yet: of each member's as many as the best of the others has more."""
+        lacking: dict[int, int] = {}
+        for link in self.links.values():
+            for whose, look in link.looks.items():
+                lacking[whose] = max(lacking.get(whose, 0), look.open, look.theirs.files - look.ours.files)
+        return max(0, sum(lacking.values()))
+
+    def progress(self) -> dict[str, Any]:
+        """Files and bytes missing, files a second, seconds left; bytes and time as far as they can be reckoned."""
+        missing, now = self.missing(), self._clock.seconds()
+        recent = [each for each in self._recent if now - each[0] <= RECENT]
+        files, size = sum(each[1] for each in recent), sum(each[2] for each in recent)
+        rate = files / max(1.0, now - recent[0][0]) if recent else 0.0
+        pulled = self.counts["files"]
+        return {
+            "complete": self.complete,
+            "files": missing,
+            "bytes": int(missing * self.counts["bytes"] / pulled) if pulled else 0,
+            "rate": round(rate, 1),
+            "bytes a second": int(size / max(1.0, now - recent[0][0])) if recent else 0,
+            "seconds left": int(missing / rate) if rate else None,
+        }
+
+    # ------------------------------------------------------------------ starting and stopping
+
+    def start(self) -> None:
+        """Look at once, and then at a rhythm."""
+        self._beats.start()
+        self._clock.callLater(0, self._first)
+
+    def _first(self) -> None:
+        if not self._over:
+            self._hold(self._beat())
+
+    @deferring
+    async def stop(self) -> None:
+        """Ask for nothing more; files that came are in the watch directory."""
+        self._over = True
+        for going in list(self._going):
+            going.cancel()
+        await self._beats.stop()
+
+    def set_mode(self, mode: Mode) -> None:
+        """Pull, or only tell and hear how far everybody is."""
+        if mode != self.mode:
+            self.mode = mode
+            self.nudge()
+
+    def _hold(self, work: Deferred[None]) -> Deferred[None]:
+        """Work that ends with this process; its failures are told."""
+        self._going.add(work)
+
+        def ended(failure: Any) -> None:
+            self._going.discard(work)
+            if getattr(failure, "check", None) and not failure.check(CancelledError):
+                if failure.check(AnyLogError):
+                    self.log.warn("consumer: {why}", why=str(failure.value))
+                else:
+                    self.log.failure("consumer", failure)
+
+        return work.addBoth(ended)
+
+    # ------------------------------------------------------------------ the rhythm
+
+    @deferring
+    async def _beat(self) -> None:
+        place, tsd = self._place(), self._tsd()
+        if place is None or not place.member or tsd is None or self._over:
+            self._situation = None
+            return
+        await self.standing.recall(tsd, place.member)
+        if self.arrived:
+            await self._settle(tsd, place.member)
+        peers = list(self._peers())
+        now = self._clock.seconds()
+        situation = (place, tsd, tuple(peers), tuple(self._active(each.address) for each in peers))
+        if situation != self._situation or now >= self._next:
+            self._situation = situation
+            self.nudge()
+
+    def nudge(self) -> None:
+        """A cycle begins now with every member that is there; with one that is being asked, as soon as that is over."""
+        place, tsd = self._place(), self._tsd()
+        if place is None or not place.member or tsd is None or self._over:
+            return
+        now = self._clock.seconds()
+        self._next = now + EVERY
+        self.range = self.options.range(now)
+        self._forget(now)
+        peers = {each.member: each for each in self._peers()}
+        for member in [member for member in self.links if member not in peers]:
+            link = self.links.pop(member)
+            if link.working is not None:
+                link.working.cancel()
+        for member, peer in peers.items():
+            link = self.links.setdefault(member, Link(peer))
+            link.peer = peer
+            if not self._active(peer.address):
+                link.fine = False
+                link.error = link.error or "not active"
+            elif link.working is not None:
+                link.again = True
+            else:
+                self._begin(link, place, tsd)
+        if not any(link.working for link in self.links.values()):
+            self._hold(self._round_over(place, tsd))
+
+    def heard(self, member: int) -> None:
+        """That member asked this one: if it is the first time, there is something to be told."""
+        link = self.links.get(member)
+        if link is None or not link.fine:
+            self._next = min(self._next, self._clock.seconds() + BEAT)
+
+    def _begin(self, link: Link, place: Place, tsd: Tsd) -> None:
+        link.again = False
+        link.own = Deferred()
+        link.working = working = self._pass(link, place, tsd)
+
+        def ended(result: object) -> None:
+            link.working = None
+            link.in_flight = 0
+            self._own_over(link)
+            if self._over or self.links.get(link.peer.member) is not link:
+                return
+            if link.again and self._active(link.peer.address):
+                self._begin(link, place, tsd)
+            elif not any(each.working for each in self.links.values()):
+                self._hold(self._round_over(place, tsd))
+
+        self._hold(working).addBoth(ended)
+
+    def _own_over(self, link: Link) -> None:
+        own, link.own = link.own, None
+        if own is not None:
+            own.callback(None)
+
+    def _forget(self, now: float) -> None:
+        """Keep in mind what is still of use."""
+        self._tried = {
+            key: each for key, each in self._tried.items() if now - each.at < 2 * SELDOM
+        } if len(self._tried) < KNOWN else {}  # fmt: skip
+        self._hashes = {hash: at for hash, at in self._hashes.items() if now - at < AGAIN}
+
+    # ------------------------------------------------------------------ one member
+
+    @deferring
+    async def _pass(self, link: Link, place: Place, tsd: Tsd) -> None:
+        """All that this member has."""
+        await pause(self._clock, 0)  # so that all who are there are being asked before the first is done with
+        try:
+            await self._states(link, place, tsd)
+            link.fine, link.error = True, ""
+        except AnyLogError as why:
+            link.fine = False
+            link.errors += 1
+            told = str(why)
+            if told != link.error:
+                self.log.warn("member {member} at {address}: {why}", member=link.peer.member,
+                              address=link.peer.address, why=told)  # fmt: skip
+            link.error = told
+            self.counts.add("failed", last=f"member {link.peer.member}: {told}")
+
+    async def _states(self, link: Link, place: Place, tsd: Tsd) -> None:
+        own, peer, range = place.member, link.peer, self.range
+        ours = self.ours = await totals(tsd, range.start, range.end)
+        mine = self.standing.of(own)
+        upto = {whose: id for whose, id in mine.items() if id}
+        told = await self.puller.members(
+            peer, place, range, safe=mine, complete=self.complete, upto=upto
+        )  # fmt: skip
+        now = self._clock.seconds()
+        link.contact, link.complete = now, told.complete
+        self.standing.hear(peer.member, told.safe, told.complete, now)
+        for whose in sorted(told.tables, key=lambda each: (each != peer.member, each)):
+            into = table_of(whose, own)
+            theirs, here = told.tables[whose], ours.get(into, Totals())
+            if whose not in (peer.member, own):
+                await self._owner_first(whose)
+                ours = self.ours = await totals(tsd, range.start, range.end)
+                here = ours.get(into, Totals())
+            after = 0
+            if whose in told.parts and told.parts[whose] == await part(tsd, into, range.start, range.end, upto[whose]):
+                after = upto[whose]
+            await self._files(link, place, tsd, whose, theirs, here, after)
+            if whose == peer.member:
+                self._own_over(link)
+            look = link.looks[whose]
+            if whose != own:
+                bound = told.safe.get(whose, 0)
+                mine[whose] = validated(mine.get(whose, 0), bound, look.first, look.ours.pending)
+
+    async def _owner_first(self, whose: int) -> None:
+        """Files come from their owner, unless that takes long; then both are asked, each for what the other is not."""
+        owner = self.links.get(whose)
+        if owner is None or owner.own is None:
+            return
+        waited: Deferred[None] = Deferred()
+        late = self._clock.callLater(OWNER, waited.callback, None)
+
+        def over(result: None) -> None:
+            if late.active():
+                late.cancel()
+                waited.callback(None)
+
+        owner.own.addCallback(over)
+        try:
+            await waited
+        finally:
+            if late.active():
+                late.cancel()
+
+    async def _files(
+        self, link: Link, place: Place, tsd: Tsd, whose: int, theirs: Totals, ours: Totals, after: int
+    ) -> None:
+        """The files of one member, as another one has them."""
+        before, now = link.looks.get(whose), self._clock.seconds()
+        look = link.looks[whose] = Look(theirs, ours)
+        if (theirs.files, theirs.sum) == (ours.files, ours.sum) and theirs.absent <= ours.absent:
+            return
+        if before is not None and (before.theirs, before.ours) == (theirs, ours) and now < before.until:
+            link.looks[whose] = before
+            return
+        if self.mode == "suspend":
+            look.open = max(1, theirs.files - ours.files)
+            look.first = after + 1
+            return
+        more, fetched = True, False
+        while more:
+            page, more = await self.puller.entries(link.peer, place, whose, self.range, after)
+            if not page:
+                break
+            fetched |= await self._page(link, place, tsd, whose, page, look)
+            after = page[-1].id
+        if not look.open and not fetched:
+            look.until = now + SELDOM
+
+    async def _page(
+        self, link: Link, place: Place, tsd: Tsd, whose: int, page: Sequence[Line], look: Look
+    ) -> bool:  # fmt: skip
+        """Entries of one page: note what is here already, pull what is not. Whether something was done."""
+        own, now, peer = place.member, self._clock.seconds(), link.peer.member
+        into = table_of(whose, own)
+        known = await tsd.by_ids(into, [line.id for line in page])
+        states = {id: state_of(entry) for id, entry in known.items()}
+        lacking = [line for line in page if states.get(line.id) not in SETTLED]
+        held = await holders(tsd, [line.hash for line in lacking]) if lacking else {}
+        tried = {line.id: self._tried[whose, line.id] for line in lacking if (whose, line.id) in self._tried}
+        found = plan(lacking, states, held, tried, self._hashes, peer=peer, into=into, now=now)
+        look.open += found.open
+        look.first = look.first or found.first
+        for line in found.pending:
+            self._tried[whose, line.id] = Tried(now, 0)
+        self._busy.update((whose, id) for id in found.busy)
+        for line in found.absent:
+            self._absent[whose, line.id] = line
+        if found.doubles:
+            await record(
+                tsd, into,
+                [(line, DUPLICATE, f"its content is loaded as {there} {id}") for line, (there, id) in found.doubles],
+            )  # fmt: skip
+            self.counts.add("known without a transfer", len(found.doubles))
+        wanted = list(found.fetch)
+        failed = {line.id for line in wanted if states.get(line.id) == "failed"}
+        while wanted and self.mode == "active" and not self._over:
+            while len(self.arrived) >= ARRIVED:
+                await pause(self._clock, 0.1)
+                await self._settle(tsd, own)
+            asked, wanted = wanted[:TOGETHER], wanted[TOGETHER:]
+            wanted += await self._pull(link, place, tsd, whose, asked, failed, known)
+        return bool(found.fetch or found.doubles or found.pending)
+
+    async def _pull(
+        self, link: Link, place: Place, tsd: Tsd, whose: int, asked: Sequence[Line], failed: set[int],
+        known: Mapping[int, Any],
+    ) -> list[Line]:  # fmt: skip
+        """Files of one question, into the watch directory. Gives those that are still to be asked for."""
+        now, peer = self._clock.seconds(), link.peer.member
+        for line in asked:
+            before = self._tried.get((whose, line.id))
+            fresh = before is None or now - before.at >= SELDOM
+            self._tried[whose, line.id] = Tried(
+                now, 1 if fresh or before is None else before.times + 1,
+                frozenset() if fresh or before is None else before.without,
+            )  # fmt: skip
+            self._hashes[line.hash] = now
+        link.in_flight = len(asked)
+        try:
+            got = await self.puller.fetch(link.peer, place, whose, asked)
+        finally:
+            link.in_flight = 0
+        # What is known of them under a hash that was none stands in their way.
+        odd = [id for id in got.published if id in known and known[id].hash.startswith("open:") and not known[id].rows]
+        if odd:
+            await tsd.remove([(table_of(whose, place.member), id) for id in odd])
+        later = [line for line in asked if line.id in got.later]
+        for line in asked:
+            key = (whose, line.id)
+            if line.id in got.without:
+                before = self._tried[key]
+                self._tried[key] = Tried(now, before.times, before.without | {peer})
+                self._absent[key] = line
+            if line.id not in got.published:
+                self._hashes.pop(line.hash, None)
+        for line in later:
+            self._tried.pop((whose, line.id), None)
+        arrival, hashes = self._clock.seconds(), {line.id: line.hash for line in asked}
+        for id in got.published:
+            self.arrived[whose, id] = (arrival, hashes[id])
+            self._absent.pop((whose, id), None)
+        self.counts.add("files", len(got.published))
+        self.counts.add("bytes", got.size)
+        self._recent.append((arrival, len(got.published), got.size))
+        await self.puller.deliver(whose, got.names, {id for id in got.published if id in failed})
+        return later
+
+    # ------------------------------------------------------------------ what came of it
+
+    async def _settle(self, tsd: Tsd, own: int) -> None:
+        """Which files that came are loaded, or were refused; when none is left to be waited for, look again."""
+        if not self.arrived:
+            return
+        now = self._clock.seconds()
+        by_table: dict[int, list[int]] = {}
+        for whose, id in self.arrived:
+            by_table.setdefault(whose, []).append(id)
+        for whose, ids in by_table.items():
+            found = await tsd.by_ids(table_of(whose, own), ids)
+            for id in ids:
+                entry = found.get(id)
+                if (whose, id) not in self.arrived:
+                    continue
+                at, hash = self.arrived[whose, id]
+                tried = self._tried.get((whose, id))
+                state = state_of(entry) if entry is not None else ""
+                if state in SETTLED:
+                    self._tried.pop((whose, id), None)
+                elif now - at < PATIENCE and (state != "failed" or tried is None or now - at < 2.0):
+                    continue  # an entry that failed before may still be there while it is tried again
+                self.arrived.pop((whose, id), None)
+                self._hashes.pop(hash, None)
+        if not self.arrived:
+            self._next = min(self._next, now)
+
+    @deferring
+    async def _round_over(self, place: Place, tsd: Tsd) -> None:
+        """Nobody is asked at the moment: files that no member has are noted, and it is seen whether all is here."""
+        own, standing = place.member, self.standing
+        await self._give_up(place, tsd)
+        links = list(self.links.values())
+        there = [link for link in links if link.fine]
+        asked = [link for link in links if self._active(link.peer.address)]
+        open = sum(look.open for link in there for look in link.looks.values())
+        ours = self.ours = await totals(tsd, self.range.start, self.range.end)
+        # The owner's word for what is missing of its own files, too: it may have lost some.
+        firsts = [look.first for link in there for whose, look in link.looks.items() if whose == own]
+        fine = bool(there) and all(link.fine for link in asked)
+        # Members that are all new have nothing to be complete with, as long as an older one may come back.
+        trusted = len(there) == len(self._peers()) or any(link.complete for link in there)
+        here = fine and trusted and not open and not self.arrived and not self._absent
+        if self.mode == "active" and here and not standing.own_complete:
+            self.log.info("this member has all that the others have")
+            standing.own_complete = True
+        if self.complete:
+            mine = standing.of(own)
+            last = ours.get("tsd_info", Totals()).last
+            mine[own] = validated(mine.get(own, 0), last, ours.get("tsd_info", Totals()).pending, *firsts)
+        await standing.keep(tsd, own, {own, *(each.member for each in self._peers())})
+
+    async def _give_up(self, place: Place, tsd: Tsd) -> None:
+        """Files that every member that lists them has lost get an entry that says so (`01`)."""
+        absent, self._absent = self._absent, {}
+        busy, self._busy = self._busy, set()
+        by_table: dict[str, list[tuple[Line, str, str]]] = {}
+        for (whose, id), line in absent.items():
+            if (whose, id) in busy or (whose, id) in self.arrived:
+                continue
+            told = f"Missing archived data with member {whose}"
+            by_table.setdefault(table_of(whose, place.member), []).append((line, MISSING, told))
+        for into, lines in sorted(by_table.items()):
+            known = await tsd.by_ids(into, [line.id for line, _, _ in lines])
+            new = [each for each in lines if each[0].id not in known]
+            if new:
+                await record(tsd, into, new)
+                self.counts.add("files nobody has", len(new), last=f"{into} {new[0][0].id}")
+                self.log.warn("{count} files of {into} are in nobody's archive", count=len(new), into=into)
+        if by_table or busy:
+            self._next = min(self._next, self._clock.seconds() + BEAT)

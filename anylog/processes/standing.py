@@ -1,0 +1,76 @@
+"""How far each member of the cluster is with the files of each member, as they tell each other (operator-ha.md 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from attrs import define, field
+
+from anylog.databases.tsd import Tsd
+from anylog.databases.tsd_ranges import remember, remembered
+from anylog.processes.missing import consensus
+from anylog.waiting import deferring
+
+
+@define(eq=False)
+class Standing:
+    """Safe ids of all members, by member and by the member whose files they are of."""
+
+    safe: dict[int, dict[int, int]] = field(factory=dict)
+    complete: dict[int, bool] = field(factory=dict)  # what members said of themselves last
+    heard: dict[int, float] = field(factory=dict)  # unix seconds
+    own_complete: bool = False
+    _agreed: dict[int, int] = field(factory=dict)
+    _among: frozenset[int] = frozenset()
+    _kept: dict[str, int] = field(factory=dict)
+    _of: tuple[Tsd | None, int] = (None, 0)
+
+    def of(self, member: int) -> dict[int, int]:
+        """What a member validated: member whose files -> id."""
+        return self.safe.setdefault(member, {})
+
+    def hear(self, member: int, safe: Mapping[int, int], complete: bool, now: float) -> None:
+        """A member told how far it is."""
+        self.safe[member] = dict(safe)
+        self.complete[member], self.heard[member] = complete, now
+
+    def agreed(self, members: Collection[int]) -> dict[int, int]:
+        """The consensus of each member's files, among these members."""
+        among = frozenset(members)
+        if among != self._among:
+            self._among, self._agreed = among, {}
+        for whose in sorted(among):
+            told = {member: self.safe.get(member, {}).get(whose, 0) for member in among}
+            self._agreed[whose] = consensus(self._agreed.get(whose, 0), among, told)
+        return dict(self._agreed)
+
+    @deferring
+    async def recall(self, tsd: Tsd, member: int) -> None:
+        """What was kept beside these tables of files; nothing if they are new ones."""
+        if self._of == (tsd, member):
+            return
+        found = await remembered(tsd)
+        self._of, self._kept = (tsd, member), found
+        self.own_complete = found.get("complete") == member
+        self.safe = {}
+        for name, id in found.items():
+            words = name.split(".")
+            if len(words) == 3 and words[0] == "safe":
+                self.of(int(words[1]))[int(words[2])] = id
+
+    @deferring
+    async def keep(self, tsd: Tsd, member: int, members: Collection[int]) -> None:
+        """Keep what changed."""
+        notes = {
+            f"safe.{each}.{whose}": id
+            for each, safe in self.safe.items()
+            if each in members
+            for whose, id in safe.items()
+            if whose in members
+        }
+        if self.own_complete:
+            notes["complete"] = member
+        changed = {name: value for name, value in notes.items() if self._kept.get(name) != value}
+        if changed:
+            await remember(tsd, changed)
+            self._kept.update(changed)
