@@ -14,9 +14,9 @@ from twisted.logger import Logger
 
 from anylog.databases.tsd import DROPPED, OWN, Done, Entry, Tsd, Wanted
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
-from anylog.disk.names import FileName
+from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Publish
+from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
@@ -333,9 +333,12 @@ class _Comparison:
         try:
             data = await self.room.lane.run(read_archived, self.room.disk, path)
             rows = read_body(data)
-        except (OSError, AnyLogError) as why:
+        except OSError as why:
             self.log.error("{path} cannot be read: {why}", path=path, why=str(why))
             self._note("archived files that cannot be read")
+            return
+        except AnyLogError as damage:
+            await self._damaged(entry, path, damage)
             return
         # Pending again first: what is counted would be taken for loaded.
         await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0)])
@@ -347,6 +350,20 @@ class _Comparison:
             )
         )  # fmt: skip
         self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
+
+    async def _damaged(self, entry: Entry, path: Path, damage: AnyLogError) -> None:
+        """It makes room for a good copy, and is missing until that comes."""
+        self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
+        self._note("damaged in the archive")
+        name = error_name(path.name, damage.number, self.room.clock.seconds(), ())
+        moved = await self.room.lane.run(self.room.disk.batch, [Move(path, self.options.err_dir / name)])
+        if isinstance(moved[0], OSError):
+            self.log.warn("{path} stays: {why}", path=path, why=moved[0].strerror or str(moved[0]))
+        if self.owner != self.member:
+            await self.tsd.forget([(self.into, entry.id)])
+            return
+        told = f"its rows are lost, and its file is damaged: {damage}"
+        await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
 
     async def pending(self) -> None:
         """Registered, not counted: those with a mark were loaded, and the node ended before it was counted.

@@ -473,6 +473,23 @@ class AgreementTests(MembersCase):
         self.settle()
         self.check_laws("fetched", self.given)
 
+    def test_damaged_in_the_archive(self) -> None:
+        """What is lost and damaged is missing, own or not; a good copy that comes takes its place."""
+        before = self.fill()
+        damaged = (whole(3, 42, "b"), whole(MEMBER, 43, "c"))
+        for file in damaged:
+            self.disk.put(DAY / f"{file.name}.gz", b"rotten")
+        self.lose("town")
+        self.again()
+        states = self.states()
+        self.assertNotIn(("tsd_3", 42), states)
+        self.assertEqual(states["tsd_info", 43][:2], "01")
+        self.assertEqual(len([name for name in self.disk.names(ERRORS) if ".err_6." in name]), 2)
+        self.give(*damaged)
+        self.settle()
+        self.assertEqual(self.states(), before)
+        self.check_laws("given again", self.given)
+
     def test_removed(self) -> None:
         """`time file delete` of what holds a content: what leans on it is missing, too; both may come again."""
         before = self.fill()
