@@ -99,7 +99,7 @@ connect dbms !default_dbms where type = sqlite
 #        this version answers these commands by name.
 # run blobs archiver where dbms = false and folder = true and compress = true and reuse_blobs = true
 # run data distributor
-run data consumer where start_date = "-30"
+# run data consumer where start_date = "-30"
 
 # --- 8. The operator takes its place: from now on it answers for its cluster.
 run streamer
