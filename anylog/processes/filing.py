@@ -256,8 +256,9 @@ class Filing:
         file.hash = buffer.whole or streamed_hash(_whose(buffer), file.data)
         file.compress = options.compress
         name = full_name(buffer, file.hash, options.compress)
-        foreign = table_of(buffer, self._registry.member()) != "tsd_info"
-        if options.distributor and not foreign:
+        # What came from a member is known there: also an own file that was lost here.
+        came = buffer.file is not None and buffer.file.delivered
+        if options.distributor and not came and table_of(buffer, self._registry.member()) == "tsd_info":
             file.path = options.distr_dir / name
         elif options.archive:
             day = options.archive_dir, buffer.date[:6]

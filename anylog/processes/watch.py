@@ -397,6 +397,7 @@ class Watch:
             early=content.early,
             normal=content.normal,
             stamp=job.lying.stamp,
+            delivered=job.lying.delivered,
             kind="sql" if name.kind == "sql" else "json",
             member=name.member,
             id=name.id,

@@ -31,6 +31,7 @@ class WholeFile:
     date: str = ""  # 12 digits
     early: Early | None = None  # its rows as they go to the table: then `rows` is empty
     archived: bool = False  # it lies in the archive and stays there: its rows are loaded once more
+    delivered: bool = False  # another member sent it
 
     @property
     def known(self) -> bool:
