@@ -16,6 +16,34 @@ AUTOMATIC: Mapping[str, str] = {
 DATED = ("TIMESTAMP", "DATE", "TIME")
 
 
+class Later(str):
+    """The type of a time column that came after its table. A row that lacks it holds NULL there.
+
+    Only columns that a table began with have the time of the file as a default (storage.md 2.7: they are NOT NULL).
+    Else a row would differ between the member that loaded it before the column came and those that did later.
+    """
+
+    __slots__ = ()
+
+
+def later(kind: str) -> str:
+    """A ledger type as that of a column that came after its table."""
+    return Later(kind) if kind in DATED else kind
+
+
+_NULL = " NULL"  # behind the type, where it is kept
+
+
+def kept_type(kind: str) -> str:
+    """How a type is kept beside a table."""
+    return f"{kind}{_NULL}" if isinstance(kind, Later) else kind
+
+
+def read_type(text: str) -> str:
+    """What was kept."""
+    return Later(text.removesuffix(_NULL)) if text.endswith(_NULL) else text
+
+
 def indexes(table: str, columns: Mapping[str, str]) -> list[tuple[str, tuple[str, ...]]]:
     """Name and columns of each index of a data table, in the order of storage.md 2.2."""
     chosen: list[tuple[str, ...]] = [("tsd_name", "tsd_id")]

@@ -12,7 +12,7 @@ from itertools import groupby
 import orjson
 from attrs import define, field
 
-from anylog.columns import AUTOMATIC
+from anylog.columns import AUTOMATIC, kept_type
 from anylog.databases.library import Connection, Library, kind_of, lies_in_the_load
 from anylog.databases.tables import (
     BuiltIn,
@@ -286,4 +286,6 @@ class Writing:
 
     def _note_types(self, connection: Connection, table: str, columns: Mapping[str, str]) -> None:
         for column, kind in columns.items():
-            connection.execute("insert or replace into anylog_columns values (?, ?, ?)", (table, column, kind))
+            connection.execute(
+                "insert or replace into anylog_columns values (?, ?, ?)", (table, column, kept_type(kind))
+            )

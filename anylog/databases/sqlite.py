@@ -14,7 +14,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from anylog.columns import AUTOMATIC
+from anylog.columns import AUTOMATIC, read_type
 from anylog.databases import marks
 from anylog.databases.library import (
     FULL,
@@ -311,7 +311,7 @@ class SQLite:
         for table, column, kind in connection.execute(
             "select table_name, column_name, type from anylog_columns"
         ).fetchall():
-            ours.setdefault(table, {})[column] = kind
+            ours.setdefault(table, {})[column] = read_type(kind)
         for table, is_view in connection.execute(
             "select name, type = 'view' from sqlite_master where type in ('table', 'view')"
             " and name not like 'sqlite\\_%' escape '\\' order by name"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anylog.columns import AUTOMATIC
+from anylog.columns import AUTOMATIC, later
 from anylog.errors import AnyLogError
 from anylog.ledger.policies import Policies
 from anylog.ledger.types import columns_of, parse_type, widened
@@ -29,5 +29,5 @@ def known_columns(policies: Policies, dbms: str, table: str) -> dict[str, str] |
         except AnyLogError:
             continue
         if name not in AUTOMATIC:
-            columns[name] = widened(columns[name], kind) or columns[name] if name in columns else kind
+            columns[name] = widened(columns[name], kind) or columns[name] if name in columns else later(kind)
     return columns

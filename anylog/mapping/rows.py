@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from attrs import define, field, frozen
 
-from anylog.columns import AUTOMATIC
+from anylog.columns import AUTOMATIC, Later
 from anylog.errors import AnyLogError
 from anylog.ledger.types import char_size, merge
 from anylog.mapping import names, schema, times
@@ -57,7 +57,7 @@ def convert(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], defau
 
     An attribute goes to the column spelled like it, else to the one of its normalised name. Where two attributes of a
     row mean one column, the one spelled like it counts, else the first; the other is left out. Missing and null are
-    NULL, or `default_time` in a TIMESTAMP, DATE or TIME column, where an empty text is the same.
+    NULL, or `default_time` in a TIMESTAMP, DATE or TIME column that the table began with; an empty text is the same.
 
     `default_time` is a timestamp text in UTC; raises AnyLogError 40 if it is none.
     """
@@ -88,7 +88,8 @@ def convert_each(
     if work.misfits or work.wider:
         return None
     if default_time is None and any(
-        kind in _TIMES and None in values for kind, values in zip(work.columns.values(), converted, strict=True)
+        kind in _TIMES and not isinstance(kind, Later) and None in values
+        for kind, values in zip(work.columns.values(), converted, strict=True)
     ):
         return None
     lines = list(zip(*converted, strict=True))
@@ -117,7 +118,7 @@ class _Work:
     def column(self, name: str, kind: str, values: Sequence[Any]) -> Sequence[Any]:
         """The values of one column, ready for the engine; what does not fit is noted and None."""
         kinds = set(map(type, values))
-        default = self.defaults.get(kind)
+        default = self.default(kind)
         if kinds == {type(None)} or not kinds:
             return [default] * len(values)
         quick: _Quick = _QUICK.get(kind, _quick_char)
@@ -126,15 +127,19 @@ class _Work:
             return done
         return self.one_by_one(name, kind, values)
 
+    def default(self, kind: str) -> str | None:
+        """What stands where a value is missing."""
+        return None if isinstance(kind, Later) else self.defaults.get(kind)
+
     def one_by_one(self, name: str, kind: str, values: Sequence[Any]) -> list[Any]:
         """As `column`, with a look at each value."""
         one: _One = _CAREFUL.get(kind, _to_char)
         rank = self.rank(name)
-        default = self.defaults.get(kind)
+        default = self.default(kind)
         done: list[Any] = []
         for position, value in enumerate(values):
             out: Any = default
-            if value is not None and not (default and value == ""):
+            if value is not None and not (value == "" and kind in _TIMES and (default or isinstance(kind, Later))):
                 try:
                     out = one(kind, value)
                 except WithNul:

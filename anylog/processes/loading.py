@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from anylog.columns import AUTOMATIC
+from anylog.columns import AUTOMATIC, later
 from anylog.counts import Counts
 from anylog.disk.journal import Journal
 from anylog.disk.records import unpack_rows
@@ -455,7 +455,7 @@ class Loader:
             if not grown:
                 break
             agreed = {
-                name: kind
+                name: kind if name in plan.columns else later(kind)
                 for name, kind in self._agreed(table, grown).items()
                 if name in grown or name not in plan.columns
             }

@@ -44,6 +44,9 @@ class Mark:
     id: int
 
 
+OF_ITS_FILE = "the time of its file"
+
+
 @define(kw_only=True)
 class Holding:
     """What one operator holds."""
@@ -102,6 +105,7 @@ def read(place: Place, member: int, dbms: str = "town") -> Holding:
 
 def _read_rows(town: Any, found: Holding) -> None:
     tables = _tables(town)
+    times = {(str(found.owner(into)), entry.id): f"{entry.time[:19]}.000000" for into, entry in found.all()}
     for table in tables:
         if table.startswith("anylog_"):
             continue
@@ -110,7 +114,15 @@ def _read_rows(town: Any, found: Holding) -> None:
         for line in town.execute(f"select * from {quoted(table)} order by row_id").fetchall():
             row = dict(zip(columns, line, strict=True))
             found.tags[table, str(row["tsd_name"]), int(row["tsd_id"] or 0)] += 1
-            rows.append({name: value for name, value in row.items() if name not in AUTOMATIC and value is not None})
+            time = times.get((str(row["tsd_name"]), int(row["tsd_id"] or 0)))
+            rows.append(
+                {
+                    # One content that two members took has two files, and each its own time (operator-ha.md 9.2).
+                    name: OF_ITS_FILE if value == time else value
+                    for name, value in row.items()
+                    if name not in AUTOMATIC and value is not None
+                }
+            )
     if "anylog_marks" in tables:
         marks = town.execute("select table_name, rows, parked, hash, member, tsd_id from anylog_marks order by 5, 6")
         found.marks = [
