@@ -89,8 +89,9 @@ class Recovery:
             known = await self.known_by_members()
         highest = max(*ids, self.registry.highest(), *(id for id in known if id is not None))
         last = await tsd.last_id()
-        if highest > last or (not last and None in known):
-            # `almgm` was lost, or is an older copy. Others may know ids that are higher still.
+        if highest > last or (not last and known):
+            # `almgm` was lost, or is an older copy. Others may know ids that are higher still, and of a life before
+            # this one there may be files that reached nobody.
             await tsd.ids_above(max(highest, int(self.clock.seconds() * 1000)))
 
     async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:

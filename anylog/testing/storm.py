@@ -64,6 +64,7 @@ class Storm:
     ready: set[str] = field(factory=set)  # whose script is done
     lost: dict[str, str] = field(factory=dict)  # which of its databases a member loses: never both
     _after: dict[str, Callable[[str], None]] = field(factory=dict)  # what is done to a place while it is down
+    _empty: set[str] = field(factory=set)  # who lost everything and has not found its place again
     _keys: bool = True  # whether keys of before are known still
     _calm: bool = False
     _hash: Any = field(factory=sha256)
@@ -198,6 +199,7 @@ class Storm:
             self._hear(node)
             self.note(f"{node.name} is ready")
             self.ready.add(node.name)
+            self._empty.discard(node.name)
 
     def _not_up(self, failure: Failure, node: Node | None) -> None:
         if node is None or not self.world.lives(node):
@@ -224,7 +226,7 @@ class Storm:
             watch = Path("/") / name / "AnyLog-Network/data/watch"
             place.disk.put(watch / f"{DBMS}.{body.table}.f{len(self.story)}.json", body.data)
             return
-        if node is None or not hasattr(node, "intake"):
+        if node is None or not hasattr(node, "intake") or name in self._empty:
             return
         body.sent[name] += 1
         asked = node.intake.accept(DBMS, body.table, body.data, body.rows, whole=body.mode == "whole", key=body.key)
@@ -339,6 +341,10 @@ class Storm:
 
     def _wipe(self, name: str) -> None:
         self.note(f"{name} loses everything")
+        # Nobody gives it readings before it knows again who it is: until then they would be its own affair.
+        self._empty.add(name)
+        if len(self.names) == 1:
+            self.ids.clear()  # nobody is left who could know them
         self.load.lost(name)
         self.load.bad.pop(name, None)
         self._keys = False
