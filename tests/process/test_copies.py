@@ -135,7 +135,8 @@ def test_files_of_a_member_that_was_alone(network: Network) -> None:
     """A member that is away delays nothing; what it missed is brought by hand, and known when it is brought again."""
     start(network)
     put(network.operators[0], rows("before"), "t0")
-    until(lambda: network.operators[1].count("t0") == 3)
+    until(lambda: equal(network, 1))
+    until(lambda: not files_laws.at_rest(network.operators[1].home))
     network.operators[1].kill()
     put(network.operators[0], rows("alone"), "t0")
     until(lambda: len(lying(network.operators[0], "archive")) == 2, 40)

@@ -127,10 +127,10 @@ class Listings(Desk):
         self.assertRegex(text, "3 days are kept: other members may miss their files")
         self.assertEqual(len(list(archive.rglob("a.json"))), 2)
 
-        async def copied(days: Sequence[date]) -> set[date]:
+        async def copied(copying: object, days: Sequence[date]) -> set[date]:
             return set(days[:2])
 
-        self.node.copying.agreed = copied
+        self.patch(type(self.node.copying), "copied", copied)
         self.assertEqual(self.ask("delete archive where days = 1").data, {"days": 2, "files": 1, "bytes": 5, "kept": 1})
         self.assertTrue((archive / "26/09/01/a.json").exists())
         self.assertEqual(self.ask("delete archive where days = 1 and force = true").data["days"], 1)
