@@ -16,6 +16,7 @@ from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master, Outcome
 from anylog.ledger.merge import Merged
 from anylog.ledger.policy import Policy, dumped, prepared
+from anylog.pages import all_pages
 
 LIMIT = 10.0  # seconds for an answer of a master
 CHUNK = 256 << 10  # bytes of policies in one question
@@ -81,13 +82,7 @@ async def fetch(place: Place, address: str, version: str = "", *, seed: bool = F
         return None
     if reply.body is None:
         raise AnyLogError(21, "a ledger without a text came", node=address)
-    pages = []
-    try:
-        while (page := await reply.body.next()) is not None:
-            pages.append(page)
-    finally:
-        reply.body.close()
-    return b"".join(pages)
+    return await all_pages(reply.body, None)
 
 
 def complete(place: Place, policy: Policy) -> Policy:

@@ -10,9 +10,10 @@ from attrs import define
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, Clock, IBody, Reply
+from anylog.interfaces import Asker, Clock, Reply
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import shown
+from anylog.pages import all_pages
 from anylog.waiting import deadline, deferring
 
 LARGE = 128 << 10  # characters of a reply beyond which it travels in pages
@@ -81,7 +82,7 @@ async def value_of(reply: Reply) -> tuple[str, Any]:
     """What another node answered: as text, and as a value (JSON where it is). Raises AnyLogError 77."""
     head, body = reply.head, reply.body
     if head.get("paged"):
-        text = (await _all(body)).decode("utf-8", "replace")
+        text = (await all_pages(body, LARGEST, "a reply")).decode("utf-8", "replace")
         if str(head.get("media", "")).startswith("application/json"):
             try:
                 return text, orjson.loads(text)
@@ -90,7 +91,7 @@ async def value_of(reply: Reply) -> tuple[str, Any]:
         return text, text
     told: dict[str, Any] = dict(head)
     if body is not None and head.get("in_body") in ("text", "data"):
-        whole = await _all(body)
+        whole = await all_pages(body, LARGEST, "a reply")
         told[head["in_body"]] = whole.decode("utf-8", "replace") if head["in_body"] == "text" else whole
     said, data, form = told.get("text"), told.get("data"), told.get("format")
     if isinstance(data, bytes | str) and data and (form == "json" or not isinstance(said, str)):
@@ -101,19 +102,3 @@ async def value_of(reply: Reply) -> tuple[str, Any]:
         return shown(value), value
     said = said if isinstance(said, str) else ""
     return said, said.strip("\r\n")
-
-
-async def _all(body: IBody | None) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    if body is None:
-        return b""
-    try:
-        while (page := await body.next()) is not None:
-            parts.append(page)
-            size += len(page)
-            if size > LARGEST:
-                raise AnyLogError(77, f"a reply of more than {LARGEST >> 20} MB")
-    finally:
-        body.close()
-    return b"".join(parts)

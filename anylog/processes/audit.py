@@ -17,6 +17,7 @@ from anylog.disk.archive import LARGEST, folder_of, gunzip, ids_in
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Disk, IBody, ILane, Mark, Read, Reply
 from anylog.mapping.body import content_hash
+from anylog.pages import all_pages
 from anylog.processes.digests import NOTHING, Digest, of_files
 from anylog.processes.overview import Text
 from anylog.processes.registry import PLACEHOLDER
@@ -346,21 +347,11 @@ class AuditService:
 
 async def read_audit(body: IBody | None) -> list[Told]:
     """What a member told. Raises AnyLogError 21 for what is none, 77 for one that is too large."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while body is not None and (page := await body.next()) is not None:
-            parts.append(page)
-            size += len(page)
-            if size > MOST + (1 << 20):
-                raise AnyLogError(77, f"an audit of more than {MOST >> 20} MB")
-    finally:
-        if body is not None:
-            body.close()
+    data = await all_pages(body, MOST + (1 << 20), "an audit")
     names = [each.name for each in Told.__attrs_attrs__]
     kinds: list[type] = [str, int, int, str, str, str, str, str, int, int, int, int, str, bool]
     try:
-        found = orjson.loads(b"".join(parts))
+        found = orjson.loads(data)
         for line in found:
             if len(line) != len(kinds) or not all(map(isinstance, line, kinds)):
                 raise ValueError("a line of it is none")

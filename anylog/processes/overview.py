@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from anylog.databases.tsd import Asked, Tsd
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, IBody, Reply
+from anylog.pages import all_pages
 from anylog.processes.agreement import SYSTEM
 from anylog.waiting import deferring
 
@@ -84,18 +85,8 @@ class OverviewService:
 
 async def read_overview(body: IBody | None) -> Any:
     """The value that a member told. Raises AnyLogError 21 for one that is no JSON, 77 for one that is too large."""
-    parts: list[bytes] = []
-    size = 0
+    data = await all_pages(body, LARGEST, "an overview")
     try:
-        while body is not None and (page := await body.next()) is not None:
-            parts.append(page)
-            size += len(page)
-            if size > LARGEST:
-                raise AnyLogError(77, f"an overview of more than {LARGEST >> 20} MB")
-    finally:
-        if body is not None:
-            body.close()
-    try:
-        return orjson.loads(b"".join(parts))
+        return orjson.loads(data)
     except orjson.JSONDecodeError as wrong:
         raise AnyLogError(21, f"an overview that is no JSON: {wrong}") from None

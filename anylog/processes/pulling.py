@@ -19,6 +19,7 @@ from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IBody, ILane, Publish, Reply
 from anylog.mapping.body import content_hash
+from anylog.pages import all_pages
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import ANSWER, Folders, numbers
 
@@ -125,7 +126,7 @@ class Puller:
             "after": after, "most": ENTRIES,
         }  # fmt: skip
         reply = await self._asked(peer, "entries", head, PAGE)
-        data = await _all(reply.body, LONGEST_PAGE)
+        data = await all_pages(reply.body, LONGEST_PAGE)
         try:
             found = [Line(*each[:9]) for each in orjson.loads(data)]
             ids = [line.id for line in found]
@@ -156,24 +157,22 @@ class Puller:
             _close(reply.body)
             raise AnyLogError(21, f"files that make no sense: {odd}"[:300], node=peer.address) from None
         size = sum(size for _, _, size in files)
-        data = memoryview(await _all(reply.body, size))
+        data = memoryview(await all_pages(reply.body, size))
         if len(data) != size:
             raise AnyLogError(15, f"{len(data):,} of {size:,} bytes of files came", node=peer.address)
-        whole, at = [], 0
+        came, at = [], 0
         for id, name, length in files:
-            whole.append((id, name, bytes(data[at : at + length])))
+            came.append((id, name, bytes(data[at : at + length])))
             at += length
-        good = await self._cpu.run(
-            _sound_files, [(name, wanted.get(id), whose, content) for id, name, content in whole]
-        )
-        for (id, name, _), fine in zip(whole, good, strict=True):
+        good = await self._cpu.run(_sound_files, [(name, wanted.get(id), whose, content) for id, name, content in came])
+        for (id, name, _), fine in zip(came, good, strict=True):
             if not fine:
                 self.log.error("{name} of member {member} is not what it should be", name=name, member=peer.member)
                 self.counts.add("damaged", last=f"{name} at member {peer.member}")
                 if id in wanted:
                     without.add(id)
-        whole = [each for each, fine in zip(whole, good, strict=True) if fine]
-        published, names = await self._publish(folders.watch, whole)
+        came = [each for each, fine in zip(came, good, strict=True) if fine]
+        published, names = await self._publish(folders.watch, came)
         return Got(published=published, names=names, size=size, without=without, later=later)
 
     async def _publish(
@@ -216,21 +215,6 @@ def _texts(ids: Mapping[int, int]) -> dict[str, int]:
 def _close(body: IBody | None) -> None:
     if body is not None:
         body.close()
-
-
-async def _all(body: IBody | None, most: int) -> bytes:
-    """The whole body. Raises AnyLogError 77 if it is longer than it may be."""
-    if body is None:
-        return b""
-    data = bytearray()
-    try:
-        while (page := await body.next()) is not None:
-            data += page
-            if len(data) > most:
-                raise AnyLogError(77, f"an answer of more than {most:,} bytes")
-    finally:
-        body.close()
-    return bytes(data)
 
 
 def _sound(line: Line) -> bool:

@@ -20,8 +20,9 @@ from anylog.databases.library import Connection
 from anylog.disk.archive import LARGEST, folder_of
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, IBody, Mark, Move, Publish, Read
+from anylog.interfaces import Clock, Mark, Move, Publish, Read
 from anylog.mapping.body import read_body
+from anylog.pages import all_pages
 from anylog.processes.agreement import Place
 from anylog.processes.audit import Ask, Audit, Question, Told, ask_audit, content_of, digits, fits
 from anylog.processes.compared import best, name_of
@@ -269,7 +270,7 @@ class _Table:
         until = self.room.clock.seconds() + FETCH
         head = {"cluster": self.place.cluster, "asker": self.place.member, "member": told.member, "ids": [told.id]}
         reply = await self.room.ask(peer.address, "fetch", head, until=until)
-        data = await _read_all(reply.body)
+        data = await all_pages(reply.body, LARGEST, "a file")
         files = reply.head.get("files")
         if not isinstance(files, list | tuple) or not files:
             raise AnyLogError(12, "it does not have the file")
@@ -398,19 +399,3 @@ class _Table:
         if isinstance(outcome, OSError):
             raise outcome
         self.report.fetched.append(self.name(told))
-
-
-async def _read_all(body: IBody | None) -> bytes:
-    """Raises AnyLogError 501 for more than a file may have."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while body is not None and (page := await body.next()) is not None:
-            parts.append(page)
-            size += len(page)
-            if size > LARGEST:
-                raise AnyLogError(501, f"more than the {LARGEST:,} bytes that a file may have")
-    finally:
-        if body is not None:
-            body.close()
-    return b"".join(parts)

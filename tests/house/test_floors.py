@@ -9,7 +9,7 @@ import pytest
 from house import PACKAGE, ROOT, imports_of, module_of, name_of, sources
 
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(["columns", "errors", "interfaces", "counts", "names", "waiting", "wire", "language"], 0),
+    **dict.fromkeys(["columns", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"], 0),
     **dict.fromkeys(["disk", "process", "tank", "plugins", "net", "jobs"], 1),
     **dict.fromkeys(["databases", "ledger"], 2),
     **dict.fromkeys(["mapping", "query", "authentication"], 3),
@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     "testing": 6,
 }
 ALONE = {"databases", "ledger", "mapping", "query", "authentication", "processes", "network"}  # not their neighbours
-PURE = {"columns", "errors", "interfaces", "counts", "names", "waiting", "wire", "language"}
+PURE = {"columns", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"}
 PURE_TWISTED = ("twisted.internet.defer", "twisted.logger", "twisted.python.failure")
 PURE_OTHERS = {"attr", "attrs", "zope", "msgpack", "lz4", "orjson", "twisted", "anylog", "__future__"}
 IMPURE = {"asyncio", "multiprocessing", "random", "shutil", "socket", "subprocess", "tempfile", "threading", "time"}
