@@ -58,7 +58,6 @@ $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "anylog needs Python 3.11, 3.12 or 3.13: none was found. On Debian 12: apt install python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call APT,python3-venv) \
 		|| { echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv"; exit 1; }
-	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

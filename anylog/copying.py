@@ -35,6 +35,7 @@ from anylog.processes.overview import OverviewService
 from anylog.processes.pulling import Peer, Puller, Range
 from anylog.processes.repairing import Repair
 from anylog.processes.standing import Standing
+from anylog.processes.turns import InTurn
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather, pause
 
@@ -69,7 +70,7 @@ class Copying:
 
     def __attrs_post_init__(self) -> None:
         self.peers.serve("audit", AuditService(audit=self.audit))
-        self.peers.serve("overview", OverviewService(databases=self.databases, tsd=self.tsd))
+        self.peers.serve("overview", InTurn(OverviewService(databases=self.databases, tsd=self.tsd)))
         lane = self.lanes.open("disk", 2)
         self.courier = Courier(clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, point=self.point)
         self.delivery = Delivery(
@@ -94,7 +95,7 @@ class Copying:
             met=self._met,
         )
         for kind, handler in self.exchange.handlers().items():
-            self.peers.serve(kind, handler)
+            self.peers.serve(kind, InTurn(handler))
 
     def audit(self) -> Audit:
         """Looks at the files of this node."""
@@ -176,7 +177,9 @@ class Copying:
         return found if isinstance(found, OperatorProcess) else None
 
     def trusted(self, asker: Asker) -> bool:
-        """Whether files are taken from a node: of the own cluster, as far as its address tells (decisions.md 10)."""
+        """Whether files are taken from a node: of the own cluster, as far as it tells who it is (decisions.md 10). By
+        the address that it listens on, since it may come from another one: through a gateway, or out of a container.
+        """
         known = {address for each in self.members() for address in (each.address, *addresses_of(each.policy))}
         return not asker.host or asker.address in known - {""}
 

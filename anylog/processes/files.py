@@ -38,7 +38,8 @@ def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, s
 
     A hash in the name must be one of this content, else it is replaced and noted: of the normal form, of the bytes as
     they came, or with member and id of the name in front, as for files cut from streams (ingest.md 9.2). The bytes of
-    a file that another member hashed are kept as they are, so that every member keeps the same.
+    a file that another member hashed are kept as they are, so that every member keeps the same; with another content
+    than its hash tells it was damaged on its way, and is none.
     With the `columns` of its table the rows are converted, too. Raises AnyLogError 6, 16 or 501.
     """
     if name.compressed:
@@ -63,7 +64,10 @@ def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, s
                 return Content(rows=rows, normal=kept, hash=name.hash, early=early)
     elif name.hash == content_hash(name.dbms, name.table, data):
         return Content(rows=rows, normal=normal, hash=found, early=early)
-    note = f"the hash {name.hash} in the name is not the one of the content, which is {found}: that is used"
+    note = f"the hash {name.hash} in the name is not the one of the content, which is {found}"
+    if name.full and name.member.isdecimal() and int(name.member) != member:
+        raise AnyLogError(6, f"it was damaged: {note}")
+    note += ": that is used"
     return Content(rows=rows, normal=normal, hash=found, note=note, early=early)
 
 

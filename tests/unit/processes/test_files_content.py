@@ -107,11 +107,17 @@ class HashTests(ContentCase):
 
     def test_wrong(self) -> None:
         """It is replaced and told of, in short and in full names."""
-        for name in ({}, {"member": "7", "id": 5, "date": DATE}, {"member": "@", "id": 5, "date": DATE}):
+        for name in ({}, {"member": "3", "id": 5, "date": DATE}, {"member": "@", "id": 5, "date": DATE}):
             found = self.understand(NORMAL, hash=OTHER, **name)
             self.assertEqual((found.hash, found.normal), (HASH, NORMAL))
             self.assertIn(OTHER, found.note)
             self.assertIn(HASH, found.note)
+
+    def test_damaged_on_its_way(self) -> None:
+        """A file of another member with another content than it says is none."""
+        wrong = self.wrong(NORMAL, hash=OTHER, member="7", id=5, date=DATE)
+        self.assertEqual(wrong.number, 6)
+        self.assertIn(OTHER, str(wrong))
 
     def test_of_another_table(self) -> None:
         """The same rows in another table are another file."""
@@ -124,10 +130,9 @@ class HashTests(ContentCase):
         right = self.prefixed("7.5", NORMAL)
         found = self.understand(NORMAL, hash=right, member="7", id=5, date=DATE)
         self.assertEqual((found.hash, found.note), (right, ""))
-        for name in (
-            {"member": "7", "id": 6, "date": DATE}, {"member": "8", "id": 5, "date": DATE}, {},
-            {"member": "@", "id": 5, "date": DATE},
-        ):  # fmt: skip
+        for name in ({"member": "7", "id": 6, "date": DATE}, {"member": "8", "id": 5, "date": DATE}):
+            self.assertEqual(self.wrong(NORMAL, hash=right, **name).number, 6)
+        for name in ({"member": "3", "id": 5, "date": DATE}, {}, {"member": "@", "id": 5, "date": DATE}):
             found = self.understand(NORMAL, hash=right, **name)
             self.assertEqual(found.hash, HASH)
             self.assertNotEqual(found.note, "", name)
