@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from random import Random
@@ -13,6 +14,7 @@ from anylog.databases.tsd import Asked, Entry
 from anylog.errors import AnyLogError
 from anylog.node import Node
 from anylog.processes import consumer, missing
+from anylog.processes.exchange import name_of
 from anylog.testing.world import World
 
 MASTER = "10.0.0.1:32048"
@@ -322,3 +324,24 @@ def test_a_large_file_in_slices(copies: Copies) -> None:
     copies.world.until(lambda: second.copying.complete, 60)
     assert copies.names(second, "wide") == copies.names(first, "wide") != []
     assert copies.names(second, "thin") == copies.names(first, "thin") != []
+
+
+def test_a_file_is_damaged_on_its_way(copies: Copies) -> None:
+    """What was pushed is not what its name says: it is put aside, and the true one is pulled."""
+    first = copies.add(1)
+    second = copies.add(2, pulls=f"{CONSUMER} and mode = suspend")
+    copies.put(first, "a")
+    copies.world.advance(1)
+    (entry,) = copies.entries(first)
+    name, _ = name_of(entry, copies.member(first))
+    data = gzip.compress(b'{"name":"damaged","value":1}\n')
+    question = {"files": [[f"{name}.gz", len(data)]]}
+    reply = copies.world.wait(first.peers.ask("10.0.1.2:32148", "deliver", question, data))
+    assert reply.head == {"told": ["taken"]}
+    into = f"tsd_{copies.member(first)}"
+    copies.world.until(lambda: [each.status1 for each in copies.entries(second, into)] == ["03"], 10)
+    assert copies.names(second) == []
+    copies.world.run(second, "set consumer mode = active")
+    assert copies.until_equal(first, second, 10) < 5
+    (mended,) = copies.entries(second, into)
+    assert (mended.id, mended.hash, mended.rows, mended.status1) == (entry.id, entry.hash, 3, "")
