@@ -246,7 +246,7 @@ class Membership:
         if database is None or database.schema("tsd_info") is None:
             self._tsd = None
         elif self._tsd is None or self._tsd.database is not database or self._tsd.gone:
-            self._tsd = Tsd(database=database, clock=self.clock)
+            self._tsd = Tsd(database=database, clock=self.clock, chance=self.chance)
         return self._tsd
 
     def place(self) -> Place | None:

@@ -96,7 +96,10 @@ class Known:
 
 
 def decide(wanted: Sequence[Wanted], known: Known, last: int, now: str, busy: Busy) -> list[Registered]:
-    """Find each its entry, or make it (hard-parts.md 3); new ids go on from `last`, and new times are `now`."""
+    """Find each its entry, or make it (hard-parts.md 3); new ids go on from `last`, and new times are `now`.
+
+    `last` is above the ids of this node's own files that are wanted by name.
+    """
     told = []
     for want in wanted:
         seen = _seen(want, known, lambda into, id: (into, id) in known.made or busy(into, id))
@@ -119,8 +122,6 @@ def decide(wanted: Sequence[Wanted], known: Known, last: int, now: str, busy: Bu
                 known.remove(into, entry)
         if not want.id:
             last += 1
-        elif want.into == OWN and want.id < FOREIGN_IDS:
-            last = max(last, want.id)
         entry = Entry(
             id=want.id or last,
             dbms=want.dbms,

@@ -103,7 +103,7 @@ class DropTable(Command):
         database = node.databases.get(options["dbms"])
         table, _ = await _existing(database, operands[0])
         if database.name == DBMS and is_files(table):
-            await (node.membership.tsd() or Tsd(database=database, clock=node.clock)).drop([table])
+            await (node.membership.tsd() or Tsd(database=database, clock=node.clock, chance=node.chance)).drop([table])
             return None
         await database.execute(f"drop table {quoted(table)}")
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import orjson
@@ -47,6 +48,9 @@ _NOTE_LAST = (
     "insert into anylog_ids values (?, ?, ?) on conflict (name) do update set id = max(id, excluded.id),"
     " file_time = max(file_time, excluded.file_time)"
 )
+# How many ids are left out after a loss: at least so many, for those behind the highest that anybody knows, and as many
+# more as so many random bits say, for a life of which nobody knows, when the clock may have been ahead of now.
+GAP, GAP_BITS = 1 << 20, 24
 
 
 @frozen(kw_only=True)
@@ -109,6 +113,7 @@ class Tsd:
 
     database: SQLite
     _clock: Clock
+    _chance: Random
     gone: bool = False  # `tsd_info` was dropped through this: another is asked for when it is there again
     log = Logger()
 
@@ -205,13 +210,13 @@ class Tsd:
             )
         )
 
-    def ids_above(self, least: int) -> Deferred[None]:
-        """The next id of `tsd_info` is larger than `least`; never lowers it."""
+    def ids_beyond(self, highest: int) -> Deferred[None]:
+        """After a loss of which `highest` is the highest id that anybody knows: the next id of `tsd_info` is beyond all
+        that may have been given before. Never lowers it."""
 
         def work(connection: Connection) -> None:
-            if least < FOREIGN_IDS:
-                connection.execute(_IDS)
-                connection.execute(_NOTE_LAST, (OWN, least, ""))
+            if highest < FOREIGN_IDS:
+                _note_last(connection, self._beyond(highest), "")
 
         return self.database.write(work)
 
@@ -299,6 +304,10 @@ class Tsd:
 
         return self.database.write(work)
 
+    def _beyond(self, highest: int) -> int:
+        """Above it, and above the time in milliseconds, by a gap that is another one each time (operator-ha.md 8.3)."""
+        return max(highest, int(self._clock.seconds() * 1000)) + GAP + self._chance.getrandbits(GAP_BITS)
+
     def _register(self, connection: Connection, wanted: Sequence[Wanted], busy: Busy) -> list[Registered]:
         tables = _tables(connection)
         if OWN not in tables:
@@ -310,6 +319,11 @@ class Tsd:
             for entry in _by_ids(connection, into, ids):
                 by_id[into, entry.id] = entry
         last, time = _last(connection)
+        back = max((want.id for want in wanted if want.into == OWN and last < want.id < FOREIGN_IDS), default=0)
+        if back:
+            # Given in a life of this member that is forgotten here. Behind it there may be others, which are known
+            # elsewhere and are not back yet: to go on from here would give them again.
+            last = self._beyond(back)
         # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
         now = max(_time(self._clock.seconds()), time)
         known = Known(by_hash, by_id)
@@ -317,9 +331,10 @@ class Tsd:
         _delete(connection, known.removed)
         _insert(connection, known.made)
         own = [entry for (into, _), entry in known.made.items() if into == OWN]
-        if own:
-            ids = [entry.id for entry in own if entry.id < FOREIGN_IDS]
-            _note_last(connection, max([last, *ids]), max(entry.time for entry in own))
+        if own or back:
+            pairs = zip(wanted, told, strict=True)
+            given = [each.entry.id for want, each in pairs if not want.id and each.kind in ("new", "double")]
+            _note_last(connection, max([last, *given]), max((entry.time for entry in own), default=""))
         return told
 
     def _finish(self, connection: Connection, done: Sequence[Done]) -> None:

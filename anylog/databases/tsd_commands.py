@@ -59,7 +59,7 @@ LISTED: Mapping[str, Option] = {
 
 def tsd_of(node: Node) -> Tsd:
     """The tables of files. AnyLogError 5 if their database is not connected."""
-    return node.membership.tsd() or Tsd(database=node.databases.get(DBMS), clock=node.clock)
+    return node.membership.tsd() or Tsd(database=node.databases.get(DBMS), clock=node.clock, chance=node.chance)
 
 
 def own_member(node: Node) -> int:

@@ -156,7 +156,6 @@ class Intake:
             registry=self.registry,
             bring=self.files.bring,
             in_work=self.in_work,
-            gap=lambda: int.from_bytes(self._token(3), "big"),
         )
         self.operating = Operating(
             clock=self._clock,

@@ -66,7 +66,6 @@ class Recovery:
     registry: Registry
     bring: Callable[[WholeFile], Awaitable[Outcome]]
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
-    gap: Callable[[], int] = field(default=lambda: 0)  # ids that are left out, another number each time
     # The last id of our own files that each other member knows, None of one that does not tell (operator-ha.md 8.3).
     known_by_members: Callable[[], Awaitable[list[int | None]]] = field(default=lambda: _nobody())
     log = Logger()
@@ -93,8 +92,7 @@ class Recovery:
         if highest > last or (not last and known):
             # `almgm` was lost, or is an older copy. Others may know ids that are higher still, and of a life before
             # this one there may be files that reached nobody.
-            # The time alone is not enough: the clock may be behind that of then.
-            await tsd.ids_above(max(highest, int(self.clock.seconds() * 1000)) + self.gap())
+            await tsd.ids_beyond(highest)
 
     async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:
         """Look at one database; gives what had to be done, and how often. Raises AnyLogError if it cannot be done."""

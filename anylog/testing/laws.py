@@ -54,6 +54,7 @@ class Holding:
     name: str
     member: int
     dbms: str
+    forgetful: bool = False  # it once lost `almgm`: doubles have no mark by which they could be registered again
     entries: dict[str, list[Entry]] = field(factory=dict)  # by table of files
     marks: list[Mark] = field(factory=list)
     tags: Counter[tuple[str, str, int]] = field(factory=Counter)  # rows by table, tsd_name, tsd_id
@@ -191,8 +192,10 @@ def loaded_once(held: Holding, dropped: Sequence[str] = ()) -> Iterator[str]:
 
 
 def archived(held: Holding) -> Iterator[str]:
-    """I-5: every entry with rows has its file, whose hash and lines are right; and no other files lie there."""
+    """I-5: every entry with rows has its file, whose hash and lines are right; and no other files lie there, except of
+    doubles whose entries were lost with `almgm` and which no other member knows."""
     known = set()
+    loaded = {entry.hash for _, entry in held.all() if entry.rows}
     parked = {(mark.member, mark.id): mark.parked for mark in held.marks}
     for into, entry in held.all():
         if not entry.rows and entry.status1 != DUPLICATE:
@@ -217,7 +220,8 @@ def archived(held: Holding) -> Iterator[str]:
         if data.count(b"\n") != lines:
             yield f"I-5 {held.name} {into}: {there[0]} has {data.count(bytes((10,)))} lines, {lines} are wanted"
     for path in held.files["archive_dir"]:
-        if path not in known:
+        name = _FULL.match(path.rpartition("/")[2])
+        if path not in known and not (held.forgetful and name is not None and name[1] in loaded):
             yield f"I-5 {held.name}: nobody knows {path}"
 
 

@@ -434,7 +434,9 @@ class Storm:
 
     def holding(self, name: str) -> laws.Holding:
         """What a member holds."""
-        return laws.read(self.world.places[name], self.members[name], DBMS)
+        held = laws.read(self.world.places[name], self.members[name], DBMS)
+        held.forgetful = self.lost.get(name) == "almgm"
+        return held
 
     def breaches(self) -> list[str]:
         """Every law that does not hold now."""

@@ -54,7 +54,7 @@ class FilesDesk(SynchronousTestCase):
 
     @property
     def files(self) -> Tsd:
-        return Tsd(database=self.node.databases.get("almgm"), clock=self.clock)
+        return Tsd(database=self.node.databases.get("almgm"), clock=self.clock, chance=self.node.chance)
 
     def ask(self, command: str, *, local: bool = True) -> Result:
         waited = self.node.execute(command, Context(origin="console" if local else "rest", local=local))

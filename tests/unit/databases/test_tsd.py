@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import apsw
@@ -12,7 +13,7 @@ from twisted.logger import capturedLogs
 from anylog.databases.library import Library
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import BUILT_IN
-from anylog.databases.tsd import FOREIGN_IDS, Asked, Done, Entry, Registered, Tsd, Wanted, is_files
+from anylog.databases.tsd import FOREIGN_IDS, GAP, GAP_BITS, Asked, Done, Entry, Registered, Tsd, Wanted, is_files
 from anylog.errors import AnyLogError
 
 DEFINITION = BUILT_IN["almgm", "tsd_info"]
@@ -31,7 +32,11 @@ class FilesCase(TownCase):
 
     @property
     def tsd(self) -> Tsd:
-        return Tsd(database=self.town, clock=self.clock)
+        return Tsd(database=self.town, clock=self.clock, chance=Random(1))
+
+    def beyond(self, highest: int) -> int:
+        """The last id of which one is sure that nobody knows of it, for the same chance."""
+        return max(highest, int(self.clock.seconds() * 1000)) + GAP + Random(1).getrandbits(GAP_BITS)
 
     def get(self, waited: Deferred[Any]) -> Any:
         return self.successResultOf(waited)
@@ -123,27 +128,55 @@ class RegisterTests(FilesCase):
     def test_twice_in_one_call(self) -> None:
         """The second gets the entry of the first, whether new or not; so does one that names its id."""
         self.assertEqual(
-            self.told(want(A), want(B), want(A), want(A, id=1), want(C, id=2)),
-            [
-                ("new", "tsd_info", 1),
-                ("new", "tsd_info", 2),
-                ("pending", "tsd_info", 1),
-                ("pending", "tsd_info", 1),
-                ("conflict", "tsd_info", 2),
-            ],
+            self.told(want(A), want(B), want(A)),
+            [("new", "tsd_info", 1), ("new", "tsd_info", 2), ("pending", "tsd_info", 1)],
+        )
+        self.assertEqual(
+            self.told(want(C, id=17), want(C, id=17), want("d" * 32, id=17)),
+            [("new", "tsd_info", 17), ("pending", "tsd_info", 17), ("conflict", "tsd_info", 17)],
         )
 
     def test_ids_go_on_above_given_ones(self) -> None:
-        """An id that a file's name brought is never given again, not even in the same call."""
-        self.assertEqual(self.told(want(A, id=17), want(B)), [("new", "tsd_info", 17), ("new", "tsd_info", 18)])
+        """What a file's name brought was given in a life that is forgotten, and so may be the ids behind it: new ones
+        are far from there, in the same call, too, and after a start; what comes back later may have them all."""
+        back, new = self.register(want(A, id=17), want(B))
+        self.assertEqual(back.entry.id, 17)
+        self.assertEqual(self.beyond(17), new.entry.id - 1)
         self.assertEqual(self.told(want(C, into="tsd_7", id=99)), [("new", "tsd_7", 99)])
-        self.assertEqual(self.told(want("d" * 32)), [("new", "tsd_info", 19)])
+        self.reopen()
+        self.assertEqual(self.told(want("d" * 32)), [("new", "tsd_info", new.entry.id + 1)])
+        known = [want(f"{id:032}", id=id) for id in range(18, 30)]
+        self.assertEqual({kind for kind, _, _ in self.told(*known)}, {"new"})
+        self.assertEqual(self.told(want("e" * 32)), [("new", "tsd_info", new.entry.id + 2)])
+
+    def test_ids_of_a_life_that_is_forgotten(self) -> None:
+        """They come back after new ids were given, which are below them since the clock was ahead then."""
+        first = self.beyond(0)
+        self.get(self.tsd.ids_beyond(0))
+        self.register(want(A))
+        was = first + (2 << GAP_BITS)
+        self.register(want(B, id=was))
+        (new,) = self.register(want(C))
+        self.assertGreater(new.entry.id, was + GAP)
+        self.assertEqual(self.told(want("d" * 32, id=was + 1)), [("new", "tsd_info", was + 1)])
+
+    def test_an_id_that_is_not_recorded_was_given_all_the_same(self) -> None:
+        """The content has another id here already; the old one and those behind it are not given again."""
+        self.register(want(A))
+        self.finish("tsd_info", 1, 5)
+        self.assertEqual(self.told(want(A, id=17, known=True)), [("repeated", "tsd_info", 1)])
+        self.reopen()
+        (new,) = self.register(want(B))
+        self.assertGreater(new.entry.id, 17 + GAP)
 
     def test_an_absurd_id_does_not_use_up_all_others(self) -> None:
         """A file may be called anything; ours go on from where they were."""
         self.assertEqual(self.told(want(A, id=(1 << 63) - 1)), [("new", "tsd_info", (1 << 63) - 1)])
-        self.get(self.tsd.ids_above(FOREIGN_IDS))
+        self.get(self.tsd.ids_beyond(FOREIGN_IDS))
         self.assertEqual(self.told(want(B)), [("new", "tsd_info", 1)])
+        self.register(want(C, id=FOREIGN_IDS - 1))
+        first, second = self.told(want("d" * 32)), self.told(want("e" * 32))
+        self.assertEqual((first[0][0], second[0][0], second[0][2] - first[0][2]), ("new", "new", 1))
 
     def test_times_never_go_back(self) -> None:
         """A clock that is behind, after a restart and after the table was dropped; a given time is kept."""
@@ -156,7 +189,8 @@ class RegisterTests(FilesCase):
         self.get(self.tsd.drop(["tsd_info"]))
         self.get(self.town.create("tsd_info", DEFINITION))
         (fourth,) = self.register(want(A))
-        self.assertEqual((fourth.entry.id, fourth.entry.time), (71, third.entry.time))
+        self.assertGreater(fourth.entry.id, 70)
+        self.assertEqual(fourth.entry.time, third.entry.time)
 
     def test_ids_survive_the_table(self) -> None:
         """Dropped by our word, by any statement, or emptied: the next id is greater than every one before."""
@@ -173,12 +207,13 @@ class RegisterTests(FilesCase):
             self.get(self.town.create("tsd_info", DEFINITION))
             self.assertEqual(self.told(want(A)), [("new", "tsd_info", before + 1)])
 
-    def test_ids_above(self) -> None:
-        """After a loss, ids go on above what others may know; nothing lowers them."""
-        self.get(self.tsd.ids_above(1_790_000_000_000))
-        self.get(self.tsd.ids_above(5))
-        self.assertEqual(self.get(self.tsd.last_id()), 1_790_000_000_000)
-        self.assertEqual(self.told(want(A)), [("new", "tsd_info", 1_790_000_000_001)])
+    def test_ids_beyond(self) -> None:
+        """After a loss, ids go on above what others may know and above the time; nothing lowers them."""
+        for highest in (5, 1_990_000_000_000, 5):
+            least = max(self.beyond(highest), self.get(self.tsd.last_id()))
+            self.get(self.tsd.ids_beyond(highest))
+            self.assertEqual(self.get(self.tsd.last_id()), least)
+            self.assertEqual([kind for kind, _, id in self.told(want(f"{least:032}")) if id == least + 1], ["new"])
 
     def test_refusals(self) -> None:
         """A table that is none of files, a file of a member without its id, and no `tsd_info`: by name, and nothing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -44,7 +45,7 @@ class FilesCase(SynchronousTestCase):
         self.get(self.almgm.open())
         self.addCleanup(lambda: self.get(self.almgm.close()))
         self.get(self.almgm.create("tsd_info", BUILT_IN["almgm", "tsd_info"]))
-        self.tsd = Tsd(database=self.almgm, clock=self.clock)
+        self.tsd = Tsd(database=self.almgm, clock=self.clock, chance=Random(1))
         self.there: Tsd | None = self.tsd
         self.registry = Registry(tsd=lambda: self.there, member=lambda: MEMBER)
         self.registry.sure = self.tsd

@@ -90,7 +90,7 @@ class RestartCase(SynchronousTestCase):
         self.catalog = catalog = Catalog(places=self.places, lanes=lanes, clock=self.clock, home_id="here")
         self.wait(Deferred.fromCoroutine(catalog.connect("almgm", "sqlite")))
         self.wait(catalog.get("almgm").create("tsd_info", BUILT_IN["almgm", "tsd_info"]))
-        tsd = Tsd(database=catalog.get("almgm"), clock=self.clock)
+        tsd = Tsd(database=catalog.get("almgm"), clock=self.clock, chance=Random(1))
         self.intake = Intake(
             clock=self.clock, disk=self.disk, lanes=lanes, folder=FOLDER, databases=catalog, agree=agree,
             token=self.token, tsd=lambda: tsd, segment_size=8192,
