@@ -213,12 +213,13 @@ class Registry:
             dbms=where.dbms,
             table=where.table,
             source=where.source,
-            hash=buffer.whole or f"{PLACEHOLDER}{buffer.id}",
+            hash=buffer.whole or stream_of(buffer),
             instructions=where.instructions,
             id=id,
             time=time,
             into=table_of(buffer, self.member()),
             known=buffer.known,
+            before=buffer.recalled,
         )
 
     async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:
@@ -235,6 +236,7 @@ class Registry:
                         id=buffer.tsd,
                         rows=rows,
                         hash=hash,
+                        stream=stream_of(buffer),
                         status1=status1,
                         status2=status2,
                     )
@@ -257,6 +259,11 @@ class Registry:
             mine = table_of(buffer, self.member()), buffer.tsd
             if self._live.get(mine) is buffer:
                 del self._live[mine]
+
+
+def stream_of(buffer: Buffer) -> str:
+    """What stands for the hash of a stream until it is a file; empty for what has one."""
+    return "" if buffer.whole else f"{PLACEHOLDER}{buffer.id}"
 
 
 def time_of(date: str) -> str:
