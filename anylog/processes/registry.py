@@ -123,7 +123,8 @@ class Registry:
                 verdicts.append(Verdict("repeated", f"its content is loaded as {held}"))
                 continue
             same = each.into == want.into and (not want.id or entry.id == want.id)
-            dropped = entry.status2 == DROPPED and each.into == want.into
+            # What comes again after its database was dropped is wanted; what the journal did not let go of came before.
+            dropped = entry.status2 == DROPPED and each.into == want.into and not want.before
             if each.kind == "loaded" and not (same and want.id) and not dropped:
                 told = f"its content is loaded as {each.into} {entry.id}"
                 verdicts.append(Verdict("duplicate", told))
@@ -219,7 +220,7 @@ class Registry:
             time=time,
             into=table_of(buffer, self.member()),
             known=buffer.known,
-            before=buffer.recalled,
+            before=buffer.recalled and not buffer.whole,
         )
 
     async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:
