@@ -43,6 +43,7 @@ class Wanted:
     """A file that asks for its entry. `id` and `time` are given where the file's full name has them.
 
     `known`: it is a file that a member registered before, so it has its entry even if its content is here already.
+    `before`: a stream that may have been counted before this start; its `hash` is the one it had until then.
     """
 
     dbms: str
@@ -56,6 +57,7 @@ class Wanted:
     status1: str = ""
     status2: str = ""
     known: bool = False
+    before: bool = False
 
 
 @frozen(kw_only=True)
@@ -80,6 +82,7 @@ class Known:
 
     by_hash: dict[str, list[tuple[str, Entry]]]
     by_id: dict[tuple[str, int], Entry]
+    counted: dict[str, Entry] = field(factory=dict)  # of streams, by the hash they had before
     removed: list[tuple[str, int]] = field(factory=list)
     made: dict[tuple[str, int], Entry] = field(factory=dict)
 
@@ -142,6 +145,10 @@ def decide(wanted: Sequence[Wanted], known: Known, last: int, now: str, busy: Bu
 def _seen(want: Wanted, known: Known, busy: Busy) -> Registered | tuple[str, Entry] | None:
     """What becomes of a file by the entries that are there. If it is to have a new one: the entry that holds its
     content already, or None."""
+    counted = known.counted.get(want.hash)
+    if counted is not None and not want.id and (counted.rows or counted.pending):
+        # The journal did not hear of it. Its file is there, and its rows too, or they are loaded again from that.
+        return Registered(kind="loaded" if counted.rows else "pending", into=OWN, entry=counted)
     own = known.by_id.get((want.into, want.id)) if want.id else None
     if own is not None and own.hash != want.hash:
         return Registered(kind="conflict", into=want.into, entry=own)

@@ -53,14 +53,24 @@ _NOTE_LAST = (
 GAP, GAP_BITS = 1 << 20, 24
 
 
+# The streams that were counted last, by the hashes that they had before: the journal may not have heard of it when the
+# node ends, and if the database with their marks is lost then, too, nothing else tells that they were.
+_COUNTED = "create table if not exists anylog_counted (stream text primary key, file_id integer not null)"
+STREAMS = 10_000  # of them; the journal hears within a second or so
+
+
 @frozen(kw_only=True)
 class Done:
-    """What is to be set in one entry; an empty `hash` leaves the one it has."""
+    """What is to be set in one entry; an empty `hash` leaves the one it has.
+
+    `stream`: the hash that stood for it while it had none.
+    """
 
     into: str
     id: int
     rows: int
     hash: str = ""
+    stream: str = ""
     status1: str = ""
     status2: str = ""
 
@@ -318,6 +328,8 @@ class Tsd:
             ids = [want.id for want in wanted if want.id and want.into == into]
             for entry in _by_ids(connection, into, ids):
                 by_id[into, entry.id] = entry
+        before = [want.hash for want in wanted if want.before]
+        counted = _counted(connection, before) if before else {}
         last, time = _last(connection)
         back = max((want.id for want in wanted if want.into == OWN and last < want.id < FOREIGN_IDS), default=0)
         if back:
@@ -326,7 +338,7 @@ class Tsd:
             last = self._beyond(back)
         # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
         now = max(_time(self._clock.seconds()), time)
-        known = Known(by_hash, by_id)
+        known = Known(by_hash, by_id, counted)
         told = decide(wanted, known, last, now, busy)
         _delete(connection, known.removed)
         _insert(connection, known.made)
@@ -343,6 +355,8 @@ class Tsd:
             mine = [each for each in done if each.into == into]
             values = [(each.id, each.rows, each.status1, each.status2, each.hash) for each in mine]
             self._set(connection, into, values, "or ignore")
+            if streams := [(each.stream, each.id) for each in mine if each.stream]:
+                _note_counted(connection, streams)
             hashed = {each.id: each.hash for each in mine if each.hash}
             if not hashed:
                 continue
@@ -505,6 +519,27 @@ def _last(connection: Connection) -> tuple[int, str]:
 def _note_last(connection: Connection, id: int, time: str) -> None:
     connection.execute(_IDS)
     connection.execute(_NOTE_LAST, (OWN, id, time))
+
+
+def _note_counted(connection: Connection, streams: Sequence[tuple[str, int]]) -> None:
+    connection.execute(_COUNTED)
+    connection.execute(
+        "insert or replace into anylog_counted select value->>0, value->>1 from json_each(?)", (_json(streams),)
+    )
+    connection.execute(
+        "delete from anylog_counted where rowid <= (select max(rowid) from anylog_counted) - ?", (STREAMS,)
+    )
+
+
+def _counted(connection: Connection, streams: Sequence[str]) -> dict[str, Entry]:
+    """The entries of those streams that were counted here lately, by the hashes they had before."""
+    connection.execute(_COUNTED)
+    found = connection.execute(
+        "select stream, file_id from anylog_counted where stream in (select value from json_each(?))",
+        (_json(list(streams)),),
+    ).fetchall()
+    entries = {entry.id: entry for entry in _by_ids(connection, OWN, [id for _, id in found])} if found else {}
+    return {stream: entries[id] for stream, id in found if id in entries}
 
 
 def _pages(entries: int) -> int:

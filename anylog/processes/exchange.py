@@ -296,6 +296,8 @@ def _collect(
         for file, outcome in zip(found, outcomes, strict=True)
         if not isinstance(outcome, OSError)
     ]
+    # One that went on from the distributor into the archive meanwhile is there when it is asked for again.
+    later += [file.id for file, outcome in zip(found, outcomes, strict=True) if isinstance(outcome, FileNotFoundError)]
     return [file for file, _ in read], later, b"".join(data for _, data in read)
 
 

@@ -77,9 +77,10 @@ class Recovery:
         """
         tsd, member = self.registry.tsd, self.registry.member()
         try:
+            # In the order in which files move: one on its way is seen before, or after, and never missed.
             ids = [
-                await self.lane.run(highest_id, self.disk, options.archive_dir, member),
                 *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
+                await self.lane.run(highest_id, self.disk, options.archive_dir, member),
             ]
         except OSError as fault:
             raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
@@ -101,13 +102,12 @@ class Recovery:
         tsd, member = self.registry.tsd, self.registry.member()
         await self.see_ids([database], options)
         done: dict[str, int] = {}
+        comparisons: dict[int, _Comparison] = {}
         owners = {member_of_table(into, member) for into in await tsd.tables()}
         for owner in sorted(owners | set(await database.mark_members()), key=lambda each: (each != member, each)):
             if not owner and not member:
                 continue  # what was loaded without being registered
-            one = _Comparison(
-                room=self, name=name, database=database, options=options, tsd=tsd, member=member, owner=owner, done=done
-            )
+            one = comparisons[owner] = await self._comparison(name, database, options, owner, done)
             await one.pending()
             counted, held = await tsd.sums(one.into, name), await database.mark_sums(owner)
             for table in sorted(counted.keys() | held.keys()):
@@ -115,13 +115,26 @@ class Recovery:
                     await one.table(table)
         for into, entry in await tsd.leaning(name):
             owner = member_of_table(into, member)
-            await _Comparison(
-                room=self, name=name, database=database, options=options, tsd=tsd, member=member, owner=owner, done=done
-            ).leaning(entry)
+            if owner not in comparisons:
+                comparisons[owner] = await self._comparison(name, database, options, owner, done)
+            await comparisons[owner].leaning(entry)
         if done:
             told = ", ".join(f"{times} {what}" for what, times in sorted(done.items()))
             self.log.warn("{name} and almgm were brought into agreement: {told}", name=name, told=told)
         return done
+
+    async def _comparison(
+        self, name: str, database: Marked, options: FilingOptions, owner: int, done: dict[str, int]
+    ) -> _Comparison:
+        """With what waits for the distributor now: looked at before any of the archive, where these files move."""
+        member = self.registry.member()
+        one = _Comparison(
+            room=self, name=name, database=database, options=options, tsd=self.registry.tsd, member=member,
+            owner=owner, done=done,
+        )  # fmt: skip
+        if owner == member:
+            one.waits = await one.names(options.distr_dir)
+        return one
 
     async def orphans(self) -> int:
         """Registered before this start, and nobody has come with them since: they are never going to be loaded.
@@ -163,7 +176,9 @@ class _Comparison:
     member: int
     owner: int
     done: dict[str, int] = field(factory=dict)
-    folders: dict[Path, dict[int, str]] = field(factory=dict)  # id -> name of a file there
+    # Id -> name of a file: what waited for the distributor at first, and what was found in the archive after that.
+    waits: dict[int, str] = field(factory=dict)
+    folders: dict[Path, dict[int, str]] = field(factory=dict)
     log = Logger()
 
     @property
@@ -174,23 +189,25 @@ class _Comparison:
     def _note(self, what: str, times: int = 1) -> None:
         self.done[what] = self.done.get(what, 0) + times
 
+    async def names(self, folder: Path) -> dict[int, str]:
+        """Id -> name of the owner's files in a directory."""
+        try:
+            return await self.room.lane.run(ids_in, self.room.disk, folder, self.owner)
+        except OSError as fault:
+            raise AnyLogError(63, f"{folder}: {fault.strerror or fault}") from None
+
     @deferring
     async def _find(self, date: str, id: int) -> Path | None:
-        """Its file: in the archive, or where it waits for the distributor if it is our own."""
-        folders = [folder_of(self.options.archive_dir, date)]
-        for folder in [*folders, self.options.distr_dir] if self.owner == self.member else folders:
-            names = self.folders.get(folder)
-            if names is None:
-                if len(self.folders) > KEPT:
-                    self.folders.pop(next(iter(self.folders)))
-                try:
-                    names = await self.room.lane.run(ids_in, self.room.disk, folder, self.owner)
-                except OSError as fault:
-                    raise AnyLogError(63, f"{folder}: {fault.strerror or fault}") from None
-                self.folders[folder] = names
-            if id in names:
-                return folder / names[id]
-        return None
+        """Its file: in the archive, or where it waited for the distributor if it is our own."""
+        folder = folder_of(self.options.archive_dir, date)
+        names = self.folders.get(folder)
+        if names is None:
+            if len(self.folders) > KEPT:
+                self.folders.pop(next(iter(self.folders)))
+            names = self.folders[folder] = await self.names(folder)
+        if id in names:
+            return folder / names[id]
+        return self.options.distr_dir / self.waits[id] if id in self.waits else None
 
     async def table(self, table: str) -> None:
         """Line by line, a page of each side at a time, merged by id."""
@@ -217,6 +234,8 @@ class _Comparison:
             mark = loaded.get(id)
             if mark is None or mark.rows == entry.rows:
                 continue
+            if self.room.registry.has(self.into, id):
+                continue  # the journal has the rest of it, which is loaded now
             if mark.rows < entry.rows and await self._find(_digits(entry.time), id) is not None:
                 # An older copy, of when the buffer was open still: all of its file is loaded, or nothing.
                 await self.database.undo(mark.table, self.owner, id)
@@ -332,7 +351,9 @@ class _Comparison:
         """Load a file of the archive."""
         date = _digits(entry.time)
         try:
-            data = await self.room.lane.run(read_archived, self.room.disk, path)
+            path, data = await self.room.lane.run(
+                _read, self.room.disk, path, folder_of(self.options.archive_dir, date)
+            )
             rows = read_body(data)
         except OSError as why:
             self.log.error("{path} cannot be read: {why}", path=path, why=str(why))
@@ -399,6 +420,16 @@ class _Comparison:
                 self._note("counted")
         for first in range(0, len(again), TOGETHER):
             await gather([self._again(entry, path) for entry, path in again[first : first + TOGETHER]])
+
+
+def _read(disk: Disk, path: Path, folder: Path) -> tuple[Path, bytes]:
+    """In a lane: a file and where it lies; it may have gone on into its directory of the archive since it was seen."""
+    try:
+        return path, read_archived(disk, path)
+    except FileNotFoundError:
+        if path.parent == folder:
+            raise
+    return folder / path.name, read_archived(disk, folder / path.name)
 
 
 def _digits(time: str) -> str:

@@ -123,7 +123,8 @@ class Registry:
                 verdicts.append(Verdict("repeated", f"its content is loaded as {held}"))
                 continue
             same = each.into == want.into and (not want.id or entry.id == want.id)
-            dropped = entry.status2 == DROPPED and each.into == want.into
+            # What comes again after its database was dropped is wanted; what the journal did not let go of came before.
+            dropped = entry.status2 == DROPPED and each.into == want.into and not want.before
             if each.kind == "loaded" and not (same and want.id) and not dropped:
                 told = f"its content is loaded as {each.into} {entry.id}"
                 verdicts.append(Verdict("duplicate", told))
@@ -213,12 +214,13 @@ class Registry:
             dbms=where.dbms,
             table=where.table,
             source=where.source,
-            hash=buffer.whole or f"{PLACEHOLDER}{buffer.id}",
+            hash=buffer.whole or stream_of(buffer),
             instructions=where.instructions,
             id=id,
             time=time,
             into=table_of(buffer, self.member()),
             known=buffer.known,
+            before=buffer.recalled and not buffer.whole,
         )
 
     async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:
@@ -235,6 +237,7 @@ class Registry:
                         id=buffer.tsd,
                         rows=rows,
                         hash=hash,
+                        stream=stream_of(buffer),
                         status1=status1,
                         status2=status2,
                     )
@@ -257,6 +260,11 @@ class Registry:
             mine = table_of(buffer, self.member()), buffer.tsd
             if self._live.get(mine) is buffer:
                 del self._live[mine]
+
+
+def stream_of(buffer: Buffer) -> str:
+    """What stands for the hash of a stream until it is a file; empty for what has one."""
+    return "" if buffer.whole else f"{PLACEHOLDER}{buffer.id}"
 
 
 def time_of(date: str) -> str:

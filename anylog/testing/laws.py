@@ -17,10 +17,10 @@ from attrs import define, field, frozen
 
 from anylog.columns import AUTOMATIC
 from anylog.databases.tables import quoted
-from anylog.databases.tsd import DROPPED, DUPLICATE, OWN, Entry
+from anylog.databases.tsd import DROPPED, DUPLICATE, MISSING, OWN, Entry
 from anylog.disk.archive import folder_of, gunzip
 from anylog.disk.places import Places
-from anylog.mapping.body import content_hash
+from anylog.mapping.body import content_hash, normal_form, read_body
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER
 from anylog.testing.world import Place
@@ -29,6 +29,7 @@ FOLDERS = ("watch_dir", "distr_dir", "archive_dir", "bkup_dir", "err_dir")
 REPEATED = "86"
 _COLUMNS = "file_id, dbms_name, table_name, source, file_hash, instructions, file_time, rows, status1, status2"
 _CODE = re.compile(r"\.err_(\d+)\.\d+")
+_SAFE = re.compile(r"copies safe\.(\d+)\.(\d+)")
 _FULL = re.compile(r"[^.]+\.[^.]+\.[^.]+\.([0-9a-f]{32})\.[^.]+\.(\d+)\.(\d+)\.(\d{12})")
 
 
@@ -61,10 +62,16 @@ class Holding:
     rows: dict[str, list[dict[str, Any]]] = field(factory=dict)  # by table, without automatic columns and nulls
     parked: list[tuple[str, dict[str, Any]]] = field(factory=list)  # table, row
     files: dict[str, dict[str, bytes]] = field(factory=dict)  # folder -> path -> content
+    # Up to which id it thinks that a member has the files of a member: (who, whose) -> id.
+    safe: dict[tuple[int, int], int] = field(factory=dict)
     places: Places = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.places = Places.under(Path("/") / self.name)
+
+    def of(self, whose: int) -> Sequence[Entry]:
+        """The entries of a member's files."""
+        return self.entries.get(OWN if whose == self.member else f"tsd_{whose}", ())
 
     def owner(self, into: str) -> int:
         """The member whose files a table of files lists."""
@@ -96,6 +103,10 @@ def read(place: Place, member: int, dbms: str = "town") -> Holding:
             if table == OWN or re.fullmatch(r"tsd_\d+", table):
                 lines = almgm.execute(f"select {_COLUMNS} from {table} order by 1").fetchall()
                 found.entries[table] = [_entry(line) for line in lines]
+        if "anylog_ids" in _tables(almgm):
+            for name, id in almgm.execute("select name, id from anylog_ids order by 1").fetchall():
+                if note := _SAFE.fullmatch(str(name)):
+                    found.safe[int(note[1]), int(note[2])] = int(str(id))
         almgm.close()
     town = place.files.look(databases / f"{dbms}.dbms")
     if town is not None:
@@ -257,8 +268,12 @@ def ids_once(held: Holding, known: MutableMapping[tuple[int, int], tuple[str, st
 
 
 def failed(held: Holding, wanted: Mapping[str, int]) -> Iterator[str]:
-    """I-16: every file that cannot be loaded (name -> code) is in the error directory with its code; all have one."""
+    """I-16: every file that cannot be loaded (name -> code) is in the error directory with its code; all have one.
+
+    What is put aside as a repeat is one: its content is loaded.
+    """
     found: set[tuple[str, int]] = set()
+    loaded = {entry.hash for _, entry in held.all() if entry.rows}
     for path in held.files["err_dir"]:
         name = path.rpartition("/")[2]
         code = _CODE.search(name)
@@ -266,6 +281,12 @@ def failed(held: Holding, wanted: Mapping[str, int]) -> Iterator[str]:
             yield f"I-16 {held.name}: no code in {name}"
         else:
             found.add((name[: code.start()], int(code[1])))
+        if code is not None and code[1] == REPEATED:
+            dbms, table = name.split(".")[:2]
+            data = normal_form(read_body(held.content(path)))
+            named = [table, *(f"{table}.{full[2]}.{full[3]}" for full in [_FULL.match(name)] if full)]
+            if not loaded & {content_hash(dbms, each, data) for each in named}:
+                yield f"I-16 {held.name}: {name} is put aside as a repeat, and its content is not loaded"
     for name, number in wanted.items():
         if (name.removesuffix(".json"), number) not in found:
             yield f"I-16 {held.name}: {name} is not in the error directory with the code {number}"
@@ -325,8 +346,42 @@ def mirrored(members: Sequence[Holding]) -> Iterator[str]:
                     yield f"{what} has {copy.rows} rows, status {copy.status1!r}, and {entry.rows} there"
 
 
+def settled(members: Sequence[Holding]) -> Iterator[str]:
+    """I-11: who is thought to have the files of a member up to an id has them, or notes that nobody does.
+
+    `members` are those that never lost a database, or all at rest: who lost one is behind what it had until then.
+    """
+    by_id = {held.member: held for held in members}
+    for held in members:
+        for (who, whose), upto in held.safe.items():
+            if who not in by_id or whose not in by_id:
+                continue
+            told = f"I-11 {held.name}: member {who} is thought to have the files of {whose} up to {upto}"
+            given = {entry.id: entry for other in members for entry in other.of(whose) if entry.rows}
+            for entry in given.values():
+                if entry.id <= upto and not _settled(by_id[who], whose, entry):
+                    yield f"{told}, and lacks {entry.id} {entry.hash}"
+            if upto > max((entry.id for other in members for entry in other.of(whose)), default=0):
+                yield f"{told}, which nobody gave"
+
+
+def _settled(held: Holding, whose: int, entry: Entry) -> bool:
+    copy = next((each for each in held.of(whose) if each.id == entry.id), None)
+    if copy is not None:
+        return copy.rows > 0 or copy.status1 in (MISSING, DUPLICATE)
+    # There is no room for a content twice in the own table.
+    return whose == held.member and any(each.rows and each.hash == entry.hash for each in held.of(whose))
+
+
+def pushed_once(pushed: Mapping[tuple[str, int, str, str], int]) -> Iterator[str]:
+    """I-8: in one life (name, number) a file is sent to an address once; how often: (name, life, address, file)."""
+    for (name, life, address, file), times in pushed.items():
+        if times > 1:
+            yield f"I-8 {name}: {file} was pushed to {address} {times} times in its life {life}"
+
+
 def _facts(entry: Entry) -> tuple[str, ...]:
     return entry.hash, entry.dbms, entry.table, entry.source, entry.instructions, entry.time[:19]
 
 
-CLUSTER: tuple[Callable[[Sequence[Holding]], Iterator[str]], ...] = (same_files, mirrored)
+CLUSTER: tuple[Callable[[Sequence[Holding]], Iterator[str]], ...] = (same_files, mirrored, settled)

@@ -11,6 +11,7 @@ import gc
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from multiprocessing import get_context
@@ -25,6 +26,7 @@ from twisted.python.failure import Failure
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.node import Node
+from anylog.processes.courier import BUSY
 from anylog.testing import laws
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLanes, InlineLanes
@@ -62,6 +64,7 @@ class Storm:
     older: dict[str, dict[str, bytes]] = field(factory=dict)  # copies of databases
     ids: dict[tuple[int, int], tuple[str, str]] = field(factory=dict)
     ready: set[str] = field(factory=set)  # whose script is done
+    pushed: Counter[tuple[str, int, str, str]] = field(factory=Counter)  # name, life, to which address, file
     lost: dict[str, str] = field(factory=dict)  # which of its databases a member loses: never both
     _after: dict[str, Callable[[str], None]] = field(factory=dict)  # what is done to a place while it is down
     _empty: set[str] = field(factory=set)  # who lost everything and has not found its place again
@@ -179,7 +182,21 @@ class Storm:
         begun.addCallbacks(self._up, self._not_up, callbackArgs=(node,), errbackArgs=(node,))
 
     def _hear(self, node: Node) -> None:
-        """I-8: what is delivered to a member is of the one that delivers it."""
+        """I-8: what is delivered to a member is of the one that delivers it; how often it is sent is counted."""
+        courier: Any = node.copying.courier
+        ask, life = courier._ask, self.world.places[node.name].lives
+
+        def asked(address: str, kind: str, head: Any, body: bytes, **options: Any) -> Any:
+            def told(answer: Any) -> Any:
+                # One that had no room took nothing, and is asked again.
+                why = answer.value if isinstance(answer, Failure) else None
+                if not (isinstance(why, AnyLogError) and why.number == BUSY):
+                    self.pushed.update((node.name, life, address, name) for name, _ in head["files"])
+                return answer
+
+            return ask(address, kind, head, body, **options).addBoth(told)
+
+        courier._ask = asked
         deliver: Any = node.peers._handlers.get("deliver")
         if deliver is None:
             return
@@ -395,6 +412,8 @@ class Storm:
             for _ in range(chance.choice([0, 1, 1, 2])):
                 self.send()
             if chance.random() < often:
+                # Who lost a database lacks what it once had, until it has it again.
+                self.broken += laws.settled([self.holding(name) for name in self.names if name not in self.lost])
                 self.trouble(chance.choices(kinds, [TROUBLES[kind] for kind in kinds])[0])
             self.world.advance(chance.choice([0.0, 0.01, 0.1, 0.5, 1.0, 2.0]))
 
@@ -442,7 +461,7 @@ class Storm:
         """Every law that does not hold now."""
         found = [self.holding(name) for name in self.names]
         dropped = sorted(self.dropped)
-        told: list[str] = []
+        told: list[str] = [*laws.pushed_once(self.pushed)]
         for held in found:
             told += self.load.found(held, self.names if self.copies else [held.name], dropped)
             told += self.load.wrong(held)

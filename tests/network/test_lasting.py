@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet.defer import succeed
 
+from anylog.interfaces import Move
 from anylog.node import Node
+from anylog.processes import recovery
+from anylog.processes.distributor import Distributor
 from anylog.testing import laws
 from anylog.testing.clock import HeapClock
+from anylog.testing.disk import MemoryDisk
 from anylog.testing.storm import Storm
 from anylog.testing.world import World
 
@@ -91,6 +97,78 @@ def test_a_copy_of_when_a_buffer_was_open() -> None:
     held = quiet(storm)
     assert values(held) == [1, 2, 3]
     assert not [*laws.loaded_once(held), *laws.archived(held)]
+    storm.world.end()
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("copied", [False, True])
+def test_counted_and_the_journal_does_not_know(copied: bool, late: bool) -> None:
+    """The node ends before the journal hears that a file is counted, and its database is lost, or put back as it was
+    with a part of it, also one that is connected once the operator runs: all rows are there once."""
+    storm = calm(2)
+    put(storm, "t0", [1], False)
+    storm.world.advance(0.2)
+    copy = storm._files("op1").copy(TOWN)
+    node = storm.world.nodes["op1"]
+    ended = []
+
+    def end(point: str) -> None:
+        if point == "counted" and not ended:
+            ended.append(point)
+            storm.world.crash("op1", power=False)
+
+    node.intake.filing.point = end
+    put(storm, "t0", [2, 3], False)
+    storm.world.until(lambda: bool(ended), 60)
+    storm._files("op1").remove(TOWN)
+    if copied:
+        storm._files("op1").put_back(TOWN, copy)
+    if late:
+        place = storm.world.places["op1"]
+        place.script = sorted(place.script, key=lambda line: line.startswith("connect dbms town"))
+    assert begin(storm) is not None
+    held = quiet(storm)
+    assert values(held) == [1, 2, 3]
+    assert not [*laws.loaded_once(held), *laws.archived(held), *laws.in_one_place(held)]
+    storm.world.end()
+
+
+@pytest.mark.parametrize("moved", ["before it is read", "after the archive was listed"])
+def test_a_file_that_moves_while_it_is_looked_for(moved: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distributor archives a file while a database that was lost is loaded again: it is found, before or after."""
+    storm = calm(2)
+    put(storm, "t0", [1, 2], False)
+    held = quiet(storm)
+    storm.world.crash("op1", power=False)
+    storm._files("op1").remove(TOWN)
+    (path,) = [Path(each) for each in held.files["archive_dir"]]
+    waits = held.places.folder("distr_dir") / path.name
+    disk = storm.world.places["op1"].disk
+    (outcome,) = disk.batch([Move(path, waits)])
+    assert not isinstance(outcome, OSError)
+    begun = (recovery, "ids_in") if moved == "after the archive was listed" else (recovery, "read_archived")
+    asked = getattr(*begun)
+
+    def moves(disk: MemoryDisk, folder: Path, *more: Any) -> Any:
+        found = None if moved == "before it is read" else asked(disk, folder, *more)
+        if disk.under(waits.parent) and folder in (waits, path.parent):
+            disk.batch([Move(waits, path)])
+        return asked(disk, folder, *more) if found is None else found
+
+    compare, done = recovery.Recovery.compare, []
+
+    async def compared(*asked: Any) -> Any:
+        done.append(await compare(*asked))
+        return done[-1]
+
+    monkeypatch.setattr(*begun, moves)
+    monkeypatch.setattr(recovery.Recovery, "compare", compared)
+    monkeypatch.setattr(Distributor, "look", lambda self: succeed(None))
+    assert begin(storm) is not None
+    held = quiet(storm)
+    assert values(held) == [1, 2]
+    assert [each for each in done if each] == [{"loaded again": 1}]
+    assert not [*laws.loaded_once(held), *laws.archived(held), *laws.in_one_place(held)]
     storm.world.end()
 
 

@@ -13,10 +13,14 @@ from anylog.testing.storm import Storm, once
 
 ROOT = Path(__file__).parents[2]
 KEPT: tuple[int, ...] = (
-    *(105, 178, 381, 402, 1125, 2437),  # seeds that once broke a law
-    *(1613, 2190),  # ids went on behind the first file that came back after a loss, where others of then had theirs
-    *(30132, 30313),  # the entry of a double, and all who knew of it, were lost one after the other
-)
+    # Seeds that once broke a law.
+    105, 178, 381, 402, 1125, 2437,
+    1613, 2190,  # ids went on behind the first file that came back after a loss, where others of then had theirs
+    1623,  # a file that moved into the archive while its lost rows were being loaded again was taken for lost
+    2132,  # a wiped member took a content again under a new id, and the others did not note that id
+    2406,  # counted, the journal did not hear of it, and the readings were lost
+    30132, 30313,  # the entry of a double, and all who knew of it, were lost one after the other
+)  # fmt: skip
 FIRST, MANY = int(os.environ.get("FROM", "10000")), int(os.environ.get("SEEDS", "1000"))
 EACH = 50
 

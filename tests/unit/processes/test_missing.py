@@ -17,8 +17,10 @@ def line(id: int, state: str = "loaded", hash: str = "") -> Line:
     return Line(id, hash or f"h{id}", "town", "t", 3, state, "2026-09-21 14:13:20.000000")
 
 
-def look(*theirs: Line, ours: dict[int, str] | None = None, held: Any = None, tried: Any = None, way: Any = ()) -> Plan:
-    return plan(theirs, ours or {}, held or {}, tried or {}, way, peer=PEER, into="tsd_7", now=NOW)
+def look(
+    *theirs: Line, ours: Any = None, held: Any = None, tried: Any = None, way: Any = (), into: str = "tsd_7"
+) -> Plan:
+    return plan(theirs, ours or {}, held or {}, tried or {}, way, peer=PEER, into=into, now=NOW)
 
 
 def told(found: Plan) -> str:
@@ -67,8 +69,10 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(look(line(1), held=holder).doubles, [(line(1), ("tsd_info", 4))])
         self.assertEqual(told(look(line(1), ours={1: "failed"}, held=holder)), "doubles")
         self.assertEqual(told(look(line(1), ours={1: "pending"}, held=holder)), "pending")
-        same = look(line(1), held={"h1": ("tsd_7", 4)})
-        self.assertEqual((told(same), same.open, same.first), ("", 0, 0))
+        again = {"h1": ("tsd_7", 4)}  # its member lost what it had, and took the same content once more
+        self.assertEqual(look(line(1), held=again).doubles, [(line(1), ("tsd_7", 4))])
+        own = look(line(1), held=holder, into="tsd_info")
+        self.assertEqual((told(own), own.open, own.first), ("", 0, 0))
 
     def test_a_content_once(self) -> None:
         """Of two entries with one content one is fetched, and none if it is on its way."""

@@ -7,7 +7,8 @@ from typing import Any
 from filing_case import DATE, MEMBER, FilesCase
 from twisted.internet.defer import Deferred
 
-from anylog.databases.tsd import DROPPED
+from anylog.databases import tsd
+from anylog.databases.tsd import DROPPED, Done
 from anylog.errors import AnyLogError
 from anylog.processes.buffers import Buffer
 from anylog.processes.registry import PLACEHOLDER, time_of
@@ -174,3 +175,45 @@ class RegisterTests(FilesCase):
         self.assertEqual((first.hash, first.rows, second.hash, second.rows), ("h", 1, other.whole, 9))
         self.there = None
         self.get(Deferred.fromCoroutine(self.registry.finish([])))
+
+    def test_counted_before_this_start(self) -> None:
+        """A stream that the journal did not let go of is not loaded again if it is counted; it is if nothing is left of
+        it, under its id if it was to be loaded anew when the node ended."""
+        for rows, status, removed, expected in [
+            (2, ("", ""), False, "duplicate"),
+            (2, ("", DROPPED), False, "duplicate"),
+            (0, ("", ""), False, "load"),
+            (0, ("01", ""), False, "load"),
+            (0, ("03", ""), False, "load"),
+            (2, ("", ""), True, "load"),
+        ]:
+            old = self.streamed(b"{}\n")
+            self.register(old)
+            self.get(Deferred.fromCoroutine(self.registry.finish([(old, f"h{old.id}", 2, "", "")])))
+            self.registry.forget(old)
+            again = Done(into="tsd_info", id=old.tsd, rows=rows, status1=status[0], status2=status[1])
+            self.get(self.tsd.finish([again]))
+            if removed:
+                self.get(self.tsd.remove([("tsd_info", old.tsd)]))
+            new = self.streamed(b"{}\n")
+            new.id, new.recalled = old.id, True
+            what = (rows, status, removed)
+            self.assertEqual(self.verdict(new), expected, what)
+            same = {"duplicate": 0, "load": old.tsd if (rows, status[0]) == (0, "") else old.tsd + 1}[expected]
+            self.assertEqual(new.tsd, same, what)
+            self.registry.forget(new)
+
+    def test_what_is_remembered_of_streams(self) -> None:
+        """The last of them, each by its own buffer; others that come for the first time are not mixed up with them."""
+        self.patch(tsd, "STREAMS", 3)
+        made = [self.streamed(b"{}\n") for _ in range(5)]
+        for old in made:
+            self.register(old)
+            self.get(Deferred.fromCoroutine(self.registry.finish([(old, f"h{old.id}", 1, "", "")])))
+            self.registry.forget(old)
+        told = []
+        for old in made:
+            new = self.streamed(b"{}\n")
+            new.id, new.recalled = old.id, True
+            told.append(self.verdict(new))
+        self.assertEqual(told, ["load", "load", "duplicate", "duplicate", "duplicate"])
