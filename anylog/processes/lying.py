@@ -155,8 +155,10 @@ class Directory:
         return len(self._delivered)
 
     def back(self, lying: Sequence[Lying]) -> None:
-        """It may be taken later."""
+        """It may be taken later; once, also if it was delivered again since it was put aside."""
         for each in lying:
+            if each.name in self._names:
+                continue
             heapq.heappush(self._ready, (each.mtime_ns, each.name, each))
             self._names.add(each.name)
 

@@ -153,6 +153,16 @@ class OrderTests(DirectoryCase):
         self.assertEqual(self.taken(), [f"t.t.{number}.json" for number in range(6)])
         self.assertIsNone(self.here.next())
 
+    def test_put_aside_and_delivered_again(self) -> None:
+        """It lies there once, so it is taken once."""
+        self.look(10.0)
+        aside = []
+        for at in (10.1, 10.2):
+            self.here.deliver("a.b.json", 10, at)
+            aside += [each for each in [self.here.next()] if each is not None]
+        self.here.back(aside)
+        self.assertEqual((len(aside), self.taken(), self.here.ready), (2, ["a.b.json"], 0))
+
     def test_numbers(self) -> None:
         """How many and how much waits counts what is not settled, too; what is ignored is not counted."""
         self.look(10.0, lies("a.b.json", 5, NEW + 70))
