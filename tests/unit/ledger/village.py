@@ -118,7 +118,7 @@ class House:
         return self.interpreter.meaning(word)
 
     @deferring
-    async def refresh(self) -> None:
+    async def refresh(self, fresh: bool = False) -> None:
         """What the synchronizer does in each of its cycles."""
         data = self.master.data if self.master else await fetch(self, self.of, self.ledger.version)
         if data is not None:
