@@ -225,6 +225,10 @@ class Copying:
         """Whether this member has had all that the others hold. True where nothing is pulled."""
         return self.consumer is None or self.consumer.complete
 
+    def syncing(self, member: int, *, own: bool) -> bool:
+        """Whether that member still takes over what it lacks: this one (`own`), or as another told last."""
+        return not self.complete if own else self.standing.complete.get(member) is False
+
     def peers_of_cluster(self) -> list[Peer]:
         """The other members, as the consumer knows them."""
         return [Peer(each.member or 0, each.address, each.name) for each in self.members()]
