@@ -74,6 +74,7 @@ class House:
             Processes(clock),
         )
         self.membership = SimpleNamespace(open_master=lambda: succeed(False))  # the master is made by hand
+        self.copying = SimpleNamespace(syncing=lambda member, own: False)  # nobody here has copies
         self.places = Places.under(home)
         self.places.make_all(self.disk)
         ip, _, port = address.rpartition(":")
