@@ -253,12 +253,17 @@ class Copying:
             options=options,
             mode=mode,
             puller=self.puller(),
-            place=self.place,
+            place=self._pulling_place,
             peers=self.peers_of_cluster,
             active=self.active,
             tsd=self.tsd,
             standing=self.standing,
         )
+
+    def _pulling_place(self) -> Place | None:
+        """The place once files may be put into the watch directory: its start deletes what is half written there."""
+        operator = self.operator()
+        return self.place() if operator is not None and operator.watch.ready else None
 
     def consensus(self) -> dict[int, int]:
         """Member -> the id up to which all members have its files, as far as that is known here."""

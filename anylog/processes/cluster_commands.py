@@ -176,7 +176,9 @@ class TestClusterPartitions(_Compared):
         """Raises AnyLogError 222."""
         told = await self.told(node, "files")
         names = sorted({name for _, each in told for name in each or ()})
-        rows = [[*name.split(".", 1), "none", *("+" if name in (each or ()) else "" for _, each in told)] for name in names]
+        rows = [
+            [*name.split(".", 1), "none", *("+" if name in (each or ()) else "" for _, each in told)] for name in names
+        ]
         heading, firsts = "Partitions on all nodes in the cluster", ("DBMS", "Table", "Partition")
         return self.result(heading, firsts, rows, told, options["format"], [NO_PARTITIONS])
 

@@ -74,7 +74,13 @@ def test_data() -> None:
         {"DBMS": "town", f"Node_{min(members)}": "+", f"Node_{max(members)}": "+"}
     ]
     (row,) = told(world, one, "test cluster partitions")
-    assert row == {"DBMS": "town", "Table": "t", "Partition": "none", f"Node_{members[0]}": "+", f"Node_{members[1]}": ""}
+    assert row == {
+        "DBMS": "town",
+        "Table": "t",
+        "Partition": "none",
+        f"Node_{members[0]}": "+",
+        f"Node_{members[1]}": "",
+    }
     assert "No partitions declared" in world.run(one, "test cluster partitions").text
     world.stop(["op1"])
     (row,) = told(world, two, "test cluster data") or [{}]

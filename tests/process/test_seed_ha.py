@@ -143,7 +143,12 @@ def members(network: Network, tmp_path: Path) -> Iterator[list[Member]]:
             lines = each.node.log.read_text().splitlines() if each.node.log.exists() else []
             print(each.name, *[line for line in lines if "#info" not in line][-15:], sep="\n")
             if each.node.process is not None and each.node.process.poll() is None:  # shown if the test fails
-                print(*(each.say(command) for command in ("get consumer", "get distributor", "get file log")))
+                print(
+                    *(
+                        each.say(command)
+                        for command in ("get consumer", "get distributor", "get file log", "get processes")
+                    )
+                )
                 print(*(str(path) for path in each.node.root.rglob("*.json*")), sep="\n")
             each.node.remove()
 
@@ -248,8 +253,9 @@ def test_from_the_first_line_to_the_last(network: Network, members: list[Member]
     assert one.asked("time file errors where table = tsd_159 and start_date = -10d") == {"tsd_159": []}
 
     # "The Archive of source data": compressed, in Year/Month/Day, found by the commands that are printed
-    day = until(lambda: len(one.archived()) == 2 and one.archived() == two.archived(), "archives") and (
-        one.archived()[0].rsplit("/", 1)[0]
+    day = (
+        until(lambda: len(one.archived()) == 2 and one.archived() == two.archived(), "archives")
+        and (one.archived()[0].rsplit("/", 1)[0])
     )
     for each in (one, two):
         assert str(each.say("!archive_dir")).strip() == str(each.node.folder("archive"))

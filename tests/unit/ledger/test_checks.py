@@ -182,10 +182,10 @@ def test_completed() -> None:
 
 def test_a_bare_operator_of_an_unknown_cluster() -> None:
     """It is the cluster that is missing, so that a node that has not heard of it yet looks for it."""
-    for cluster, number in (("nowhere", 222), (PLANT.id, 87), ("", 87)):
+    for named, number in (("nowhere", 222), (PLANT.id, 87), ("", 87)):
         with pytest.raises(AnyLogError) as refusal:
-            check(Policy("operator", {"cluster": cluster, "ip": "10.9.9.9", "port": 9}), KNOWN)
-        assert refusal.value.number == number, cluster
+            check(Policy("operator", {"cluster": named, "ip": "10.9.9.9", "port": 9}), KNOWN)
+        assert refusal.value.number == number, named
 
 
 def test_policies_of_older_networks() -> None:
