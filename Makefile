@@ -1,9 +1,10 @@
 # make run     a node with an embedded database, in the foreground, its data in ./anylog-data
 # make demo    a network of four nodes on this machine, fed with the weather of two cities; Ctrl-C stops them
+# make cluster three operators that keep the same data, beside a master and a query node; docs/drills.rst plays with them
 # make test    everything that must hold: ruff, mypy, and the tests of all levels
 # make bench   measures, each beside a yardstick taken in the same run
 # make kill    hundreds of kill -9 under load        make storm   power cuts and bad weather, simulated; SEEDS=n for more
-# make clean   removes what the above have made, but never ./anylog-data
+# make clean   removes what the above have made, but never ./anylog-data, ./anylog-cluster
 
 VENV ?= .venv
 HOME_DIR ?= anylog-data
@@ -16,7 +17,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 APT = (test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	(apt-get install -y -qq $(1) >/dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq $(1))) >/dev/null)
 
-.PHONY: run demo test lint types tests tools bench kill storm clean
+.PHONY: run demo cluster test lint types tests tools bench kill storm clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/anylog run --home $(HOME_DIR)
@@ -24,6 +25,10 @@ run: $(VENV)/.installed
 # DEMO='--home DIR' keeps the data, DEMO='--shift 1000' takes other ports, DEMO=--help tells the rest.
 demo: $(VENV)/.for-demo
 	@exec $(BIN)/python etc/demo/demo.py $(DEMO)
+
+# CLUSTER='kill two', CLUSTER=stop and others: see the head of etc/demo/cluster.py.
+cluster: $(VENV)/.installed
+	@exec $(BIN)/python etc/demo/cluster.py $(or $(CLUSTER),start)
 
 test: lint types tests
 

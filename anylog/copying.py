@@ -228,6 +228,10 @@ class Copying:
         """Whether this member has had all that the others hold. True where nothing is pulled."""
         return self.consumer is None or self.consumer.complete
 
+    def syncing(self, member: int, *, own: bool) -> bool:
+        """Whether that member still takes over what it lacks: this one (`own`), or as another told last."""
+        return not self.complete if own else self.standing.complete.get(member) is False
+
     def peers_of_cluster(self) -> list[Peer]:
         """The other members, as the consumer knows them."""
         return [Peer(each.member or 0, each.address, each.name) for each in self.members()]
@@ -252,12 +256,17 @@ class Copying:
             options=options,
             mode=mode,
             puller=self.puller(),
-            place=self.place,
+            place=self._pulling_place,
             peers=self.peers_of_cluster,
             active=self.active,
             tsd=self.tsd,
             standing=self.standing,
         )
+
+    def _pulling_place(self) -> Place | None:
+        """The place once files may be put into the watch directory: its start deletes what is half written there."""
+        operator = self.operator()
+        return self.place() if operator is not None and operator.watch.ready else None
 
     def consensus(self) -> dict[int, int]:
         """Member -> the id up to which all members have its files, as far as that is known here."""

@@ -121,10 +121,13 @@ class Membership:
         return found if isinstance(found, Synchronizer) else None
 
     @deferring
-    async def refresh(self) -> None:
-        """Look at the ledger now, unless that was done a moment ago; nothing without a synchronizer."""
+    async def refresh(self, fresh: bool = False) -> None:
+        """Look at the ledger now, unless that was done a moment ago and is not to be `fresh`.
+
+        Nothing without a synchronizer.
+        """
         if self.synchronizer is not None:
-            await self.synchronizer.refresh()
+            await (self.synchronizer.look() if fresh else self.synchronizer.refresh())
 
     async def _look_now(self) -> None:
         if self.synchronizer is not None:

@@ -303,9 +303,9 @@ class Node:
         """The global ledger, if this node keeps it."""
         return self.membership.master
 
-    def refresh(self) -> Deferred[None]:
-        """Look at the ledger now, unless that was done a moment ago."""
-        return self.membership.refresh()
+    def refresh(self, fresh: bool = False) -> Deferred[None]:
+        """Look at the ledger now, unless that was done a moment ago and is not to be `fresh`."""
+        return self.membership.refresh(fresh)
 
     def ensure_table(self, dbms: str, table: str, needed: Sequence[str] = ()) -> Deferred[bool]:
         """Make or grow a local table as the ledger knows it."""

@@ -71,6 +71,8 @@ def check(policy: Policy, policies: Policies) -> None:
     for name, wanted in _NEEDED.get(kind, {}).items():
         value = policy.get(name)
         if value is None or value == "":
+            if kind == "operator" and name in ("company", "name") and policy.text_of("cluster"):
+                _in_cluster(policy, policies)  # it gives them once it is known: the first thing to say
             raise AnyLogError(87, f"policy '{kind}': '{name}' is missing")
         _typed(policy, name, value, wanted)
     for name, wanted in _ALLOWED.get(kind, {}).items():
@@ -85,18 +87,31 @@ def check(policy: Policy, policies: Policies) -> None:
 def completed(policy: Policy, policies: Policies, chance: Random, avoid: Iterable[int] = ()) -> Policy:
     """The policy with what the network adds: a status of a cluster, a member number of an operator (metadata.md 1.1).
 
-    Raises AnyLogError 180 if all 255 numbers of the cluster are taken; numbers of `avoid` are not drawn.
+    An operator without a company has that of its cluster, one without a name is called by cluster and address (seed
+    000). Raises AnyLogError 180 if all 255 numbers of the cluster are taken; numbers of `avoid` are not drawn.
     """
     if policy.type == "cluster" and not policy.body.get("status"):
         return policy.having(status="active")
     cluster = policy.text_of("cluster")
-    if policy.type != "operator" or policy.get("member") is not None or not cluster:
+    if policy.type != "operator" or not cluster:
+        return policy
+    joined = policies.get(cluster)
+    if joined is not None and joined.type == "cluster":
+        named = {"company": joined.text_of("company"), "name": _called(policy, joined)}
+        policy = policy.having(**{key: value for key, value in named.items() if value and policy.get(key) is None})
+    if policy.get("member") is not None:
         return policy
     taken = {other.whole("member") for other in policies.find("operator", cluster=cluster)} | set(avoid)
     free = [number for number in MEMBERS if number not in taken]
     if not free:
         raise AnyLogError(180, f"policy 'operator': no member number is left in the cluster {cluster}")
     return policy.having(member=chance.choice(free))
+
+
+def _called(policy: Policy, cluster: Policy) -> str:
+    """A name for an operator that has none: its address is its alone, and known before it has a member number."""
+    ip, port = policy.text_of("ip"), policy.whole("port")
+    return f"{cluster.name}-{ip}-{port}" if ip and port is not None else ""
 
 
 def _typed(policy: Policy, name: str, value: Any, wanted: type) -> None:
@@ -135,14 +150,18 @@ def _operator(policy: Policy, policies: Policies) -> None:
         if other.type == "operator" and other.id != policy.id:
             raise AnyLogError(149, f"policy 'operator': ip:{ip}, port:{port} is in the policy {other.id} already")
     _unique(policy, policies, "name")
-    cluster = policies.get(policy.text_of("cluster"))
-    if cluster is None or cluster.type != "cluster":
-        raise AnyLogError(222, f"policy 'operator': cluster:{policy.text_of('cluster')[:80]} is no cluster's id")
+    _in_cluster(policy, policies)
     member = policy.whole("member")
     if member is not None:
         if member < 1:
             raise AnyLogError(87, f"policy 'operator': member:{member} is no member number")
         _unique(policy, policies, "cluster", "member")
+
+
+def _in_cluster(policy: Policy, policies: Policies) -> None:
+    cluster = policies.get(policy.text_of("cluster"))
+    if cluster is None or cluster.type != "cluster":
+        raise AnyLogError(222, f"policy 'operator': cluster:{policy.text_of('cluster')[:80]} is no cluster's id")
 
 
 def _cluster(policy: Policy, policies: Policies) -> None:

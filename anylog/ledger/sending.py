@@ -46,7 +46,7 @@ class Place(Protocol):
     @property
     def address(self) -> str: ...
 
-    def refresh(self) -> Deferred[None]: ...
+    def refresh(self, fresh: bool = False) -> Deferred[None]: ...
 
 
 async def push_to(place: Place, address: str, policies: Sequence[Policy], *, ignore: bool = False) -> list[Outcome]:
@@ -107,7 +107,7 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
     except AnyLogError as error:
         if error.number not in _UNKNOWN:
             raise
-        await _refreshed(place)  # what it names may have been added elsewhere a moment ago
+        await _refreshed(place, fresh=True)  # what it names may have been added elsewhere a moment ago
         done = complete(place, policy)
     drawn = done.get("member") is not None and policy.get("member") is None
     if local:
@@ -153,9 +153,9 @@ async def _undo(place: Place, ident: str) -> None:
     await _refreshed(place)
 
 
-async def _refreshed(place: Place) -> None:
+async def _refreshed(place: Place, fresh: bool = False) -> None:
     try:
-        await place.refresh()
+        await place.refresh(fresh)
     except AnyLogError as error:
         log.info("no synchronisation: {why}", why=str(error))
 

@@ -124,7 +124,11 @@ def own_operator(node: Node) -> Operator | None:
 
 
 class GetClusterInfo(Command):
-    """Show the cluster of this operator: its members, and the tables whose data they hold."""
+    """Show the cluster of this operator: its members, and the tables whose data they hold.
+
+    A member is `active`, `syncing` while it takes over what it lacks of the data, or `not responding`. How far another
+    member is it tells about once a minute.
+    """
 
     words = "get cluster info"
     where = {"format": Format}
@@ -136,20 +140,26 @@ class GetClusterInfo(Command):
         clusters = node.clusters
         operator = own_operator(node)
         if operator is None:
-            return Result(text="This node is not an operator: no operator policy has its address", data={})
+            why = "this node is not an operator: no operator policy has its address"
+            return Result(text=f"Cluster data is not available: {why}", data={})
         share = clusters.cluster_of(operator.id)
         if share is None:
-            return Result(text=f"Operator '{operator.name}' is not a member of a cluster", data={})
+            why = f"operator '{operator.name}' is not a member of a cluster"
+            return Result(text=f"Cluster data is not available: {why}", data={})
         members = []
         for each in share.operators:
             ip, _, port = each.address.rpartition(":")
-            members.append((ip, port, "" if each.member is None else each.member, _status(clusters, each)))
+            status = _status(clusters, each)
+            if status == "active" and node.copying.syncing(each.member or 0, own=each.id == operator.id):
+                status = "syncing"
+            members.append((ip, port, "" if each.member is None else each.member, status))
         tables = [(each.company or share.company, each.dbms, each.table) for each in clusters.hosted(share.cluster_id)]
         titles, names = ("IP", "Port", "Member", "Status"), ("Company", "DBMS", "Table")
         head = {
             "Cluster ID": share.cluster_id,
             "Member ID": "" if operator.member is None else operator.member,
             "Cluster Name": share.name,
+            "Company": share.company,
         }
         data = {
             **head,

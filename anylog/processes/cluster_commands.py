@@ -162,6 +162,30 @@ class TestClusterDatabases(_Compared):
         return self.result("Databases on all nodes in the cluster", ("DBMS",), rows, told, options["format"])
 
 
+class TestClusterPartitions(_Compared):
+    """Show which partitions of the tables of the cluster are on which member. This version has no partitions.
+
+    All rows of a table are in one place, so that there is nothing to compare but the tables: each has `none`, with `+`
+    for a member that has files of it.
+    """
+
+    words = "test cluster partitions"
+    examples = ("test cluster partitions",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 222."""
+        told = await self.told(node, "files")
+        names = sorted({name for _, each in told for name in each or ()})
+        rows = [
+            [*name.split(".", 1), "none", *("+" if name in (each or ()) else "" for _, each in told)] for name in names
+        ]
+        heading, firsts = "Partitions on all nodes in the cluster", ("DBMS", "Table", "Partition")
+        return self.result(heading, firsts, rows, told, options["format"], [NO_PARTITIONS])
+
+
+NO_PARTITIONS = "No partitions declared: this version keeps each table whole"
+
+
 class TestNodeCluster(Command):
     """Compare the tables of files on this node with the members that its cluster has by the ledger.
 
@@ -275,6 +299,7 @@ COMMANDS: tuple[type[Command], ...] = (
     TestClusterSetup,
     TestClusterData,
     TestClusterDatabases,
+    TestClusterPartitions,
     TestNodeCluster,
     TestNetworkClusters,
 )

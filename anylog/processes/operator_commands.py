@@ -105,7 +105,7 @@ class RunOperator(Command):
                 raise AnyLogError(135, "run operator: use 'run tcp server' first: its address identifies the operator")
             await pause(node.clock, 0.1)
         if node.membership.place_of(options["policy"]) is None:
-            await node.refresh()
+            await node.refresh(True)  # it may have been added elsewhere a moment ago
         place = node.membership.check_place(options["policy"])
         given["company"] = options["company"] or place.company
         if not options["update_tsd_info"]:

@@ -18,7 +18,7 @@ LONG: dict[str, int] = {}
 PLACES = ("/" + "work/", "/" + "tmp/", "/" + "root/", "\\" + "Users\\")
 HOSTS = ("pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "crates" + ".io")
 FOREIGN = re.compile("|".join(re.escape(word) for word in (*PLACES, *HOSTS)))
-SKIPPED = {".git", ".hypothesis", ".venv", "__pycache__", "build", "dist", "anylog-data", "LICENSE"}
+SKIPPED = {".git", ".hypothesis", ".venv", "__pycache__", "build", "dist", "anylog-data", "anylog-cluster", "LICENSE"}
 KINDS = {"", ".py", ".rst", ".cfg", ".toml", ".al", ".md", ".txt", ".in", ".service", ".yml", ".yaml"}
 
 

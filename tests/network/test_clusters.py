@@ -73,6 +73,15 @@ def test_data() -> None:
     assert told(world, one, "test cluster databases") == [
         {"DBMS": "town", f"Node_{min(members)}": "+", f"Node_{max(members)}": "+"}
     ]
+    (row,) = told(world, one, "test cluster partitions")
+    assert row == {
+        "DBMS": "town",
+        "Table": "t",
+        "Partition": "none",
+        f"Node_{members[0]}": "+",
+        f"Node_{members[1]}": "",
+    }
+    assert "No partitions declared" in world.run(one, "test cluster partitions").text
     world.stop(["op1"])
     (row,) = told(world, two, "test cluster data") or [{}]
     assert row == {}
@@ -98,11 +107,33 @@ def test_members() -> None:
     ]
 
 
+def test_who_is_syncing() -> None:
+    """A member that told that it lacks something is `syncing`, one that is away `not responding`."""
+    world = World(7)
+    _, one, two = cluster(world)
+    place = two.membership.place()
+    assert place is not None
+
+    def status() -> dict[str, str]:
+        found = told(world, one, "get cluster info")["Participating Operators"]
+        return {str(row["Member"]): row["Status"] for row in found}
+
+    assert set(status().values()) == {"active"}
+    one.copying.standing.hear(place.member, {}, False, world.clock.seconds())
+    assert status()[str(place.member)] == "syncing"
+    one.copying.standing.hear(place.member, {}, True, world.clock.seconds())
+    assert status()[str(place.member)] == "active"
+    one.copying.standing.hear(place.member, {}, False, world.clock.seconds())
+    world.stop(["op2"])
+    assert told(world, one, "test cluster databases")
+    assert status()[str(place.member)] == "not responding"
+
+
 def test_not_a_member() -> None:
     """A node without a place says so."""
     world = World(6)
     first = master(world)
-    for command in ("test cluster data", "test cluster databases", "test node cluster"):
+    for command in ("test cluster data", "test cluster databases", "test cluster partitions", "test node cluster"):
         with pytest.raises(AnyLogError, match="no operator with a place"):
             world.run(first, command)
     with pytest.raises(AnyLogError, match="no cluster with operators"):

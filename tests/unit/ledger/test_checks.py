@@ -169,10 +169,23 @@ def test_completed() -> None:
     assert completed(Policy("operator", op(member=3)), KNOWN, Random(1)).get("member") == 3
     drawn = {completed(Policy("operator", op()), KNOWN, Random(seed), [9]).get("member") for seed in range(2000)}
     assert drawn == set(range(1, 256)) - {7, 9}
+    bare = Policy("operator", {key: value for key, value in op().items() if key not in ("company", "name")})
+    done = completed(bare, KNOWN, Random(1))
+    assert done.get("company") == PLANT.get("company")
+    assert done.get("name") == f"{PLANT.name}-{bare.get('ip')}-{bare.get('port')}"
+    assert completed(Policy("operator", op()), KNOWN, Random(1)).name == op()["name"]
     full = Policies([PLANT, *(operator(f"o{at}", PLANT.id, at, member=at) for at in range(1, 256))])
     with pytest.raises(AnyLogError) as refusal:
         completed(Policy("operator", op()), full, Random(1))
     assert refusal.value.number == 180
+
+
+def test_a_bare_operator_of_an_unknown_cluster() -> None:
+    """It is the cluster that is missing, so that a node that has not heard of it yet looks for it."""
+    for named, number in (("nowhere", 222), (PLANT.id, 87), ("", 87)):
+        with pytest.raises(AnyLogError) as refusal:
+            check(Policy("operator", {"cluster": named, "ip": "10.9.9.9", "port": 9}), KNOWN)
+        assert refusal.value.number == number, named
 
 
 def test_policies_of_older_networks() -> None:

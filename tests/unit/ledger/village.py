@@ -74,6 +74,7 @@ class House:
             Processes(clock),
         )
         self.membership = SimpleNamespace(open_master=lambda: succeed(False))  # the master is made by hand
+        self.copying = SimpleNamespace(syncing=lambda member, own: False)  # nobody here has copies
         self.places = Places.under(home)
         self.places.make_all(self.disk)
         ip, _, port = address.rpartition(":")
@@ -118,7 +119,7 @@ class House:
         return self.interpreter.meaning(word)
 
     @deferring
-    async def refresh(self) -> None:
+    async def refresh(self, fresh: bool = False) -> None:
         """What the synchronizer does in each of its cycles."""
         data = self.master.data if self.master else await fetch(self, self.of, self.ledger.version)
         if data is not None:
