@@ -68,6 +68,7 @@ class Copying:
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
+        self.peers.near = lambda: [each.address for each in self.members()]
         self.peers.serve("audit", AuditService(audit=self.audit))
         self.peers.serve("overview", OverviewService(databases=self.databases, tsd=self.tsd))
         lane = self.lanes.open("disk", 2)

@@ -49,7 +49,7 @@ def put(node: NodeProcess, name: str) -> list[str]:
 def inactive(network: NetworkOfHosts, place: int) -> set[str]:
     """The members that this one thinks are not there."""
     found = json.loads(network.operators[place].command("get distributor where format = json"))
-    return {each["Node"] for each in found["Peers"] if each["Status"] != "Active"}
+    return {each["Peer"] for each in found["Peers"] if each["Status"] == "Not Active"}
 
 
 def names_of(network: NetworkOfHosts, places: Sequence[int]) -> set[str]:
