@@ -236,6 +236,7 @@ def leave_with(status: int) -> None:
 
 def build(reactor: Any, home: Path, name: str) -> Node:
     """A node on this machine's clock, sockets, threads and disk."""
+    from anylog.clock import SteadyClock
     from anylog.disk.durable import RealDisk
     from anylog.disk.lanes import ThreadLanes
     from anylog.net import Net
@@ -244,7 +245,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
     return Node(
         home=home,
         name=name,
-        clock=reactor,
+        clock=SteadyClock(reactor),
         net=Net(reactor),
         lanes=ThreadLanes(reactor),
         disk=RealDisk(),

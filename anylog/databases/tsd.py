@@ -31,7 +31,7 @@ from anylog.databases.library import Connection
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import MEMBER_FILES, quoted
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Clock, unix
 from anylog.waiting import deferring
 
 DBMS = "almgm"
@@ -311,7 +311,7 @@ class Tsd:
                 by_id[into, entry.id] = entry
         last, time = _last(connection)
         # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
-        now = max(_time(self._clock.seconds()), time)
+        now = max(_time(unix(self._clock)), time)
         known = Known(by_hash, by_id)
         told = decide(wanted, known, last, now, busy)
         _delete(connection, known.removed)

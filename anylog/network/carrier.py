@@ -315,7 +315,7 @@ class Carrier(TwistedProtocol):
         self.pump()
 
     def beat(self, now: float, *, near: bool = False) -> None:
-        """Look at the connection; called every `BEAT` seconds. One that is `near` is pinged each time (network.md 9)."""
+        """Look at the connection; called every `BEAT` seconds. One that is `near` is pinged each time."""
         if self.over:
             return
         if not self.hello:

@@ -448,7 +448,9 @@ class Peers:
         for address in near:  # a member whose connection ended may be gone: nobody would notice without a connection
             state = self._states.get(address)
             if address not in self._known and address not in self._dials and (state is None or state.active):
-                self.ping(address, CONNECT).addErrback(lambda failure: failure.trap(AnyLogError, CancelledError) and None)
+                self.ping(address, CONNECT).addErrback(
+                    lambda failure: failure.trap(AnyLogError, CancelledError) and None
+                )
 
     def _flag(self, address: str, why: str, *, active: bool = False) -> None:
         there = self._states.get(address)

@@ -19,7 +19,7 @@ from anylog.databases.dates import stored_date
 from anylog.databases.tsd import DUPLICATE, MISSING, Tsd
 from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Clock, unix
 from anylog.process import WORKERS, Process, Rhythm
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import table_of
@@ -107,7 +107,7 @@ class Consumer(Process):
         self.options, self.mode, self.standing, self.puller = options, mode, standing, puller
         self.counts = Counts()
         self.links: dict[int, Link] = {}
-        self.range = options.range(clock.seconds())
+        self.range = options.range(unix(clock))
         self.arrived: dict[tuple[int, int], tuple[float, str]] = {}  # published and not loaded yet: when, its hash
         self.ours: dict[str, Totals] = {}
         self._clock, self._place, self._peers, self._active, self._tsd = clock, place, peers, active, tsd
@@ -225,7 +225,7 @@ class Consumer(Process):
             return
         now = self._clock.seconds()
         self._next = now + EVERY
-        self.range = self.options.range(now)
+        self.range = self.options.range(unix(self._clock))
         self._forget(now)
         peers = {each.member: each for each in self._peers()}
         for member in [member for member in self.links if member not in peers]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anylog.databases.tsd import OWN, is_files
 from anylog.databases.tsd_commands import own_member
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Format, OneOf, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
@@ -61,7 +62,7 @@ class RunConsumer(Command):
         given = ConsumerOptions(
             start=options["start_date"].strip("\"' "), end=(options["end_date"] or "").strip("\"' ")
         )  # fmt: skip
-        range = given.range(node.clock.seconds())
+        range = given.range(unix(node.clock))
         if range.end and range.end <= range.start:
             raise AnyLogError(40, f"start_date = {given.start} is not before end_date = {given.end}")
         operator = node.processes.find("operator")
