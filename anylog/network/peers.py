@@ -96,6 +96,7 @@ class Peers:
         self.factory: Any = _Taken(self)  # an IProtocolFactory
         self.carriers: dict[Carrier, bool] = {}  # all that are connected; True: it came to us
         self.near: Callable[[], Collection[str]] = lambda: ()  # addresses whose silence is to be noticed soon
+        self.came: Callable[[str], None] = lambda address: None  # told of each address that is connected anew
         self.threads = THREADS
         self.total = 0  # commands of peers that were taken
         self.window = CONNECTION if tank is None else min(CONNECTION, tank.high // 4)
@@ -370,6 +371,8 @@ class Peers:
                 self.log.warn("{names} both say that they are {address}", names=names, address=address)
                 continue
             self._known[address] = carrier
+            if there is not carrier:
+                self.came(address)
             self._flag(address, "", active=True)
             dial = self._dials.get(address)
             if dial is not None:
