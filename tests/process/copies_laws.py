@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter
@@ -38,10 +39,12 @@ def check(network: Network, senders: Sequence[Sender], seconds: float = 150.0) -
     assert not problems, problems
     acknowledged = set().union(*(sender.acknowledged for sender in senders))
     sent = set().union(*(sender.sent for sender in senders))
-    end = time.monotonic() + seconds
+    begin, reasons = time.monotonic(), dict[str, float]()
     while told := unequal(network.operators, acknowledged):
-        assert time.monotonic() < end, f"not equal after {seconds:g} seconds: {told}\n{told_by(network)}"
+        reasons[re.sub(r"\d+ |, such as.*", "", told)] = round(time.monotonic() - begin, 1)
+        assert time.monotonic() < begin + seconds, f"not equal after {seconds:g} seconds: {told}\n{told_by(network)}"
         time.sleep(0.5)
+    print(f"equal after {time.monotonic() - begin:.1f} s; until then, with the second each was seen last: {reasons}")
     for node in network.operators:
         found = files_laws.names(node.home)
         twice = [name for name, times in found.items() if times > 1]
