@@ -35,9 +35,10 @@ def consumer_of(node: Node) -> Consumer:
 class RunConsumer(Command):
     """Pull files that are missing here from the other members of the cluster.
 
-    That is done once a minute, and at once when a member comes back. Files that were registered from `start_date` on
-    are looked at, and before `end_date` if there is one. A date may be fixed, or so long before now: -30d, or -30 for
-    days; then it moves with the time. The command may come before `run operator`: nothing happens until this node is a
+    That is done once a minute, and soon when a member comes back, or when files were pushed here that could not be
+    taken; nothing is pulled while the disk is full. Files that were registered from `start_date` on are looked at, and
+    before `end_date` if there is one. A date may be fixed, or so long before now: -30d, or -30 for days; then it moves
+    with the time. The command may come before `run operator`: nothing happens until this node is a
     member of a cluster. With `mode = suspend` no files are asked for; how far the members are is told and heard, and
     files are given to others.
     """

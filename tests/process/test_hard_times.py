@@ -68,7 +68,7 @@ def clock(network: Network, tmp_path: Path) -> Callable[[int], None]:
     network.operators[2].environ = {
         "LD_PRELOAD": str(found[0]),
         "FAKETIME_TIMESTAMP_FILE": str(path),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",  # seconds; without a cache every look at the clock opens the file
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     return ahead
