@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +15,9 @@ class SteadyClock:
     or it is corrected after a start without a battery: a reactor counts by the wall clock unless it is told otherwise.
     """
 
-    def __init__(
-        self, reactor: Any, *, steady: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
-    ) -> None:
-        """From now on `reactor` counts by this clock, too: its timers and those of its connections."""
+    def __init__(self, reactor: Any, *, steady: Callable[[], float], wall: Callable[[], float]) -> None:
+        """`steady` gives seconds that nobody sets, `wall` Unix seconds. From now on `reactor` counts by this clock, too:
+        its timers and those of its connections."""
         self._reactor, self._steady, self._wall = reactor, steady, wall
         self._ahead = wall() - steady()
         reactor.seconds = self.seconds

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -245,7 +246,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
     return Node(
         home=home,
         name=name,
-        clock=SteadyClock(reactor),
+        clock=SteadyClock(reactor, steady=time.monotonic, wall=time.time),
         net=Net(reactor),
         lanes=ThreadLanes(reactor),
         disk=RealDisk(),
