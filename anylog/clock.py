@@ -16,7 +16,7 @@ class SteadyClock:
     """
 
     def __init__(self, reactor: Any, *, steady: Callable[[], float], wall: Callable[[], float]) -> None:
-        """`steady` gives seconds that nobody sets, `wall` Unix seconds. From now on `reactor` counts by this clock, too:
+        """`steady` gives seconds that nobody sets, `wall` Unix seconds. From now on `reactor` counts by this clock:
         its timers and those of its connections."""
         self._reactor, self._steady, self._wall = reactor, steady, wall
         self._ahead = wall() - steady()
