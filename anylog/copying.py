@@ -69,6 +69,8 @@ class Copying:
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
+        self.peers.near = lambda: [each.address for each in self.members()]
+        self.peers.came = lambda address: self.hasten() if address in self.peers.near() else None
         self.peers.serve("audit", AuditService(audit=self.audit))
         self.peers.serve("overview", InTurn(OverviewService(databases=self.databases, tsd=self.tsd)))
         lane = self.lanes.open("disk", 2)
@@ -80,6 +82,7 @@ class Copying:
             tsd=self.tsd,
             members=self.cluster_ids,
             trusted=self.trusted,
+            missed=self.hasten,
             point=self.point,
         )
         self.exchange = Exchange(
@@ -261,12 +264,22 @@ class Copying:
             active=self.active,
             tsd=self.tsd,
             standing=self.standing,
+            full=self._full,
         )
 
     def _pulling_place(self) -> Place | None:
         """The place once files may be put into the watch directory: its start deletes what is half written there."""
         operator = self.operator()
         return self.place() if operator is not None and operator.watch.ready else None
+
+    def hasten(self) -> None:
+        """What the members hold and this one lacks is pulled soon."""
+        if self.consumer is not None:
+            self.consumer.hasten()
+
+    def _full(self) -> bool:
+        operator = self.operator()
+        return operator is not None and bool(operator.watch.holds)
 
     def consensus(self) -> dict[int, int]:
         """Member -> the id up to which all members have its files, as far as that is known here."""

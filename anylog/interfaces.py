@@ -23,13 +23,22 @@ class DelayedCall(Protocol):
 
 
 class Clock(Protocol):
-    """Where every second comes from: the reactor, or a clock that a test moves by hand."""
+    """Where every second comes from: the reactor, or a clock that a test moves by hand.
+
+    For intervals, deadlines and rhythms. What is kept, or shown as a time of day, comes from `unix`.
+    """
 
     def seconds(self) -> float:
-        """Unix seconds."""
+        """Unix seconds that go on evenly: they do not follow when the wall clock is set."""
 
     def callLater(self, delay: float, call: Callable[..., object], *args: Any, **kwargs: Any) -> DelayedCall:
         """Call it after `delay` seconds."""
+
+
+def unix(clock: Clock) -> float:
+    """Unix seconds of the wall clock, which may jump ahead and back; a clock that is moved by hand has no others."""
+    wall: Callable[[], float] = getattr(clock, "unix", clock.seconds)
+    return wall()
 
 
 class DiskFile(Protocol):

@@ -18,7 +18,7 @@ from anylog.columns import AUTOMATIC
 from anylog.databases.catalog import Catalog
 from anylog.databases.tsd import Tsd
 from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, Clock, Disk, Lanes, Reply
+from anylog.interfaces import Asker, Clock, Disk, Lanes, Reply, unix
 from anylog.language.dictionary import Dictionary
 from anylog.ledger.cluster import Clusters, Own
 from anylog.ledger.ledger import Ledger
@@ -155,7 +155,7 @@ class Membership:
 
         Raises AnyLogError while the ledger cannot be reached. Without a network they are kept here alone.
         """
-        policies = [prepared(Policy.read(dict(each)), self.clock.seconds()) for each in made]
+        policies = [prepared(Policy.read(dict(each)), unix(self.clock)) for each in made]
         master = self._master()
         if master:
             outcomes = await push_to(self, master, policies)

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -236,6 +237,7 @@ def leave_with(status: int) -> None:
 
 def build(reactor: Any, home: Path, name: str) -> Node:
     """A node on this machine's clock, sockets, threads and disk."""
+    from anylog.clock import SteadyClock
     from anylog.disk.durable import RealDisk
     from anylog.disk.lanes import ThreadLanes
     from anylog.net import Net
@@ -244,7 +246,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
     return Node(
         home=home,
         name=name,
-        clock=reactor,
+        clock=SteadyClock(reactor, steady=time.monotonic, wall=time.time),
         net=Net(reactor),
         lanes=ThreadLanes(reactor),
         disk=RealDisk(),

@@ -83,6 +83,10 @@ class Network:
             time.sleep(0.02)
         return found
 
+    def host(self, name: str) -> str:
+        """The address of a node's machine."""
+        return "127.0.0.1"
+
     def _node(self, name: str, dbms: str) -> NodeProcess:
         return NodeProcess(self.folder / name, port=self._port(), dbms=dbms)
 
@@ -97,11 +101,11 @@ class Network:
         return (f"process {script}",)
 
     def _tcp(self, name: str) -> list[str]:
-        port = self.tcp[name]
+        host, port = self.host(name), self.tcp[name]
         return [
             f"set node name {name}",
-            f"<run tcp server where external_ip = 127.0.0.1 and external_port = {port} and",
-            f"internal_ip = 127.0.0.1 and internal_port = {port} and bind = true and threads = 6>",
+            f"<run tcp server where external_ip = {host} and external_port = {port} and",
+            f"internal_ip = {host} and internal_port = {port} and bind = true and threads = 6>",
         ]
 
     def _master(self) -> list[str]:
@@ -110,13 +114,13 @@ class Network:
             "connect dbms blockchain where type = sqlite",
             "create table ledger where dbms = blockchain",
             f"run blockchain sync where source = master and time = {self.every} seconds and dest = file"
-            f" and connection = 127.0.0.1:{self.tcp['master']}",
+            f" and connection = {self.host('master')}:{self.tcp['master']}",
         ]
 
     def _sync(self) -> str:
         return (
             f"run blockchain sync where source = master and time = {self.every} seconds and dest = file"
-            f" and connection = 127.0.0.1:{self.tcp['master']}"
+            f" and connection = {self.host('master')}:{self.tcp['master']}"
         )
 
     def _query(self) -> list[str]:
@@ -124,7 +128,7 @@ class Network:
 
     def _operator(self, number: int) -> list[str]:
         """The steps of the seed (003), with `if` so that a start after the first finds its policies again."""
-        name, master = f"operator{number}", f"127.0.0.1:{self.tcp['master']}"
+        name, master = f"operator{number}", f"{self.host('master')}:{self.tcp['master']}"
         cluster = f"cluster{self.clusters[number]}"
         found = f'blockchain get cluster where name = {cluster} and company = "My Company"'
         own = f'blockchain get operator where name = {name} and company = "My Company"'
@@ -140,7 +144,7 @@ class Network:
             f"cluster_id = {found} bring.first [*][id]",
             f"operator_id = {own} bring.last [*][id]",
             f"if not !operator_id then new_policy = create policy operator where name = {name} and"
-            f' company = "My Company" and cluster = !cluster_id and ip = 127.0.0.1 and port = {self.tcp[name]}'
+            f' company = "My Company" and cluster = !cluster_id and ip = {self.host(name)} and port = {self.tcp[name]}'
             + (" and main = true" if number == self.main else ""),
             f"if not !operator_id then {insert}",
             f"operator_id = {own} bring.last [*][id]",

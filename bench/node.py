@@ -35,6 +35,8 @@ class NodeProcess:
         self.port = port or free_port()
         self.dbms = dbms
         self.commands = commands
+        self.within: tuple[str, ...] = ()  # words before the command, such as those that enter a network namespace
+        self.environ: dict[str, str] = {}  # of each of its lives
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.home.parent / f"{self.home.name}.log"
 
@@ -69,10 +71,10 @@ class NodeProcess:
         begin = time.perf_counter()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "anylog.cli", "run", "--home", str(self.home), *words],
+                [*self.within, sys.executable, "-m", "anylog.cli", "run", "--home", str(self.home), *words],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **(environ or {})},
+                env={**os.environ, **self.environ, **(environ or {})},
             )
         while time.perf_counter() - begin < wait:
             if self.process.poll() is not None:
@@ -110,9 +112,13 @@ class NodeProcess:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE")
 
+    def connection(self, seconds: float = 60.0) -> http.client.HTTPConnection:
+        """One that dials its REST server when it is used; each wait on it ends after so many seconds."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+
     def request(self, method: str, path: str = "/", body: Any = None, **headers: str) -> tuple[int, bytes]:
         """One request on a connection of its own: status and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = self.connection()
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body=body, headers=named)

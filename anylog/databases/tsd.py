@@ -32,7 +32,7 @@ from anylog.databases.library import Connection
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import MEMBER_FILES, quoted
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Clock, unix
 from anylog.waiting import deferring
 
 DBMS = "almgm"
@@ -316,7 +316,7 @@ class Tsd:
 
     def _beyond(self, highest: int) -> int:
         """Above it, and above the time in milliseconds, by a gap that is another one each time (operator-ha.md 8.3)."""
-        return max(highest, int(self._clock.seconds() * 1000)) + GAP + self._chance.getrandbits(GAP_BITS)
+        return max(highest, int(unix(self._clock) * 1000)) + GAP + self._chance.getrandbits(GAP_BITS)
 
     def _register(self, connection: Connection, wanted: Sequence[Wanted], busy: Busy) -> list[Registered]:
         tables = _tables(connection)
@@ -337,7 +337,7 @@ class Tsd:
             # elsewhere and are not back yet: to go on from here would give them again.
             last = self._beyond(back)
         # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
-        now = max(_time(self._clock.seconds()), time)
+        now = max(_time(unix(self._clock)), time)
         known = Known(by_hash, by_id, counted)
         told = decide(wanted, known, last, now, busy)
         _delete(connection, known.removed)

@@ -17,6 +17,7 @@ from anylog.disk.renaming import name_in, renamed
 from anylog.disk.steps import Steps
 from anylog.disk.transfers import exists
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Format, Option, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
@@ -105,7 +106,7 @@ async def _tables(node: Node, tsd: Tsd, text: str) -> list[Table]:
 
 def _asked(node: Node, options: Mapping[str, Any], *, failed: bool = False) -> Asked:
     """AnyLogError 175 for what is no date, 40 for an interval that ends before it begins."""
-    now = node.clock.seconds()
+    now = unix(node.clock)
     dates = {
         key: stored_date(key, options[key], now) if options[key] is not None else ""
         for key in ("start_date", "end_date")

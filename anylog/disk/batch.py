@@ -11,6 +11,7 @@ without site packages, so only the standard library is used here, and plain tupl
 import contextlib
 import ctypes
 import errno
+import fcntl
 import hashlib
 import heapq
 import marshal
@@ -32,7 +33,8 @@ MANY = 16  # files to be synced from which on one sync of the whole file system 
 LENGTH = struct.Struct(">Q")
 FAULT = "\0fault"  # an outcome that begins so is (FAULT, errno, text, path)
 _DRAFT = ".draft"
-_OPEN = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+_UNLOCKED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # a file system that knows no locks
+_OPEN = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def packed(data: bytes) -> bytes:
@@ -73,29 +75,66 @@ class Batch:
     def publish(self, place: int, final: str, data: bytes, compress: bool) -> str:
         """A draft beside it, for `settle`; "same" or "other" if there is such a file."""
         content = packed(data) if compress else data
-        try:
-            there = os.lstat(final)
-        except (FileNotFoundError, NotADirectoryError):
-            there = None
         folder, name = os.path.split(final)
-        if there is not None:
-            self.touch(folder, place)  # whoever published it may have ended before its name lasted
-            return "same" if same(final, there, data, content, compress) else "other"
+        found = self.found(place, final, data, content, compress)
+        if found:
+            return found
         draft = os.path.join(folder, f".{hashlib.blake2b(os.fsencode(name), digest_size=12).hexdigest()}{_DRAFT}")
         try:
-            descriptor = os.open(draft, _OPEN, 0o600)
+            descriptor = self.claimed(draft)
         except FileNotFoundError:
             self.make(folder, place)
-            descriptor = os.open(draft, _OPEN, 0o600)
+            descriptor = self.claimed(draft)
         try:
-            write(descriptor, content)
+            # Another batch may have published it while its draft was waited for.
+            found = self.found(place, final, data, content, compress)
+            if not found:
+                os.ftruncate(descriptor, 0)  # what somebody left who ended
+                write(descriptor, content)
         except OSError:
-            os.close(descriptor)
             quietly(os.unlink, draft)
+            os.close(descriptor)
             raise
+        if found:
+            quietly(os.unlink, draft)
+            os.close(descriptor)
+            return found
         self.drafts.append((place, draft, final, descriptor))
         self.finals.update((final, draft))
         return "new"
+
+    def found(self, place: int, final: str, data: bytes, content: bytes, compress: bool) -> str:
+        """What is published under that name already; empty if nothing is."""
+        try:
+            there = os.lstat(final)
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+        self.touch(os.path.dirname(final), place)  # whoever published it may have ended before its name lasted
+        return "same" if same(final, there, data, content, compress) else "other"
+
+    def claimed(self, draft: str) -> int:
+        """A descriptor of a draft that is this batch's alone until it is closed.
+
+        A file that comes from two members at once is published by two batches: neither may empty the draft that the
+        other is about to rename. Who waits holds nothing, so that two batches never wait for each other.
+        """
+        waits = fcntl.LOCK_NB
+        while True:
+            descriptor = os.open(draft, _OPEN, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | waits)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), os.lstat(draft)):
+                        return descriptor
+            except BlockingIOError:
+                self.settle()
+                waits = 0
+            except OSError as fault:
+                if fault.errno in _UNLOCKED:
+                    return descriptor
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
 
     def read(self, place: int, path: str, most: int) -> tuple[bytes, int, int]:
         """Content, size and time of change of a regular file."""
@@ -165,8 +204,6 @@ class Batch:
         drafts, self.drafts = self.drafts, []
         self.finals.clear()
         faults = sync_all([descriptor for _, _, _, descriptor in drafts]) if self.lasting else {}
-        for _, _, _, descriptor in drafts:
-            os.close(descriptor)
         alive = self.alive()
         for place, draft, final, descriptor in drafts:
             fault = faults.get(descriptor)
@@ -179,6 +216,7 @@ class Batch:
             if fault is not None:
                 quietly(os.unlink, draft)
                 self.outcomes[place] = told(fault)
+            os.close(descriptor)  # only now may another batch use this draft
         touched, self.touched = self.touched, {}
         for folder, places in touched.items():
             try:

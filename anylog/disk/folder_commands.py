@@ -14,6 +14,7 @@ from anylog.disk.file_commands import lane_of, path_of
 from anylog.disk.folders import FILE, FOLDER, access, in_pages, listed, old_days, sizes, timestamp, without_days
 from anylog.disk.steps import Steps
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
@@ -243,7 +244,7 @@ class DeleteArchive(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2 if other members may miss all of it, 12, 14, 63 or 212."""
-        today = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=node.clock.seconds())).date()
+        today = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=unix(node.clock))).date()
         before = max(today.toordinal() - options["days"], 1)
         confines = node.file_access.confines(local=context.local)
         archive, lane = archive_of(node), lane_of(node)

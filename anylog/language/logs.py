@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define, field
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Clock, unix
 
 TITLES = ("ID", "Count", "Thread", "Time", "Type", "Text")
 
@@ -76,7 +76,7 @@ class Log:
 
     def add(self, kind: str, text: str, thread: str = "", more: Mapping[str, Any] | None = None) -> None:
         """Add an entry; secrets in the text are masked. `thread` is who or what did it."""
-        text, now = masked(text[:LONGEST]), self._clock.seconds()
+        text, now = masked(text[:LONGEST]), unix(self._clock)
         last = self._entries[-1] if self._entries else None
         if last is not None and (last.text, last.kind, last.thread) == (text, kind, thread):
             last.count += 1

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Text
 from anylog.language.context import Context, Result
 from anylog.language.dictionary import Scope, read_json, resolve_json
@@ -125,7 +126,7 @@ class Prepare(Command):
         key = dictionary_key(operands[0]) if operands else ""
         if not key:
             raise AnyLogError(2, f"blockchain prepare policy: '{''.join(operands)}' is no key: !name")
-        policy = prepared(policy_of(operands[0], node, context), node.clock.seconds())
+        policy = prepared(policy_of(operands[0], node, context), unix(node.clock))
         node.dictionary.set(key, policy.value)
         return None
 

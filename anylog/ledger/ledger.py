@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, ILane
+from anylog.interfaces import Clock, Disk, ILane, unix
 from anylog.ledger.lines import Lines, read_lines, rendered, version_of
 from anylog.ledger.merge import Merged, merged, overridden
 from anylog.ledger.policies import Policies
@@ -168,7 +168,7 @@ class Ledger:
             raise AnyLogError(113, f"no policy with the id '{ident}' is in the ledger")
         self.drawn.discard(ident)
         if buried:
-            self._tombstones[ident] = tombstone(ident, self._clock.seconds())
+            self._tombstones[ident] = tombstone(ident, unix(self._clock))
             self._buried += 1
         self._tell()
         await self._save()

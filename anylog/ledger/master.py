@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, Clock, PeerHandler, Reply
+from anylog.interfaces import Asker, Clock, PeerHandler, Reply, unix
 from anylog.ledger.checks import check
 from anylog.ledger.lines import rendered, version_of
 from anylog.ledger.policies import Policies
@@ -159,7 +159,7 @@ class Master:
             policy = given if isinstance(given, Policy) else Policy.read(given)
             if policy.type == TOMBSTONE:
                 raise AnyLogError(87, f"'{TOMBSTONE}' is no type of a policy")
-            policy = _global(prepared(policy, self._clock.seconds()))
+            policy = _global(prepared(policy, unix(self._clock)))
             ident = policy.id
             present = self.policies.get(ident)
             if present is not None:
@@ -197,7 +197,7 @@ class Master:
             raise AnyLogError(247, f"the policy has the id {policy.id}, not {ident}")
         if policy.type != old.type:
             raise AnyLogError(87, f"the policy {ident} is of type '{old.type}', not '{policy.type}'")
-        new = _global(prepared(policy.having(id=ident), self._clock.seconds()))
+        new = _global(prepared(policy.having(id=ident), unix(self._clock)))
         check(new, self.policies)
         _, _, company, date, _, text = _row(new, "")
 

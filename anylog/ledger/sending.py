@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, IPeers, Reply
+from anylog.interfaces import Clock, IPeers, Reply, unix
 from anylog.ledger.checks import check, completed
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master, Outcome
@@ -88,7 +88,7 @@ async def fetch(place: Place, address: str, version: str = "", *, seed: bool = F
 def complete(place: Place, policy: Policy) -> Policy:
     """The policy with id, date and what the network adds, checked. AnyLogError as `checks.check`."""
     known = place.ledger.policies
-    policy = prepared(policy, place.clock.seconds())
+    policy = prepared(policy, unix(place.clock))
     done = completed(policy, known, place.chance)
     check(done, known)
     return done

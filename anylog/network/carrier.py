@@ -314,8 +314,8 @@ class Carrier(TwistedProtocol):
             self._owner.holds(change)
         self.pump()
 
-    def beat(self, now: float) -> None:
-        """Look at the connection; called every `BEAT` seconds."""
+    def beat(self, now: float, *, near: bool = False) -> None:
+        """Look at the connection; called every `BEAT` seconds. One that is `near` is pinged each time."""
         if self.over:
             return
         if not self.hello:
@@ -324,8 +324,7 @@ class Carrier(TwistedProtocol):
             return
         if self._alive:
             self._alive, self._tested, self._misses, self._quiet_since = False, False, 0, now
-        busy = self.busy
-        if busy or (now - self._quiet_since >= IDLE and now - self._pinged >= IDLE):
+        if near or self.busy or (now - self._quiet_since >= IDLE and now - self._pinged >= IDLE):
             self._misses += self._tested
             if self._misses >= MISSES:
                 self.abort(f"no sign of life for {now - self._quiet_since:.0f} seconds", counted="silent")

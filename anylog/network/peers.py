@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
@@ -95,6 +95,8 @@ class Peers:
         self.limits = limits or PeerLimits()
         self.factory: Any = _Taken(self)  # an IProtocolFactory
         self.carriers: dict[Carrier, bool] = {}  # all that are connected; True: it came to us
+        self.near: Callable[[], Collection[str]] = lambda: ()  # addresses whose silence is to be noticed soon
+        self.came: Callable[[str], None] = lambda address: None  # told of each address that is connected anew
         self.threads = THREADS
         self.total = 0  # commands of peers that were taken
         self.window = CONNECTION if tank is None else min(CONNECTION, tank.high // 4)
@@ -369,6 +371,8 @@ class Peers:
                 self.log.warn("{names} both say that they are {address}", names=names, address=address)
                 continue
             self._known[address] = carrier
+            if there is not carrier:
+                self.came(address)
             self._flag(address, "", active=True)
             dial = self._dials.get(address)
             if dial is not None:
@@ -440,9 +444,16 @@ class Peers:
 
     def _look(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._look) if self.carriers else None
-        now = self._clock.seconds()
+        now, near = self._clock.seconds(), [address for address in self.near() if address not in self.own]
+        watched = {self._known[address] for address in near if address in self._known}
         for carrier in list(self.carriers):
-            carrier.beat(now)
+            carrier.beat(now, near=carrier in watched)
+        for address in near:  # a member whose connection ended may be gone: nobody would notice without a connection
+            state = self._states.get(address)
+            if address not in self._known and address not in self._dials and (state is None or state.active):
+                self.ping(address, CONNECT).addErrback(
+                    lambda failure: failure.trap(AnyLogError, CancelledError) and None
+                )
 
     def _flag(self, address: str, why: str, *, active: bool = False) -> None:
         there = self._states.get(address)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, IIntake, ILane
+from anylog.interfaces import Clock, IIntake, ILane, unix
 from anylog.language.context import Call, Context, Pages, Result
 from anylog.network import replies
 from anylog.network.asking import Asked, Lookup, check_method, decode_value, foreign, loopback, read_request, sent_on
@@ -193,7 +193,7 @@ class RestServer(Process):
     @app.route("/health", methods=["GET"])
     def health(self, request: Request) -> None:
         """For load balancers (rest.md 5.1)."""
-        told = {"status": "healthy", "service": "anylog-rest-server", "timestamp": int(self._clock.seconds())}
+        told = {"status": "healthy", "service": "anylog-rest-server", "timestamp": int(unix(self._clock))}
         request.reply(200, b"OK", replies.dump(told))
 
     @app.route("/api/status", methods=["GET"])

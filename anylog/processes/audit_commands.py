@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.databases.dates import stored_date
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Format, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
@@ -121,7 +122,7 @@ class RepairTable(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 5, 28, 136, 175 or 203."""
-        now, dbms, table = node.clock.seconds(), options["dbms"].strip().lower(), operands[0].strip().lower()
+        now, dbms, table = unix(node.clock), options["dbms"].strip().lower(), operands[0].strip().lower()
         start, end = (stored_date(key, options[key], now) if options[key] else "" for key in ("start_date", "end_date"))
         name, repairs = f"{dbms}.{table}", node.copying.repairs
         if node.processes.find("operator") is None:

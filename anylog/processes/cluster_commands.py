@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.databases.dates import stored_date
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Format, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
@@ -124,7 +125,7 @@ class TestClusterData(_Compared):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 175 or 222."""
-        now = node.clock.seconds()
+        now = unix(node.clock)
         start, end = (stored_date(key, options[key], now) if options[key] else "" for key in ("start_date", "end_date"))
         told = await self.told(node, "files", start=start, end=end)
         names = sorted({name for _, each in told for name in each or ()})

@@ -19,7 +19,7 @@ from anylog.databases.dates import stored_date
 from anylog.databases.tsd import DUPLICATE, MISSING, Tsd
 from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock
+from anylog.interfaces import Clock, unix
 from anylog.process import WORKERS, Process, Rhythm
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import table_of
@@ -30,6 +30,7 @@ from anylog.waiting import deferring, pause
 
 BEAT = 1.0  # seconds between two looks whether something changed
 EVERY = 60.0  # seconds between two cycles
+SOON = 5.0  # and while files are pushed here that cannot be taken
 TOGETHER = 100  # files in one question
 ARRIVED = 1000  # files that came and are not loaded yet, beyond which no more are asked for
 OWNER = 10.0  # seconds that others wait for the owner of files, before they are asked for them, too
@@ -101,23 +102,26 @@ class Consumer(Process):
         tsd: Callable[[], Tsd | None],
         standing: Standing,
         mode: Mode = "active",
+        full: Callable[[], bool] = lambda: False,
     ) -> None:
         """`peers` are the other members of the cluster by the ledger of now, `active` tells of an address whether its
-        node is thought to be there."""
+        node is thought to be there, `full` whether there is no room for files now."""
         self.options, self.mode, self.standing, self.puller = options, mode, standing, puller
         self.counts = Counts()
         self.links: dict[int, Link] = {}
-        self.range = options.range(clock.seconds())
+        self.range = options.range(unix(clock))
+        self.missed = False  # files were pushed that are not here
         self.arrived: dict[tuple[int, int], tuple[float, str]] = {}  # published and not loaded yet: when, its hash
         self.ours: dict[str, Totals] = {}
         self._clock, self._place, self._peers, self._active, self._tsd = clock, place, peers, active, tsd
+        self._full = full
         self._tried: dict[tuple[int, int], Tried] = {}
         self._hashes: dict[str, float] = {}  # of files that were asked for -> when
         self._absent: dict[tuple[int, int], Line] = {}  # at least one member does not have them
         self._busy: set[tuple[int, int]] = set()  # asked for by one pass when another one looked at them
         self._recent: deque[tuple[float, int, int]] = deque(maxlen=10_000)  # time, files, bytes
         self._situation: Any = None
-        self._next = 0.0
+        self._next = self._began = 0.0
         self._over = False
         self._going: set[Deferred[Any]] = set()
         self._beats = Rhythm(clock=clock, every=BEAT, do=self._beat, name="consumer")
@@ -214,7 +218,8 @@ class Consumer(Process):
         peers = list(self._peers())
         now = self._clock.seconds()
         situation = (place, tsd, tuple(peers), tuple(self._active(each.address) for each in peers))
-        if situation != self._situation or now >= self._next:
+        missed = self.missed and not self._full() and now - self._began >= SOON
+        if situation != self._situation or now >= self._next or missed:
             self._situation = situation
             self.nudge()
 
@@ -224,8 +229,8 @@ class Consumer(Process):
         if place is None or not place.member or tsd is None or self._over:
             return
         now = self._clock.seconds()
-        self._next = now + EVERY
-        self.range = self.options.range(now)
+        self._next, self._began, self.missed = now + EVERY, now, False
+        self.range = self.options.range(unix(self._clock))
         self._forget(now)
         peers = {each.member: each for each in self._peers()}
         for member in [member for member in self.links if member not in peers]:
@@ -250,6 +255,11 @@ class Consumer(Process):
         link = self.links.get(member)
         if link is None or not link.fine:
             self._next = min(self._next, self._clock.seconds() + BEAT)
+
+    def hasten(self) -> None:
+        """Files were pushed here that could not be taken, or a member is connected anew, which may have pushed some:
+        they are pulled soon, and not when the next cycle is due."""
+        self.missed = True
 
     def _begin(self, link: Link, place: Place, tsd: Tsd) -> None:
         link.again = False
@@ -299,6 +309,8 @@ class Consumer(Process):
                               address=link.peer.address, why=told)  # fmt: skip
             link.error = told
             self.counts.add("failed", last=f"member {link.peer.member}: {told}")
+            if why.number == 503 and not why.node:  # the disk of this node
+                self.hasten()
 
     async def _states(self, link: Link, place: Place, tsd: Tsd) -> None:
         own, peer, range = place.member, link.peer, self.range
@@ -402,6 +414,9 @@ class Consumer(Process):
         wanted = list(found.fetch)
         failed = {line.id for line in wanted if states.get(line.id) == "failed"}
         while wanted and self.mode == "active" and not self._over:
+            if self._full():
+                self.hasten()
+                break
             while len(self.arrived) >= ARRIVED:
                 await pause(self._clock, 0.1)
                 await self._settle(tsd, own)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anylog.databases.tsd import OWN, is_files
 from anylog.databases.tsd_commands import own_member
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Format, OneOf, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
@@ -34,9 +35,10 @@ def consumer_of(node: Node) -> Consumer:
 class RunConsumer(Command):
     """Pull files that are missing here from the other members of the cluster.
 
-    That is done once a minute, and at once when a member comes back. Files that were registered from `start_date` on
-    are looked at, and before `end_date` if there is one. A date may be fixed, or so long before now: -30d, or -30 for
-    days; then it moves with the time. The command may come before `run operator`: nothing happens until this node is a
+    That is done once a minute, and soon when a member comes back, or when files were pushed here that could not be
+    taken; nothing is pulled while the disk is full. Files that were registered from `start_date` on are looked at, and
+    before `end_date` if there is one. A date may be fixed, or so long before now: -30d, or -30 for days; then it moves
+    with the time. The command may come before `run operator`: nothing happens until this node is a
     member of a cluster. With `mode = suspend` no files are asked for; how far the members are is told and heard, and
     files are given to others.
     """
@@ -61,7 +63,7 @@ class RunConsumer(Command):
         given = ConsumerOptions(
             start=options["start_date"].strip("\"' "), end=(options["end_date"] or "").strip("\"' ")
         )  # fmt: skip
-        range = given.range(node.clock.seconds())
+        range = given.range(unix(node.clock))
         if range.end and range.end <= range.start:
             raise AnyLogError(40, f"start_date = {given.start} is not before end_date = {given.end}")
         operator = node.processes.find("operator")

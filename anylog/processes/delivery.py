@@ -52,6 +52,7 @@ class Delivery:
     _tsd: Callable[[], Tsd | None]
     _members: Callable[[], Collection[int]]  # of the own cluster, the own one included
     _trusted: Callable[[Asker], bool]  # whether files are taken from that node
+    missed: Callable[[], None] = field(default=lambda: None)  # told of files that could not be taken now
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     log = Logger()
@@ -61,7 +62,11 @@ class Delivery:
         if not self._trusted(asker):
             self.counts.add("strangers", last=asker.address or asker.host)
             raise AnyLogError(212, f"{asker.address or asker.host} is not in the cluster of this node")
-        operator, tsd = self._ready()
+        try:
+            operator, tsd = self._ready()
+        except AnyLogError:
+            self.missed()
+            raise
         files = [self._checked(each, operator) for each in read_question(head, body)]
         told = [_told(file.refusal) for file in files]
         wanted = {place: file.name for place, file in enumerate(files) if file.name is not None}
@@ -78,6 +83,8 @@ class Delivery:
             outcomes = await self._lane.run(self._disk.batch, list(steps.values()))
             for (place, step), outcome in zip(steps.items(), outcomes, strict=True):
                 told[place] = _published(step, outcome)
+            if any(isinstance(outcome, OSError) for outcome in outcomes):
+                self.missed()
             self.point("delivered")
             taken = [(files[place].given, len(files[place].data)) for place in steps if told[place] == TAKEN]
             self._operator_of(operator).watch.delivered(taken)

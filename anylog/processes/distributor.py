@@ -21,7 +21,7 @@ from anylog.counts import Counts
 from anylog.disk.archive import folder_of, gunzip
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, Forget, ILane, Move, Publish, Read
+from anylog.interfaces import Clock, Disk, Forget, ILane, Move, Publish, Read, unix
 from anylog.language.logs import Logs
 from anylog.process import WORKERS, Process, Rhythm
 from anylog.processes.courier import FILES, Brought, Courier
@@ -309,7 +309,7 @@ class Distributor(Process):
         return ""
 
     def _answered(self, line: Line, file: Waiting, what: Brought) -> None:
-        line.last_time, line.last_file = self._clock.seconds(), file.name
+        line.last_time, line.last_file = unix(self._clock), file.name
         if what.kind == "failed":
             line.errors += 1
             line.last_error = what.why
@@ -355,7 +355,7 @@ class Distributor(Process):
         folders = self._folders()
         try:
             outcomes = await self._lane.run(
-                put_away, self._disk, folders, [(folders.distr / name, to) for name, to in some], self._clock.seconds()
+                put_away, self._disk, folders, [(folders.distr / name, to) for name, to in some], unix(self._clock)
             )
         except (OSError, AnyLogError) as why:
             outcomes = [str(why)] * len(some)

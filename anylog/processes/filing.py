@@ -22,7 +22,7 @@ from anylog.disk.journal import Stored
 from anylog.disk.names import LONGEST_ERROR, FileName, error_name
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step
+from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step, unix
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.buffers import Buffer, Drafts
 from anylog.processes.registry import Registry, table_of
@@ -240,14 +240,14 @@ class Filing:
             file.hash = buffer.whole or f"{FAILED}:{buffer.id}"
             if buffer.whole and buffer.file is None:  # a watched file is moved there by whoever brought it
                 file.data = await self._bytes(buffer)
-                name = error_name(full_name(buffer, buffer.whole, False), NOT_LOADED, self._clock.seconds(), ())
+                name = error_name(full_name(buffer, buffer.whole, False), NOT_LOADED, unix(self._clock), ())
                 file.path = options.err_dir / name
             return
         if buffer.file is not None and buffer.file.kind == "sql":
             if options.keep_sql:
                 file.data = buffer.file.normal
                 file.compress = options.compress_sql
-                file.path = options.bkup_dir / _backup_name(buffer.path.name, self._clock.seconds(), file.compress)
+                file.path = options.bkup_dir / _backup_name(buffer.path.name, unix(self._clock), file.compress)
             return
         if buffer.file is not None and buffer.file.archived:
             file.hash = buffer.whole
@@ -313,7 +313,7 @@ class Filing:
         told = f"{file.path} is there with other content"
         self.log.error("{why}; the new file goes to the error directory", why=told)
         self.counts.add("conflicts", 1, told)
-        path = options.err_dir / error_name(file.path.name, DUPLICATE, self._clock.seconds(), ())
+        path = options.err_dir / error_name(file.path.name, DUPLICATE, unix(self._clock), ())
         (outcome,) = await self._lane.run(self._disk.batch, [Publish(path, file.data, file.compress)])
         if isinstance(outcome, OSError):
             raise outcome

@@ -16,7 +16,7 @@ from anylog.databases.tsd import DROPPED, OWN, Done, Entry, Tsd, Wanted
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish
+from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish, unix
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
@@ -377,7 +377,7 @@ class _Comparison:
         """It makes room for a good copy, and is missing until that comes."""
         self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
         self._note("damaged in the archive")
-        name = error_name(path.name, damage.number, self.room.clock.seconds(), ())
+        name = error_name(path.name, damage.number, unix(self.room.clock), ())
         moved = await self.room.lane.run(self.room.disk.batch, [Move(path, self.options.err_dir / name)])
         if isinstance(moved[0], OSError):
             self.log.warn("{path} stays: {why}", path=path, why=moved[0].strerror or str(moved[0]))

@@ -20,7 +20,7 @@ from anylog.databases.library import Connection
 from anylog.disk.archive import LARGEST, folder_of
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Mark, Move, Publish, Read
+from anylog.interfaces import Clock, Mark, Move, Publish, Read, unix
 from anylog.mapping.body import read_body
 from anylog.pages import all_pages
 from anylog.processes.agreement import Place
@@ -288,7 +288,7 @@ class _Table:
         disk, lane = self.room.audit.disk, self.room.audit.lane
         if path is not None:
             taken = await lane.run(disk.names, self.options.err_dir)
-            aside = self.options.err_dir / error_name(path.name, ROTTEN, self.room.clock.seconds(), taken)
+            aside = self.options.err_dir / error_name(path.name, ROTTEN, unix(self.room.clock), taken)
             (moved,) = await lane.run(disk.batch, [Move(path, aside)])
             if isinstance(moved, OSError):
                 raise moved

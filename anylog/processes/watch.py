@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, Lanes, Read
+from anylog.interfaces import Clock, Disk, Lanes, Read, unix
 from anylog.language.logs import Logs
 from anylog.process import Rhythm
 from anylog.processes.failing import ErrorDirectory, Failed
@@ -210,7 +210,7 @@ class Watch:
             for entry in look.entries
             if entry.name not in self._ended and not self.errors.holds(entry.name, (entry.size, entry.mtime_ns))
         ]
-        notes = self.directory.look(entries, self._clock.seconds(), self._working)
+        notes = self.directory.look(entries, unix(self._clock), self._working)
         if len(notes) > NOTES:
             notes[NOTES:] = [f"{len(notes) - NOTES} more names in {self.options.folder} are left alone"]
         for note in notes:
@@ -221,7 +221,7 @@ class Watch:
         for name, size in files:
             if name not in self._working:
                 self._ended.discard(name)
-                self.directory.deliver(name, size, self._clock.seconds())
+                self.directory.deliver(name, size, unix(self._clock))
         self._soon()
 
     def _hold(self, why: str) -> None:
@@ -475,7 +475,7 @@ class Watch:
                 self._back(job)
 
     def _result(self, job: Job, what: str, outcome: Outcome) -> None:
-        result = result_of(self._clock.seconds(), printable(job.lying.name), job.name, what, outcome)
+        result = result_of(unix(self._clock), printable(job.lying.name), job.name, what, outcome)
         self._seen.add(result)
         self._logs.file.add(what, result.line, "operator", result.values())
 

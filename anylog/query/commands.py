@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError
 
 import anylog.query.status_commands
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Format, OneOf, Option, Seconds, Text
 from anylog.language.context import Context, Result
 from anylog.query.answer import Answer
@@ -89,7 +90,7 @@ class Sql(Command):
         if verb != "select" and not context.local:
             raise AnyLogError(212, f"sql: '{verb}' is not served to {context.who or 'others'}, only select is")
         database = node.databases.get(line.dbms)
-        now = utc(node.clock.seconds())
+        now = utc(unix(node.clock))
         if verb != "select":
             statement = local(tokens, database.schema, now, zone)
             await self._change(database, statement)

@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError
 
 from anylog.errors import AnyLogError
+from anylog.interfaces import unix
 from anylog.jobs import COMPLETED, EMPTY, STOPPED, Job
 from anylog.language.context import Context, Result
 from anylog.query import series
@@ -258,7 +259,7 @@ class Query:
         known = queries.plan(key, columns)
         if known is not None:
             return known
-        now = utc(self.place.clock.seconds())
+        now = utc(unix(self.place.clock))
 
         def schema(table: str) -> Mapping[str, str] | None:
             return columns if table == self._table else None
@@ -307,7 +308,7 @@ class Query:
         table = render([name_token(self._table)]).strip()
         statement = f"select max({column}) as newest from {table} where {condition}"
         _, tokens = read_statement(statement)
-        plan = plan_of(tokens, tokens, columns, self._dbms, utc(self.place.clock.seconds()))
+        plan = plan_of(tokens, tokens, columns, self._dbms, utc(unix(self.place.clock)))
         leading = Query(
             place=self.place, context=self.context, named=self.named, subset=self.subset, timeout=self.timeout
         )

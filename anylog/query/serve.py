@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.databases import marks
 from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, Clock, Reply
+from anylog.interfaces import Asker, Clock, Reply, unix
 from anylog.query.answer import Answer, Source
 from anylog.query.rewrite import Ready, local_select
 from anylog.query.rows import FORMS, SentPages, asked, layout_for, next_page
@@ -206,7 +206,7 @@ class SelectService:
         verb, tokens = read_statement(statement)
         if verb != "select":
             raise AnyLogError(212, f"'{verb}' is not served to other nodes, only select is")
-        now = utc(self.clock.seconds())
+        now = utc(unix(self.clock))
         ready = local_select(tokens, database.schema, now, UTC, conditional)
         then = datetime(2000, 1, 1)
         if local_select(tokens, database.schema, then, UTC, conditional) == ready:  # whatever the time is

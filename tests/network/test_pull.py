@@ -188,6 +188,25 @@ def test_suspended(copies: Copies) -> None:
     copies.world.until(lambda: second.copying.complete, 10)
 
 
+def test_what_was_pushed_and_not_taken(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is pulled within seconds, not a minute later; while the disk is full nothing is, and then it is at once."""
+    first, second = copies.add(1), copies.add(2)
+    copies.put(first, "a")
+    copies.until_equal(first, second, 90)
+    copies.world.advance(30)
+    copies.put(first, "b")
+    copies.world.advance(2)
+    second.copying.hasten()
+    assert copies.until_equal(first, second, 20) < 10
+    operator: Any = second.copying.operator()
+    monkeypatch.setattr(second.copying.consumer, "_full", lambda: True)
+    copies.put(first, "c")
+    copies.world.advance(130)
+    assert len(copies.names(second)) == 6
+    monkeypatch.setattr(second.copying.consumer, "_full", lambda: bool(operator.watch.holds))
+    assert copies.until_equal(first, second, 20) < 10
+
+
 def test_nobody_has_it(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry says so, the member is complete without it, and once an archive has it again it is loaded."""
     for module in (missing, consumer):

@@ -93,7 +93,7 @@ class Putter(Sender):
         while True:
             try:
                 if self._connection is None:
-                    self._connection = http.client.HTTPConnection("127.0.0.1", self.node.port, timeout=15)
+                    self._connection = self.node.connection(15)
                 self._connection.request("PUT", "/", json.dumps(rows), headers)
                 answer = self._connection.getresponse()
                 said = answer.read()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from anylog.disk import durable
+from anylog.disk import batch, durable
 from anylog.disk.archive import folder_of, gunzip, highest_id, ids_in, read_archived
 from anylog.disk.durable import RealDisk
 from anylog.errors import AnyLogError
@@ -69,6 +69,40 @@ def test_one_name_twice_in_a_batch(disk, tmp_path):
     )
     assert outcomes == ["new", "same", "other", None, "new"]
     assert disk.read(path) == b"3"
+
+
+def test_one_name_in_two_batches_at_once(tmp_path, monkeypatch):
+    """A file comes from two members: neither batch empties the draft that the other is about to rename."""
+    final, other, lock, met = str(tmp_path / "a.json"), str(tmp_path / "b.json"), batch.fcntl.flock, []
+    first = batch.Batch([("publish", final, b"one\n", False)], True, False)
+    first.publish(0, final, b"one\n", False)
+
+    def locked(descriptor, how):
+        try:
+            lock(descriptor, how)
+        except BlockingIOError:
+            met.append(descriptor)
+            first.settle()  # as if it went on in its own thread
+            raise
+
+    monkeypatch.setattr(batch.fcntl, "flock", locked)
+    second = batch.Batch([("publish", other, b"two\n", False), ("publish", final, b"one\n", False)], True, False)
+    assert second.run() == ["new", "same"]
+    assert len(met) == 1
+    assert first.outcomes == [None]  # no fault
+    assert (tmp_path / "a.json").read_bytes() == b"one\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.json"]
+
+
+def test_a_draft_of_somebody_who_ended(tmp_path):
+    """What it holds is not what is published."""
+    final = str(tmp_path / "a.json")
+    left = batch.Batch([], True, False)
+    left.publish(0, final, b"a long text that was cut\n", False)
+    os.close(left.drafts[0][3])
+    assert batch.Batch([("publish", final, b"one\n", False)], True, False).run() == ["new"]
+    assert (tmp_path / "a.json").read_bytes() == b"one\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_step_that_fails_does_not_stop_the_others(disk, tmp_path):

@@ -178,6 +178,41 @@ def test_idle_connections() -> None:
     town.until(lambda: (now := a.state(at("b"))) is not None and now.active, 30)
 
 
+def test_a_member_that_falls_silent() -> None:
+    """Peers whose silence is to be noticed soon are pinged at every look; those that are not are not."""
+    town = Town()
+    a, _, _ = town.add("a"), town.add("b"), town.add("c")
+    a.near = lambda: [at("b")]
+    town.wait(a.ask(at("b"), "echo", {}))
+    town.wait(a.ask(at("c"), "echo", {}))
+    town.advance(60)
+    assert len(a.carriers) == 2
+    town.network.cut("a", "b")
+    town.network.cut("a", "c")
+    begin = town.clock.seconds()
+    town.until(lambda: (now := a.state(at("b"))) is not None and not now.active, 10)
+    assert town.clock.seconds() - begin <= 10
+    other = a.state(at("c"))
+    assert other is not None
+    assert other.active
+    town.network.heal()
+    town.until(lambda: (now := a.state(at("b"))) is not None and now.active, 15)
+
+
+def test_a_member_that_is_lost_is_looked_for() -> None:
+    """One whose connection ended is dialled, so that it is known whether it is there; and it is told that it came."""
+    town = Town()
+    a, b = town.add("a"), town.add("b")
+    came: list[str] = []
+    a.near, a.came = lambda: [at("b")], came.append
+    town.wait(a.ask(at("b"), "echo", {}))
+    town.add("c")
+    town.wait(a.ask(at("c"), "echo", {}))  # one that stays, so that there are looks
+    assert came == [at("b"), at("c")]
+    b.close_taken()
+    town.until(lambda: came.count(at("b")) == 2, 10)
+
+
 def test_a_short_silence() -> None:
     """Five seconds without a byte cost nobody anything."""
     town = Town()

@@ -231,6 +231,7 @@ class DeliveryTests(FilesCase):
         self.delivery = Delivery(
             disk=self.disk, lane=InlineLane(), operator=lambda: self.operator, tsd=lambda: self.there,
             members=lambda: {MEMBER, OTHER}, trusted=lambda asker: asker is PEER, point=self.points.append,
+            missed=lambda: self.points.append("missed"),
         )  # fmt: skip
 
     def ask(self, *files: tuple[str, bytes], asker: Asker = PEER) -> list[str]:
@@ -336,6 +337,7 @@ class DeliveryTests(FilesCase):
         """Without an operator that registers, while it starts or holds, with too much that waits; and of strangers."""
         head = {"files": [[named(1, OTHER), 2]]}
         self.assertEqual(self.refused(head, b"{}", Asker(host="1.2.3.4", address="")).number, 212)
+        self.assertEqual(self.points, [])
         for change, number in [
             (lambda: setattr(self.operator.watch, "waits", WAITING), 502),
             (lambda: setattr(self.operator.watch, "full", True), 502),
@@ -347,12 +349,14 @@ class DeliveryTests(FilesCase):
         ]:
             change()
             self.assertEqual(self.refused(head, b"{}").number, number)
+            self.assertEqual(self.points.pop(), "missed")
 
     def test_a_disk_that_refuses(self) -> None:
         """A file that cannot be written is not told to be taken."""
         self.disk.refuses = {WATCH}
         (told,) = self.ask((named(1, OTHER), b"{}"))
         self.assertTrue(told.startswith("14 "), told)
+        self.assertEqual(self.points[0], "missed")
         self.assertEqual(self.operator.watch.delivered_here, [])
 
 
