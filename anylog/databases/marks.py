@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from anylog.databases.library import Connection
-from anylog.databases.tables import quoted
+from anylog.databases.tables import id_sum, quoted
 from anylog.interfaces import Mark
 
 _COLUMNS = (
@@ -62,9 +62,9 @@ def of_files(connection: Connection, files: Sequence[tuple[int, int]]) -> dict[t
 
 
 def sums(connection: Connection, member: int) -> dict[str, tuple[int, int, int]]:
-    """Of each table: files of a member that hold rows, those rows, and the sum of the files' ids."""
+    """Of each table: files of a member that hold rows, those rows, and the `id_sum` of the files' ids."""
     found = connection.execute(
-        "select table_name, count(*), sum(rows), sum(tsd_id) from anylog_marks"
+        f"select table_name, count(*), sum(rows), {id_sum('tsd_id')} from anylog_marks"
         " where member = ? and tsd_id is not null and rows > 0 group by table_name",
         (member,),
     ).fetchall()

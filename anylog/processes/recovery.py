@@ -6,13 +6,14 @@ Counts and sums of each table first; line by line only where they differ.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.logger import Logger
 
-from anylog.databases.tsd import DROPPED, OWN, Done, Entry, Tsd, Wanted
+from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
@@ -28,6 +29,7 @@ KEPT = 8  # directories whose names are remembered during a comparison
 TOGETHER = 32  # files that are loaded again at the same time
 MISSING = "01"  # status 1: its file is not in the archive
 GONE = "03"  # status 1: never loaded
+USABLE_IDS = FOREIGN_IDS - (1 << 48)  # ids of our own are below, with room for all that are given after them
 
 
 class Marked(IDatabase, Protocol):
@@ -71,24 +73,29 @@ class Recovery:
     known_by_members: Callable[[], Awaitable[list[int | None]]] = field(default=lambda: _nobody())
     log = Logger()
 
-    async def see_ids(self, databases: Sequence[Marked], options: FilingOptions) -> None:
+    async def see_ids(self, databases: Sequence[Marked], options: FilingOptions, *, files: bool = True) -> None:
         """Ids go on above all that was ever given here, as far as anybody knows of it: marks, files, other members.
 
-        Called before anything is registered. Raises AnyLogError.
+        Called before anything is registered; `files`: look at those in the archive, too. Raises AnyLogError.
         """
         tsd, member = self.registry.tsd, self.registry.member()
+        today = f"{datetime.fromtimestamp(self.clock.seconds(), UTC):%y%m%d}"
+        ids: list[int] = []
         try:
-            ids = [
-                await self.lane.run(highest_id, self.disk, options.archive_dir, member),
-                *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
-            ]
+            if files:
+                ids = [
+                    await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS),
+                    *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
+                ]
         except OSError as fault:
             raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
         ids += [await database.highest_mark(member) for database in databases if database.lasting]
         known: list[int | None] = []
         if self.registry.sure is not tsd:
             known = await self.known_by_members()
-        highest = max(*ids, self.registry.highest(), *(id for id in known if id is not None))
+        # A file may be called anything, and a member may say anything: ids of which nothing can follow are nobody's.
+        told = [*ids, self.registry.highest(), *(id for id in known if id is not None)]
+        highest = max((id for id in told if id < USABLE_IDS), default=0)
         last = await tsd.last_id()
         if highest > last or (not last and known):
             # `almgm` was lost, or is an older copy. Others may know ids that are higher still, and of a life before
@@ -101,7 +108,7 @@ class Recovery:
         if not database.lasting or not options.tsd:
             return {}
         tsd, member = self.registry.tsd, self.registry.member()
-        await self.see_ids([database], options)
+        await self.see_ids([database], options, files=self.registry.sure is not tsd)
         done: dict[str, int] = {}
         owners = {member_of_table(into, member) for into in await tsd.tables()}
         for owner in sorted(owners | set(await database.mark_members()), key=lambda each: (each != member, each)):

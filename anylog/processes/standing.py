@@ -50,6 +50,8 @@ class Standing:
         if self._of == (tsd, member):
             return
         found = await remembered(tsd)
+        if self._of == (tsd, member):
+            return  # somebody else asked for it at the same time, and may have noted more since
         self._of, self._kept = (tsd, member), found
         self.own_complete = found.get("complete") == member
         self.safe = {}
