@@ -15,7 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.databases.catalog import Catalog
+from anylog.databases.returned import note_returned
+from anylog.databases.taken_out import TakenOut
 from anylog.databases.tsd import Tsd
+from anylog.disk.names import FileName
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes
@@ -62,6 +65,10 @@ class Copying:
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
+    agrees: Callable[[], bool]  # whether the databases hold what the tables of files say is loaded
+    compare_again: Callable[[str], object]  # a database that does not
+    out: TakenOut
+    returned: set[int]  # own files that came back from other members and are not loaded yet
     point: Callable[[str], None] = field(default=lambda name: None)  # told where a kill may be tried
     repairs: set[str] = field(factory=set)  # the tables that are being repaired
     standing: Standing = field(factory=Standing)
@@ -121,6 +128,8 @@ class Copying:
             bring=self.bring,
             in_work=self.in_work,
             watch=self._watched,
+            out=self.out,
+            compare=self.compare_again,
             point=self.point,
         )
 
@@ -227,8 +236,8 @@ class Copying:
 
     @property
     def complete(self) -> bool:
-        """Whether this member has had all that the others hold. True where nothing is pulled."""
-        return self.consumer is None or self.consumer.complete
+        """Whether this member has had all that the others hold, and has it still; the first is true without a consumer."""
+        return self.agrees() and (self.consumer is None or self.consumer.complete)
 
     def peers_of_cluster(self) -> list[Peer]:
         """The other members, as the consumer knows them."""
@@ -283,7 +292,36 @@ class Copying:
         """Files (name, bytes) were published in the watch directory."""
         operator = self.operator()
         if operator is not None:
+            self._returned([name for name, _ in files])
             operator.watch.delivered(files)
+
+    def _returned(self, names: Sequence[str]) -> None:
+        """Own files among those that came are remembered as such, also after a start in between."""
+        parsed, tsd, member = [FileName.parse(name) for name in names], self.tsd(), self._member()
+        own = [name.id for name in parsed if name.full and name.member == str(member)]
+        if own and tsd is not None:
+            self.returned.update(own)
+            note_returned(tsd, own).addErrback(
+                lambda failure: self.log.warn("own files that came back: {why}", why=failure.getErrorMessage())
+            )
+
+    @deferring
+    async def lacking(self) -> None:
+        """This node lost what it had loaded, and others may have it."""
+        place, tsd = self.place(), self.tsd()
+        if place is not None and tsd is not None:
+            await self.standing.lack(tsd, place.member)
+
+    @deferring
+    async def watched(self) -> list[str]:
+        """The names of the files in the watch directory. Raises AnyLogError 63."""
+        folders = self.folders()
+        if folders is None:
+            return []
+        try:
+            return await self.lanes.open("disk", 2).run(self.disk.names, folders.watch)
+        except OSError as why:
+            raise AnyLogError(63, f"{folders.watch}: {why.strerror or why}") from None
 
     def _met(self, member: int) -> None:
         if self.consumer is not None:

@@ -21,6 +21,7 @@ from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
+from anylog.processes.unread import Unread
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather
 
@@ -28,6 +29,7 @@ PAGE = 1000  # lines looked at together
 KEPT = 8  # directories whose names are remembered during a comparison
 TOGETHER = 32  # files that are loaded again at the same time
 MISSING = "01"  # status 1: its file is not in the archive
+UNREAD = "archived files that cannot be read"  # one of what `compare` gives
 GONE = "03"  # status 1: never loaded
 USABLE_IDS = FOREIGN_IDS - (1 << 48)  # ids of our own are below, with room for all that are given after them
 
@@ -71,6 +73,10 @@ class Recovery:
     gap: Callable[[], int] = field(default=lambda: 0)  # ids that are left out, another number each time
     # The last id of our own files that each other member knows, None of one that does not tell (operator-ha.md 8.3).
     known_by_members: Callable[[], Awaitable[list[int | None]]] = field(default=lambda: _nobody())
+    # Told before anything is given up here that other members may have: this one is not complete then.
+    lacking: Callable[[], Awaitable[None]] = field(default=lambda: _nothing())
+    # The names of the files that wait in the watch directory.
+    waiting: Callable[[], Awaitable[Sequence[str]]] = field(default=lambda: _none())
     log = Logger()
 
     async def see_ids(self, databases: Sequence[Marked], options: FilingOptions, *, files: bool = True) -> None:
@@ -135,15 +141,19 @@ class Recovery:
     async def orphans(self) -> int:
         """Registered before this start, and nobody has come with them since: they are never going to be loaded.
 
-        Those of other members are forgotten: whoever misses them can ask for them again.
+        Those of other members are forgotten: whoever misses them can ask for them again. What may be a file that waits
+        in the watch directory is left as it is; gives how many these are. Raises AnyLogError.
         """
         tsd = self.registry.tsd
-        found, busy = await tsd.pending(), self.in_work()
-        gone = [
+        found = await tsd.pending()  # first: what is taken from the directory meanwhile is in work below
+        waits = Unread.of(await self.waiting(), self.registry.member()) if found else Unread()
+        busy = self.in_work()
+        left = [
             (into, entry)
             for into, entry in found
             if not self.registry.has(into, entry.id) and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
+        gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
         held = await tsd.by_hash([entry.hash for _, entry in gone])
         useless = [
             (into, entry.id) for into, entry in gone if into != OWN or any(each.rows for _, each in held[entry.hash])
@@ -157,7 +167,7 @@ class Recovery:
                 if (into, entry.id) not in useless
             ]
         )
-        return len(gone)
+        return len(left) - len(gone)
 
 
 @define(kw_only=True, eq=False)
@@ -311,6 +321,8 @@ class _Comparison:
             return
         date = _digits(entry.time)
         path = await self._find(date, entry.id)
+        if path is None:
+            await self.room.lacking()
         if path is None and self.owner != self.member:
             await self.tsd.forget([(self.into, entry.id)])  # missing: it can be had from others
             self._note("missing")
@@ -334,6 +346,7 @@ class _Comparison:
         if path is not None:
             await self._again(entry, path)
         else:
+            await self.room.lacking()
             await self.tsd.forget([(self.into, entry.id)])
             self._note("missing")
 
@@ -345,7 +358,7 @@ class _Comparison:
             rows = read_body(data)
         except OSError as why:
             self.log.error("{path} cannot be read: {why}", path=path, why=str(why))
-            self._note("archived files that cannot be read")
+            self._note(UNREAD)
             return
         except AnyLogError as damage:
             await self._damaged(entry, path, damage)
@@ -359,12 +372,15 @@ class _Comparison:
                 archived=True,
             )
         )  # fmt: skip
+        if outcome.kind == "failed":
+            await self.room.lacking()
         self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
 
     async def _damaged(self, entry: Entry, path: Path, damage: AnyLogError) -> None:
         """It makes room for a good copy, and is missing until that comes."""
         self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
         self._note("damaged in the archive")
+        await self.room.lacking()
         name = error_name(path.name, damage.number, self.room.clock.seconds(), ())
         moved = await self.room.lane.run(self.room.disk.batch, [Move(path, self.options.err_dir / name)])
         if isinstance(moved[0], OSError):
@@ -416,3 +432,11 @@ def _digits(time: str) -> str:
 
 async def _nobody() -> list[int | None]:
     return []
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _none() -> Sequence[str]:
+    return ()

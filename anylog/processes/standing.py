@@ -61,6 +61,15 @@ class Standing:
                 self.of(int(words[1]))[int(words[2])] = id
 
     @deferring
+    async def lack(self, tsd: Tsd, member: int) -> None:
+        """Something is lost here that others may have: this member is not complete until it is seen to be again."""
+        await self.recall(tsd, member)
+        self.own_complete = False
+        if self._kept.get("complete"):
+            await remember(tsd, {"complete": 0})
+            self._kept["complete"] = 0
+
+    @deferring
     async def keep(self, tsd: Tsd, member: int, members: Collection[int]) -> None:
         """Keep what changed."""
         notes = {

@@ -16,6 +16,27 @@ from anylog.processes.standing import Standing
 class StandingTests(FilesCase):
     """What was kept is recalled once."""
 
+    def test_something_is_lost(self) -> None:
+        """This member is not complete then, nor after a start, until it is seen to be again."""
+        found = Standing(own_complete=True)
+        self.get(found.recall(self.tsd, MEMBER))
+        found.own_complete = True
+        self.get(found.keep(self.tsd, MEMBER, {MEMBER, 7}))
+        self.assertTrue(self.again().own_complete)
+        lacks = Standing()
+        self.get(lacks.lack(self.tsd, MEMBER))
+        self.assertFalse(lacks.own_complete)
+        self.assertFalse(self.again().own_complete)
+        lacks.own_complete = True
+        self.get(lacks.keep(self.tsd, MEMBER, {MEMBER, 7}))
+        self.assertTrue(self.again().own_complete)
+
+    def again(self) -> Standing:
+        """After a start."""
+        found = Standing()
+        self.get(found.recall(self.tsd, MEMBER))
+        return found
+
     def test_two_recall_at_once(self) -> None:
         """What the first of them noted since stays."""
         kept = Standing()
