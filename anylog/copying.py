@@ -236,7 +236,7 @@ class Copying:
 
     @property
     def complete(self) -> bool:
-        """Whether this member has had all that the others hold, and has it still; the first is true without a consumer."""
+        """Whether this member has had all that the others hold, and has it still; without a consumer only the second."""
         return self.agrees() and (self.consumer is None or self.consumer.complete)
 
     def peers_of_cluster(self) -> list[Peer]:
@@ -306,11 +306,11 @@ class Copying:
             )
 
     @deferring
-    async def lacking(self) -> None:
-        """This node lost what it had loaded, and others may have it."""
-        place, tsd = self.place(), self.tsd()
-        if place is not None and tsd is not None:
-            await self.standing.lack(tsd, place.member)
+    async def lacking(self, member: int) -> None:
+        """This node, `member`, lost what it had loaded, and others may have it."""
+        tsd = self.tsd()
+        if tsd is not None:
+            await self.standing.lack(tsd, member)
 
     @deferring
     async def watched(self) -> list[str]:

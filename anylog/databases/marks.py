@@ -137,8 +137,8 @@ def rows_of(connection: Connection, table: str, columns: Sequence[str], member: 
 
 
 # What one member says of its marks to another (hard-parts.md 1). One connection writes, and marks are removed only
-# where that voids all positions told before, so the row ids of marks go up in the order of commits: "up to this row" names
-# what a snapshot held, also later.
+# where that voids all positions told before, so the row ids of marks go up in the order of commits: "up to this row"
+# names what a snapshot held, also later.
 
 _MOST_REMOVALS = (1 << 31) - 2
 

@@ -73,8 +73,8 @@ class Recovery:
     gap: Callable[[], int] = field(default=lambda: 0)  # ids that are left out, another number each time
     # The last id of our own files that each other member knows, None of one that does not tell (operator-ha.md 8.3).
     known_by_members: Callable[[], Awaitable[list[int | None]]] = field(default=lambda: _nobody())
-    # Told before anything is given up here that other members may have: this one is not complete then.
-    lacking: Callable[[], Awaitable[None]] = field(default=lambda: _nothing())
+    # Told before anything is given up here that other members may have: this member is not complete then.
+    lacking: Callable[[int], Awaitable[None]] = field(default=lambda member: _nothing())
     # The names of the files that wait in the watch directory.
     waiting: Callable[[], Awaitable[Sequence[str]]] = field(default=lambda: _none())
     log = Logger()
@@ -322,7 +322,7 @@ class _Comparison:
         date = _digits(entry.time)
         path = await self._find(date, entry.id)
         if path is None:
-            await self.room.lacking()
+            await self.room.lacking(self.member)
         if path is None and self.owner != self.member:
             await self.tsd.forget([(self.into, entry.id)])  # missing: it can be had from others
             self._note("missing")
@@ -346,7 +346,7 @@ class _Comparison:
         if path is not None:
             await self._again(entry, path)
         else:
-            await self.room.lacking()
+            await self.room.lacking(self.member)
             await self.tsd.forget([(self.into, entry.id)])
             self._note("missing")
 
@@ -373,14 +373,14 @@ class _Comparison:
             )
         )  # fmt: skip
         if outcome.kind == "failed":
-            await self.room.lacking()
+            await self.room.lacking(self.member)
         self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
 
     async def _damaged(self, entry: Entry, path: Path, damage: AnyLogError) -> None:
         """It makes room for a good copy, and is missing until that comes."""
         self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
         self._note("damaged in the archive")
-        await self.room.lacking()
+        await self.room.lacking(self.member)
         name = error_name(path.name, damage.number, self.room.clock.seconds(), ())
         moved = await self.room.lane.run(self.room.disk.batch, [Move(path, self.options.err_dir / name)])
         if isinstance(moved[0], OSError):
