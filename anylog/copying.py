@@ -236,7 +236,7 @@ class Copying:
 
     @property
     def complete(self) -> bool:
-        """Whether this member has had all that the others hold, and has it still; without a consumer only the second."""
+        """Whether this member has had all that the others hold, and has it; without a consumer only the second."""
         return self.agrees() and (self.consumer is None or self.consumer.complete)
 
     def peers_of_cluster(self) -> list[Peer]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from test_audit import ROWS, filed
+from test_clusters import cluster
 from test_lasting import TOWN, begin, calm, put, quiet, values
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 
 from anylog.errors import AnyLogError
 from anylog.node import Node
 from anylog.processes import recovery
 from anylog.testing import laws
 from anylog.testing.storm import Storm
+from anylog.testing.world import World
 
 
 def is_complete(node: Node) -> bool:
@@ -113,3 +116,27 @@ def test_a_file_that_is_taken_out_and_not_loaded() -> None:
     assert values(held) == [1, 2]
     assert not [*laws.loaded_once(held), *laws.archived(held)]
     storm.world.end()
+
+
+def test_no_select_while_a_file_is_out() -> None:
+    """It waits until the file is in again, and is refused in the end."""
+    world = World(23)
+    _, one, two = cluster(world)
+    filed(world, one, ROWS)
+    question = {"dbms": "town", "table": "t", "statement": "select v from t", "form": "lists"}
+
+    def ask() -> Deferred[Any]:
+        return two.peers.ask(one.membership.address, "select", question)
+
+    assert world.wait(ask()).head["rows"] == 2
+    world.wait(Deferred.fromCoroutine(one.copying.out.begin("town", "t")))
+    asked = ask()
+    world.advance(5.0)
+    assert not asked.called
+    one.copying.out.end("town", "t")
+    assert world.wait(asked).head["rows"] == 2
+    world.wait(Deferred.fromCoroutine(one.copying.out.begin("town", "t")))
+    with pytest.raises(AnyLogError, match="loaded again") as refused:
+        world.wait(ask())
+    assert refused.value.number == 508
+    world.stop()
