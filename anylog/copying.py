@@ -5,8 +5,8 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
-from datetime import date, timedelta
+from collections.abc import Awaitable, Callable, Sequence, Set
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.databases.catalog import Catalog
-from anylog.databases.tsd import OWN, Tsd
-from anylog.databases.tsd_ranges import totals
+from anylog.databases.returned import note_returned
+from anylog.databases.taken_out import TakenOut
+from anylog.databases.tsd import Tsd
+from anylog.disk.names import FileName
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes
@@ -32,14 +34,16 @@ from anylog.processes.distributor import Cluster, Distributor
 from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
-from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.pulling import Peer, Puller, Range, State
 from anylog.processes.repairing import Repair
+from anylog.processes.retention import Retention
 from anylog.processes.standing import Standing
 from anylog.processes.turns import InTurn
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather, pause
 
 NEVER = "9999"  # a time from which on there are no files
+UNAGREED = "committed = true: which rows all members have is not known on this node"
 KNOWN = 3.0  # seconds for a member to tell the last id it knows of ours
 
 
@@ -62,6 +66,10 @@ class Copying:
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
+    agrees: Callable[[], bool]  # whether the databases hold what the tables of files say is loaded
+    compare_again: Callable[[str], object]  # a database that does not
+    out: TakenOut
+    returned: set[int]  # own files that came back from other members and are not loaded yet
     point: Callable[[str], None] = field(default=lambda name: None)  # told where a kill may be tried
     repairs: set[str] = field(factory=set)  # the tables that are being repaired
     standing: Standing = field(factory=Standing)
@@ -124,6 +132,8 @@ class Copying:
             bring=self.bring,
             in_work=self.in_work,
             watch=self._watched,
+            out=self.out,
+            compare=self.compare_again,
             point=self.point,
         )
 
@@ -140,32 +150,36 @@ class Copying:
 
     def members(self) -> list[Operator]:
         """The other operators of the own cluster, with an address and a member id, by that; empty without a place."""
-        place = self.place()
-        if place is None:
-            return []
-        share = self.clusters.cluster_of(place.operator)
-        operators = share.operators if share is not None else ()
-        found = [each for each in operators if each.id != place.operator and each.member and each.address]
+        found = [each for each in self.others() or () if each.member and each.address]
         return sorted(found, key=lambda each: each.member or 0)
 
-    async def copied(self, days: Sequence[date]) -> set[date]:
-        """Of which days it is known that all members of the cluster have what is archived here."""
-        if not self.members():
-            return set(days)
-        tsd = self.tsd()
-        if tsd is None or self.consumer is None:
+    def others(self) -> list[Operator] | None:
+        """All other operators of the own cluster, whether they can be asked or not; None if that is not known."""
+        place = self.place()
+        share = self.clusters.cluster_of(place.operator) if place is not None else None
+        if place is None or share is None:
+            return None
+        return [each for each in share.operators if each.id != place.operator]
+
+    async def copied(self, days: Sequence[date], root: Path) -> set[date]:
+        """Of which days all other members of the cluster say now that they have what is archived here, at `root`.
+
+        Nothing is known of a member that cannot be asked. All days, if this operator is the only one by the ledger.
+        """
+        place, others, peers, tsd = self.place(), self.others(), self.peers_of_cluster(), self.tsd()
+        if place is None or others is None:
             return set()
-        agreed, found = self.consensus(), set()
-        for day in days:
-            held = await totals(tsd, day.isoformat(), (day + timedelta(days=1)).isoformat())
-            place = self.place()
-            own = place.member if place is not None else 0
-            if all(
-                each.last <= agreed.get(own if into == OWN else int(into.removeprefix("tsd_")), 0)
-                for into, each in held.items()
-            ):
-                found.add(day)
-        return found
+        if not others:
+            return set(days)
+        if tsd is None or len(peers) < len(others):
+            return set()
+        puller = self.puller()
+
+        def ask(peer: Peer, range: Range) -> Awaitable[State]:
+            return puller.members(peer, place, range, safe=None, complete=False)
+
+        retention = Retention(disk=self.disk, lane=self.lanes.open("disk", 2), tsd=tsd, place=place, ask=ask)
+        return await retention.copied(days, root, peers)
 
     def cluster_ids(self) -> set[int]:
         """The member ids of the own cluster, the own one included."""
@@ -228,8 +242,8 @@ class Copying:
 
     @property
     def complete(self) -> bool:
-        """Whether this member has had all that the others hold. True where nothing is pulled."""
-        return self.consumer is None or self.consumer.complete
+        """Whether this member has had all that the others hold, and has it; without a consumer only the second."""
+        return self.agrees() and (self.consumer is None or self.consumer.complete)
 
     def syncing(self, member: int, *, own: bool) -> bool:
         """Whether that member still takes over what it lacks: this one (`own`), or as another told last."""
@@ -283,17 +297,56 @@ class Copying:
 
     def consensus(self) -> dict[int, int]:
         """Member -> the id up to which all members have its files, as far as that is known here."""
-        return self.standing.agreed(self.cluster_ids())
+        place, others = self.place(), self.others() or ()
+        own = {place.member} if place is not None else set()
+        # One without an id, 0, is a member all the same, and has validated nothing.
+        return self.standing.agreed(own | {each.member or 0 for each in others})
 
     def agreed_ids(self) -> dict[int, int] | None:
-        """The same for queries: None where there is nobody to agree with."""
-        return self.consensus() if self.consumer is not None and self.members() else None
+        """The same for queries: None where there is nobody to agree with. Raises AnyLogError 508 if it is not known."""
+        others = self.others()
+        if others is None and self.tsd() is None:
+            return None  # no member's rows are here
+        if others is None:
+            raise AnyLogError(508, f"{UNAGREED}: no operator runs")
+        if others and self.consumer is None:
+            raise AnyLogError(508, f"{UNAGREED}: no consumer runs")
+        return self.consensus() if others else None
 
     def _delivered(self, files: Sequence[tuple[str, int]]) -> None:
         """Files (name, bytes) were published in the watch directory."""
         operator = self.operator()
         if operator is not None:
+            self._returned([name for name, _ in files])
             operator.watch.delivered(files)
+
+    def _returned(self, names: Sequence[str]) -> None:
+        """Own files among those that came are remembered as such, also after a start in between."""
+        parsed, tsd, member = [FileName.parse(name) for name in names], self.tsd(), self._member()
+        own = [name.id for name in parsed if name.full and name.member == str(member)]
+        if own and tsd is not None:
+            self.returned.update(own)
+            note_returned(tsd, own).addErrback(
+                lambda failure: self.log.warn("own files that came back: {why}", why=failure.getErrorMessage())
+            )
+
+    @deferring
+    async def lacking(self, member: int) -> None:
+        """This node, `member`, lost what it had loaded, and others may have it."""
+        tsd = self.tsd()
+        if tsd is not None:
+            await self.standing.lack(tsd, member)
+
+    @deferring
+    async def watched(self) -> list[str]:
+        """The names of the files in the watch directory. Raises AnyLogError 63."""
+        folders = self.folders()
+        if folders is None:
+            return []
+        try:
+            return await self.lanes.open("disk", 2).run(self.disk.names, folders.watch)
+        except OSError as why:
+            raise AnyLogError(63, f"{folders.watch}: {why.strerror or why}") from None
 
     def _met(self, member: int) -> None:
         if self.consumer is not None:

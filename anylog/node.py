@@ -33,6 +33,7 @@ import anylog.query.commands
 from anylog.copying import Copying
 from anylog.databases.catalog import Catalog
 from anylog.databases.library import STANDARD, Library
+from anylog.databases.taken_out import TakenOut
 from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
@@ -172,6 +173,7 @@ class Node:
             processes=self.processes,
             databases=self.databases,
         )
+        out = TakenOut(self.clock)
         self.network_queries = NetworkQueries(self.clock, self.lanes, lambda: self.peers)
         self.peers.serve("command", CommandService(execute=self.execute, clock=self.clock, write=write))
         self.peers.serve(
@@ -183,6 +185,7 @@ class Node:
                 ensure_table=self.ensure_table,
                 complete=lambda: self.copying.complete,
                 consensus=lambda: self.copying.agreed_ids(),
+                out=out,
             ),
         )
         await self.membership.start()
@@ -215,11 +218,17 @@ class Node:
             filing=lambda: self.intake.filing.options,
             bring=self.intake.bring,
             in_work=self.intake.in_work,
+            agrees=lambda: self.intake.operating.agrees,
+            compare_again=self.intake.operating.compare_again,
+            out=out,
+            returned=self.intake.registry.returned,
             point=self._point,
         )
         self.peers.serve("deliver", self.copying.delivery)
         self.intake.filing.to_distribute = self.copying.distribute
         self.intake.recovery.known_by_members = self.copying.known_by_members
+        self.intake.recovery.lacking = self.copying.lacking
+        self.intake.recovery.waiting = self.copying.watched
         await self.intake.start()
         self._relief.start()
         context = Context(origin="start", who="start", write=write)

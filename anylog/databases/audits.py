@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from anylog.databases import marks
 from anylog.databases.library import Connection
 from anylog.databases.tables import quoted
 from anylog.databases.tsd import is_files
@@ -96,5 +97,5 @@ def take_out(connection: Connection, table: str, member: int, id: int) -> int:
         " and hash is not null)",
         (member, id),
     )
-    connection.execute("delete from anylog_marks where member = ? and tsd_id = ?", (member, id))
+    marks.remove(connection, member, id)
     return int(removed)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from anylog.databases.library import Connection
-from anylog.databases.tables import quoted
+from anylog.databases.tables import id_sum, quoted
 from anylog.interfaces import Mark
 
 _COLUMNS = (
@@ -62,9 +62,9 @@ def of_files(connection: Connection, files: Sequence[tuple[int, int]]) -> dict[t
 
 
 def sums(connection: Connection, member: int) -> dict[str, tuple[int, int, int]]:
-    """Of each table: files of a member that hold rows, those rows, and the sum of the files' ids."""
+    """Of each table: files of a member that hold rows, those rows, and the `id_sum` of the files' ids."""
     found = connection.execute(
-        "select table_name, count(*), sum(rows), sum(tsd_id) from anylog_marks"
+        f"select table_name, count(*), sum(rows), {id_sum('tsd_id')} from anylog_marks"
         " where member = ? and tsd_id is not null and rows > 0 group by table_name",
         (member,),
     ).fetchall()
@@ -115,7 +115,14 @@ def undo(connection: Connection, table: str, member: int, id: int) -> None:
     """As if that file had never been loaded; in a transaction."""
     if connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone() is not None:
         connection.execute(f"delete from {quoted(table)} where tsd_name = ? and tsd_id = ?", (str(member), id))
+    remove(connection, member, id)
+
+
+def remove(connection: Connection, member: int, id: int) -> None:
+    """The mark of one file, in the transaction at hand. What others remember of the marks is void from then on."""
     connection.execute("delete from anylog_marks where member = ? and tsd_id = ?", (member, id))
+    # In the head of the database, which is free for its applications, and so as lasting as the marks.
+    connection.execute(f"pragma user_version = {_removals(connection) % _MOST_REMOVALS + 1}")
 
 
 def rows_of(connection: Connection, table: str, columns: Sequence[str], member: int, id: int) -> list[dict[str, Any]]:
@@ -129,22 +136,37 @@ def rows_of(connection: Connection, table: str, columns: Sequence[str], member: 
     return [{name: value for name, value in zip(columns, row, strict=True) if value is not None} for row in found]
 
 
-# What one member says of its marks to another (hard-parts.md 1). One connection writes, and no mark is ever removed, so
-# the row ids of marks go up in the order of commits: "up to this row" names what a snapshot held, also later.
+# What one member says of its marks to another (hard-parts.md 1). One connection writes, and marks are removed only
+# where that voids all positions told before, so the row ids of marks go up in the order of commits: "up to this row"
+# names what a snapshot held, also later.
+
+_MOST_REMOVALS = (1 << 31) - 2
+
+
+def _removals(connection: Connection) -> int:
+    """How often marks were removed."""
+    found: int = connection.execute("pragma user_version").fetchone()[0]
+    return found
+
+
+def _named(connection: Connection, buffer: str) -> str:
+    """A buffer as a position has it."""
+    removals = _removals(connection)
+    return f"{buffer}#{removals}" if removals else buffer
 
 
 def position(connection: Connection) -> tuple[int, str]:
-    """Row and buffer of the newest mark; (0, "") if there is none."""
+    """Row and buffer of the newest mark, with the number of removals if there were any; (0, "") if there is none."""
     row = connection.execute("select rowid, buffer from anylog_marks order by rowid desc limit 1").fetchone()
-    return (row[0], row[1]) if row else (0, "")
+    return (row[0], _named(connection, row[1])) if row else (0, "")
 
 
 def is_at(connection: Connection, row: int, buffer: str) -> bool:
-    """Whether that row is the mark of that buffer: it is not in a database that was lost or put back since."""
+    """Whether that row is the mark of that buffer: not if the database was lost or put back since, or lost a mark."""
     if not row:
         return True
     found = connection.execute("select buffer from anylog_marks where rowid = ?", (row,)).fetchone()
-    return found is not None and found[0] == buffer
+    return found is not None and _named(connection, found[0]) == buffer
 
 
 def not_held(connection: Connection, row: int, files: Sequence[Sequence[Any]]) -> list[list[int]]:
@@ -181,5 +203,6 @@ def files_after(
     if more:
         found = found[:most]
         at = found[-1][0]
-        last = at, connection.execute("select buffer from anylog_marks where rowid = ?", (at,)).fetchone()[0]
+        buffer = connection.execute("select buffer from anylog_marks where rowid = ?", (at,)).fetchone()[0]
+        last = at, _named(connection, buffer)
     return [[id, hash] for _, id, hash in found], last, more

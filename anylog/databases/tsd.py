@@ -30,7 +30,7 @@ from anylog.databases.entries import Registered as Registered
 from anylog.databases.entries import Wanted as Wanted
 from anylog.databases.library import Connection
 from anylog.databases.sqlite import SQLite
-from anylog.databases.tables import MEMBER_FILES, quoted
+from anylog.databases.tables import MEMBER_FILES, id_sum, quoted
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
 from anylog.waiting import deferring
@@ -197,14 +197,14 @@ class Tsd:
         return self.database.read(_tables)
 
     def sums(self, into: str, dbms: str) -> Deferred[dict[str, tuple[int, int, int]]]:
-        """User table -> files with rows, their rows, the sum of their ids."""
+        """User table -> files with rows, their rows, the `id_sum` of their ids."""
         return self.database.read(
             lambda connection: {
                 row[0]: (row[1], row[2], row[3])
                 for row in _select(
                     connection,
                     into,
-                    'select table_name, count(*), sum("rows"), sum(file_id) from {table} where dbms_name = ?'
+                    f'select table_name, count(*), sum("rows"), {id_sum("file_id")} from {{table}} where dbms_name = ?'
                     ' and "rows" > 0 and status2 is not ? group by table_name',
                     (dbms, DROPPED),
                 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
+from anylog.disk.names import LARGEST_ID
 from anylog.errors import AnyLogError
 from anylog.interfaces import Disk, Read
 
@@ -27,15 +29,31 @@ def ids_in(disk: Disk, folder: Path, member: int | str) -> dict[int, str]:
     return found
 
 
-def highest_id(disk: Disk, root: Path, member: int | str) -> int:
-    """The highest id of that member's files of the newest day; 0 if there is none. Raises OSError."""
-    folder = root
-    for _ in range(3):
-        numbers = [name for name in disk.names(folder) if len(name) == 2 and name.isdecimal()]
-        if not numbers:
-            return 0
-        folder /= max(numbers)
-    return max(ids_in(disk, folder, member), default=0)
+def highest_id(disk: Disk, root: Path, member: int | str, today: str = "", below: int = LARGEST_ID + 1) -> int:
+    """The highest id below `below` of that member's files; 0 if there is none. Raises OSError.
+
+    A member's ids go up with its time, so it is in the newest day that has any of its files. Days behind `today`
+    (YYMMDD, empty: any) are looked at, too, and prove nothing: a clock was wrong once.
+    """
+    highest = 0
+    for day in days_in(disk, root):
+        found = [id for id in ids_in(disk, folder_of(root, day), member) if id < below]
+        highest = max([highest, *found])
+        if found and not (today and day > today):
+            break
+    return highest
+
+
+def days_in(disk: Disk, root: Path) -> Iterator[str]:
+    """The days of the archive as YYMMDD, the newest first. Raises OSError."""
+    for year in _numbers(disk, root):
+        for month in _numbers(disk, root / year):
+            for day in _numbers(disk, root / year / month):
+                yield f"{year}{month}{day}"
+
+
+def _numbers(disk: Disk, folder: Path) -> list[str]:
+    return sorted((name for name in disk.names(folder) if len(name) == 2 and name.isdecimal()), reverse=True)
 
 
 def read_archived(disk: Disk, path: Path, most: int = LARGEST) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define
@@ -228,15 +229,16 @@ class GetJsonFileStructure(Command):
 class DeleteArchive(Command):
     """Delete the days of the archive that are older than a number of days, in UTC; 0 keeps today alone.
 
-    What is deleted cannot be loaded again from here, nor be given to a member of the cluster that misses it. So days
-    stay of which it is not known that all members of the cluster have their files, unless `force = true`. Rows in
-    databases stay.
+    What is deleted cannot be loaded again from here, nor be given to a member of the cluster that misses it. So the
+    other members are asked, and days stay whose files are not all at each of them at that moment, unless `force =
+    true`: all of them while one of these does not answer, says that it is syncing, or while no operator runs here. The
+    only operator of its cluster keeps nothing. Rows in databases stay.
     """
 
     words = "delete archive"
     where = {
         "days": Whole(required=True, least=0, most=100_000, help="days before today that are kept"),
-        "force": Flag(default=False, help="also days whose files other members may miss"),
+        "force": Flag(default=False, help="also days that other members may miss"),
     }
     examples = ("delete archive where days = 30", "delete archive where days = 30 and force = true")
     index = ("file", "configuration")
@@ -249,7 +251,7 @@ class DeleteArchive(Command):
         confines = node.file_access.confines(local=context.local)
         archive, lane = archive_of(node), lane_of(node)
         days = await Steps(lane, old_days(confines, archive, date.fromordinal(before))).result()
-        known = set(days) if options["force"] else await node.copying.copied(days)
+        known = set(days) if options["force"] else await node.copying.copied(days, Path(archive))
         told = await Steps(lane, without_days(confines, archive, [day for day in days if day in known])).result()
         kept = len(days) - len(known & set(days))
         data = {"days": told.days, "files": told.files, "bytes": told.size}

@@ -257,7 +257,7 @@ class Filing:
         file.compress = options.compress
         name = full_name(buffer, file.hash, options.compress)
         # What came from a member is known there: also an own file that was lost here.
-        came = buffer.file is not None and buffer.file.delivered
+        came = buffer.file is not None and (buffer.file.delivered or buffer.tsd in self._registry.returned)
         if options.distributor and not came and table_of(buffer, self._registry.member()) == "tsd_info":
             file.path = options.distr_dir / name
         elif options.archive:

@@ -6,17 +6,18 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from anylog.databases.returned import returned
 from anylog.databases.tsd import Tsd
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane
 from anylog.process import Rhythm
 from anylog.processes.agreement import SYSTEM
 from anylog.processes.filing import Filing
-from anylog.processes.recovery import Marked, Recovery
+from anylog.processes.recovery import UNREAD, Marked, Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.whole import FilingOptions
 from anylog.waiting import deferring, gather, pause
@@ -24,6 +25,7 @@ from anylog.waiting import deferring, gather, pause
 NOTE = "member"  # beside the journal: in whose name readings were registered here last
 BEAT = 1.0  # seconds between looks at the tables of files
 LATE = 60.0  # seconds after which nobody comes any more with what was registered before this start
+AGAIN = 20.0  # seconds until a database that could not be brought into agreement is compared once more
 
 
 class Databases(Protocol):
@@ -51,8 +53,18 @@ class Operating:
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
+    _begun: bool = False  # the databases that were there at first are compared
+    _apart: set[str] = field(factory=set)  # databases that may lack what the tables of files say is loaded
+    _again: dict[str, Any] = field(factory=dict)  # database -> the call that compares it once more
     _late: Any = None  # the call that looks for what nobody came with
     log = Logger()
+
+    @property
+    def agrees(self) -> bool:
+        """False while databases may lack rows that were loaded here: they are not compared yet, or are loaded again."""
+        if not self.runs:
+            return not self.remembered  # whose operator is about to run
+        return self._begun and not self._apart
 
     async def recall(self) -> None:
         """Read who operated here last."""
@@ -71,9 +83,11 @@ class Operating:
         await self._lane.run(self._disk.publish, self._folder / NOTE, note)
         if not options.tsd:
             self._filing.options = options
+            self._begun = True
             return
         while self.runs and not await self._begin_with(options):
             await pause(self._clock, BEAT)
+        self._begun = self.runs
         if self.runs and self._late is None:
             self._late = self._clock.callLater(LATE, self._look_late)
         if self.runs and self._beats is None:
@@ -93,6 +107,7 @@ class Operating:
                 self.log.warn("files cannot be registered yet: {why}", why=str(why))
             self._told = True
             return False
+        self._registry.returned.update(await returned(tsd))
         self._told, self._registry.sure = False, tsd
         self._filing.options = options
         await gather([self.compared(name) for name in sorted(self._attached())])
@@ -108,7 +123,11 @@ class Operating:
 
     def end(self) -> None:
         """No operator runs: what comes is not kept as files; what is registered still is, where it was to go."""
-        self.runs = False
+        self.runs = self._begun = False
+        self._apart.clear()
+        for call in self._again.values():
+            call.cancel()
+        self._again.clear()
         if self._beats is not None:
             self._beats.stop()
             self._beats = None
@@ -122,10 +141,29 @@ class Operating:
         options = self._filing.options
         if not self.runs or options is None or not options.tsd or name in SYSTEM:
             return
+        self._apart.add(name)
         try:
-            await self._recovery.compare(name, self._databases.get(name), options)
+            done = await self._recovery.compare(name, self._databases.get(name), options)
+            if UNREAD not in done:
+                self._apart.discard(name)
+                return
         except AnyLogError as why:
             self.log.error("{name} and almgm cannot be compared: {why}", name=name, why=str(why))
+        self.compare_again(name)
+
+    def compare_again(self, name: str) -> None:
+        """A database lacks rows that its tables of files say are loaded: it is compared again in a while."""
+        if self.runs and name not in self._again:
+            self._apart.add(name)
+            self._again[name] = self._clock.callLater(AGAIN, self._compare_again, name)
+
+    def _compare_again(self, name: str) -> None:
+        del self._again[name]
+        if name in self._attached():
+            compared = self.compared(name)
+            compared.addErrback(lambda failure: self.log.failure("comparing {name}", failure, name=name))
+        else:
+            self._apart.discard(name)  # it is compared when it is connected again
 
     def member(self, dbms: str) -> tuple[bool, int]:
         """Whether readings of now become files, and the member in whose name; its id 0: they are not registered."""
@@ -141,7 +179,14 @@ class Operating:
     def _look_late(self) -> None:
         self._late = None
         looked = Deferred.fromCoroutine(self._recovery.orphans())
-        looked.addErrback(lambda failure: self.log.warn("orphans of almgm: {why}", why=str(failure.value)))
+        looked.addCallbacks(
+            self._still_late, lambda failure: self.log.warn("orphans of almgm: {why}", why=str(failure.value))
+        )
+
+    def _still_late(self, waiting: int) -> None:
+        """Some of them wait in a long directory: they are looked at again."""
+        if waiting and self.runs and self._late is None:
+            self._late = self._clock.callLater(LATE, self._look_late)
 
 
 def _noted(disk: Disk, path: Path) -> int:

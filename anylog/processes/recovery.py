@@ -6,13 +6,14 @@ Counts and sums of each table first; line by line only where they differ.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.logger import Logger
 
-from anylog.databases.tsd import DROPPED, OWN, Done, Entry, Tsd, Wanted
+from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
@@ -20,6 +21,7 @@ from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
+from anylog.processes.unread import Unread
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather
 
@@ -27,7 +29,9 @@ PAGE = 1000  # lines looked at together
 KEPT = 8  # directories whose names are remembered during a comparison
 TOGETHER = 32  # files that are loaded again at the same time
 MISSING = "01"  # status 1: its file is not in the archive
+UNREAD = "archived files that cannot be read"  # one of what `compare` gives
 GONE = "03"  # status 1: never loaded
+USABLE_IDS = FOREIGN_IDS - (1 << 48)  # ids of our own are below, with room for all that are given after them
 
 
 class Marked(IDatabase, Protocol):
@@ -68,27 +72,36 @@ class Recovery:
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
     # The last id of our own files that each other member knows, None of one that does not tell (operator-ha.md 8.3).
     known_by_members: Callable[[], Awaitable[list[int | None]]] = field(default=lambda: _nobody())
+    # Told before anything is given up here that other members may have: this member is not complete then.
+    lacking: Callable[[int], Awaitable[None]] = field(default=lambda member: _nothing())
+    # The names of the files that wait in the watch directory.
+    waiting: Callable[[], Awaitable[Sequence[str]]] = field(default=lambda: _none())
     log = Logger()
 
-    async def see_ids(self, databases: Sequence[Marked], options: FilingOptions) -> None:
+    async def see_ids(self, databases: Sequence[Marked], options: FilingOptions, *, files: bool = True) -> None:
         """Ids go on above all that was ever given here, as far as anybody knows of it: marks, files, other members.
 
-        Called before anything is registered. Raises AnyLogError.
+        Called before anything is registered; `files`: look at those in the archive, too. Raises AnyLogError.
         """
         tsd, member = self.registry.tsd, self.registry.member()
+        today = f"{datetime.fromtimestamp(unix(self.clock), UTC):%y%m%d}"
+        ids: list[int] = []
         try:
-            # In the order in which files move: one on its way is seen before, or after, and never missed.
-            ids = [
-                *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
-                await self.lane.run(highest_id, self.disk, options.archive_dir, member),
-            ]
+            if files:
+                # In the order in which files move: one on its way is seen before, or after, and never missed.
+                ids = [
+                    *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
+                    await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS),
+                ]
         except OSError as fault:
             raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
         ids += [await database.highest_mark(member) for database in databases if database.lasting]
         known: list[int | None] = []
         if self.registry.sure is not tsd:
             known = await self.known_by_members()
-        highest = max(*ids, self.registry.highest(), *(id for id in known if id is not None))
+        # A file may be called anything, and a member may say anything: ids of which nothing can follow are nobody's.
+        told = [*ids, self.registry.highest(), *(id for id in known if id is not None)]
+        highest = max((id for id in told if id < USABLE_IDS), default=0)
         last = await tsd.last_id()
         if highest > last or (not last and known):
             # `almgm` was lost, or is an older copy. Others may know ids that are higher still, and of a life before
@@ -100,7 +113,7 @@ class Recovery:
         if not database.lasting or not options.tsd:
             return {}
         tsd, member = self.registry.tsd, self.registry.member()
-        await self.see_ids([database], options)
+        await self.see_ids([database], options, files=self.registry.sure is not tsd)
         done: dict[str, int] = {}
         comparisons: dict[int, _Comparison] = {}
         owners = {member_of_table(into, member) for into in await tsd.tables()}
@@ -139,15 +152,19 @@ class Recovery:
     async def orphans(self) -> int:
         """Registered before this start, and nobody has come with them since: they are never going to be loaded.
 
-        Those of other members are forgotten: whoever misses them can ask for them again.
+        Those of other members are forgotten: whoever misses them can ask for them again. What may be a file that waits
+        in the watch directory is left as it is; gives how many these are. Raises AnyLogError.
         """
         tsd = self.registry.tsd
-        found, busy = await tsd.pending(), self.in_work()
-        gone = [
+        found = await tsd.pending()  # first: what is taken from the directory meanwhile is in work below
+        waits = Unread.of(await self.waiting(), self.registry.member()) if found else Unread()
+        busy = self.in_work()
+        left = [
             (into, entry)
             for into, entry in found
             if not self.registry.has(into, entry.id) and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
+        gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
         held = await tsd.by_hash([entry.hash for _, entry in gone])
         useless = [
             (into, entry.id) for into, entry in gone if into != OWN or any(each.rows for _, each in held[entry.hash])
@@ -161,7 +178,7 @@ class Recovery:
                 if (into, entry.id) not in useless
             ]
         )
-        return len(gone)
+        return len(left) - len(gone)
 
 
 @define(kw_only=True, eq=False)
@@ -321,6 +338,8 @@ class _Comparison:
             return
         date = _digits(entry.time)
         path = await self._find(date, entry.id)
+        if path is None:
+            await self.room.lacking(self.member)
         if path is None and self.owner != self.member:
             await self.tsd.forget([(self.into, entry.id)])  # missing: it can be had from others
             self._note("missing")
@@ -344,6 +363,7 @@ class _Comparison:
         if path is not None:
             await self._again(entry, path)
         else:
+            await self.room.lacking(self.member)
             await self.tsd.forget([(self.into, entry.id)])
             self._note("missing")
 
@@ -357,7 +377,7 @@ class _Comparison:
             rows = read_body(data)
         except OSError as why:
             self.log.error("{path} cannot be read: {why}", path=path, why=str(why))
-            self._note("archived files that cannot be read")
+            self._note(UNREAD)
             return
         except AnyLogError as damage:
             await self._damaged(entry, path, damage)
@@ -371,12 +391,15 @@ class _Comparison:
                 archived=True,
             )
         )  # fmt: skip
+        if outcome.kind == "failed":
+            await self.room.lacking(self.member)
         self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
 
     async def _damaged(self, entry: Entry, path: Path, damage: AnyLogError) -> None:
         """It makes room for a good copy, and is missing until that comes."""
         self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
         self._note("damaged in the archive")
+        await self.room.lacking(self.member)
         name = error_name(path.name, damage.number, unix(self.room.clock), ())
         moved = await self.room.lane.run(self.room.disk.batch, [Move(path, self.options.err_dir / name)])
         if isinstance(moved[0], OSError):
@@ -438,3 +461,11 @@ def _digits(time: str) -> str:
 
 async def _nobody() -> list[int | None]:
     return []
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _none() -> Sequence[str]:
+    return ()

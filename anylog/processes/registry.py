@@ -84,6 +84,7 @@ class Registry:
     # Ids that came with two contents, for those who look after the cluster.
     conflicts: deque[Conflict] = field(factory=lambda: deque(maxlen=CONFLICTS))
     conflicted: int = 0
+    returned: set[int] = field(factory=set)  # own files that came back from other members and are not loaded yet
     _now: Callable[[], float] = field(default=lambda: 0.0)
     log = Logger()
 
@@ -226,6 +227,7 @@ class Registry:
     async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:
         """Rows (and hashes) of buffers in one commit: buffer, hash, rows, status 1, status 2."""
         if done:
+            self.returned.difference_update(each[0].tsd for each in done)
             member, tsd = self.member(), self.tsd
             lost = [each[0] for each in done if each[0].known_to is not tsd]
             if lost:  # registered in tables that are gone, or before this start: under the same ids

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from anylog.databases import audits
 from anylog.databases.library import Connection
+from anylog.databases.taken_out import TakenOut
 from anylog.disk.archive import LARGEST, folder_of
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
@@ -99,6 +100,9 @@ class Repair:
     bring: Callable[[WholeFile], Awaitable[Outcome]]
     in_work: Callable[[], Set[str]]
     watch: Callable[[], Path]  # the watch directory
+    out: TakenOut
+    # A database with the tables of files and the archive, soon; this node misses rows until then.
+    compare: Callable[[str], object]
     point: Callable[[str], None] = field(default=lambda name: None)
     log = Logger()
 
@@ -324,14 +328,21 @@ class _Table:
         if told.state == "loaded" and not found.rows:
             self.leave(told, "its rows were dropped meanwhile")
             return
-        await self.database.write(lambda connection: audits.take_out(connection, table, told.member, told.id))
-        self.room.point("taken out")
-        # Its entry goes on saying that it is loaded: one without a mark is loaded from the archive at the next start.
+        dbms = self.question.dbms
+        await self.room.out.begin(dbms, table)
+        fine = False
         try:
-            if not await self._load(told, content):
-                return
+            await self.database.write(lambda connection: audits.take_out(connection, table, told.member, told.id))
+            self.room.point("taken out")
+            # Its entry goes on saying that it is loaded: one without a mark is loaded from the archive.
+            fine = await self._load(told, content)
         except AnyLogError as why:
-            self.leave(told, f"its rows are out, and are loaded by another repair or at the next start: {why}")
+            self.leave(told, f"its rows are out until its database is compared with the archive again: {why}")
+        finally:
+            if not fine:
+                self.room.compare(dbms)
+            self.room.out.end(dbms, table)
+        if not fine:
             return
         now = await self._rows(told)
         if truth is not UNKNOWN and not truth.same(now):

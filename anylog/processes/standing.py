@@ -50,6 +50,8 @@ class Standing:
         if self._of == (tsd, member):
             return
         found = await remembered(tsd)
+        if self._of == (tsd, member):
+            return  # somebody else asked for it at the same time, and may have noted more since
         self._of, self._kept = (tsd, member), found
         self.own_complete = found.get("complete") == member
         self.safe = {}
@@ -57,6 +59,15 @@ class Standing:
             words = name.split(".")
             if len(words) == 3 and words[0] == "safe":
                 self.of(int(words[1]))[int(words[2])] = id
+
+    @deferring
+    async def lack(self, tsd: Tsd, member: int) -> None:
+        """Something is lost here that others may have: this member is not complete until it is seen to be again."""
+        await self.recall(tsd, member)
+        self.own_complete = False
+        if self._kept.get("complete"):
+            await remember(tsd, {"complete": 0})
+            self._kept["complete"] = 0
 
     @deferring
     async def keep(self, tsd: Tsd, member: int, members: Collection[int]) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 from twisted.internet.defer import Deferred
 
 from anylog.databases import marks
+from anylog.databases.taken_out import TakenOut
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Reply, unix
 from anylog.query.answer import Answer, Source
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 KEPT = 256  # statements whose translation is remembered
 PEEKED, BESIDE = 1000, 200  # files of one reply, and of one that has rows
+TRIES = 3  # looks at a table from which something was taken out meanwhile
 LISTED = 100  # ids that stand in a statement as they are
 INLINE = 32 << 10  # bytes of a first page that travels in the head of the reply
 
@@ -75,6 +77,8 @@ class SelectService:
     complete: Callable[[], bool] = field(default=lambda: True)  # whether this member missed nothing
     # The id up to which every member has the files of each member; None: there is nobody to agree with.
     consensus: Callable[[], Mapping[int, int] | None] = field(default=lambda: None)
+    # Tables from which a file is taken out for a moment.
+    out: TakenOut = Factory(lambda self: TakenOut(self.clock), takes_self=True)
     _ready: OrderedDict[tuple[str, str, bool], tuple[Mapping[str, str], Ready]] = field(factory=OrderedDict)
 
     @deferring
@@ -84,6 +88,22 @@ class SelectService:
         database = self.databases().get(dbms)
         if head.get("describe"):
             return Reply(head={"columns": dict(database.schema(table) or {})})
+        for _ in range(TRIES):
+            number, whole = await self.out.look(dbms, table), False
+            try:
+                reply = await self._reply(head, dbms, table, database, asker)
+            finally:
+                whole = self.out.looked(dbms, table, number)
+            if whole:
+                return reply
+            if reply.body is not None:
+                reply.body.close()
+        raise AnyLogError(508, f"files of {dbms}.{table} are being loaded again")
+
+    async def _reply(
+        self, head: Mapping[str, Any], dbms: str, table: str, database: Database, asker: Asker
+    ) -> Reply:  # fmt: skip
+        """The answer, whatever is out meanwhile."""
         peeked: dict[str, Any] = {}
         if "peek" in head:
             peeked = await self._peek(database, table, head["peek"], BESIDE if "only" in head else PEEKED)

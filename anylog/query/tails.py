@@ -2,8 +2,8 @@
 
 A file reaches the other members when it is cut, up to a minute after its rows were acknowledged. So one member answers
 for the bulk, and each other active member for those of its own files that the marks of the first do not hold in the
-snapshot of its answer. What is known of the marks is remembered: marks are never removed, so a file that was held
-once is held for good, and only what came since is looked at.
+snapshot of its answer. What is known of the marks is remembered: a file that was held once is held for good, and only
+what came since is looked at. Where a mark is removed all of that member's positions are void (`marks.remove`).
 """
 
 from __future__ import annotations

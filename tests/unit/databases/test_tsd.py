@@ -354,12 +354,26 @@ class ReadTests(FilesCase):
 
     def test_sums_and_lines(self) -> None:
         """Only files with rows count; pages go on behind an id."""
-        self.assertEqual(self.get(self.tsd.sums("tsd_info", "town")), {"weather": (2, 11, 4)})
+        self.assertEqual(self.get(self.tsd.sums("tsd_info", "town")), {"weather": (2, 11, 14)})
         self.assertEqual(self.get(self.tsd.sums("tsd_info", "village")), {})
         self.assertEqual(self.get(self.tsd.sums("tsd_9", "town")), {})
         pages = [self.get(self.tsd.lines("tsd_info", "town", "weather", after, 1)) for after in (0, 1, 3)]
         self.assertEqual([[entry.id for entry in page] for page in pages], [[1], [3], []])
         self.assertEqual(self.get(self.tsd.lines("tsd_9", "town", "weather", 0, 1)), [])
+
+    def test_sums_of_large_ids(self) -> None:
+        """Ids that are times in milliseconds, and larger: the sum of them stays within what the engine can hold."""
+        large = [FOREIGN_IDS - number for number in range(1, 5)]
+        self.register(*[want(f"{id:032}", id=id, into="tsd_9") for id in large])
+        for id in large:
+            self.finish("tsd_9", id, 1)
+        (known,) = self.get(self.tsd.sums("tsd_9", "town")).values()
+        self.finish("tsd_9", large[0], 0, status1="03")
+        self.register(want("f" * 32, id=large[0] - 100, into="tsd_9"))
+        self.finish("tsd_9", large[0] - 100, 1)
+        (other,) = self.get(self.tsd.sums("tsd_9", "town")).values()
+        self.assertEqual(known[:2], other[:2])
+        self.assertNotEqual(known, other)
 
     def test_entries(self) -> None:
         """Newest first, from a date on and before another; a hash overrides dates; failed ones; pages."""

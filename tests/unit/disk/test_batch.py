@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from anylog.disk import batch, durable
-from anylog.disk.archive import folder_of, gunzip, highest_id, ids_in, read_archived
+from anylog.disk.archive import days_in, folder_of, gunzip, highest_id, ids_in, read_archived
 from anylog.disk.durable import RealDisk
 from anylog.errors import AnyLogError
 from anylog.interfaces import Forget, Move, Publish, Read
@@ -242,6 +242,16 @@ def test_files_of_the_archive_are_found_by_member_and_id(disk, tmp_path):
     assert ids_in(disk, tmp_path / "none", 1) == {}
     assert (highest_id(disk, tmp_path, 1), highest_id(disk, tmp_path, 2)) == (77, 0)
     assert highest_id(disk, tmp_path / "none", 1) == 0
+    # Newer days hold files of others alone, or one that may be called anything.
+    strange, absurd = "d.t.s.0.0.2.9.991231101500.json", f"d.t.s.0.0.1.{(1 << 63) - 1}.270101101500.json"
+    for name in (strange, absurd):
+        disk.batch([Publish(folder_of(tmp_path, name.split(".")[7]) / name, b"more\n")])
+    assert highest_id(disk, tmp_path, 1, "270101", 1 << 62) == 77
+    # A day of the future is looked at, and those before it, too.
+    wrong = "d.t.s.0.0.1.5.991231101500.json"
+    disk.batch([Publish(folder_of(tmp_path, "991231101500") / wrong, b"more\n")])
+    assert highest_id(disk, tmp_path, 1, "270101", 1 << 62) == 77
+    assert list(days_in(disk, tmp_path)) == ["991231", "270101", "261121"]
     assert read_archived(disk, folder / packed) == b"seven\n"
     assert read_archived(disk, folder / plain) == b"more\n"
     with pytest.raises(FileNotFoundError):

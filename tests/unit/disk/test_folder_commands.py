@@ -121,13 +121,13 @@ class Listings(Desk):
         for day in ("26/08/31", "26/09/01"):
             (archive / day).mkdir(parents=True)
             (archive / day / "a.json").write_bytes(b"12345")
-        self.patch(type(self.node.copying), "members", lambda copying: ["another"])
         number, text = self.refused("delete archive where days = 1")
         self.assertEqual(number, 2)
         self.assertRegex(text, "3 days are kept: other members may miss their files")
         self.assertEqual(len(list(archive.rglob("a.json"))), 2)
 
-        async def copied(copying: object, days: Sequence[date]) -> set[date]:
+        async def copied(copying: object, days: Sequence[date], root: Path) -> set[date]:
+            self.assertEqual(root, archive)
             return set(days[:2])
 
         self.patch(type(self.node.copying), "copied", copied)
@@ -151,6 +151,12 @@ class Listings(Desk):
         (archive / "21/04/04/link").symlink_to(self.prep / "kept")
         self.assertEqual(self.refused("delete archive where days = 1", local=False)[0], 212)
         self.assertEqual(self.refused("delete archive")[0], 2)
+        self.assertEqual(self.refused("delete archive where days = 2")[0], 2)  # no operator runs: who is there to ask?
+
+        async def alone(copying: object, days: Sequence[date], root: Path) -> set[date]:
+            return set(days)
+
+        self.patch(type(self.node.copying), "copied", alone)
         self.assertEqual(self.text("delete archive where days = 2"), "Days: 2, files: 2, bytes: 10")
         self.assertEqual(self.ask("delete archive where days = 1").data, {"days": 1, "files": 1, "bytes": 5})
         self.assertEqual(self.ask("delete archive where days = 0").data["files"], 1)

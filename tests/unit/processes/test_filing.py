@@ -114,6 +114,17 @@ class WhereTests(FilingCase):
         assert entry is not None
         self.assertEqual(entry.rows, 2)
 
+    def test_one_that_came_back_before_a_start(self) -> None:
+        """An own file that others gave back is archived at once: they have it."""
+        self.begin(distributor=True)
+        self.registry.returned.add(40)
+        buffer, other = (self.buffer(member=str(MEMBER), id=id, date=DATE) for id in (40, 41))
+        self.file(buffer)
+        self.file(other)
+        self.assertEqual([name.split(".")[6] for name in self.lies("/distr")], ["41"])
+        self.assertEqual([name.split(".")[6] for name in self.lies("/archive/26/09/21")], ["40"])
+        self.assertEqual(self.registry.returned, set())
+
     def test_without_a_table_of_files(self) -> None:
         """Nothing is registered: a short name, in the archive of the day it came."""
         self.begin(tsd=False)

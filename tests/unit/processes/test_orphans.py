@@ -1,0 +1,67 @@
+"""What was registered before this start and never loaded; and own files that came back from other members."""
+
+from __future__ import annotations
+
+from filing_case import DATE, MEMBER, FilesCase
+from twisted.internet.defer import Deferred
+
+from anylog.databases.returned import note_returned, returned
+from anylog.databases.tsd import Entry
+from anylog.processes.recovery import Recovery
+from anylog.processes.unread import Unread
+from anylog.testing.lanes import InlineLanes
+
+A, B, C, D = (letter * 32 for letter in "abcd")
+
+
+class OrphansTests(FilesCase):
+    """Nobody comes with them any more, unless they wait in the watch directory still."""
+
+    def look(self, *names: str) -> int:
+        async def waiting() -> list[str]:
+            return list(names)
+
+        room = Recovery(
+            clock=self.clock, disk=self.disk, lane=InlineLanes().open("disk"), registry=self.registry,
+            bring=None, in_work=set, waiting=waiting,
+        )  # type: ignore[arg-type]  # fmt: skip
+        left: int = self.get(Deferred.fromCoroutine(room.orphans()))
+        return left
+
+    def status(self, into: str, id: int) -> str | None:
+        found: dict[int, Entry] = self.get(self.tsd.by_ids(into, [id]))
+        return found[id].status1 if id in found else None
+
+    def test_files_that_wait(self) -> None:
+        """By id, by hash, or by their table if they say no more: they are left alone until they are read, or gone."""
+        for id, hash in enumerate((A, B, C), 1):
+            self.known(hash, id=id)
+        self.known(D, id=5, into="tsd_9")
+        self.known("open:e.1", id=9)
+        named = f"town.t.s.{A}.0.{MEMBER}.1.{DATE}.json.gz"
+        other = f"town.t.s.{D}.0.9.5.{DATE}.json"
+        self.assertEqual(self.look(named, f"town.t.s.{B}.json", other, "notes.txt", "town.other.json"), 3)
+        self.assertEqual([self.status("tsd_info", id) for id in (1, 2, 3, 9)], ["", "", "03", "03"])
+        self.assertEqual(self.status("tsd_9", 5), "")
+        self.assertEqual(self.look("town.t.json"), 3)
+        self.assertEqual(self.look(), 0)
+        self.assertEqual([self.status("tsd_info", id) for id in (1, 2)], ["03", "03"])
+        self.assertIsNone(self.status("tsd_9", 5))
+
+    def test_a_stream_is_no_file(self) -> None:
+        """What has no hash yet was never in the watch directory."""
+        entry = self.known("open:e.1", id=9).entry
+        self.assertFalse(Unread.of(["town.t.json"], MEMBER).may_be("tsd_info", entry))
+
+    def test_returned(self) -> None:
+        """They are remembered until they are loaded; then they are forgotten when others come."""
+        self.assertEqual(self.get(returned(self.tsd)), [])
+        self.get(note_returned(self.tsd, [1, 2]))
+        self.get(note_returned(self.tsd, [2, 3]))
+        self.assertEqual(self.get(returned(self.tsd)), [1, 2, 3])
+        self.known(A, rows=4, id=2)
+        self.known(B, id=3)
+        self.assertEqual(self.get(returned(self.tsd)), [1, 3])
+        self.get(note_returned(self.tsd, [7]))
+        kept = self.get(self.almgm.read(lambda c: c.execute("select file_id from anylog_returned").fetchall()))
+        self.assertEqual([row[0] for row in kept], [1, 3, 7])
