@@ -5,13 +5,13 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.databases.catalog import Catalog
@@ -27,12 +27,13 @@ from anylog.processes.agreement import Place
 from anylog.processes.audit import Audit, AuditService
 from anylog.processes.consumer import Consumer, ConsumerOptions, Mode
 from anylog.processes.courier import Courier
-from anylog.processes.delivery import Delivery
+from anylog.processes.delivery import WAITING, Delivery
 from anylog.processes.distributor import Cluster, Distributor
 from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
 from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.registry import Conflict
 from anylog.processes.repairing import Repair
 from anylog.processes.standing import Standing
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
@@ -61,6 +62,7 @@ class Copying:
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
+    conflicted: Callable[[], Iterable[Conflict]] = field(default=lambda: ())  # ids that came with two contents
     point: Callable[[str], None] = field(default=lambda name: None)  # told where a kill may be tried
     repairs: set[str] = field(factory=set)  # the tables that are being repaired
     standing: Standing = field(factory=Standing)
@@ -69,7 +71,7 @@ class Copying:
 
     def __attrs_post_init__(self) -> None:
         self.peers.serve("audit", AuditService(audit=self.audit))
-        self.peers.serve("overview", OverviewService(databases=self.databases, tsd=self.tsd))
+        self.peers.serve("overview", OverviewService(databases=self.databases, tsd=self.tsd, conflicts=self.conflicts))
         lane = self.lanes.open("disk", 2)
         self.courier = Courier(clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, point=self.point)
         self.delivery = Delivery(
@@ -91,6 +93,7 @@ class Copying:
             folders=self.folders,
             complete=lambda: self.complete,
             standing=self.standing,
+            in_work=self.in_work,
             met=self._met,
         )
         for kind, handler in self.exchange.handlers().items():
@@ -254,7 +257,25 @@ class Copying:
             active=self.active,
             tsd=self.tsd,
             standing=self.standing,
+            refuses=self._refuses,
         )
+
+    def conflicts(self) -> list[Conflict]:
+        """Ids that have two contents, by the files that came, and by what other members hold."""
+        found = list(self.conflicted())
+        return found if self.consumer is None else found + self.consumer.conflicts()
+
+    def _refuses(self) -> str:
+        """Why no files may be put into the watch directory; empty: they may."""
+        operator = self.operator()
+        if operator is None or not operator.watch.ready:
+            return "the operator of this node does not run, starts, or stops"
+        watch = operator.watch
+        if watch.holds:
+            return watch.holds
+        if watch.errors.full or watch.directory.delivered >= WAITING:
+            return f"{watch.directory.delivered:,} files that came wait still"
+        return ""
 
     def consensus(self) -> dict[int, int]:
         """Member -> the id up to which all members have its files, as far as that is known here."""
@@ -291,6 +312,11 @@ class Copying:
                 )  # fmt: skip
             except AnyLogError as why:
                 self.log.info("member {member} was not asked for ids: {why}", member=peer.member, why=str(why))
+                return None
+            except Exception as fault:
+                if isinstance(fault, CancelledError):
+                    raise
+                self.log.failure("asking member {member} for ids", member=peer.member)
                 return None
             return told.known
 

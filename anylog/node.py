@@ -215,6 +215,7 @@ class Node:
             filing=lambda: self.intake.filing.options,
             bring=self.intake.bring,
             in_work=self.intake.in_work,
+            conflicted=lambda: self.intake.registry.conflicts,
             point=self._point,
         )
         self.peers.serve("deliver", self.copying.delivery)

@@ -122,7 +122,7 @@ def totals(tsd: Tsd, start: str, end: str) -> Deferred[dict[str, Totals]]:
 
 
 def part(tsd: Tsd, into: str, start: str, end: str, upto: int) -> Deferred[tuple[int, int, int]]:
-    """Of the entries of one table with ids up to `upto`: files held, the sum of their ids and hashes, files nobody has."""
+    """Of the entries of one table with ids up to `upto`: files held, their `Totals.sum`, files nobody has."""
     inside, values = _between(start, end)
     statement = (
         f"select count(*) filter (where {_HELD}), coalesce((select {_SUMS} from {{table}} where {inside} and {_HELD}"

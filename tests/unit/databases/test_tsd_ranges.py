@@ -24,7 +24,7 @@ class SumTests(FilesCase):
         return found.files, found.sum
 
     def test_equal_and_different(self) -> None:
-        """The same files in any order have one sum; another id, another hash, and hashes that changed places another."""
+        """The same files have one sum in any order; with another id or hash, or hashes that changed places, another."""
         files = self.held((5, A), (6, B))
         self.assertEqual(self.held((6, B), (5, A)), files)
         for other in (((5, A), (7, B)), ((5, A), (6, C)), ((5, B), (6, A))):
