@@ -373,9 +373,11 @@ class Consumer(Process):
         while more and left > 0:
             page, more = await self.puller.entries(link.peer, place, whose, self.range, after)
             if not page:
-                break
+                break  # `more` is false then, too
             fetched |= await self._page(link, place, tsd, whose, page, look, resting, conflicts)
             after, left = page[-1].id, left - len(page)
+        if more:  # of what was not looked at nothing is known
+            look.open, look.first = look.open + 1, look.first or after + 1
         look.conflicts, look.clash = conflicts, conflicts[0].id if conflicts else 0
         if not look.open and not fetched:
             look.until = now + SELDOM

@@ -345,7 +345,9 @@ def test_two_contents_of_one_id(copies: Copies) -> None:
     for node in (first, second):
         (row,) = copies.world.run(node, "test cluster data where format = json").data
         at_first, at_second = sorted(row["Conflicts"], key=lambda text: "op2" in text)
-        assert at_first.startswith(f"TSD id conflict at op1: tsd_info {other.id} has the hash {other.hash} there, and 0")
+        assert at_first.startswith(
+            f"TSD id conflict at op1: tsd_info {other.id} has the hash {other.hash} there, and 0"
+        )
         assert f"op2: tsd_{own} {other.id} has the hash {'0' * 32} there, and {other.hash} by town.t." in at_second
         assert copies.world.run(node, "test cluster data where dbms = elsewhere and format = json").data == []
     text = copies.world.run(first, "test cluster data").text or ""

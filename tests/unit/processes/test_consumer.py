@@ -132,7 +132,9 @@ class FaultTests(ConsumerCase):
 
         self.odd["entries"] = more
         self.begin()
-        self.assertEqual((self.count("entries"), self.consumer.links[OTHER].fine), (6, True))
+        look = self.consumer.links[OTHER].looks[OTHER]
+        self.assertEqual((self.count("entries"), look.open, look.first), (6, 1, 61))
+        self.assertFalse(self.complete())
 
 
 class RoomTests(ConsumerCase):
@@ -201,7 +203,7 @@ class MissingTests(ConsumerCase):
         self.begin()
         self.go(EVERY + 1)
         self.asked.clear()
-        for minute in range(20):
+        for minute in range(8):
             self.give(100 + minute)  # so that there is something to be looked at
             self.go(EVERY + 1, 1.0)
             self.load()
