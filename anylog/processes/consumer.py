@@ -24,7 +24,7 @@ from anylog.process import WORKERS, Process, Rhythm
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import name_of, table_of
 from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, plan, validated
-from anylog.processes.pulled import Arrival, Arrivals, Link, Look, Tries
+from anylog.processes.pulled import Arrival, Arrivals, Link, Look, Tries, over_or_late
 from anylog.processes.pulling import Peer, Puller, Range
 from anylog.processes.registry import CONFLICTS, Conflict
 from anylog.processes.standing import Standing
@@ -331,22 +331,8 @@ class Consumer(Process):
     async def _owner_first(self, whose: int) -> None:
         """Files come from their owner, unless that takes long; then both are asked, each for what the other is not."""
         owner = self.links.get(whose)
-        if owner is None or owner.own is None:
-            return
-        waited: Deferred[None] = Deferred()
-        late = self._clock.callLater(OWNER, waited.callback, None)
-
-        def over(result: None) -> None:
-            if late.active():
-                late.cancel()
-                waited.callback(None)
-
-        owner.own.addCallback(over)
-        try:
-            await waited
-        finally:
-            if late.active():
-                late.cancel()
+        if owner is not None and owner.own is not None:
+            await over_or_late(self._clock, owner.own, OWNER)
 
     async def _files(
         self, link: Link, place: Place, tsd: Tsd, whose: int, theirs: Totals, ours: Totals, after: int

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from attrs import frozen
 
-from anylog.databases.tsd import FAILED
+from anylog.databases.tsd import FAILED, OWN
 from anylog.databases.tsd_ranges import Line
 
 OFFERED = ("loaded", "dropped")  # states in which a member has the file in its archive
@@ -66,8 +66,8 @@ def plan(
         if here in SETTLED or line.state in ("pending", "failed") or here == line.state == "missing":
             continue
         holder = held.get(line.hash)
-        if holder is not None and holder[0] == into:
-            continue  # the same content came to its member twice, and the first entry was deleted there
+        if holder is not None and holder[0] == into == OWN:
+            continue  # it came to this member twice, whose table has room for one of them
         before = tried.get(line.id)
         if here == "pending" and before is None:
             pending.append(line)

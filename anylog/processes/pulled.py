@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from anylog.databases.tsd_ranges import Totals
+from anylog.interfaces import Clock
 from anylog.processes.missing import Tried
 from anylog.processes.pulling import Peer
 from anylog.processes.registry import Conflict
@@ -133,3 +134,21 @@ class Arrivals:
 
     def __len__(self) -> int:
         return len(self._files)
+
+
+async def over_or_late(clock: Clock, work: Deferred[None], seconds: float) -> None:
+    """Wait until work that others wait for, too, is over; at most so many seconds of the clock."""
+    waited: Deferred[None] = Deferred()
+    late = clock.callLater(seconds, waited.callback, None)
+
+    def over(result: None) -> None:
+        if late.active():
+            late.cancel()
+            waited.callback(None)
+
+    work.addCallback(over)
+    try:
+        await waited
+    finally:
+        if late.active():
+            late.cancel()
