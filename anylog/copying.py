@@ -5,13 +5,13 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.databases.catalog import Catalog
@@ -29,15 +29,17 @@ from anylog.processes.agreement import Place
 from anylog.processes.audit import Audit, AuditService
 from anylog.processes.consumer import Consumer, ConsumerOptions, Mode
 from anylog.processes.courier import Courier
-from anylog.processes.delivery import Delivery
+from anylog.processes.delivery import WAITING, Delivery
 from anylog.processes.distributor import Cluster, Distributor
 from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
-from anylog.processes.pulling import Peer, Puller, Range, State
+from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.registry import Conflict
 from anylog.processes.repairing import Repair
 from anylog.processes.retention import Retention
 from anylog.processes.standing import Standing
+from anylog.processes.told import State
 from anylog.processes.turns import InTurn
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather, pause
@@ -70,6 +72,7 @@ class Copying:
     compare_again: Callable[[str], object]  # a database that does not
     out: TakenOut
     returned: set[int]  # own files that came back from other members and are not loaded yet
+    conflicted: Callable[[], Iterable[Conflict]] = field(default=lambda: ())  # ids that came with two contents
     point: Callable[[str], None] = field(default=lambda name: None)  # told where a kill may be tried
     repairs: set[str] = field(factory=set)  # the tables that are being repaired
     standing: Standing = field(factory=Standing)
@@ -80,7 +83,8 @@ class Copying:
         self.peers.near = lambda: [each.address for each in self.members()]
         self.peers.came = lambda address: self.hasten() if address in self.peers.near() else None
         self.peers.serve("audit", AuditService(audit=self.audit))
-        self.peers.serve("overview", InTurn(OverviewService(databases=self.databases, tsd=self.tsd)))
+        overview = OverviewService(databases=self.databases, tsd=self.tsd, conflicts=self.conflicts)
+        self.peers.serve("overview", InTurn(overview))
         lane = self.lanes.open("disk", 2)
         self.courier = Courier(clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, point=self.point)
         self.delivery = Delivery(
@@ -103,6 +107,7 @@ class Copying:
             folders=self.folders,
             complete=lambda: self.complete,
             standing=self.standing,
+            in_work=self.in_work,
             met=self._met,
         )
         for kind, handler in self.exchange.handlers().items():
@@ -278,7 +283,7 @@ class Copying:
             active=self.active,
             tsd=self.tsd,
             standing=self.standing,
-            full=self._full,
+            refuses=self._refuses,
         )
 
     def _pulling_place(self) -> Place | None:
@@ -291,9 +296,22 @@ class Copying:
         if self.consumer is not None:
             self.consumer.hasten()
 
-    def _full(self) -> bool:
+    def conflicts(self) -> list[Conflict]:
+        """Ids that have two contents, by the files that came, and by what other members hold."""
+        found = list(self.conflicted())
+        return found if self.consumer is None else found + self.consumer.conflicts()
+
+    def _refuses(self) -> str:
+        """Why no files may be put into the watch directory; empty: they may."""
         operator = self.operator()
-        return operator is not None and bool(operator.watch.holds)
+        if operator is None or not operator.watch.ready:
+            return "the operator of this node does not run, starts, or stops"
+        watch = operator.watch
+        if watch.holds:
+            return watch.holds
+        if watch.errors.full or watch.directory.delivered >= WAITING:
+            return f"{watch.directory.delivered:,} files that came wait still"
+        return ""
 
     def consensus(self) -> dict[int, int]:
         """Member -> the id up to which all members have its files, as far as that is known here."""
@@ -369,6 +387,11 @@ class Copying:
                 )  # fmt: skip
             except AnyLogError as why:
                 self.log.info("member {member} was not asked for ids: {why}", member=peer.member, why=str(why))
+                return None
+            except Exception as fault:
+                if isinstance(fault, CancelledError):
+                    raise
+                self.log.failure("asking member {member} for ids", member=peer.member)
                 return None
             return told.known
 

@@ -222,6 +222,7 @@ class Node:
             compare_again=self.intake.operating.compare_again,
             out=out,
             returned=self.intake.registry.returned,
+            conflicted=lambda: self.intake.registry.conflicts,
             point=self._point,
         )
         self.peers.serve("deliver", self.copying.delivery)

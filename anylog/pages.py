@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from attrs import define
+from twisted.internet.defer import Deferred
+
 from anylog.errors import AnyLogError
-from anylog.interfaces import IBody
+from anylog.interfaces import Clock, IBody
+from anylog.waiting import deadline
+
+
+@define(eq=False)
+class Patient:
+    """A body of which each page may take `silence` seconds, and all of them until `until` (seconds of the clock)."""
+
+    _body: IBody
+    _clock: Clock
+    _silence: float
+    _until: float
+
+    def next(self) -> Deferred[bytes | None]:
+        """The next page. Fails as the body does, and with AnyLogError 26 if it takes too long; then ask no more."""
+        left = max(0.001, min(self._silence, self._until - self._clock.seconds()))
+        return deadline(self._clock, left, self._body.next(), "waiting for the next bytes")
+
+    def close(self) -> None:
+        """Let go of the body."""
+        self._body.close()
 
 
 async def all_pages(body: IBody | None, most: int | None, what: str = "an answer") -> bytes:

@@ -36,6 +36,13 @@ _PENDING = "coalesce(\"rows\", 0) = 0 and coalesce(status1, '') = ''"
 _OPEN = "file_hash glob 'open:*'"
 # Of ids: equal sets have equal sums, and two sets of one size and one sum that differ are not met by chance.
 _SUM = "coalesce(sum(file_id % 4294967296 + (file_id % 65521) * (file_id % 65521)), 0)"
+# Of ids and their hashes, so that one id with two contents makes a difference, and two that changed places do: a number
+# below 2 ** 16 made of four characters of each hash, 0 for what is too short to be one. 2 ** 29 entries have a sum.
+_HASH = (
+    "coalesce((unicode(file_hash) * 262144 + unicode(substr(file_hash, 9, 1)) * 4096"
+    " + unicode(substr(file_hash, 17, 1)) * 64 + unicode(substr(file_hash, 25, 1))) % 65521, 0)"
+)
+_SUMS = f"({_SUM} + coalesce(sum((file_id % 65521 + 1) * {_HASH}), 0))"
 _STATE = (
     f"case when {_OPEN} then 'pending' when \"rows\" > 0 and status2 = '{DROPPED}' then 'dropped'"
     f" when \"rows\" > 0 then 'loaded' when coalesce(status1, '') = '' then 'pending'"
@@ -49,7 +56,7 @@ class Totals:
     """The files of one member between two times, as one node has them."""
 
     files: int = 0  # held
-    sum: int = 0  # of their ids
+    sum: int = 0  # of their ids and hashes
     first: int = 0
     last: int = 0
     last_time: str = ""
@@ -98,7 +105,7 @@ def totals(tsd: Tsd, start: str, end: str) -> Deferred[dict[str, Totals]]:
     inside, values = _between(start, end)
     statement = (
         f"select count(*) filter (where {_HELD}),"
-        f" coalesce((select {_SUM} from {{table}} where {inside} and {_HELD}), 0),"
+        f" coalesce((select {_SUMS} from {{table}} where {inside} and {_HELD}), 0),"
         f" coalesce(min(file_id) filter (where {_HELD}), 0), coalesce(max(file_id) filter (where {_HELD}), 0),"
         f" coalesce(max(file_time) filter (where {_HELD}), ''), count(*) filter (where status1 = '{MISSING}'),"
         f" coalesce(min(file_id) filter (where {_PENDING} or {_OPEN}), 0) from {{table}} where {inside}"
@@ -115,10 +122,10 @@ def totals(tsd: Tsd, start: str, end: str) -> Deferred[dict[str, Totals]]:
 
 
 def part(tsd: Tsd, into: str, start: str, end: str, upto: int) -> Deferred[tuple[int, int, int]]:
-    """Of the entries of one table with ids up to `upto`: files held, the sum of their ids, files nobody has."""
+    """Of the entries of one table with ids up to `upto`: files held, their `Totals.sum`, files nobody has."""
     inside, values = _between(start, end)
     statement = (
-        f"select count(*) filter (where {_HELD}), coalesce((select {_SUM} from {{table}} where {inside} and {_HELD}"
+        f"select count(*) filter (where {_HELD}), coalesce((select {_SUMS} from {{table}} where {inside} and {_HELD}"
         f" and file_id <= ?), 0), count(*) filter (where status1 = '{MISSING}') from {{table}} where {inside}"
         " and file_id <= ?"
     )

@@ -102,6 +102,9 @@ class TestClusterData(_Compared):
     Counted are the entries of all tables of files, so the numbers are equal once nothing is on its way any more. An
     interval limits that to files that were registered in it; `start_date = -7d` are the last seven days.
 
+    Where a member has one id with another content than a member that knows it too, there is a column `Conflicts`, and
+    each such id is named with both contents, whatever the interval.
+
     With `deep = true` all rows and archive files are read, which takes its time: for each day as
     `files/rows digest`, where equal digests mean equal rows, with a last column that tells what differs, and the files
     that do by name. `dbms` and `table` limit it; with `archive = false` the archive is not read.
@@ -130,13 +133,19 @@ class TestClusterData(_Compared):
         told = await self.told(node, "files", start=start, end=end)
         names = sorted({name for _, each in told for name in each or ()})
         dbms, table = ((options[key] or "").strip().lower() for key in ("dbms", "table"))
-        names = [n for n in names if dbms in ("", n.split(".", 1)[0]) and table in ("", n.split(".", 1)[1])]
+
+        def fits(name: str) -> bool:
+            return all(asked in ("", part) for asked, part in zip((dbms, table), name.split(".", 1), strict=True))
+
+        names = [name for name in names if fits(name)]
         if options["deep"]:
             tables = [(name.split(".", 1)[0], name.split(".", 1)[1]) for name in names]
             if dbms and table:
                 tables = [(dbms, table)]
             operators = [operator for operator, _ in told]
             return await deep(node, operators, tables, start, end, options["archive"], options["format"])
+        clashes = conflicts_told(await self.told(node, "conflicts"))
+        names = sorted({*names, *(name for name in clashes if fits(name))})
         rows = []
         differ = []
         for name in names:
@@ -145,8 +154,14 @@ class TestClusterData(_Compared):
             if len({tuple(cell) for cell in cells if cell is not None}) > 1:
                 differ.append(name)
         more = [f"The members differ in {', '.join(differ)}"] if differ else []
+        shown = [clashes.get(name, []) for name in names]
+        more += [text for texts in shown for text in texts]
         heading = "TSD Summary on all nodes in the cluster (files/rows)"
-        return self.result(heading, ("DBMS", "Table"), rows, told, options["format"], more)
+        if not any(shown):
+            return self.result(heading, ("DBMS", "Table"), rows, told, options["format"], more)
+        json = options["format"] == "json"
+        rows = [[*row[:2], texts if json else len(texts), *row[2:]] for row, texts in zip(rows, shown, strict=True)]
+        return self.result(heading, ("DBMS", "Table", "Conflicts"), rows, told, options["format"], more)
 
 
 class TestClusterDatabases(_Compared):
@@ -271,6 +286,21 @@ def compared(tables: Sequence[str], own: int, members: dict[int, Operator]) -> l
             name = "tsd_info" if member == own else f"tsd_{member}"
             rows.append((name, member, operator.name, operator.address, NONE_YET))
     return rows
+
+
+def conflicts_told(told: Sequence[tuple[Operator, Any]]) -> dict[str, list[str]]:
+    """Table of a database -> in words, what members told of ids with two contents there."""
+    found: dict[str, list[str]] = {}
+    for operator, conflicts in told:
+        for each in conflicts or ():
+            if not isinstance(each, list) or len(each) != 6 or "." not in str(each[0]):
+                continue  # whatever a node of another version tells
+            table, into, id, hash, other, name = map(str, each)
+            found.setdefault(table, []).append(
+                f"TSD id conflict at {operator.name or operator.address}: {into} {id} has the hash {hash} there,"
+                f" and {other} by {name}"
+            )
+    return found
 
 
 def own_place(node: Node, words: str) -> Place:

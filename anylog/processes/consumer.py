@@ -7,24 +7,26 @@ at a time, and asks for the files of a page before it looks at the next, so what
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from attrs import define, field, frozen
+from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.databases.dates import stored_date
-from anylog.databases.tsd import DUPLICATE, MISSING, Tsd
+from anylog.databases.tsd import DUPLICATE, MISSING, Entry, Tsd
 from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
 from anylog.process import WORKERS, Process, Rhythm
 from anylog.processes.agreement import Place
-from anylog.processes.exchange import table_of
-from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, plan, validated
+from anylog.processes.exchange import name_of, table_of
+from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, plan, validated
+from anylog.processes.pulled import Arrival, Arrivals, Link, Look, Tries, over_or_late
 from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.registry import CONFLICTS, Conflict
 from anylog.processes.standing import Standing
 from anylog.waiting import deferring, pause
 
@@ -32,10 +34,14 @@ BEAT = 1.0  # seconds between two looks whether something changed
 EVERY = 60.0  # seconds between two cycles
 SOON = 5.0  # and while files are pushed here that cannot be taken
 TOGETHER = 100  # files in one question
-ARRIVED = 1000  # files that came and are not loaded yet, beyond which no more are asked for
+ARRIVED, BYTES = 1000, 64 << 20  # files that came and wait to be loaded, beyond which no more are asked for
+STUCK = 10.0  # seconds that a pass waits for one of them to be loaded, before it goes on without asking for more
 OWNER = 10.0  # seconds that others wait for the owner of files, before they are asked for them, too
 PATIENCE = 60.0  # seconds after which a file that came and was not loaded is no longer waited for
 KNOWN = 50_000  # files of which it is remembered when they were asked for
+ABSENT = 10_000  # files that a member does not have; of more the next cycle sees what becomes of them
+TOLD = 1000  # entries in one commit
+ENTRIES = 1_000_000  # entries of a member that are looked at in one pass, beyond twice what it says it has
 RECENT = 30.0  # seconds over which the rate is measured
 
 Mode = Literal["active", "suspend"]
@@ -53,34 +59,6 @@ class ConsumerOptions:
         """As times are stored, in whole seconds: copies of an entry know no parts of one."""
         start = stored_date("start_date", self.start, now)[:19]
         return Range(start, stored_date("end_date", self.end, now)[:19] if self.end else "")
-
-
-@define(eq=False)
-class Look:
-    """What the last pass over the files of one member at one other member found."""
-
-    theirs: Totals
-    ours: Totals
-    open: int = 0  # files that are not here and may still come
-    first: int = 0  # lowest id that is not settled here
-    until: float = 0.0  # while nothing changes there is nothing to do before that
-
-
-@define(eq=False)
-class Link:
-    """Another member, and what goes on with it."""
-
-    peer: Peer
-    working: Deferred[None] | None = None
-    again: bool = False
-    fine: bool = False  # the last pass came to its end
-    own: Deferred[None] | None = None  # fires when the pass over its own files is over
-    contact: float = 0.0
-    error: str = ""
-    errors: int = 0
-    complete: bool = False
-    looks: dict[int, Look] = field(factory=dict)  # by the member whose files they are
-    in_flight: int = 0
 
 
 class Consumer(Process):
@@ -101,21 +79,21 @@ class Consumer(Process):
         active: Callable[[str], bool],
         tsd: Callable[[], Tsd | None],
         standing: Standing,
+        refuses: Callable[[], str] = lambda: "",
         mode: Mode = "active",
-        full: Callable[[], bool] = lambda: False,
     ) -> None:
         """`peers` are the other members of the cluster by the ledger of now, `active` tells of an address whether its
-        node is thought to be there, `full` whether there is no room for files now."""
+        node is thought to be there, `refuses` why no files may be put into the watch directory (empty: they may)."""
         self.options, self.mode, self.standing, self.puller = options, mode, standing, puller
         self.counts = Counts()
         self.links: dict[int, Link] = {}
         self.range = options.range(unix(clock))
         self.missed = False  # files were pushed that are not here
-        self.arrived: dict[tuple[int, int], tuple[float, str]] = {}  # published and not loaded yet: when, its hash
+        self.arrived = Arrivals()
         self.ours: dict[str, Totals] = {}
         self._clock, self._place, self._peers, self._active, self._tsd = clock, place, peers, active, tsd
-        self._full = full
-        self._tried: dict[tuple[int, int], Tried] = {}
+        self._refuses, self._settling = refuses, False
+        self._tried = Tries(KNOWN)
         self._hashes: dict[str, float] = {}  # of files that were asked for -> when
         self._absent: dict[tuple[int, int], Line] = {}  # at least one member does not have them
         self._busy: set[tuple[int, int]] = set()  # asked for by one pass when another one looked at them
@@ -148,6 +126,16 @@ class Consumer(Process):
             for whose, look in link.looks.items():
                 lacking[whose] = max(lacking.get(whose, 0), look.open, look.theirs.files - look.ours.files)
         return max(0, sum(lacking.values()))
+
+    def conflicts(self) -> list[Conflict]:
+        """Ids that have another content at another member than here, as the last looks found them."""
+        looks = [look for _, link in sorted(self.links.items()) for _, look in sorted(link.looks.items())]
+        return [each for look in looks for each in look.conflicts]
+
+    def _clash(self, whose: int) -> int:
+        """The lowest id of a member's files that has two contents; 0: none."""
+        looks = [link.looks[whose] for link in self.links.values() if whose in link.looks]
+        return min((look.clash for look in looks if look.clash), default=0)
 
     def progress(self) -> dict[str, Any]:
         """Files and bytes missing, files a second, seconds left; bytes and time as far as they can be reckoned."""
@@ -218,8 +206,10 @@ class Consumer(Process):
         peers = list(self._peers())
         now = self._clock.seconds()
         situation = (place, tsd, tuple(peers), tuple(self._active(each.address) for each in peers))
-        missed = self.missed and not self._full() and now - self._began >= SOON
-        if situation != self._situation or now >= self._next or missed:
+        # What was held back, and what was pushed while there was no room.
+        room = any(link.held and link.working is None for link in self.links.values())
+        room |= self.missed and now - self._began >= SOON
+        if situation != self._situation or now >= self._next or (room and not self._full()):
             self._situation = situation
             self.nudge()
 
@@ -286,9 +276,7 @@ class Consumer(Process):
 
     def _forget(self, now: float) -> None:
         """Keep in mind what is still of use."""
-        self._tried = {
-            key: each for key, each in self._tried.items() if now - each.at < 2 * SELDOM
-        } if len(self._tried) < KNOWN else {}  # fmt: skip
+        self._tried.forget(now - 2 * SELDOM)
         self._hashes = {hash: at for hash, at in self._hashes.items() if now - at < AGAIN}
 
     # ------------------------------------------------------------------ one member
@@ -297,20 +285,28 @@ class Consumer(Process):
     async def _pass(self, link: Link, place: Place, tsd: Tsd) -> None:
         """All that this member has."""
         await pause(self._clock, 0)  # so that all who are there are being asked before the first is done with
+        link.held = ""
         try:
             await self._states(link, place, tsd)
-            link.fine, link.error = True, ""
+            link.fine, link.error = True, link.held
+        except CancelledError:
+            raise
         except AnyLogError as why:
-            link.fine = False
-            link.errors += 1
-            told = str(why)
-            if told != link.error:
-                self.log.warn("member {member} at {address}: {why}", member=link.peer.member,
-                              address=link.peer.address, why=told)  # fmt: skip
-            link.error = told
-            self.counts.add("failed", last=f"member {link.peer.member}: {told}")
+            self._failed(link, str(why))
             if why.number == 503 and not why.node:  # the disk of this node
                 self.hasten()
+        except Exception as fault:  # nobody above us could do better, and what it found is not known
+            self.log.failure("member {member} at {address}", member=link.peer.member, address=link.peer.address)
+            self._failed(link, f"{type(fault).__name__} of this node")
+
+    def _failed(self, link: Link, why: str) -> None:
+        link.fine = False
+        link.errors += 1
+        if why != link.error:
+            self.log.warn("member {member} at {address}: {why}", member=link.peer.member,
+                          address=link.peer.address, why=why)  # fmt: skip
+        link.error = why
+        self.counts.add("failed", last=f"member {link.peer.member}: {why}")
 
     async def _states(self, link: Link, place: Place, tsd: Tsd) -> None:
         own, peer, range = place.member, link.peer, self.range
@@ -339,27 +335,15 @@ class Consumer(Process):
             look = link.looks[whose]
             if whose != own:
                 bound = told.safe.get(whose, 0)
-                mine[whose] = validated(mine.get(whose, 0), bound, look.first, look.ours.pending)
+                mine[whose] = validated(
+                    mine.get(whose, 0), bound, look.first, look.ours.pending, self._clash(whose)
+                )  # fmt: skip
 
     async def _owner_first(self, whose: int) -> None:
         """Files come from their owner, unless that takes long; then both are asked, each for what the other is not."""
         owner = self.links.get(whose)
-        if owner is None or owner.own is None:
-            return
-        waited: Deferred[None] = Deferred()
-        late = self._clock.callLater(OWNER, waited.callback, None)
-
-        def over(result: None) -> None:
-            if late.active():
-                late.cancel()
-                waited.callback(None)
-
-        owner.own.addCallback(over)
-        try:
-            await waited
-        finally:
-            if late.active():
-                late.cancel()
+        if owner is not None and owner.own is not None:
+            await over_or_late(self._clock, owner.own, OWNER)
 
     async def _files(
         self, link: Link, place: Place, tsd: Tsd, whose: int, theirs: Totals, ours: Totals, after: int
@@ -376,35 +360,52 @@ class Consumer(Process):
             look.open = max(1, theirs.files - ours.files)
             look.first = after + 1
             return
+        if before is not None:
+            look.conflicts, look.clash = before.conflicts, before.clash  # until all entries are looked at
+        conflicts: list[Conflict] = []
+        rest = now - link.seldom.get(whose, -SELDOM) < SELDOM
+        resting = (("missing", "failed") if self._tried.crowded else ("missing",)) if rest else ()
+        left = 2 * (theirs.files + theirs.absent) + ENTRIES
         more, fetched = True, False
-        while more:
+        while more and left > 0:
             page, more = await self.puller.entries(link.peer, place, whose, self.range, after)
             if not page:
-                break
-            fetched |= await self._page(link, place, tsd, whose, page, look)
-            after = page[-1].id
+                break  # `more` is false then, too
+            fetched |= await self._page(link, place, tsd, whose, page, look, resting, conflicts)
+            after, left = page[-1].id, left - len(page)
+        if more:  # of what was not looked at nothing is known
+            look.open, look.first = look.open + 1, look.first or after + 1
+        look.conflicts, look.clash = conflicts, conflicts[0].id if conflicts else 0
         if not look.open and not fetched:
             look.until = now + SELDOM
 
     async def _page(
-        self, link: Link, place: Place, tsd: Tsd, whose: int, page: Sequence[Line], look: Look
+        self, link: Link, place: Place, tsd: Tsd, whose: int, page: Sequence[Line], look: Look,
+        resting: Collection[str], conflicts: list[Conflict],
     ) -> bool:  # fmt: skip
         """Entries of one page: note what is here already, pull what is not. Whether something was done."""
         own, now, peer = place.member, self._clock.seconds(), link.peer.member
         into = table_of(whose, own)
         known = await tsd.by_ids(into, [line.id for line in page])
         states = {id: state_of(entry) for id, entry in known.items()}
-        lacking = [line for line in page if states.get(line.id) not in SETTLED]
+        odd = [line for line in page if line.id in known and clashes(line, known[line.id].hash, states[line.id])]
+        conflicts += [
+            Conflict(at=now, into=into, id=line.id, hash=known[line.id].hash, other=line.hash,
+                     name=f"{name_of(line, whose)[0]} of member {peer}", dbms=line.dbms, table=line.table)
+            for line in odd[: max(0, CONFLICTS - len(conflicts))]
+        ]  # fmt: skip
+        clashing = {line.id for line in odd}
+        lacking = [line for line in page if states.get(line.id) not in SETTLED and line.id not in clashing]
         held = await holders(tsd, [line.hash for line in lacking]) if lacking else {}
-        tried = {line.id: self._tried[whose, line.id] for line in lacking if (whose, line.id) in self._tried}
-        found = plan(lacking, states, held, tried, self._hashes, peer=peer, into=into, now=now)
+        tried = {line.id: each for line in lacking if (each := self._tried.get(whose, line.id)) is not None}
+        found = plan(lacking, states, held, tried, self._hashes, peer=peer, into=into, now=now, resting=resting)
         look.open += found.open
         look.first = look.first or found.first
         for line in found.pending:
-            self._tried[whose, line.id] = Tried(now, 0)
+            self._tried.put(whose, line.id, Tried(now, 0))
         self._busy.update((whose, id) for id in found.busy)
         for line in found.absent:
-            self._absent[whose, line.id] = line
+            self._lacks(whose, line)
         if found.doubles:
             await record(
                 tsd, into,
@@ -413,101 +414,141 @@ class Consumer(Process):
             self.counts.add("known without a transfer", len(found.doubles))
         wanted = list(found.fetch)
         failed = {line.id for line in wanted if states.get(line.id) == "failed"}
-        while wanted and self.mode == "active" and not self._over:
-            if self._full():
-                self.hasten()
-                break
-            while len(self.arrived) >= ARRIVED:
-                await pause(self._clock, 0.1)
-                await self._settle(tsd, own)
+        lost = {line.id for line in wanted if states.get(line.id) in ("missing", "failed")} - tried.keys()
+        while wanted and await self._room(link, tsd, own) and self.mode == "active":
             asked, wanted = wanted[:TOGETHER], wanted[TOGETHER:]
-            wanted += await self._pull(link, place, tsd, whose, asked, failed, known)
+            if any(line.id in lost for line in asked):
+                link.seldom[whose] = now
+            later, came = await self._pull(link, place, tsd, whose, asked, failed, known)
+            wanted += later
+            if not came:
+                break  # asking at once again would change nothing
         return bool(found.fetch or found.doubles or found.pending)
+
+    def _lacks(self, whose: int, line: Line) -> None:
+        """A member does not have a file. What finds no room here is open still, and seen again by the next cycle."""
+        if len(self._absent) < ABSENT:
+            self._absent[whose, line.id] = line
+
+    def _full(self) -> str:
+        """Why no more files may come now."""
+        if len(self.arrived) >= ARRIVED or self.arrived.bytes >= BYTES:
+            return f"{len(self.arrived):,} files that came, {self.arrived.bytes:,} bytes, wait to be loaded"
+        return self._refuses()
+
+    async def _room(self, link: Link, tsd: Tsd, own: int) -> bool:
+        """Wait until files may come, while that goes on; else this pass only looks at what is missing."""
+        if self.mode != "active" or link.held:
+            return False
+        least, until = len(self.arrived), self._clock.seconds() + STUCK
+        while why := self._full():
+            if self._clock.seconds() >= until:
+                link.held = why
+                self.counts.add("held back", last=why)
+                return False
+            await pause(self._clock, 0.1)
+            await self._settle(tsd, own)
+            if len(self.arrived) < least:
+                least, until = len(self.arrived), self._clock.seconds() + STUCK
+        return True
 
     async def _pull(
         self, link: Link, place: Place, tsd: Tsd, whose: int, asked: Sequence[Line], failed: set[int],
-        known: Mapping[int, Any],
-    ) -> list[Line]:  # fmt: skip
-        """Files of one question, into the watch directory. Gives those that are still to be asked for."""
+        known: Mapping[int, Entry],
+    ) -> tuple[list[Line], bool]:  # fmt: skip
+        """Files of one question, into the watch directory. Gives those that are still to be asked for, and whether
+        anything became of the others."""
         now, peer = self._clock.seconds(), link.peer.member
         for line in asked:
-            before = self._tried.get((whose, line.id))
+            before = self._tried.get(whose, line.id)
             fresh = before is None or now - before.at >= SELDOM
-            self._tried[whose, line.id] = Tried(
-                now, 1 if fresh or before is None else before.times + 1,
-                frozenset() if fresh or before is None else before.without,
-            )  # fmt: skip
+            tried = Tried(now) if fresh or before is None else Tried(now, before.times + 1, before.without)
+            self._tried.put(whose, line.id, tried)
             self._hashes[line.hash] = now
         link.in_flight = len(asked)
         try:
             got = await self.puller.fetch(link.peer, place, whose, asked)
         finally:
             link.in_flight = 0
-        # What is known of them under a hash that was none stands in their way.
-        odd = [id for id in got.published if id in known and known[id].hash.startswith("open:") and not known[id].rows]
+        hashes = {line.id: line.hash for line in asked}
+        # What is known of them under a hash that was none, or of a content that nobody has, stands in their way.
+        here = {id: known[id] for id in got.published if id in known and not known[id].rows}
+        odd = [id for id, entry in here.items() if entry.hash != hashes[id]]
         if odd:
             await tsd.remove([(table_of(whose, place.member), id) for id in odd])
         later = [line for line in asked if line.id in got.later]
         for line in asked:
-            key = (whose, line.id)
             if line.id in got.without:
-                before = self._tried[key]
-                self._tried[key] = Tried(now, before.times, before.without | {peer})
-                self._absent[key] = line
+                before = self._tried.get(whose, line.id) or Tried(now)
+                self._tried.put(whose, line.id, Tried(now, before.times, before.without | {peer}))
+                self._lacks(whose, line)
             if line.id not in got.published:
                 self._hashes.pop(line.hash, None)
         for line in later:
-            self._tried.pop((whose, line.id), None)
-        arrival, hashes = self._clock.seconds(), {line.id: line.hash for line in asked}
-        for id in got.published:
-            self.arrived[whose, id] = (arrival, hashes[id])
+            self._tried.pop(whose, line.id)
+        arrival = self._clock.seconds()
+        for id, (name, size) in zip(got.published, got.names, strict=True):
+            self.arrived.add(whose, id, Arrival(arrival, hashes[id], name, size))
             self._absent.pop((whose, id), None)
         self.counts.add("files", len(got.published))
         self.counts.add("bytes", got.size)
         self._recent.append((arrival, len(got.published), got.size))
         await self.puller.deliver(whose, got.names, {id for id in got.published if id in failed})
-        return later
+        return later, bool(got.published or got.without)
 
     # ------------------------------------------------------------------ what came of it
 
     async def _settle(self, tsd: Tsd, own: int) -> None:
-        """Which files that came are loaded, or were refused; when none is left to be waited for, look again."""
-        if not self.arrived:
+        """Which files that came are loaded, or were refused, and have left the watch directory; when none is left to
+        be waited for, look again."""
+        if not self.arrived or self._settling:
             return
-        now = self._clock.seconds()
-        by_table: dict[int, list[int]] = {}
-        for whose, id in self.arrived:
-            by_table.setdefault(whose, []).append(id)
-        for whose, ids in by_table.items():
+        self._settling = True
+        try:
+            over = await self._arrived_over(tsd, own)
+            lying = await self.puller.lying(self.arrived.names(over)) if over else set()
+        finally:
+            self._settling = False
+        for whose, id in over:
+            arrival = self.arrived.find(whose, id)
+            if arrival is not None and arrival.name not in lying:
+                self.arrived.remove(whose, id)
+                self._hashes.pop(arrival.hash, None)
+        if not self.arrived:
+            self._next = min(self._next, self._clock.seconds())
+
+    async def _arrived_over(self, tsd: Tsd, own: int) -> list[tuple[int, int]]:
+        """Files that came and need not be waited for any more."""
+        now, over = self._clock.seconds(), []
+        for whose, ids in self.arrived.by_member().items():
             found = await tsd.by_ids(table_of(whose, own), ids)
             for id in ids:
-                entry = found.get(id)
-                if (whose, id) not in self.arrived:
+                arrival, entry, tried = self.arrived.find(whose, id), found.get(id), self._tried.get(whose, id)
+                if arrival is None:
                     continue
-                at, hash = self.arrived[whose, id]
-                tried = self._tried.get((whose, id))
-                state = state_of(entry) if entry is not None else ""
+                state, waited = state_of(entry) if entry is not None else "", now - arrival.at
                 if state in SETTLED:
-                    self._tried.pop((whose, id), None)
-                elif now - at < PATIENCE and (state != "failed" or tried is None or now - at < 2.0):
+                    self._tried.pop(whose, id)
+                elif waited < PATIENCE and (state != "failed" or tried is None or waited < 2.0):
                     continue  # an entry that failed before may still be there while it is tried again
-                self.arrived.pop((whose, id), None)
-                self._hashes.pop(hash, None)
-        if not self.arrived:
-            self._next = min(self._next, now)
+                over.append((whose, id))
+        return over
 
     @deferring
     async def _round_over(self, place: Place, tsd: Tsd) -> None:
         """Nobody is asked at the moment: files that no member has are noted, and it is seen whether all is here."""
         own, standing = place.member, self.standing
         await self._give_up(place, tsd)
+        ours = self.ours = await totals(tsd, self.range.start, self.range.end)
         links = list(self.links.values())
+        if any(link.working for link in links):
+            return  # what is known of them is being looked at anew, and the end of that comes here again
         there = [link for link in links if link.fine]
         asked = [link for link in links if self._active(link.peer.address)]
         open = sum(look.open for link in there for look in link.looks.values())
-        ours = self.ours = await totals(tsd, self.range.start, self.range.end)
         # The owner's word for what is missing of its own files, too: it may have lost some.
         firsts = [look.first for link in there for whose, look in link.looks.items() if whose == own]
+        firsts.append(self._clash(own))
         fine = bool(there) and all(link.fine for link in asked)
         # Members that are all new have nothing to be complete with, as long as an older one may come back.
         trusted = len(there) == len(self._peers()) or any(link.complete for link in there)
@@ -532,11 +573,15 @@ class Consumer(Process):
             told = f"Missing archived data with member {whose}"
             by_table.setdefault(table_of(whose, place.member), []).append((line, MISSING, told))
         for into, lines in sorted(by_table.items()):
-            known = await tsd.by_ids(into, [line.id for line, _, _ in lines])
-            new = [each for each in lines if each[0].id not in known]
-            if new:
-                await record(tsd, into, new)
-                self.counts.add("files nobody has", len(new), last=f"{into} {new[0][0].id}")
-                self.log.warn("{count} files of {into} are in nobody's archive", count=len(new), into=into)
+            for at in range(0, len(lines), TOLD):
+                await self._note_missing(tsd, into, lines[at : at + TOLD])
         if by_table or busy:
             self._next = min(self._next, self._clock.seconds() + BEAT)
+
+    async def _note_missing(self, tsd: Tsd, into: str, lines: Sequence[tuple[Line, str, str]]) -> None:
+        known = await tsd.by_ids(into, [line.id for line, _, _ in lines])
+        new = [each for each in lines if each[0].id not in known]
+        if new:
+            await record(tsd, into, new)
+            self.counts.add("files nobody has", len(new), last=f"{into} {new[0][0].id}")
+            self.log.warn("{count} files of {into} are in nobody's archive", count=len(new), into=into)

@@ -5,7 +5,7 @@ The serving side of operator-ha.md 7.1. It runs on every operator, with a consum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from attrs import astuple, define, field, frozen
 
 from anylog.counts import Counts
 from anylog.databases.tsd import OWN, Entry, Tsd
-from anylog.databases.tsd_ranges import last_id, lines, part, state_of, totals
+from anylog.databases.tsd_ranges import Line, last_id, lines, part, state_of, totals
 from anylog.disk.archive import LARGEST, folder_of
 from anylog.disk.names import LARGEST_ID, FileName
 from anylog.errors import AnyLogError
@@ -108,6 +108,8 @@ class Exchange:
     _folders: Callable[[], Folders | None]
     _complete: Callable[[], bool]
     standing: Standing
+    # Names of the buffers and hashes of the files that are on their way.
+    _in_work: Callable[[], Set[str]] = field(default=lambda: frozenset())
     met: Callable[[int], object] = field(default=lambda member: None)  # that member asked
     counts: Counts = field(factory=Counts)
 
@@ -193,11 +195,14 @@ class Exchange:
         known = await tsd.by_ids(table_of(member, place.member), wanted)
         names = {id: name_of(known[id], member) for id in wanted if id in known and state_of(known[id]) in OFFERED}
         asked = [(id, *name) for id, name in names.items()]
+        busy = self._in_work()  # first: what ends from here on is in the archive
         try:
             found, later, data = await self._lane.run(_collect, self._disk, folders, asked)
         except OSError as why:
             raise AnyLogError(63, f"{why.filename or folders.archive}: {why.strerror or why}") from None
         there = {file.id for file in found} | set(later)
+        later += [id for id in names if id not in there and known[id].hash in busy]
+        there.update(later)
         missing = [[id, names[id][0] if id in names else ""] for id in wanted if id not in there]
         told = {
             "files": [[file.id, file.path.name, file.size] for file in found],
@@ -227,7 +232,7 @@ def member_of(into: str, own: int) -> int:
     return own if into == OWN else int(into.removeprefix("tsd_"))
 
 
-def name_of(entry: Entry, member: int) -> tuple[str, str]:
+def name_of(entry: Entry | Line, member: int) -> tuple[str, str]:
     """The full name of a file as the archive has it, without .gz; and its date."""
     digits = "".join(char for char in entry.time[2:19] if char.isdecimal())
     name = FileName(
@@ -260,10 +265,10 @@ def numbers(head: Mapping[str, Any], key: str) -> dict[int, int]:
     value = head.get(key) or {}
     try:
         found = {int(member): id for member, id in value.items()}
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, OverflowError, TypeError, ValueError):
         raise AnyLogError(21, f"'{key}' is not ids by member") from None
     if len(found) > 256 or not all(
-        0 <= member <= 255 and isinstance(id, int) and 0 <= id <= LARGEST_ID for member, id in found.items()
+        0 <= member <= 255 and type(id) is int and 0 <= id <= LARGEST_ID for member, id in found.items()
     ):
         raise AnyLogError(21, f"'{key}' is not ids by member")
     return found
@@ -280,7 +285,7 @@ def _collect(
     later: list[int] = []
     size = 0
     for id, name, digits in asked:
-        file = _find(disk, id, [folder_of(folders.archive, digits) / name, folders.distr / name])
+        file = _find(disk, id, _paths(folders, name, digits))
         if file is None:
             continue
         if found and size + file.size > ANSWER:
@@ -290,15 +295,24 @@ def _collect(
         size += file.size
     if size > ANSWER or not found:
         return found, later, None
-    outcomes = disk.batch([Read(file.path, ANSWER) for file in found])
-    read = [
-        (Lying(file.id, file.path, len(outcome[0])), bytes(outcome[0]))
-        for file, outcome in zip(found, outcomes, strict=True)
-        if not isinstance(outcome, OSError)
-    ]
-    # One that went on from the distributor into the archive meanwhile is there when it is asked for again.
-    later += [file.id for file, outcome in zip(found, outcomes, strict=True) if isinstance(outcome, FileNotFoundError)]
-    return [file for file, _ in read], later, b"".join(data for _, data in read)
+    paths = {id: _paths(folders, name, digits) for id, name, digits in asked}
+    read: dict[int, tuple[Lying, bytes]] = {}
+    # On its way from the distributor to the archive a file may be gone from where it was found: once more, then later.
+    for _ in range(2):
+        left = [file for file in found if file.id not in read]
+        for file, outcome in zip(left, disk.batch([Read(file.path, ANSWER) for file in left]), strict=True):
+            if not isinstance(outcome, OSError):
+                read[file.id] = Lying(file.id, file.path, len(outcome[0])), bytes(outcome[0])
+        if len(read) == len(found):
+            break
+        found = [file if file.id in read else _find(disk, file.id, paths[file.id]) or file for file in found]
+    later += [file.id for file in found if file.id not in read]
+    given = [read[file.id] for file in found if file.id in read]
+    return [file for file, _ in given], later, b"".join(data for _, data in given)
+
+
+def _paths(folders: Folders, name: str, digits: str) -> list[Path]:
+    return [folder_of(folders.archive, digits) / name, folders.distr / name]
 
 
 def _find(disk: Disk, id: int, paths: Sequence[Path]) -> Lying | None:

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from attrs import frozen
 
-from anylog.databases.tsd import OWN
+from anylog.databases.tsd import FAILED, OWN
 from anylog.databases.tsd_ranges import Line
 
 OFFERED = ("loaded", "dropped")  # states in which a member has the file in its archive
 SETTLED = ("loaded", "dropped", "double")  # and in which nothing of it is missing
 AGAIN, SELDOM = 60.0, 3600.0  # seconds until a file is asked for again; one that failed or that nobody has
 OFTEN = 3  # times that it is asked for at the shorter distance
+NO_HASH = ("open:", f"{FAILED}:")  # how what stands in the place of a hash begins
 
 
 @frozen
@@ -47,9 +48,11 @@ def plan(
     peer: int,
     into: str,
     now: float,
+    resting: Collection[str] = (),
 ) -> Plan:
     """Look at entries of a member, by id. `ours`: id -> state here; `held`: hash -> the entry here that holds its rows;
-    `on_way`: hashes that were asked for; `into`: the table of files they belong in here.
+    `on_way`: hashes that were asked for; `into`: the table of files they belong in here; `resting`: states here in
+    which files are not asked for now, unless it is known when they were.
     """
     fetch: list[Line] = []
     doubles: list[tuple[Line, tuple[str, int]]] = []
@@ -78,7 +81,7 @@ def plan(
             if here == "":
                 absent.append(line)
                 waiting += 1
-        elif not due(before, here, peer, now):
+        elif (before is None and here in resting) or not due(before, here, peer, now):
             if here not in ("missing", "failed"):
                 busy.append(line.id)
                 waiting += 1
@@ -94,6 +97,15 @@ def plan(
     return Plan(
         fetch=fetch, doubles=doubles, absent=absent, pending=pending, busy=busy, open=waiting, first=first
     )  # fmt: skip
+
+
+def clashes(line: Line, hash: str, state: str) -> bool:
+    """Whether an id has two contents: the one that a member holds, and the one that has it here (operator-ha.md 9.3).
+
+    What holds nothing here, and is waited for by nobody, gives way to the other.
+    """
+    here = state in SETTLED or state == "pending"
+    return here and line.state in SETTLED and hash != line.hash and not hash.startswith(NO_HASH)
 
 
 def lacks(before: Tried | None, peer: int, now: float) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.databases.tsd import Asked, Tsd
@@ -14,11 +14,12 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, IBody, Reply
 from anylog.pages import all_pages
 from anylog.processes.agreement import SYSTEM
+from anylog.processes.registry import Conflict
 from anylog.waiting import deferring
 
 PAGE = 128 << 10  # bytes
 LARGEST = 16 << 20  # bytes of an overview that is held
-SUBJECTS = ("files", "databases", "tables")
+SUBJECTS = ("files", "databases", "tables", "conflicts")
 
 
 class Databases(Protocol):
@@ -48,13 +49,15 @@ class Text:
 class OverviewService:
     """Handler of the kind `overview`.
 
-    Question: of ("files", "databases" or "tables"), start and end (times as they are stored, may be empty).
+    Question: of (a text of SUBJECTS), start and end (times as they are stored, may be empty).
     Reply: the body is JSON. files: "dbms.table" -> [entries, rows] over all tables of files; databases: names; tables:
-    names of the tables of files. Fails with AnyLogError 5 without tables of files, 21 for what is no question.
+    names of the tables of files; conflicts: [dbms.table, table of files, id, hash here, other hash, the file that has
+    it] of ids with two contents. Fails with AnyLogError 5 without tables of files, 21 for what is no question.
     """
 
     _databases: Databases
     _tsd: Callable[[], Tsd | None]
+    _conflicts: Callable[[], Sequence[Conflict]] = field(default=lambda: ())
 
     @deferring
     async def __call__(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
@@ -71,6 +74,8 @@ class OverviewService:
         tsd = self._tsd()
         if tsd is None:
             raise AnyLogError(5, "almgm.tsd_info is not there")
+        if subject == "conflicts":
+            return await self._told_conflicts(tsd)
         tables = await tsd.tables()
         if subject == "tables":
             return tables
@@ -81,6 +86,19 @@ class OverviewService:
                 sums[0] += each.files
                 sums[1] += each.rows
         return counted
+
+    async def _told_conflicts(self, tsd: Tsd) -> list[list[Any]]:
+        """Each once, without those of which the other content is here by now."""
+        known = {(each.into, each.id, each.other): each for each in self._conflicts()}
+        here: dict[tuple[str, int], str] = {}
+        for into in sorted({into for into, _, _ in known}):
+            found = await tsd.by_ids(into, [id for table, id, _ in known if table == into])
+            here.update({(into, id): entry.hash for id, entry in found.items()})
+        return [
+            [f"{each.dbms}.{each.table}", into, id, each.hash, other, each.name]
+            for (into, id, other), each in sorted(known.items(), key=lambda pair: pair[0])
+            if here.get((into, id)) != other
+        ]
 
 
 async def read_overview(body: IBody | None) -> Any:

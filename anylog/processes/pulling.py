@@ -5,28 +5,32 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import orjson
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.databases.tsd_ranges import Line, Totals
+from anylog.databases.tsd_ranges import Line
 from anylog.disk.archive import LARGEST, gunzip
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IBody, ILane, Publish, Reply
 from anylog.mapping.body import content_hash
-from anylog.pages import all_pages
+from anylog.pages import Patient, all_pages
 from anylog.processes.agreement import Place
-from anylog.processes.exchange import ANSWER, Folders, numbers
+from anylog.processes.exchange import Folders
+from anylog.processes.told import State, files_told, lines_told, state_told
+from anylog.waiting import deadline
 
-QUESTION, PAGE, FILES = 10.0, 30.0, 120.0  # seconds for an answer: a state, a page of entries, files
+QUESTION = 10.0  # seconds for a state
+SILENCE = 60.0  # seconds until an answer begins, and between its bytes
+SLOWEST = 4096  # bytes a second, with which a large file over a slow link still comes to its end
 ENTRIES = 1000  # of one page
 LONGEST_PAGE = 8 << 20  # bytes
 
+T = TypeVar("T")
 Ask = Callable[..., Deferred[Reply]]  # as `IPeers.ask`
 
 
@@ -45,17 +49,6 @@ class Range:
 
     start: str
     end: str = ""
-
-
-@frozen(kw_only=True)
-class State:
-    """What a member told of itself."""
-
-    complete: bool
-    tables: Mapping[int, Totals]
-    safe: Mapping[int, int]
-    parts: Mapping[int, tuple[int, int, int]]
-    known: int  # the last id it knows of this node's own files
 
 
 @frozen(kw_only=True)
@@ -87,6 +80,18 @@ class Puller:
     def _asked(self, peer: Peer, kind: str, head: Mapping[str, Any], seconds: float) -> Deferred[Reply]:
         return self._ask(peer.address, kind, head, until=self._clock.seconds() + seconds)
 
+    async def _asked_slowly(
+        self, peer: Peer, kind: str, head: Mapping[str, Any], most: int
+    ) -> tuple[Reply, IBody | None]:
+        """An answer with a body of at most `most` bytes, that may take as long as bytes go on coming."""
+        longest = 2 * SILENCE + most / SLOWEST
+        asked = self._asked(peer, kind, head, longest)
+        until = self._clock.seconds() + longest
+        reply = await deadline(self._clock, SILENCE, asked, f"{kind} of member {peer.member}")
+        if reply.body is None:
+            return reply, None
+        return reply, Patient(reply.body, self._clock, SILENCE, until)
+
     async def members(
         self, peer: Peer, place: Place, range: Range, *, safe: Mapping[int, int] | None, complete: bool,
         upto: Mapping[int, int] | None = None, seconds: float = QUESTION,
@@ -106,16 +111,7 @@ class Puller:
         told = reply.head
         if told.get("member") != peer.member:
             raise AnyLogError(21, f"it says to be member {str(told.get('member'))[:20]}", node=peer.address)
-        try:
-            tables = {int(whose): Totals(*each[:7]) for whose, each in dict(told["tables"]).items()}
-            parts = {int(whose): (int(n), int(sum), int(k)) for whose, (n, sum, k) in dict(told["parts"]).items()}
-            known = int(told["yours"])
-        except (KeyError, TypeError, ValueError):
-            raise AnyLogError(21, "its state makes no sense", node=peer.address) from None
-        safe_there = numbers(told, "safe")
-        return State(
-            complete=told.get("complete") is True, tables=tables, safe=safe_there, parts=parts, known=known
-        )  # fmt: skip
+        return _of(peer, state_told, told)
 
     async def entries(
         self, peer: Peer, place: Place, whose: int, range: Range, after: int
@@ -125,15 +121,9 @@ class Puller:
             "cluster": place.cluster, "asker": place.member, "member": whose, "start": range.start, "end": range.end,
             "after": after, "most": ENTRIES,
         }  # fmt: skip
-        reply = await self._asked(peer, "entries", head, PAGE)
-        data = await all_pages(reply.body, LONGEST_PAGE)
-        try:
-            found = [Line(*each[:9]) for each in orjson.loads(data)]
-            ids = [line.id for line in found]
-            if ids != sorted(set(ids)) or (ids and ids[0] <= after) or not all(_sound(line) for line in found):
-                raise ValueError
-        except (orjson.JSONDecodeError, TypeError, ValueError):
-            raise AnyLogError(21, "its entries make no sense", node=peer.address) from None
+        reply, body = await self._asked_slowly(peer, "entries", head, LONGEST_PAGE)
+        data = await all_pages(body, LONGEST_PAGE)
+        found = _of(peer, lines_told, data, after)
         return found, bool(reply.head.get("more")) and bool(found)
 
     async def fetch(self, peer: Peer, place: Place, whose: int, asked: Sequence[Line]) -> Got:
@@ -144,24 +134,17 @@ class Puller:
         head = {
             "cluster": place.cluster, "asker": place.member, "member": whose, "ids": [line.id for line in asked],
         }  # fmt: skip
-        reply = await self._asked(peer, "fetch", head, FILES)
+        reply, body = await self._asked_slowly(peer, "fetch", head, LARGEST)
         wanted = {line.id: line for line in asked}
         try:
-            files = [(int(id), str(name), int(size)) for id, name, size in reply.head["files"]]
-            without = {int(each[0]) for each in reply.head["missing"]} & wanted.keys()
-            later = {int(id) for id in reply.head["later"]} & wanted.keys()
-            sizes = [size for _, _, size in files]
-            if min(sizes, default=1) < 1 or (len(sizes) > 1 and sum(sizes) > 2 * ANSWER) or sum(sizes) > LARGEST:
-                raise ValueError(f"{sum(sizes):,} bytes in {len(sizes)} files")
-        except (KeyError, TypeError, ValueError) as odd:
-            _close(reply.body)
-            raise AnyLogError(21, f"files that make no sense: {odd}"[:300], node=peer.address) from None
-        size = sum(size for _, _, size in files)
-        data = memoryview(await all_pages(reply.body, size))
-        if len(data) != size:
-            raise AnyLogError(15, f"{len(data):,} of {size:,} bytes of files came", node=peer.address)
-        came, at = [], 0
-        for id, name, length in files:
+            told = _of(peer, files_told, reply.head, wanted.keys())
+            data = memoryview(await all_pages(body, told.size))
+        finally:
+            _close(body)
+        if len(data) != told.size:
+            raise AnyLogError(15, f"{len(data):,} of {told.size:,} bytes of files came", node=peer.address)
+        came, at, without = [], 0, set(told.without)
+        for id, name, length in told.files:
             came.append((id, name, bytes(data[at : at + length])))
             at += length
         good = await self._cpu.run(_sound_files, [(name, wanted.get(id), whose, content) for id, name, content in came])
@@ -173,7 +156,7 @@ class Puller:
                     without.add(id)
         came = [each for each, fine in zip(came, good, strict=True) if fine]
         published, names = await self._publish(folders.watch, came)
-        return Got(published=published, names=names, size=size, without=without, later=later)
+        return Got(published=published, names=names, size=told.size, without=without, later=told.later)
 
     async def _publish(
         self, watch: Path, files: Sequence[tuple[int, str, bytes]]
@@ -183,18 +166,35 @@ class Puller:
             outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         except OSError as why:
             raise AnyLogError(14, f"{watch}: {why.strerror or why}") from None
-        published, names = [], []
+        published, names, full = [], [], ""
         for (id, name, data), outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, OSError):
                 self.counts.add("not kept", last=f"{name}: {outcome.strerror or outcome}")
                 if outcome.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                    raise AnyLogError(503, f"{watch}: {outcome.strerror}") from None
+                    full = full or f"{watch}: {outcome.strerror}"
+                continue
+            if outcome == "other":
+                self.counts.add("not kept", last=f"another file called {name} waits to be loaded")
                 continue
             published.append(id)
             names.append((name, len(data)))
+        if full and not published:
+            raise AnyLogError(503, full)
         if published:
             self._point("fetched")
         return published, names
+
+    async def lying(self, names: Collection[str]) -> set[str]:
+        """Which of these files are in the watch directory still; all of them while that cannot be read."""
+        folders = self._folders()
+        if folders is None:
+            return set()
+        try:
+            there = await self._lane.run(self._disk.names, folders.watch)
+        except OSError as why:
+            self.log.warn("{folder}: {why}", folder=folders.watch, why=why.strerror or str(why))
+            return set(names)
+        return set(there) & set(names)
 
     async def deliver(self, whose: int, names: Sequence[tuple[str, int]], failed: Collection[int]) -> None:
         """Say that files may be taken; of those that failed before one copy in the error directory is enough."""
@@ -212,14 +212,18 @@ def _texts(ids: Mapping[int, int]) -> dict[str, int]:
     return {str(member): id for member, id in sorted(ids.items())}
 
 
+def _of(peer: Peer, read: Callable[..., T], *told: Any) -> T:
+    """What a member told, read; what is wrong with it names that node. Raises AnyLogError 21."""
+    try:
+        return read(*told)
+    except AnyLogError as odd:
+        odd.node = peer.address
+        raise
+
+
 def _close(body: IBody | None) -> None:
     if body is not None:
         body.close()
-
-
-def _sound(line: Line) -> bool:
-    texts = (line.hash, line.dbms, line.table, line.state, line.time, line.source, line.instructions)
-    return isinstance(line.id, int) and line.id > 0 and all(isinstance(each, str) for each in texts)
 
 
 # In a lane.

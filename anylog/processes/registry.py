@@ -52,6 +52,8 @@ class Conflict:
     hash: str  # that it has here
     other: str  # that came
     name: str  # of the file that came
+    dbms: str = ""
+    table: str = ""
 
 
 def table_of(buffer: Buffer, member: int) -> str:
@@ -155,8 +157,11 @@ class Registry:
         """Keep in mind that an id came with two contents; gives that in words."""
         self.conflicted += 1
         self.conflicts.append(
-            Conflict(at=self._now(), into=into, id=id, hash=hash, other=buffer.whole, name=buffer.path.name)
-        )
+            Conflict(
+                at=self._now(), into=into, id=id, hash=hash, other=buffer.whole, name=buffer.path.name,
+                dbms=buffer.where.dbms, table=buffer.where.table,
+            )
+        )  # fmt: skip
         return f"TSD id conflict: {into} {id} has the hash {hash}"
 
     async def held(self, buffer: Buffer, database: IDatabase) -> Verdict:

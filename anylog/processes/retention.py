@@ -22,7 +22,8 @@ from anylog.interfaces import Disk, ILane
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import member_of, table_of
 from anylog.processes.missing import SETTLED
-from anylog.processes.pulling import Peer, Range, State
+from anylog.processes.pulling import Peer, Range
+from anylog.processes.told import State
 
 QUESTIONS = 200  # to one member; the days that are not compared then stay
 TOGETHER = 1000  # entries looked up at a time

@@ -364,3 +364,38 @@ def test_a_file_is_damaged_on_its_way(copies: Copies) -> None:
     assert copies.until_equal(first, second, 10) < 5
     (mended,) = copies.entries(second, into)
     assert (mended.id, mended.hash, mended.rows, mended.status1) == (entry.id, entry.hash, 3, "")
+
+
+def test_two_contents_of_one_id(copies: Copies) -> None:
+    """Both members name it in `test cluster data`, and consensus does not go beyond; until one of them gives way."""
+    first, second = copies.add(1), copies.add(2)
+    for name in ("a", "b"):
+        copies.put(first, name)
+        copies.world.advance(2)
+    copies.until_equal(first, second, 90)
+    own = copies.member(first)
+    other = copies.entries(first)[1]
+    tsd = second.membership.tsd()
+    assert tsd is not None
+    change = f"update tsd_{own} set file_hash = '{'0' * 32}' where file_id = {other.id}"
+    copies.world.wait(tsd.database.write(lambda connection: connection.execute(change).fetchall()))
+    copies.put(first, "c")
+    copies.world.until(lambda: len(copies.names(second)) == 9, 90)
+    copies.world.advance(130)
+    # What was validated stays so: it was, when there was one content.
+    assert max(consensus(first, own), consensus(second, own)) <= other.id
+    for node in (first, second):
+        (row,) = copies.world.run(node, "test cluster data where format = json").data
+        at_first, at_second = sorted(row["Conflicts"], key=lambda text: "op2" in text)
+        assert at_first.startswith(
+            f"TSD id conflict at op1: tsd_info {other.id} has the hash {other.hash} there, and 0"
+        )
+        assert f"op2: tsd_{own} {other.id} has the hash {'0' * 32} there, and {other.hash} by town.t." in at_second
+        assert copies.world.run(node, "test cluster data where dbms = elsewhere and format = json").data == []
+    text = copies.world.run(first, "test cluster data").text or ""
+    assert (text.count("TSD id conflict"), "Table Conflicts Node_" in text) == (2, True), text
+    copies.world.wait(tsd.remove([(f"tsd_{own}", other.id)]))
+    copies.world.advance(130)
+    (row,) = copies.world.run(first, "test cluster data where format = json").data
+    assert "Conflicts" not in row
+    assert consensus(second, own) == copies.entries(first)[-1].id

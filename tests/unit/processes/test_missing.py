@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.databases.tsd_ranges import Line
-from anylog.processes.missing import AGAIN, SELDOM, Plan, Tried, consensus, plan, validated
+from anylog.processes.missing import AGAIN, SELDOM, Plan, Tried, clashes, consensus, plan, validated
 
 NOW, PEER = 10_000.0, 7
 RECENTLY, LONG_AGO = NOW - AGAIN + 1, NOW - SELDOM - 1
@@ -63,15 +63,46 @@ class PlanTests(SynchronousTestCase):
             got = (told(found), found.open, found.first)
             self.assertEqual(got, (expected, open, unsettled), f"{there} there, {here} here, {before}")
 
+    def test_files_that_rest(self) -> None:
+        """In which states here files are not asked for now; one of which it is known when it was goes by that."""
+        for here, before, expected in [
+            ("missing", None, ""),
+            ("missing", Tried(LONG_AGO), "fetch"),
+            ("missing", Tried(RECENTLY, 1, frozenset({9})), "fetch"),
+            ("failed", None, "fetch"),
+            ("", None, "fetch"),
+        ]:
+            tried = {1: before} if before else {}
+            states = {1: here} if here else {}
+            found = plan([line(1)], states, {}, tried, (), peer=PEER, into="tsd_7", now=NOW, resting=("missing",))
+            self.assertEqual((told(found), found.open), (expected, int(bool(expected))), f"{here} {before}")
+
+    def test_two_contents(self) -> None:
+        """An id clashes where both sides hold a file under it; what holds nothing, and what is no hash, does not."""
+        for there, here, hash, expected in [
+            ("loaded", "loaded", "x", True),
+            ("loaded", "loaded", "h1", False),
+            ("dropped", "double", "x", True),
+            ("double", "dropped", "x", True),
+            ("loaded", "pending", "x", True),
+            ("loaded", "pending", "open:b1", False),
+            ("loaded", "failed", "03:7.1", False),
+            ("loaded", "failed", "x", False),
+            ("loaded", "missing", "x", False),
+            ("missing", "loaded", "x", False),
+            ("pending", "loaded", "x", False),
+        ]:
+            self.assertEqual(clashes(line(1, there), hash, here), expected, f"{there} there, {here} {hash} here")
+
     def test_known_contents(self) -> None:
         """What is here under another entry is not fetched; unless it is being loaded, that is noted at once."""
         holder = {"h1": ("tsd_info", 4)}
         self.assertEqual(look(line(1), held=holder).doubles, [(line(1), ("tsd_info", 4))])
         self.assertEqual(told(look(line(1), ours={1: "failed"}, held=holder)), "doubles")
         self.assertEqual(told(look(line(1), ours={1: "pending"}, held=holder)), "pending")
-        again = {"h1": ("tsd_7", 4)}  # its member lost what it had, and took the same content once more
-        self.assertEqual(look(line(1), held=again).doubles, [(line(1), ("tsd_7", 4))])
-        own = look(line(1), held=holder, into="tsd_info")
+        # The member lost its table, and got the same content again.
+        self.assertEqual(look(line(1), held={"h1": ("tsd_7", 4)}).doubles, [(line(1), ("tsd_7", 4))])
+        own = plan([line(1)], {}, {"h1": ("tsd_info", 4)}, {}, (), peer=PEER, into="tsd_info", now=NOW)
         self.assertEqual((told(own), own.open, own.first), ("", 0, 0))
 
     def test_a_content_once(self) -> None:

@@ -1,0 +1,154 @@
+"""What a consumer keeps in mind: of other members, of files that it asked for, and of files that came."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+
+from anylog.databases.tsd_ranges import Totals
+from anylog.interfaces import Clock
+from anylog.processes.missing import Tried
+from anylog.processes.pulling import Peer
+from anylog.processes.registry import Conflict
+
+File = tuple[int, int]  # whose, id
+
+
+@define(eq=False)
+class Look:
+    """What the last pass over the files of one member at one other member found."""
+
+    theirs: Totals
+    ours: Totals
+    open: int = 0  # files that are not here and may still come
+    first: int = 0  # lowest id that is not settled here
+    until: float = 0.0  # while nothing changes there is nothing to do before that
+    conflicts: Sequence[Conflict] = ()  # ids that have another content there, the first of them
+    clash: int = 0  # the lowest such id; 0: none
+
+
+@define(eq=False)
+class Link:
+    """Another member, and what goes on with it."""
+
+    peer: Peer
+    working: Deferred[None] | None = None
+    again: bool = False
+    fine: bool = False  # the last pass came to its end
+    held: str = ""  # why this pass asks for no more files
+    own: Deferred[None] | None = None  # fires when the pass over its own files is over
+    contact: float = 0.0
+    error: str = ""
+    errors: int = 0
+    complete: bool = False
+    looks: dict[int, Look] = field(factory=dict)  # by the member whose files they are
+    in_flight: int = 0
+    # By the same, when it was asked for files that nobody had, or that failed, and of which no time is kept.
+    seldom: dict[int, float] = field(factory=dict)
+
+
+@define(eq=False)
+class Tries:
+    """When files were asked for last, of the newest `most` of them."""
+
+    _most: int
+    crowded: bool = False  # some were forgotten too early
+    _tried: dict[File, Tried] = field(factory=dict)  # the oldest first
+
+    def get(self, whose: int, id: int) -> Tried | None:
+        """When that file was asked for."""
+        return self._tried.get((whose, id))
+
+    def put(self, whose: int, id: int, tried: Tried) -> None:
+        """It is asked for, or was told to be missing."""
+        self._tried.pop((whose, id), None)
+        self._tried[whose, id] = tried
+        if len(self._tried) > self._most:
+            self._tried.pop(next(iter(self._tried)))
+            self.crowded = True
+
+    def pop(self, whose: int, id: int) -> None:
+        """It is here."""
+        self._tried.pop((whose, id), None)
+
+    def forget(self, before: float) -> None:
+        """What was asked for before a time."""
+        self._tried = {key: each for key, each in self._tried.items() if each.at >= before}
+        self.crowded = self.crowded and len(self._tried) > self._most // 2
+
+    def __len__(self) -> int:
+        return len(self._tried)
+
+
+@frozen
+class Arrival:
+    """A file that was published in the watch directory."""
+
+    at: float
+    hash: str
+    name: str
+    size: int  # bytes
+
+
+@define(eq=False)
+class Arrivals:
+    """Files that came, and are in the watch directory still or not loaded yet."""
+
+    bytes: int = 0
+    _files: dict[File, Arrival] = field(factory=dict)
+
+    def add(self, whose: int, id: int, arrival: Arrival) -> None:
+        """One came, perhaps again."""
+        self.remove(whose, id)
+        self._files[whose, id] = arrival
+        self.bytes += arrival.size
+
+    def remove(self, whose: int, id: int) -> None:
+        """It is no longer waited for."""
+        gone = self._files.pop((whose, id), None)
+        if gone is not None:
+            self.bytes -= gone.size
+
+    def find(self, whose: int, id: int) -> Arrival | None:
+        """That file, if it came."""
+        return self._files.get((whose, id))
+
+    def by_member(self) -> dict[int, list[int]]:
+        """The ids of those of each member."""
+        found: dict[int, list[int]] = {}
+        for whose, id in self._files:
+            found.setdefault(whose, []).append(id)
+        return found
+
+    def names(self, files: Collection[File]) -> set[str]:
+        """How some of them are called."""
+        return {self._files[each].name for each in files if each in self._files}
+
+    def __contains__(self, file: object) -> bool:
+        return file in self._files
+
+    def __iter__(self) -> Iterator[File]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+async def over_or_late(clock: Clock, work: Deferred[None], seconds: float) -> None:
+    """Wait until work that others wait for, too, is over; at most so many seconds of the clock."""
+    waited: Deferred[None] = Deferred()
+    late = clock.callLater(seconds, waited.callback, None)
+
+    def over(result: None) -> None:
+        if late.active():
+            late.cancel()
+            waited.callback(None)
+
+    work.addCallback(over)
+    try:
+        await waited
+    finally:
+        if late.active():
+            late.cancel()

@@ -1,0 +1,214 @@
+"""The consumer: what it asks for and when, what it takes for settled, and what stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from attrs import astuple, evolve
+from pull_case import FOLDERS, OTHER, Body, PullCase
+from twisted.internet.defer import Deferred, succeed
+
+from anylog.databases import tsd_ranges
+from anylog.databases.tsd import Asked
+from anylog.databases.tsd_ranges import Line
+from anylog.interfaces import Reply
+from anylog.processes import consumer
+from anylog.processes.consumer import EVERY, PATIENCE, STUCK
+from anylog.processes.missing import SELDOM
+from anylog.processes.pulled import Tries
+
+
+class ConsumerCase(PullCase):
+    def complete(self) -> bool:
+        return self.consumer.standing.own_complete
+
+    def validated(self) -> int:
+        return self.consumer.standing.of(3).get(OTHER, 0)
+
+    def safe(self, id: int) -> None:
+        """What the other member says of its own files."""
+        self.get(self.exchange.standing.recall(self.other, OTHER))
+        self.exchange.standing.of(OTHER)[OTHER] = id
+
+    def ids_asked(self) -> list[int]:
+        return [id for kind, head in self.asked if kind == "fetch" for id in head["ids"]]
+
+    def entries(self) -> dict[int, str]:
+        """Id -> status 1, of the other's files here."""
+        return {each.id: each.status1 for each in self.get(self.tsd.entries(f"tsd_{OTHER}", Asked()))}
+
+
+class ConflictTests(ConsumerCase):
+    def test_two_contents_of_one_id(self) -> None:
+        """Count and ids agree, and yet it is seen and told; nothing behind it is validated. When it gives way here, the
+        other content comes."""
+        for id in (1, 2, 3):
+            name = self.give(id)
+            self.hold(self.tsd, f"tsd_{OTHER}", name if id != 2 else self.name(2, b"another"))
+        self.safe(3)
+        self.begin()
+        (found,) = self.consumer.conflicts()
+        self.assertEqual((found.into, found.id, found.dbms, found.table), (f"tsd_{OTHER}", 2, "town", "t"))
+        self.assertEqual((found.hash, found.other), (self.name(2, b"another").hash, self.name(2, b'{"v":2}\n').hash))
+        self.assertEqual((self.count("fetch"), self.validated()), (0, 1))
+        self.go(2 * EVERY)
+        self.assertEqual((self.count("fetch"), self.validated(), len(self.consumer.conflicts())), (0, 1, 1))
+        self.get(self.tsd.remove([(f"tsd_{OTHER}", 2)]))
+        self.go(EVERY)
+        self.load()
+        self.go(EVERY)
+        self.assertEqual((self.ids_asked(), self.validated(), self.consumer.conflicts()), ([2], 3, []))
+
+    def test_what_holds_nothing_gives_way(self) -> None:
+        """An entry of a content that nobody had does not keep another content of that id out."""
+        other = self.name(1, b"another")
+        line = self.line(other)
+        self.get(tsd_ranges.record(self.tsd, f"tsd_{OTHER}", [(line, "01", "nobody has it")]))
+        name = self.give(1)
+        self.begin()
+        self.assertEqual((self.delivered, self.entries()), ([str(name)], {}))
+
+
+class FaultTests(ConsumerCase):
+    def test_a_fault_of_any_kind(self) -> None:
+        """A pass that ends so is not fine: nothing is concluded from what it had looked at until then."""
+        name = self.give(1, archived=False)
+        self.busy.add(name.hash)
+        self.begin()
+        link = self.consumer.links[OTHER]
+        self.assertEqual((link.fine, link.looks[OTHER].open), (True, 1))
+
+        def broken(head: Mapping[str, Any]) -> Deferred[Reply]:
+            raise ZeroDivisionError
+
+        self.odd["entries"] = broken
+        self.go(EVERY + 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((link.fine, link.errors, self.complete()), (False, 1, False))
+        self.assertIn("ZeroDivisionError", link.error)
+        del self.odd["entries"]
+        self.busy.clear()
+        self.go(2 * EVERY)
+        self.assertEqual((link.fine, link.error, self.complete(), self.entries()), (True, "", True, {1: "01"}))
+
+    def test_a_pass_that_begins_while_a_round_ends(self) -> None:
+        """What it has not looked at yet is not taken for settled."""
+        self.give(1, archived=False)
+        later = self.give(2, archived=False)
+        self.busy.add(later.hash)
+        held: Deferred[None] = Deferred()
+
+        def record(*args: Any) -> Deferred[None]:
+            return held.addCallback(lambda _: tsd_ranges.record(*args))
+
+        self.patch(consumer, "record", record)
+        self.begin()
+        self.odd["entries"] = lambda head: Deferred()
+        self.consumer.nudge()
+        self.go(0.1)
+        self.assertEqual(self.consumer.links[OTHER].looks[OTHER].open, 0)
+        held.callback(None)
+        self.assertEqual((self.complete(), self.entries()), (False, {1: "01"}))
+
+    def test_later_for_ever(self) -> None:
+        """Files that are always to come later are asked for once in a cycle, not as fast as that goes."""
+        name = self.give(1, archived=False)
+        self.busy.add(name.hash)
+        self.begin()
+        self.assertEqual(self.count("fetch"), 1)
+        self.go(EVERY + 1)
+        self.assertEqual((self.count("fetch"), self.complete()), (2, False))
+
+    def test_entries_for_ever(self) -> None:
+        """A member that always has more entries does not hold a pass for ever."""
+        self.give(1)
+        self.patch(consumer, "ENTRIES", 50)
+
+        def more(head: Mapping[str, Any]) -> Deferred[Reply]:
+            told = [Line(head["after"] + n + 1, "h", "town", "t", 0, "pending", "x") for n in range(10)]
+            return succeed(Reply(head={"more": True}, body=Body([orjson.dumps([astuple(each) for each in told])])))
+
+        self.odd["entries"] = more
+        self.begin()
+        look = self.consumer.links[OTHER].looks[OTHER]
+        self.assertEqual((self.count("entries"), look.open, look.first), (6, 1, 61))
+        self.assertFalse(self.complete())
+
+
+class RoomTests(ConsumerCase):
+    def test_the_operator_refuses(self) -> None:
+        """While it may take no files none are asked for, and why is told; then it goes on at once."""
+        self.give(1)
+        self.refusal = "no space"
+        self.begin()
+        self.go(STUCK + 1)
+        link = self.consumer.links[OTHER]
+        self.assertEqual((self.count("fetch"), link.fine, link.error, link.looks[OTHER].open), (0, True, "no space", 1))
+        self.assertEqual((self.consumer.counts["held back"], self.complete()), (1, False))
+        self.refusal = ""
+        self.go(2)
+        self.assertEqual(self.count("fetch"), 1)
+        self.load()
+        self.go(3)
+        self.assertEqual((link.error, self.complete()), ("", True))
+
+    def test_files_that_wait(self) -> None:
+        """A place is free when a file has left the watch directory: not by the time, and not when it is loaded."""
+        self.patch(consumer, "TOGETHER", 1)
+        self.patch(consumer, "ARRIVED", 2)
+        for id in range(1, 6):
+            self.give(id)
+        self.begin()
+        self.go(PATIENCE + 10)
+        self.assertEqual(self.ids_asked(), [1, 2])
+        for name in (self.name(1, b'{"v":1}\n'), self.name(2, b'{"v":2}\n')):
+            self.hold(self.tsd, f"tsd_{OTHER}", evolve(name, compressed=False))
+        self.go(20)
+        self.assertEqual(self.ids_asked(), [1, 2])
+        for text in self.disk.names(FOLDERS.watch):
+            self.disk.forget(FOLDERS.watch / text)
+        self.go(3)
+        self.assertEqual(self.ids_asked(), [1, 2, 3, 4])
+
+    def test_bytes_that_wait(self) -> None:
+        """They count, whatever the number of the files is."""
+        self.patch(consumer, "TOGETHER", 1)
+        self.patch(consumer, "BYTES", 12)
+        for id in range(1, 6):
+            self.give(id)
+        self.begin()
+        self.go(5)
+        self.assertEqual(self.ids_asked(), [1, 2])
+
+
+class MissingTests(ConsumerCase):
+    def test_more_than_there_is_room_for(self) -> None:
+        """All files that nobody has are noted, some in each cycle; until then this member is not complete."""
+        self.patch(consumer, "ABSENT", 2)
+        self.patch(consumer, "TOLD", 1)
+        for id in range(1, 6):
+            self.give(id, archived=False)
+        self.begin()
+        self.assertEqual((len(self.entries()), self.complete()), (2, False))
+        self.go(10)
+        self.assertEqual((self.entries(), self.complete()), (dict.fromkeys(range(1, 6), "01"), True))
+
+    def test_once_an_hour(self) -> None:
+        """Files that nobody has are asked for once an hour, also more of them than can be kept in mind."""
+        self.consumer._tried = Tries(2)
+        for id in range(1, 8):
+            self.give(id, archived=False)
+        self.begin()
+        self.go(EVERY + 1)
+        self.asked.clear()
+        for minute in range(8):
+            self.give(100 + minute)  # so that there is something to be looked at
+            self.go(EVERY + 1, 1.0)
+            self.load()
+        self.assertEqual([id for id in self.ids_asked() if id < 100 and self.ids_asked().count(id) > 1], [])
+        self.asked.clear()
+        self.give(200)
+        self.go(SELDOM, 2.0)
+        self.assertEqual(sorted({id for id in self.ids_asked() if id < 100}), list(range(1, 8)))
