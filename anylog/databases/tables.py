@@ -23,6 +23,7 @@ class BuiltIn:
     needed: tuple[str, ...] = ()  # NOT NULL
     unique: tuple[str, ...] = ()  # one unique index each
     indexed: tuple[str, ...] = ()
+    summed: bool = False  # a table of files, see `file_sums`
 
 
 def _files(id: str, unique: tuple[str, ...], indexed: tuple[str, ...]) -> BuiltIn:
@@ -42,6 +43,7 @@ def _files(id: str, unique: tuple[str, ...], indexed: tuple[str, ...]) -> BuiltI
         needed=("dbms_name", "table_name", "source", "file_hash", "instructions", "file_time"),
         unique=unique,
         indexed=indexed,
+        summed=True,
     )
 
 

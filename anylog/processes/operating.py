@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.databases.tsd import Tsd
+from anylog.databases.tsd_ranges import check_sums
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane
 from anylog.process import Rhythm
@@ -51,6 +52,7 @@ class Operating:
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
+    _checked: Tsd | None = None  # whose sums were compared with what they are sums of
     _late: Any = None  # the call that looks for what nobody came with
     log = Logger()
 
@@ -96,6 +98,12 @@ class Operating:
         self._told, self._registry.sure = False, tsd
         self._filing.options = options
         await gather([self.compared(name) for name in sorted(self._attached())])
+        if tsd is not self._checked:
+            self._checked = tsd
+            try:
+                await check_sums(tsd, lambda: self.runs)
+            except AnyLogError as why:
+                self.log.warn("sums of the tables of files: {why}", why=str(why))
         return True
 
     @deferring
