@@ -104,23 +104,22 @@ def _triggers(table: str) -> list[str]:
     bounds = "first_time = min(first_time, new.file_time), last_time = max(last_time, new.file_time)"
     plus, minus = _numbers("new."), _numbers("old.")
 
-    # `insert or ignore` would not do: the statement that fires a trigger overrides what its own do about conflicts.
-    def added(each: str, key: str, zeros: str, where: str, numbers: str) -> str:
+    def added(each: str, unique: str, key: str, numbers: Sequence[tuple[str, str]]) -> str:
+        terms = ", ".join(term for _, term in numbers)
+        more = ", ".join(f"{name} = {name} + excluded.{name}" for name, _ in numbers)
         return (
-            f" insert into {each} select {files}, {key}, {zeros}, new.file_time, new.file_time"
-            f" where not exists (select 1 from {each} {where}); update {each} set {numbers}, {bounds} {where};"
+            f" insert into {each} values ({files}, {key}, {terms}, new.file_time, new.file_time)"
+            f" on conflict ({unique}) do update set {more}, first_time = min(first_time, excluded.first_time),"
+            " last_time = max(last_time, excluded.last_time);"
         )
 
     def taken(each: str, numbers: str, where: str) -> str:
         return f" update {each} set {numbers} {where}; delete from {each} {where} and entries = 0;"
 
-    add_block = added(
-        "anylog_sums", f"new.file_id >> {_SHIFT}", "0, 0, 0, 0, 0, 0", block["new"],
-        ", ".join(f"{name} = {name} + {term}" for name, term in zip(_NUMBERS, plus, strict=True)),
-    )  # fmt: skip
+    add_block = added("anylog_sums", "files, block", f"new.file_id >> {_SHIFT}", list(zip(_NUMBERS, plus, strict=True)))
     add_day = added(
-        "anylog_days", "substr(new.file_time, 1, 10), new.dbms_name, new.table_name", "0, 0", day["new"],
-        'entries = entries + 1, counted = counted + coalesce(new."rows", 0)',
+        "anylog_days", "files, day, dbms, name", "substr(new.file_time, 1, 10), new.dbms_name, new.table_name",
+        [("entries", "1"), ("counted", 'coalesce(new."rows", 0)')],
     )  # fmt: skip
     take_block = taken(
         "anylog_sums",
