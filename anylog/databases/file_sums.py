@@ -336,8 +336,13 @@ def counted(connection: Connection, table: str, start: str, end: str) -> dict[tu
         "select dbms, name, sum(entries), sum(counted) from anylog_days where files = ?3 and day in"
         f" ({days} {inside}) group by 1, 2"
     )
+    # One range of the index, no wider than it has to be.
+    within = (
+        f"file_time >= max(day, ?1) and file_time < min(day || {_LAST}, case ?2 when '' then day || {_LAST}"
+        " else ?2 end) and substr(file_time, 1, 10) = day"
+    )
     across = f"max(last_time) >= ?1 and (?2 = '' or min(first_time) < ?2) and not ({inside})"
-    add(f"select {each} from ({days} {across}) cross join {quoted(table)} on {_OF_DAY} where {wanted} group by 1, 2")
+    add(f"select {each} from ({days} {across}) cross join {quoted(table)} on {within} group by 1, 2")
     return found
 
 
