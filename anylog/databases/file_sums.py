@@ -346,7 +346,7 @@ def counted(connection: Connection, table: str, start: str, end: str) -> dict[tu
     return found
 
 
-_OF_DAY = f"file_time >= day and file_time < day || {_LAST} and substr(file_time, 1, 10) = day"
+_OF_DAY = f"file_time >= ?1 and file_time < ?1 || {_LAST} and substr(file_time, 1, 10) = ?1"
 
 
 # Looking whether they are right
@@ -393,9 +393,7 @@ def _faults_of_days(connection: Connection, table: str, at: Place) -> tuple[list
         () if at.day is None else (at.day,),
     ).fetchone()
     day = found[0] if found else None
-    there = connection.execute(
-        f"{_days(table)} cross join (select ? as day) where {_OF_DAY} group by 1, 2, 3", (day,)
-    ).fetchall()
+    there = connection.execute(f"{_days(table)} where {_OF_DAY} group by 1, 2, 3", (day,)).fetchall()
     told = connection.execute(
         "select day, dbms, name, entries, counted, first_time, last_time from anylog_days where files = ?1"
         " and (?2 is null or day > ?2) and (?3 is null or day <= ?3)",

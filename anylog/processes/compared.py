@@ -57,7 +57,7 @@ def compare(dbms: str, table: str, told: Mapping[int, Sequence[Told]]) -> Compar
 
 
 async def compare_in(cpu: ILane, dbms: str, table: str, told: Mapping[int, Sequence[Told]]) -> Comparison:
-    """The same in a lane, in pieces between which other work has its turn. Fails as lanes do: AnyLogError 502 or 506."""
+    """The same in a lane, in pieces between which other work has its turn. Raises AnyLogError as lanes do."""
     done, contents = await cpu.run(_by_content, told)
     for at in range(0, len(contents), TOGETHER):
         await cpu.run(_add, done, dbms, table, sorted(told), contents[at : at + TOGETHER])
