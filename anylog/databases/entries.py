@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -14,7 +15,14 @@ DROPPED = "its database was dropped"  # status 2: nothing of it is missed
 # none left to give.
 FOREIGN_IDS = 1 << 62
 
+_MEMBER = re.compile(r"tsd_(0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])")
+
 Busy = Callable[[str, int], bool]  # whether that entry belongs to what is in work
+
+
+def is_files(table: str) -> bool:
+    """Whether that is the name of a table of files."""
+    return table == OWN or _MEMBER.fullmatch(table) is not None
 
 
 @frozen(kw_only=True)

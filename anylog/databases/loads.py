@@ -13,6 +13,7 @@ import orjson
 from attrs import define, field
 
 from anylog.columns import AUTOMATIC, kept_type
+from anylog.databases import file_sums
 from anylog.databases.library import Connection, Library, kind_of, lies_in_the_load
 from anylog.databases.tables import (
     BuiltIn,
@@ -259,6 +260,8 @@ class Writing:
     def create_built_in(self, connection: Connection, table: str, definition: BuiltIn) -> None:
         """A table of the node's own, with its indexes, if it is not there."""
         if connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone():
+            if definition.summed:
+                file_sums.keep(connection)
             return
         defined = [
             f"{quoted(column)} integer primary key autoincrement"
@@ -271,6 +274,8 @@ class Writing:
             unique = column in definition.unique
             self._index(connection, table, f"{table}_{column}_index", (column,), unique)
         self._note_types(connection, table, definition.columns)
+        if definition.summed:
+            file_sums.keep(connection)
 
     def _alter(self, connection: Connection, table: str, column: str, kind: str, known: bool = False) -> None:
         """Add a column, or give it a wider type: SQLite stores any value, so only its name for it changes.

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from anylog.columns import AUTOMATIC, read_type
-from anylog.databases import marks
+from anylog.databases import file_sums, marks
 from anylog.databases.library import (
     FULL,
     STANDARD,
@@ -44,6 +44,7 @@ WRITTEN = 64 << 10  # bytes of the log for a transaction of which nothing is kno
 LOG_KEPT = 16 << 20  # bytes that its file keeps when it begins again
 LONGEST_LOG = 64 << 20  # bytes of it after which loads wait until it does
 PATIENCE = 500  # milliseconds that they wait for readers
+FILES = "almgm"  # the database with the tables of files
 
 
 @define(kw_only=True, eq=False)
@@ -274,6 +275,8 @@ class SQLite:
             connection.execute("begin immediate")
             try:
                 make_hidden_tables(connection)
+                if self.name == FILES:
+                    file_sums.keep(connection)
                 homes = connection.execute("select id from anylog_home").fetchall()
                 if not homes:
                     connection.execute("insert into anylog_home values (?)", (self._home,))

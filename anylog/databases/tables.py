@@ -23,6 +23,7 @@ class BuiltIn:
     needed: tuple[str, ...] = ()  # NOT NULL
     unique: tuple[str, ...] = ()  # one unique index each
     indexed: tuple[str, ...] = ()
+    summed: bool = False  # a table of files, see `file_sums`
 
 
 def _files(id: str, unique: tuple[str, ...], indexed: tuple[str, ...]) -> BuiltIn:
@@ -42,6 +43,7 @@ def _files(id: str, unique: tuple[str, ...], indexed: tuple[str, ...]) -> BuiltI
         needed=("dbms_name", "table_name", "source", "file_hash", "instructions", "file_time"),
         unique=unique,
         indexed=indexed,
+        summed=True,
     )
 
 
@@ -131,11 +133,16 @@ def ledger_type(declared: str) -> str:
     return "VARCHAR"
 
 
-def id_sum(column: str) -> str:
-    """An expression that tells sets of ids apart: equal sets have equal sums, and others of one size are not met by
+def id_number(column: str) -> str:
+    """An expression: equal sets of ids have equal sums of it; two of one size and one sum that differ are not met by
     chance. A plain sum of ids that are times in milliseconds leaves the 64 bits of the engine after some millions.
     """
-    return f"coalesce(sum({column} % 4294967296 + ({column} % 65521) * ({column} % 65521)), 0)"
+    return f"({column} % 4294967296 + ({column} % 65521) * ({column} % 65521))"
+
+
+def id_sum(column: str) -> str:
+    """The sum of that."""
+    return f"coalesce(sum({id_number(column)}), 0)"
 
 
 def quoted(name: str) -> str:

@@ -28,6 +28,7 @@ from anylog.databases.entries import Busy, Known, decide
 from anylog.databases.entries import Entry as Entry
 from anylog.databases.entries import Registered as Registered
 from anylog.databases.entries import Wanted as Wanted
+from anylog.databases.entries import is_files as is_files
 from anylog.databases.library import Connection
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import MEMBER_FILES, id_sum, quoted
@@ -37,7 +38,6 @@ from anylog.waiting import deferring
 
 DBMS = "almgm"
 
-_MEMBER = re.compile(r"tsd_(0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])")
 _COLUMNS = (
     'file_id, dbms_name, table_name, source, file_hash, instructions, file_time, coalesce("rows", 0),'
     " coalesce(status1, ''), coalesce(status2, '')"
@@ -390,11 +390,6 @@ class Tsd:
             if not any(entry.rows for _, entry in same):
                 _delete(connection, [(into, entry.id) for into, entry in same if entry.status1 == DUPLICATE])
         return len(found)
-
-
-def is_files(table: str) -> bool:
-    """Whether that is the name of a table of files."""
-    return table == OWN or _MEMBER.fullmatch(table) is not None
 
 
 # Statements. Each is one step of the engine, whatever the number of entries: what a thread asks for row by row stands

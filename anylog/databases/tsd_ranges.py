@@ -5,13 +5,14 @@ A file counts as held if its rows are here, or if its content is, under another 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from anylog.databases import file_sums
 from anylog.databases.library import Connection
 from anylog.databases.tables import MEMBER_FILES, quoted
 from anylog.databases.tsd import (
@@ -31,18 +32,7 @@ from anylog.databases.tsd import (
 from anylog.errors import AnyLogError
 from anylog.waiting import deferring
 
-_HELD = f"(\"rows\" > 0 or coalesce(status1, '') = '{DUPLICATE}')"
-_PENDING = "coalesce(\"rows\", 0) = 0 and coalesce(status1, '') = ''"
 _OPEN = "file_hash glob 'open:*'"
-# Of ids: equal sets have equal sums, and two sets of one size and one sum that differ are not met by chance.
-_SUM = "coalesce(sum(file_id % 4294967296 + (file_id % 65521) * (file_id % 65521)), 0)"
-# Of ids and their hashes, so that one id with two contents makes a difference, and two that changed places do: a number
-# below 2 ** 16 made of four characters of each hash, 0 for what is too short to be one. 2 ** 29 entries have a sum.
-_HASH = (
-    "coalesce((unicode(file_hash) * 262144 + unicode(substr(file_hash, 9, 1)) * 4096"
-    " + unicode(substr(file_hash, 17, 1)) * 64 + unicode(substr(file_hash, 25, 1))) % 65521, 0)"
-)
-_SUMS = f"({_SUM} + coalesce(sum((file_id % 65521 + 1) * {_HASH}), 0))"
 _STATE = (
     f"case when {_OPEN} then 'pending' when \"rows\" > 0 and status2 = '{DROPPED}' then 'dropped'"
     f" when \"rows\" > 0 then 'loaded' when coalesce(status1, '') = '' then 'pending'"
@@ -100,41 +90,73 @@ def _between(start: str, end: str) -> tuple[str, list[Any]]:
 def totals(tsd: Tsd, start: str, end: str) -> Deferred[dict[str, Totals]]:
     """Of each table of files; times as stored, `start` included and `end` not, empty: without a limit.
 
-    Whole seconds: copies of an entry know no parts of one.
+    Whole seconds: copies of an entry know no parts of one. Takes a few milliseconds whatever the number of files.
     """
-    inside, values = _between(start, end)
-    statement = (
-        f"select count(*) filter (where {_HELD}),"
-        f" coalesce((select {_SUMS} from {{table}} where {inside} and {_HELD}), 0),"
-        f" coalesce(min(file_id) filter (where {_HELD}), 0), coalesce(max(file_id) filter (where {_HELD}), 0),"
-        f" coalesce(max(file_time) filter (where {_HELD}), ''), count(*) filter (where status1 = '{MISSING}'),"
-        f" coalesce(min(file_id) filter (where {_PENDING} or {_OPEN}), 0) from {{table}} where {inside}"
-    )
 
     def work(connection: Connection) -> dict[str, Totals]:
         found = {}
         for table in _tables(connection):
-            rows = _select(connection, table, statement, [*values, *values])
-            found[table] = Totals(*rows[0])
+            each = file_sums.sums(connection, table, start, end)
+            sum = each.ids + each.hashes
+            found[table] = Totals(each.held, sum, each.first, each.last, each.last_time, each.absent, each.pending)
         return found
 
-    return tsd.database.read(work)
+    return tsd.database.read(lambda connection: file_sums.at_once(connection, lambda: work(connection)))
 
 
 def part(tsd: Tsd, into: str, start: str, end: str, upto: int) -> Deferred[tuple[int, int, int]]:
     """Of the entries of one table with ids up to `upto`: files held, their `Totals.sum`, files nobody has."""
-    inside, values = _between(start, end)
-    statement = (
-        f"select count(*) filter (where {_HELD}), coalesce((select {_SUMS} from {{table}} where {inside} and {_HELD}"
-        f" and file_id <= ?), 0), count(*) filter (where status1 = '{MISSING}') from {{table}} where {inside}"
-        " and file_id <= ?"
-    )
 
     def work(connection: Connection) -> tuple[int, int, int]:
-        rows = _select(connection, into, statement, [*values, upto, *values, upto])
-        return tuple(rows[0]) if rows else (0, 0, 0)
+        if into not in _tables(connection):
+            return 0, 0, 0
+        each = file_sums.sums(connection, into, start, end, upto)
+        return each.held, each.ids + each.hashes, each.absent
 
-    return tsd.database.read(work)
+    return tsd.database.read(lambda connection: file_sums.at_once(connection, lambda: work(connection)))
+
+
+def counted(tsd: Tsd, start: str, end: str) -> Deferred[dict[tuple[str, str], tuple[int, int]]]:
+    """Database and user table -> entries of all tables of files, and the rows of them; times as in `totals`."""
+
+    def work(connection: Connection) -> dict[tuple[str, str], tuple[int, int]]:
+        found: dict[tuple[str, str], tuple[int, int]] = {}
+        for table in _tables(connection):
+            for key, (entries, rows) in file_sums.counted(connection, table, start, end).items():
+                before = found.get(key, (0, 0))
+                found[key] = before[0] + entries, before[1] + rows
+        return found
+
+    return tsd.database.read(lambda connection: file_sums.at_once(connection, lambda: work(connection)))
+
+
+async def check_sums(tsd: Tsd, going: Callable[[], bool] = lambda: True) -> list[str]:
+    """Compare the sums of all tables of files with the entries, page by page; what is wrong is counted anew.
+
+    Gives what was wrong, in words. It ends early when `going` says so. Raises AnyLogError as the database does.
+    """
+    found: list[str] = []
+    for table in await tsd.tables():
+        at: file_sums.Place | None = file_sums.Place()
+        wrong: list[str] = []
+        while at is not None and not wrong and going():
+            wrong, at = await tsd.database.read(_page_of_sums(table, at))
+        if wrong:
+            tsd.log.error("sums of {table} were wrong ({which}): they are counted anew", table=table, which=wrong[0])
+            await tsd.database.write(file_sums.renew(table))
+        found += wrong
+    return found
+
+
+def _page_of_sums(
+    table: str, at: file_sums.Place
+) -> Callable[[Connection], tuple[list[str], file_sums.Place | None]]:  # fmt: skip
+    def work(connection: Connection) -> tuple[list[str], file_sums.Place | None]:
+        if table not in _tables(connection):
+            return [], None
+        return file_sums.faults(connection, table, at)
+
+    return lambda connection: file_sums.at_once(connection, lambda: work(connection))
 
 
 def lines(tsd: Tsd, into: str, start: str, end: str, after: int, most: int) -> Deferred[list[Line]]:

@@ -15,7 +15,7 @@ from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.ledger.cluster import Operator
 from anylog.processes.audit import Question, Told, ask_audit
-from anylog.processes.compared import Comparison, Finding, compare, described
+from anylog.processes.compared import Comparison, Finding, compare_in, described
 from anylog.processes.repairing import Report
 from anylog.waiting import gather
 
@@ -35,7 +35,7 @@ async def deep(
     rows: list[list[Any]] = []
     found: list[tuple[str, str, Finding]] = []
     silent: dict[str, None] = {}
-    opened = 0
+    opened, cpu = 0, node.lanes.open("cpu")
     for dbms, table in tables:
         question = Question(dbms=dbms, table=table, start=start, end=end, archive=archive)
         told: dict[int, list[Told]] = {}
@@ -44,7 +44,7 @@ async def deep(
                 silent[f"{operator.name or operator.address} tells nothing of {dbms}.{table}: {each}"] = None
             else:
                 told[operator.member or 0] = each
-        done = compare(dbms, table, told)
+        done = await compare_in(cpu, dbms, table, told)
         rows += _days(dbms, table, done, operators, told)
         found += [(dbms, table, finding) for finding in done.findings]
         opened += done.open
@@ -82,11 +82,11 @@ def _days(
 
 
 async def _told(node: Node, operators: Sequence[Operator], question: Question) -> Sequence[list[Told] | AnyLogError]:
-    until = node.clock.seconds() + PATIENCE
+    until, cpu = node.clock.seconds() + PATIENCE, node.lanes.open("cpu")
 
     async def one(operator: Operator) -> list[Told] | AnyLogError:
         try:
-            return await ask_audit(node.peers.ask, operator.address, question, until)
+            return await ask_audit(node.peers.ask, cpu, operator.address, question, until)
         except AnyLogError as why:
             return why
 

@@ -8,10 +8,12 @@ from typing import Any
 from attrs import define, field, frozen
 
 from anylog.disk.names import FileName
+from anylog.interfaces import ILane
 from anylog.processes.audit import Told
 from anylog.processes.digests import NOTHING, Digest
 
 FINE = "+"
+TOGETHER = 1000  # contents that are compared in one piece
 
 
 @frozen(kw_only=True)
@@ -49,6 +51,21 @@ class Comparison:
 
 def compare(dbms: str, table: str, told: Mapping[int, Sequence[Told]]) -> Comparison:
     """Files are the same by their content, which may have another id at another member."""
+    done, contents = _by_content(told)
+    _add(done, dbms, table, sorted(told), contents)
+    return done
+
+
+async def compare_in(cpu: ILane, dbms: str, table: str, told: Mapping[int, Sequence[Told]]) -> Comparison:
+    """The same in a lane, in pieces between which other work has its turn. Raises AnyLogError as lanes do."""
+    done, contents = await cpu.run(_by_content, told)
+    for at in range(0, len(contents), TOGETHER):
+        await cpu.run(_add, done, dbms, table, sorted(told), contents[at : at + TOGETHER])
+    return done
+
+
+def _by_content(told: Mapping[int, Sequence[Told]]) -> tuple[Comparison, list[dict[int, list[Told]]]]:
+    """Each content, the first first, with what each member tells of it."""
     done = Comparison()
     contents: dict[str, dict[int, list[Told]]] = {}
     for member in sorted(told):
@@ -57,8 +74,15 @@ def compare(dbms: str, table: str, told: Mapping[int, Sequence[Told]]) -> Compar
                 contents.setdefault(each.hash, {}).setdefault(member, []).append(each)
             elif each.state == "open":
                 done.open += 1
-    for hash in sorted(contents, key=lambda hash: _place(contents[hash])):
-        there = {member: best(contents[hash].get(member, ())) for member in sorted(told)}
+    return done, sorted(contents.values(), key=_place)
+
+
+def _add(
+    done: Comparison, dbms: str, table: str, members: Sequence[int], contents: Iterable[Mapping[int, Sequence[Told]]]
+) -> None:  # fmt: skip
+    """Go on with these contents."""
+    for content in contents:
+        there = {member: best(content.get(member, ())) for member in members}
         holders = {member: each for member, each in there.items() if each is not None and each.held}
         if not holders:
             continue
@@ -75,7 +99,6 @@ def compare(dbms: str, table: str, told: Mapping[int, Sequence[Told]]) -> Compar
         if finding.wrong or finding.noted:
             done.findings.append(finding)
     done.days = dict(sorted(done.days.items()))
-    return done
 
 
 def best(told: Iterable[Told]) -> Told | None:

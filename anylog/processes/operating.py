@@ -12,6 +12,7 @@ from twisted.logger import Logger
 
 from anylog.databases.returned import returned
 from anylog.databases.tsd import Tsd
+from anylog.databases.tsd_ranges import check_sums
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane
 from anylog.process import Rhythm
@@ -56,6 +57,7 @@ class Operating:
     _begun: bool = False  # the databases that were there at first are compared
     _apart: set[str] = field(factory=set)  # databases that may lack what the tables of files say is loaded
     _again: dict[str, Any] = field(factory=dict)  # database -> the call that compares it once more
+    _checked: Tsd | None = None  # whose sums were compared with what they are sums of
     _late: Any = None  # the call that looks for what nobody came with
     log = Logger()
 
@@ -111,6 +113,12 @@ class Operating:
         self._told, self._registry.sure = False, tsd
         self._filing.options = options
         await gather([self.compared(name) for name in sorted(self._attached())])
+        if tsd is not self._checked:
+            self._checked = tsd
+            try:
+                await check_sums(tsd, lambda: self.runs)
+            except AnyLogError as why:
+                self.log.warn("sums of the tables of files: {why}", why=str(why))
         return True
 
     @deferring

@@ -9,7 +9,8 @@ import orjson
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
 
-from anylog.databases.tsd import Asked, Tsd
+from anylog.databases.tsd import Tsd
+from anylog.databases.tsd_ranges import counted
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, IBody, Reply
 from anylog.pages import all_pages
@@ -76,16 +77,10 @@ class OverviewService:
             raise AnyLogError(5, "almgm.tsd_info is not there")
         if subject == "conflicts":
             return await self._told_conflicts(tsd)
-        tables = await tsd.tables()
         if subject == "tables":
-            return tables
-        counted: dict[str, list[int]] = {}
-        for table in tables:
-            for each in await tsd.summary(table, Asked(start=start, end=end)):
-                sums = counted.setdefault(f"{each.dbms}.{each.table}", [0, 0])
-                sums[0] += each.files
-                sums[1] += each.rows
-        return counted
+            return await tsd.tables()
+        found = await counted(tsd, start, end)
+        return {f"{dbms}.{table}": [files, rows] for (dbms, table), (files, rows) in sorted(found.items())}
 
     async def _told_conflicts(self, tsd: Tsd) -> list[list[Any]]:
         """Each once, without those of which the other content is here by now."""

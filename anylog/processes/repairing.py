@@ -150,7 +150,7 @@ class _Table:
 
         async def one(peer: Peer) -> list[Told] | AnyLogError:
             try:
-                return await ask_audit(self.room.ask, peer.address, asked, until)
+                return await ask_audit(self.room.ask, self.room.audit.cpu, peer.address, asked, until)
             except AnyLogError as why:
                 return why
 
@@ -159,14 +159,17 @@ class _Table:
                 self.report.silent.append(f"{peer.name or peer.address}: {told}")
                 continue
             self.answered.append(peer)
-            contents: dict[str, list[Told]] = {}
-            for each in told:
-                if each.hash:
-                    contents.setdefault(each.hash, []).append(each)
-            for hash, found in contents.items():
-                known = best(found)
-                if known is not None:
-                    self.others.setdefault(hash, {})[peer.member or 0] = known
+            await self.room.audit.cpu.run(self._note, peer.member or 0, told)
+
+    def _note(self, member: int, told: Sequence[Told]) -> None:
+        contents: dict[str, list[Told]] = {}
+        for each in told:
+            if each.hash:
+                contents.setdefault(each.hash, []).append(each)
+        for hash, found in contents.items():
+            known = best(found)
+            if known is not None:
+                self.others.setdefault(hash, {})[member] = known
 
     def name(self, told: Told) -> str:
         """As it is called in the report."""

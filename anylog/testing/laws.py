@@ -16,6 +16,7 @@ import orjson
 from attrs import define, field, frozen
 
 from anylog.columns import AUTOMATIC
+from anylog.databases import file_sums
 from anylog.databases.tables import quoted
 from anylog.databases.tsd import DROPPED, DUPLICATE, MISSING, OWN, Entry
 from anylog.disk.archive import folder_of, gunzip
@@ -64,6 +65,7 @@ class Holding:
     files: dict[str, dict[str, bytes]] = field(factory=dict)  # folder -> path -> content
     # Up to which id it thinks that a member has the files of a member: (who, whose) -> id.
     safe: dict[tuple[int, int], int] = field(factory=dict)
+    sums: list[str] = field(factory=list)  # what is wrong with those of the tables of files
     places: Places = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -103,6 +105,7 @@ def read(place: Place, member: int, dbms: str = "town") -> Holding:
             if table == OWN or re.fullmatch(r"tsd_\d+", table):
                 lines = almgm.execute(f"select {_COLUMNS} from {table} order by 1").fetchall()
                 found.entries[table] = [_entry(line) for line in lines]
+                found.sums += _wrong_sums(almgm, table)
         if "anylog_ids" in _tables(almgm):
             for name, id in almgm.execute("select name, id from anylog_ids order by 1").fetchall():
                 if note := _SAFE.fullmatch(str(name)):
@@ -148,6 +151,15 @@ def _read_rows(town: Any, found: Holding) -> None:
 def _tables(connection: Any) -> list[str]:
     found = connection.execute("select name from sqlite_master where type = 'table' order by name").fetchall()
     return [row[0] for row in found if not row[0].startswith("sqlite_")]
+
+
+def _wrong_sums(connection: Any, table: str) -> list[str]:
+    found: list[str] = []
+    at: file_sums.Place | None = file_sums.Place()
+    while at is not None:
+        told, at = file_sums.faults(connection, table, at)
+        found += told
+    return found
 
 
 def _entry(line: Sequence[Any]) -> Entry:
@@ -292,7 +304,12 @@ def failed(held: Holding, wanted: Mapping[str, int]) -> Iterator[str]:
             yield f"I-16 {held.name}: {name} is not in the error directory with the code {number}"
 
 
-ALONE: tuple[Callable[[Holding], Iterator[str]], ...] = (archived, in_one_place)
+def summed(held: Holding) -> Iterator[str]:
+    """What members tell each other of their tables of files is what a count of the entries gives."""
+    yield from (f"{held.name}: sums: {each}" for each in held.sums)
+
+
+ALONE: tuple[Callable[[Holding], Iterator[str]], ...] = (archived, in_one_place, summed)
 
 
 # ---------------------------------------------------------------------- of a cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from attrs import evolve
@@ -75,7 +76,11 @@ class PullCase(FilesCase):
         self.get(self.theirs.open())
         self.addCleanup(lambda: self.get(self.theirs.close()))
         self.get(self.theirs.create("tsd_info", BUILT_IN["almgm", "tsd_info"]))
-        self.other, self.other_disk, self.busy = Tsd(database=self.theirs, clock=self.clock), OddDisk(), set[str]()
+        self.other, self.other_disk, self.busy = (
+            Tsd(database=self.theirs, clock=self.clock, chance=Random(4)),
+            OddDisk(),
+            set[str](),
+        )
         self.exchange = Exchange(
             clock=self.clock, disk=self.other_disk, lane=InlineLane(), place=lambda: place_of(OTHER),
             members=lambda: {MEMBER, OTHER}, tsd=lambda: self.other, folders=lambda: FOLDERS, complete=lambda: True,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from attrs import astuple
+from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.databases.audits import Line
@@ -13,10 +15,24 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Mark
 from anylog.mapping.body import content_hash
 from anylog.processes.audit import Question, Told, fits, joined, read_audit
-from anylog.processes.compared import compare
+from anylog.processes.compared import compare, compare_in
 from anylog.processes.overview import Text
+from anylog.waiting import deferring
 
 HASH = "0" * 31 + "1"
+
+
+class CountingLane:
+    """Does at once what it is given, and remembers it."""
+
+    depth = 0
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def run(self, work: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        self.done.append(work)
+        return execute(work, *args)
 
 
 def told(**given: Any) -> Told:
@@ -120,9 +136,21 @@ class ToldTests(SynchronousTestCase):
 
     def test_wire(self) -> None:
         """What is told is what is read; anything else is refused."""
-        from anylog.waiting import deferring
-
+        lane = CountingLane()
         read = deferring(read_audit)
-        self.assertEqual(self.successResultOf(read(Text(orjson.dumps([astuple(told())])))), [told()])
-        for body in (b"{}x", b"[[1]]", orjson.dumps([astuple(told(rows="x"))]), b"7"):
-            self.failureResultOf(read(Text(body)), AnyLogError)
+        self.assertEqual(self.successResultOf(read(Text(orjson.dumps([astuple(told())])), lane)), [told()])
+        for body in (b"{}x", b"[[1]]", orjson.dumps([astuple(told(rows="x"))]), b"7", b"{}", b'{"a": 1}'):
+            self.failureResultOf(read(Text(body), lane), AnyLogError)
+
+    def test_in_a_lane(self) -> None:
+        """Many files are read and compared in the lane, in pieces, and what comes of it is the same."""
+        files = [told(hash=f"{id:032x}", id=id, time=f"2026-11-{11 + id % 9} 10:00:00") for id in range(5001)]
+        lane = CountingLane()
+        read = self.successResultOf(deferring(read_audit)(Text(orjson.dumps([astuple(e) for e in files])), lane))
+        self.assertEqual((read, len(lane.done)), (files, 1 + 3))
+        lane.done.clear()
+        both = {1: files, 2: [told(state="open", hash=""), *files[:4000]]}
+        done = self.successResultOf(deferring(compare_in)(lane, "d", "t", both))
+        self.assertEqual((done, len(lane.done)), (compare("d", "t", both), 1 + 6))
+        self.assertEqual((len(done.findings), done.open, list(done.days)), (1001, 1, sorted(done.days)))
+        self.assertEqual(self.successResultOf(deferring(compare_in)(lane, "d", "t", {})), compare("d", "t", {}))
