@@ -17,8 +17,8 @@ BETWEEN = 0.3  # seconds from then on until it may have to wait again
 class Precedence:
     """Whether no file is begun to be loaded, because others of its kind are on their way to the disk.
 
-    A heap is safe at the second member in a third of the time if that member does not load the first files of it with
-    the processor and the disk that the others need. Under a heap that does not end half of the time is for loading.
+    A heap is safe sooner if the member that takes it does not load the first files of it with the processor and the
+    disk that the others need. Under a heap that does not end half of the time is for loading.
     """
 
     _clock: Clock
