@@ -23,7 +23,7 @@ from anylog.processes.operator import Operator
 from anylog.waiting import deferring
 
 FILES = 256  # of one question
-MANY, MUCH = 32, 1 << 20  # files or bytes of one question which are not held up by those that came before
+MANY, MUCH = 128, 1 << 20  # files or bytes of one question which are not held up by those that came before
 WAITING = 4096  # files that were delivered and wait to be taken, beyond which no more come
 KNOWN, TAKEN = "known", "taken"
 _GZIP = b"\x1f\x8b"

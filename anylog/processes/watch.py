@@ -119,7 +119,7 @@ class Watch:
         self._disk_lane, self._cpu = lanes.open("disk", 2), lanes.open("cpu")
         self._files, self._member, self._floor, self._trace, self._point = files, member, floor, trace, point
         self.directory = Directory(options.kinds)
-        self.precedence = Precedence(clock, self._soon)
+        self.precedence = Precedence(clock, self._idle, self._soon)
         self.errors = ErrorDirectory(
             clock=clock,
             disk=disk,
@@ -225,6 +225,9 @@ class Watch:
                 self._ended.discard(name)
                 self.directory.deliver(name, size, self._clock.seconds())
         self._soon()
+
+    def _idle(self) -> bool:
+        return not self._working and not self.directory.ready
 
     def _hold(self, why: str) -> None:
         """Say it once: figures in the text change from look to look."""

@@ -24,7 +24,7 @@ from anylog.processes.delivery import FILES, MANY, MUCH, WAITING, Delivery
 from anylog.processes.distributor import AGAIN, EVERY, Cluster, Distributor, Folders
 from anylog.processes.distributor_commands import IDS, files_of, read_ids
 from anylog.processes.files import Limits
-from anylog.processes.precedence import Precedence
+from anylog.processes.precedence import BETWEEN, LONGEST, Precedence
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import InlineLane
 
@@ -118,7 +118,7 @@ class Watching:
     connected: set[str] = field(factory=lambda: {"town"})
     waits: int = 0
     full: bool = False
-    precedence: Precedence = field(factory=lambda: Precedence(Clock(), lambda: None))
+    precedence: Precedence = field(factory=lambda: Precedence(Clock(), lambda: True, lambda: None))
     preceded: list[bool] = field(factory=list)  # whether loading waited when files were given
 
     @property
@@ -204,6 +204,7 @@ class DeliveryTests(FilesCase):
             self.ask(*[(named(1000 * count + size + n, OTHER), b"x" * size) for n in range(count)])
             self.assertEqual(self.operator.watch.preceded.pop(), waits, f"{count} files of {size} bytes")
             self.assertFalse(self.operator.watch.precedence.taken)
+            self.operator.watch.precedence._clock.advance(LONGEST + BETWEEN)
         self.refused({"files": [[f"{n}", 1] for n in range(MANY)] + [["x", 9]]}, b"x" * MANY)
         self.assertFalse(self.operator.watch.precedence.taken)
 

@@ -158,8 +158,8 @@ class PrecedenceTests(SynchronousTestCase):
     """Loading waits while files come, for a bounded time."""
 
     def setUp(self) -> None:
-        self.clock, self.over = Clock(), list[float]()
-        self.precedence = Precedence(self.clock, lambda: self.over.append(self.clock.seconds()))
+        self.clock, self.over, self.idle = Clock(), list[float](), True
+        self.precedence = Precedence(self.clock, lambda: self.idle, lambda: self.over.append(self.clock.seconds()))
 
     def seen(self, *steps: float) -> list[bool]:
         found = []
@@ -186,10 +186,19 @@ class PrecedenceTests(SynchronousTestCase):
             self.clock.advance(LONGEST)
             self.assertFalse(self.precedence.taken)
             self.assertEqual(self.seen(BETWEEN / 2, BETWEEN / 2, LONGEST / 2), [False, True, True])
-            self.assertEqual(self.seen(LONGEST / 2, BETWEEN), [False, True])
+            self.assertEqual(self.seen(LONGEST, BETWEEN), [False, True])
             self.clock.rightNow -= 1000
             self.assertFalse(self.precedence.taken)
             self.assertEqual(self.seen(0), [True])
+
+    def test_not_where_much_is_to_be_loaded(self) -> None:
+        """Who is behind with loading goes on; a wait that was begun goes on too, over the files of it."""
+        self.idle = False
+        self.assertEqual(self.seen(0), [False])
+        self.idle = True
+        with self.precedence.given():
+            self.idle = False
+            self.assertEqual(self.seen(LONGEST / 2), [True])
 
 
 class LoadingWaitsTests(WatchCase):
