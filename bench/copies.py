@@ -46,13 +46,13 @@ def rows_in(node: NodeProcess, table: str = "readings") -> int:
     return int(found[0][0]) if found else 0
 
 
-def until(holds: Callable[[], bool], what: str, longest: float = LONGEST) -> float:
+def until(holds: Callable[[], bool], what: str, longest: float = LONGEST, every: float = 0.05) -> float:
     """Seconds until it holds."""
     begin = time.perf_counter()
     while not holds():
         if time.perf_counter() - begin > longest:
             raise RuntimeError(f"{what}: not within {longest:g} seconds")
-        time.sleep(0.05)
+        time.sleep(every)
     return time.perf_counter() - begin
 
 
@@ -122,7 +122,11 @@ def delay(folder: Path, show: Show, bodies: Sequence[bytes], seconds: float = 10
 
 
 def plain_copy(sources: Sequence[Path], target: Path) -> float:
-    """Bytes a second of files that are sent over one socket, written and synced, one after the other."""
+    """Bytes a second of files that are sent over one socket, written and synced, one after the other.
+
+    Their names are not synced. Each file has a sync of its own, so this depends on the disk more than the push does:
+    on a disk that syncs slowly the push looks better beside it than on a quick one.
+    """
     target.mkdir()
     here, there = socket.socketpair()
     size = sum(path.stat().st_size for path in sources)
@@ -159,12 +163,13 @@ def push(folder: Path, show: Show, bodies: Sequence[bytes]) -> None:
         until(lambda: sum(1 for _ in one.folder("distr").glob("*.json.gz")) == len(bodies), "files to be sent")
         files = sorted(one.folder("distr").glob("*.json.gz"))
         size = sum(path.stat().st_size for path in files)
-        yard = plain_copy(files, folder / "plain")
+        yard = plain_copy(files, folder / "before")
         begin = time.perf_counter()
         one.command("run data distributor", "POST")
-        until(lambda: not any(one.folder("distr").glob("*.json.gz")), "all files sent")
+        until(lambda: not any(one.folder("distr").glob("*.json.gz")), "all files sent", every=0.01)
         rate = size / (time.perf_counter() - begin)
         until(lambda: rows_in(other) == sum(body.count(b'"device"') for body in bodies), "all rows at the other")
+        yard = (yard + plain_copy(sorted(one.folder("archive").rglob("*.json.gz")), folder / "after")) / 2
         show(f"push of {len(bodies):,} files", f"{rate / 1e6:.1f} MB/s", f"{yard / 1e6:.1f} MB/s", rate / yard,
              ">= 0.5", rate / yard >= 0.5)  # fmt: skip
     finally:

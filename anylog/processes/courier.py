@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgpack
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.logger import Logger
 
 from anylog.counts import Counts
@@ -19,6 +19,7 @@ from anylog.interfaces import Clock, Disk, ILane, Read, Reply
 from anylog.waiting import deferring, pause
 
 FILES, BYTES = 256, 4 << 20  # of one question
+AT_ONCE = 2  # questions to one member: while one is being synced there, the next is read and on its way
 NAMES = 56 << 10  # bytes of a packed head
 LARGEST = 15 << 20  # bytes of a file that goes in a question; a larger one is fetched in pages
 SMALL = 128 << 10  # bytes of files that are read many at a time
@@ -44,9 +45,33 @@ class Brought:
     why: str = ""
 
 
+@define(eq=False)
+class Way:
+    """To one member."""
+
+    places: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE))
+    large: DeferredLock = field(factory=DeferredLock)  # only one of them holds files that are larger than a question
+    users: int = 0
+
+
+@define(eq=False)
+class Heap:
+    """The files of one sending that were not asked about yet."""
+
+    way: Way
+    unread: deque[tuple[int, Path]]
+    read: deque[tuple[int, str, bytes]] = field(factory=deque)
+    large: bool = False  # holds `way.large`
+
+    @property
+    def size(self) -> int:
+        """Bytes that were read."""
+        return sum(len(data) for _, _, data in self.read)
+
+
 @define(kw_only=True, eq=False)
 class Courier:
-    """Sends files; to one member one question after the other."""
+    """Sends files; each sending asks one question after the other, and a few sendings to one member go at a time."""
 
     _clock: Clock
     _disk: Disk
@@ -56,7 +81,7 @@ class Courier:
     patience: float = PATIENCE
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
-    _turns: dict[str, DeferredLock] = field(factory=dict)
+    _ways: dict[str, Way] = field(factory=dict)
     log = Logger()
 
     @deferring
@@ -74,22 +99,29 @@ class Courier:
             self.counts.add(what.kind, last=f"{address}: {paths[place].name}")
             told(paths[place], what)
 
-        turn = self._turns.setdefault(address, DeferredLock())
-        await turn.acquire()
+        way = self._ways.setdefault(address, Way())
+        way.users += 1
         try:
-            await self._send(address, paths, ended)
+            await way.places.acquire()
+            heap = Heap(way, deque(enumerate(paths)))
+            try:
+                await self._send(address, heap, ended)
+            finally:
+                if heap.large:
+                    way.large.release()
+                way.places.release()
         finally:
-            turn.release()
-            if not turn.locked and not turn.waiting:
-                self._turns.pop(address, None)
+            way.users -= 1
+            if not way.users:
+                del self._ways[address]
         return [found[place] for place in range(len(paths))]
 
-    async def _send(self, address: str, paths: Sequence[Path], ended: Callable[[int, Brought], None]) -> None:
+    async def _send(self, address: str, heap: Heap, ended: Callable[[int, Brought], None]) -> None:
         """Question by question; what was read for one and is too much for it stays for the next."""
-        unread, read = deque(enumerate(paths)), deque[tuple[int, str, bytes]]()
+        unread, read = heap.unread, heap.read
         while unread or read:
-            while unread and len(read) < FILES and sum(len(data) for _, _, data in read) < BYTES:
-                await self._read(unread, read, ended)
+            while unread and len(read) < FILES and heap.size < BYTES:
+                await self._read(heap, ended)
             taken = _question(read)
             if not taken:
                 continue
@@ -107,13 +139,9 @@ class Courier:
             for (place, _, _), what in zip(taken, answers, strict=True):
                 ended(place, what)
 
-    async def _read(
-        self,
-        unread: deque[tuple[int, Path]],
-        read: deque[tuple[int, str, bytes]],
-        ended: Callable[[int, Brought], None],
-    ) -> None:
+    async def _read(self, heap: Heap, ended: Callable[[int, Brought], None]) -> None:
         """Some more files: small ones many at a time, larger ones each alone, so that memory has a limit."""
+        unread, read = heap.unread, heap.read
         some = [unread.popleft() for _ in range(min(len(unread), max(1, (BYTES // SMALL))))]
         outcomes = await self._lane.run(self._disk.batch, [Read(path, SMALL) for _, path in some])
         for number, ((place, path), outcome) in enumerate(zip(some, outcomes, strict=True)):
@@ -122,8 +150,8 @@ class Courier:
                     unread.extendleft(reversed(some[number:]))
                     return
                 unread.extendleft(reversed(some[1:]))
-                (outcome,) = await self._lane.run(self._disk.batch, [Read(path, LARGEST)])
                 some = some[:1]
+                outcome = await self._read_one(heap, path)
             if isinstance(outcome, OSError):
                 ended(place, Brought("failed", f"{path}: {outcome.strerror or outcome}"))
             elif not outcome[0]:
@@ -132,6 +160,15 @@ class Courier:
                 read.append((place, path.name, bytes(outcome[0])))
             if len(some) == 1:
                 return
+
+    async def _read_one(self, heap: Heap, path: Path) -> Any:
+        """One that is larger than a whole question has to wait until no other sending to this member holds any."""
+        (outcome,) = await self._lane.run(self._disk.batch, [Read(path, LARGEST if heap.large else BYTES)])
+        if not heap.large and isinstance(outcome, OSError) and outcome.errno == errno.EFBIG:
+            await heap.way.large.acquire()
+            heap.large = True
+            (outcome,) = await self._lane.run(self._disk.batch, [Read(path, LARGEST)])
+        return outcome
 
     async def _told(self, address: str, files: Sequence[tuple[int, str, bytes]]) -> list[Brought]:
         """The answer to one question; asked again while there is too much that waits there."""

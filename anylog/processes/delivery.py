@@ -7,6 +7,7 @@ only spares work: that nothing is loaded twice is decided by the unique marks of
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from attrs import define, field, frozen
@@ -22,6 +23,7 @@ from anylog.processes.operator import Operator
 from anylog.waiting import deferring
 
 FILES = 256  # of one question
+MANY, MUCH = 128, 1 << 20  # files or bytes of one question which are not held up by those that came before
 WAITING = 4096  # files that were delivered and wait to be taken, beyond which no more come
 KNOWN, TAKEN = "known", "taken"
 _GZIP = b"\x1f\x8b"
@@ -67,7 +69,17 @@ class Delivery:
         except AnyLogError:
             self.missed()
             raise
-        files = [self._checked(each, operator) for each in read_question(head, body)]
+        given = read_question(head, body)
+        many = len(given) >= MANY or len(body) >= MUCH
+        with operator.watch.precedence.given() if many else nullcontext():
+            files = [self._checked(each, operator) for each in given]
+            told = await self._take(files, operator, tsd)
+        for file, text in zip(files, told, strict=True):
+            self._count(file, text, asker)
+        return Reply(head={"told": told})
+
+    async def _take(self, files: Sequence[Delivered], operator: Operator, tsd: Tsd) -> list[str]:
+        """What is told of each."""
         told = [_told(file.refusal) for file in files]
         wanted = {place: file.name for place, file in enumerate(files) if file.name is not None}
         entries = await self._entries(tsd, list(wanted.values()), operator.member())
@@ -88,9 +100,7 @@ class Delivery:
             self.point("delivered")
             taken = [(files[place].given, len(files[place].data)) for place in steps if told[place] == TAKEN]
             self._operator_of(operator).watch.delivered(taken)
-        for file, text in zip(files, told, strict=True):
-            self._count(file, text, asker)
-        return Reply(head={"told": told})
+        return told
 
     def _operator_of(self, operator: Operator) -> Operator:
         """The one that runs now: it may be another one than before a wait, of the same directory or not."""

@@ -32,6 +32,8 @@ from anylog.waiting import deadline, deferring, gather
 EVERY = 5.0  # seconds between two looks at the directory
 AGAIN = 1.0  # and after the archive refused files
 MOST = 20_000  # files that are known here; those beyond are found by a later look
+AT_ONCE = 2  # questions to one member: while one is being synced there, the next is on its way
+MANY = 64  # files that wait for a member from which on a second question is asked
 TOGETHER = 256  # files moved in one go
 PATIENCE = 10.0  # seconds that stopping waits for questions that are on their way
 TOLD = 10_000  # names of which it was said that they are left alone
@@ -82,8 +84,8 @@ class Line:
     address: str
     member: int
     queue: list[tuple[int, str, Waiting]] = field(factory=list)  # a heap: lower ids go first
-    sending: bool = False
-    going: Deferred[None] | None = None  # the last sending
+    sending: int = 0  # how many questions are on their way
+    going: list[Deferred[None]] = field(factory=list)  # who asks them
     files: int = 0
     errors: int = 0
     last_file: str = ""
@@ -139,7 +141,7 @@ class Distributor(Process):
         """Ask no more; what was not answered for goes again after the next start."""
         self._stopping = True
         await self._rhythm.stop()
-        going = [line.going for line in self.lines.values() if line.sending and line.going is not None]
+        going = [each for line in self.lines.values() for each in line.going]
         moving = [self._moving] if self._moving is not None else []
         waits = Deferred.fromCoroutine(gather([_watched(each) for each in (*going, *moving)]))
         try:
@@ -271,23 +273,32 @@ class Distributor(Process):
     # ------------------------------------------------------------------ sending
 
     def _go_on(self, line: Line | None) -> None:
-        if line is not None and line.queue and not line.sending and not self._stopping:
-            line.sending = True
-            line.going = self._serve(line)
-            line.going.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        while line is not None and not self._stopping and self._more(line, line.sending):
+            self._begin(line)
+
+    def _more(self, line: Line, others: int) -> bool:
+        """Whether another question goes out beside so many; few files are no reason for a second one."""
+        return len(line.queue) >= MANY if 0 < others < AT_ONCE else bool(line.queue) and not others
+
+    def _begin(self, line: Line) -> None:
+        line.sending += 1
+        going = self._serve(line)
+        line.going.append(going)
+        going.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        going.addBoth(lambda _: line.going.remove(going))
 
     @deferring
     async def _serve(self, line: Line) -> None:
-        """File by file, the lowest id first, until the queue of the member is empty."""
+        """Those with the lowest ids first, until the queue of the member is empty, or the other asker sees to it."""
         try:
-            while line.queue and not self._stopping:
+            while not self._stopping and self._more(line, line.sending - 1):
                 files = [heappop(line.queue)[2] for _ in range(min(FILES, len(line.queue)))]
                 why = await self._send(line, files)
                 for file in files:
                     if line.address in file.left:
                         self._answered(line, file, Brought("failed", why))
         finally:
-            line.sending = False
+            line.sending -= 1
 
     async def _send(self, line: Line, files: Sequence[Waiting]) -> str:
         """Gives why those that were not answered for were not."""

@@ -25,6 +25,7 @@ from anylog.processes.failing import ErrorDirectory, Failed
 from anylog.processes.files import LARGEST, Content, Limits, too_large, understand_all
 from anylog.processes.looking import clear_drafts, look_at
 from anylog.processes.lying import Directory, Lying, printable
+from anylog.processes.precedence import Precedence
 from anylog.processes.record import Seen, result_of
 from anylog.processes.whole import IFiles, Outcome, WholeFile
 from anylog.waiting import deadline, deferring
@@ -118,6 +119,7 @@ class Watch:
         self._disk_lane, self._cpu = lanes.open("disk", 2), lanes.open("cpu")
         self._files, self._member, self._floor, self._trace, self._point = files, member, floor, trace, point
         self.directory = Directory(options.kinds)
+        self.precedence = Precedence(clock, self._idle, self._soon)
         self.errors = ErrorDirectory(
             clock=clock,
             disk=disk,
@@ -224,6 +226,9 @@ class Watch:
                 self.directory.deliver(name, size, unix(self._clock))
         self._soon()
 
+    def _idle(self) -> bool:
+        return not self._working and not self.directory.ready
+
     def _hold(self, why: str) -> None:
         """Say it once: figures in the text change from look to look."""
         if bool(why) != bool(self.holds):
@@ -244,7 +249,7 @@ class Watch:
             rooms, self._rooms = self._rooms, []
             for room in rooms:
                 room.callback(None)
-        while not self._stopping and not self.holds and not self.errors.full:
+        while not (self._stopping or self.holds or self.errors.full or self.precedence.taken):
             if sum(not batch.stalled for batch in self._batches) >= self._slots:
                 return
             if self._stalled_files >= STALLED_FILES or self._stalled_bytes >= STALLED_BYTES:

@@ -3,84 +3,34 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from attrs import define, field
 from filing_case import BEGIN, DATE, MEMBER, FilesCase
-from twisted.internet.defer import Deferred, fail, succeed
+from push_case import ARCHIVE, DAY, DISTR, ERRORS, OTHER, WATCH, Asks, Peer, named
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from anylog.databases.tsd import DUPLICATE, Done, Wanted
 from anylog.errors import AnyLogError
-from anylog.interfaces import Asker, Reply
+from anylog.interfaces import Asker
 from anylog.language.logs import Logs
 from anylog.processes import courier as sending
 from anylog.processes.courier import BYTES, LARGEST, PATIENCE, Brought, Courier
-from anylog.processes.delivery import FILES, WAITING, Delivery
+from anylog.processes.delivery import FILES, MANY, MUCH, WAITING, Delivery
 from anylog.processes.distributor import AGAIN, EVERY, Cluster, Distributor, Folders
 from anylog.processes.distributor_commands import IDS, files_of, read_ids
 from anylog.processes.files import Limits
+from anylog.processes.precedence import BETWEEN, LONGEST, Precedence
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import InlineLane
 
-DISTR, ARCHIVE, ERRORS, WATCH = Path("/distr"), Path("/archive"), Path("/error"), Path("/watch")
-DAY = ARCHIVE / DATE[:2] / DATE[2:4] / DATE[4:6]
-OTHER = 8  # member id
-
-
-def named(id: int, member: int = MEMBER, hash: str = "", end: str = "json", date: str = DATE) -> str:
-    return f"town.t.0.{hash or f'{id:032x}'}.0.{member}.{id}.{date}.{end}"
-
-
-# ---------------------------------------------------------------------- fakes
-
-
-@define(eq=False)
-class Asks:
-    """Answers what is asked of other members, at once or when the test says so."""
-
-    waits: set[str] = field(factory=set)  # addresses that do not answer
-    fails: dict[str, list[AnyLogError]] = field(factory=dict)  # the next answers of an address
-    told: dict[str, str] = field(factory=dict)  # name -> what is answered, else "taken"
-    asked: list[tuple[str, list[str], float | None]] = field(factory=list)
-    bodies: list[bytes] = field(factory=list)
-    open: list[tuple[str, list[str], Deferred[Reply]]] = field(factory=list)
-    odd: Any = None  # an answer of another kind
-
-    def __call__(
-        self, address: str, kind: str, head: Mapping[str, Any], body: bytes = b"", *, until: float | None = None
-    ) -> Deferred[Reply]:
-        assert kind == "deliver"
-        names = [name for name, _ in head["files"]]
-        self.asked.append((address, names, until))
-        self.bodies.append(body)
-        if self.fails.get(address):
-            return fail(self.fails[address].pop(0))
-        if self.odd is not None:
-            return succeed(Reply(head=self.odd))
-        if address in self.waits:
-            self.open.append((address, names, waited := Deferred()))
-            return waited
-        return succeed(self.reply(names))
-
-    def reply(self, names: Sequence[str]) -> Reply:
-        return Reply(head={"told": [self.told.get(name, "taken") for name in names]})
-
-    def answer(self, address: str) -> None:
-        (place,) = (place for place, each in enumerate(self.open) if each[0] == address)
-        _, names, waited = self.open.pop(place)
-        waited.callback(self.reply(names))
-
-    def to(self, address: str) -> list[str]:
-        return [name for each, names, _ in self.asked if each == address for name in names]
-
 
 class CourierTests(SynchronousTestCase):
-    """One question after the other to each member, never too large, and an end in any case."""
+    """Two questions to each member at most, never too large, and an end in any case."""
 
     def setUp(self) -> None:
         self.clock, self.disk, self.ask, self.points = Clock(), MemoryDisk(), Asks(), list[str]()
@@ -128,19 +78,6 @@ class CourierTests(SynchronousTestCase):
         self.send(paths)
         self.assertEqual(len(self.ask.asked), 2)
 
-    def test_one_question_at_a_time(self) -> None:
-        """A second sending to a member waits for the first; another member is asked meanwhile."""
-        paths = self.put(1, 1)
-        self.ask.waits = {"a:1"}
-        first, second = self.courier.send("a:1", paths[:1]), self.courier.send("a:1", paths[1:])
-        self.assertEqual(len(self.ask.asked), 1)
-        self.send(paths, "b:1")
-        self.ask.answer("a:1")
-        self.successResultOf(first)
-        self.assertNoResult(second)
-        self.ask.answer("a:1")
-        self.successResultOf(second)
-
     def test_a_deadline(self) -> None:
         """Each question says until when it is waited for."""
         self.send(self.put(1))
@@ -181,6 +118,8 @@ class Watching:
     connected: set[str] = field(factory=lambda: {"town"})
     waits: int = 0
     full: bool = False
+    precedence: Precedence = field(factory=lambda: Precedence(Clock(), lambda: True, lambda: None))
+    preceded: list[bool] = field(factory=list)  # whether loading waited when files were given
 
     @property
     def options(self) -> Any:
@@ -201,6 +140,7 @@ class Watching:
 
     def delivered(self, files: Sequence[tuple[str, int]]) -> None:
         self.delivered_here += files
+        self.preceded.append(self.precedence.taken)
 
 
 @define(eq=False, slots=False)
@@ -258,6 +198,16 @@ class DeliveryTests(FilesCase):
         self.assertEqual(self.disk.read(WATCH / two), packed)
         self.assertEqual(self.operator.watch.delivered_here, [(one, 8), (two, len(packed))])
         self.assertEqual(self.points, ["delivered"])
+
+    def test_many_go_before_loading(self) -> None:
+        """While many files, or large ones, are published nothing is begun to be loaded; a few change nothing."""
+        for count, size, waits in [(1, 2, False), (MANY - 1, 2, False), (MANY, 2, True), (1, MUCH, True)]:
+            self.ask(*[(named(1000 * count + size + n, OTHER), b"x" * size) for n in range(count)])
+            self.assertEqual(self.operator.watch.preceded.pop(), waits, f"{count} files of {size} bytes")
+            self.assertFalse(self.operator.watch.precedence.taken)
+            self.operator.watch.precedence._clock.advance(LONGEST + BETWEEN)
+        self.refused({"files": [[f"{n}", 1] for n in range(MANY)] + [["x", 9]]}, b"x" * MANY)
+        self.assertFalse(self.operator.watch.precedence.taken)
 
     def test_again(self) -> None:
         """What lies there still is taken once more, also by who answers; another content under its name is not."""
@@ -358,12 +308,6 @@ class DeliveryTests(FilesCase):
         self.assertTrue(told.startswith("14 "), told)
         self.assertEqual(self.points[0], "missed")
         self.assertEqual(self.operator.watch.delivered_here, [])
-
-
-@define
-class Peer:
-    member: int
-    address: str
 
 
 class DistributorTests(SynchronousTestCase):
