@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import sys
 import threading
 import time
@@ -24,25 +23,9 @@ _NEWER = "select rowid, tsd_id from anylog_marks where rowid > ? and table_name 
 LONGEST = 180.0  # seconds until a figure is given up
 
 
-def asked(node: NodeProcess, name: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """Rows of a question to a database file, beside the node; none while file or table are missing."""
-    path = node.database(name)
-    if not path.exists():
-        return []
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-    try:
-        return connection.execute(statement, parameters).fetchall()
-    except sqlite3.OperationalError as fault:
-        if "no such" in str(fault):
-            return []
-        raise
-    finally:
-        connection.close()
-
-
 def rows_in(node: NodeProcess, table: str = "readings") -> int:
     """Rows of a table, 0 if it is not there yet."""
-    found = asked(node, "town", f"select count(*) from {table}")
+    found = node.asked("town", f"select count(*) from {table}")
     return int(found[0][0]) if found else 0
 
 
@@ -82,7 +65,7 @@ class Seen(threading.Thread):
     def run(self) -> None:
         last = 0
         while not self._over.wait(0.01):
-            found = asked(self._node, "town", _NEWER, last)
+            found = self._node.asked("town", _NEWER, last)
             now = time.time()
             for rowid, id in found:
                 last = max(last, rowid)
@@ -108,7 +91,7 @@ def delay(folder: Path, show: Show, bodies: Sequence[bytes], seconds: float = 10
         until(lambda: rows_in(other) == 100 * (count + 1), "all rows at the other")
         seen.stop()
         delays = []
-        for id, at in asked(one, "almgm", "select file_id, file_time from tsd_info where table_name = 'readings'"):
+        for id, at in one.asked("almgm", "select file_id, file_time from tsd_info where table_name = 'readings'"):
             if id in seen.at:
                 registered = datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()
                 delays.append(seen.at[id] - registered)

@@ -195,7 +195,7 @@ def until_registered(node: Member, table: str) -> None:
 
 def grow(node: Member, files: int) -> None:
     """Files of one row each that were loaded long ago, as the node itself leaves them: row, mark, entry, archive."""
-    (pattern,) = node.asked("select * from tsd_info where table_name = 'warm_file'")
+    (pattern,) = node.asked("almgm", "select * from tsd_info where table_name = 'warm_file'")
     path = node.database("town")
     town = sqlite3.connect(path, isolation_level=None)
     town.row_factory = sqlite3.Row

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,26 +29,11 @@ class Member(NodeProcess):
         self._more, self._operator = tuple(commands), operator
         self.commands = (f"process {self._script()}",)
 
-    def asked(self, statement: str, *parameters: object, name: str = "almgm") -> list[tuple[object, ...]]:
-        """Rows of a question to a database file itself, beside the node; none while file or table are missing."""
-        path = self.database(name)
-        if not path.exists():
-            return []
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
-        try:
-            return connection.execute(statement, parameters).fetchall()
-        except sqlite3.OperationalError as fault:
-            if "no such" in str(fault):
-                return []
-            raise
-        finally:
-            connection.close()
-
     def registered(self, table: str = "") -> tuple[int, int]:
         """Files with rows and sum of rows by `tsd_info`, of one table or of all."""
         where = "rows > 0" + (" and table_name = ?" if table else "")
         parameters = (table,) if table else ()
-        found = self.asked(f"select count(*), coalesce(sum(rows), 0) from tsd_info where {where}", *parameters)
+        found = self.asked("almgm", f"select count(*), coalesce(sum(rows), 0) from tsd_info where {where}", *parameters)
         return (int(str(found[0][0])), int(str(found[0][1]))) if found else (0, 0)
 
     def archived(self, table: str = "*") -> int:
@@ -59,7 +43,7 @@ class Member(NodeProcess):
     def rows_in(self, table: str) -> int:
         """Rows of a table as its file has them; 0 if there is no such table yet."""
         assert re.fullmatch(r"\w+", table)
-        found = self.asked(f"select count(*) from {table}", name=self.dbms)
+        found = self.asked(self.dbms, f"select count(*) from {table}")
         return int(str(found[0][0])) if found else 0
 
     def _script(self) -> Path:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,21 @@ class NodeProcess:
     def database(self, name: str) -> Path:
         """The file of a database."""
         return self.folder("dbms") / f"{name}.dbms"
+
+    def asked(self, name: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows of a question to a database file itself, beside the node; none while file or table are missing."""
+        path = self.database(name)
+        if not path.exists():
+            return []
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+        try:
+            return connection.execute(statement, parameters).fetchall()
+        except sqlite3.OperationalError as fault:
+            if "no such" in str(fault):
+                return []
+            raise
+        finally:
+            connection.close()
 
     def start(self, environ: dict[str, str] | None = None, wait: float = 20.0) -> float:
         """Start it and wait until it answers; gives the seconds that took."""

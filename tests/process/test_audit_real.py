@@ -68,7 +68,7 @@ def repair(node: Member, more: str = "") -> Any:
 
 
 def content(node: Member) -> list[tuple[object, ...]]:
-    return node.asked('select name, timestamp, value, "on", tsd_name, tsd_id from t order by name', name="town")
+    return node.asked("town", 'select name, timestamp, value, "on", tsd_name, tsd_id from t order by name')
 
 
 def test_rows_changed_by_hand(node: Member) -> None:
