@@ -183,7 +183,9 @@ def _finder(keys: Sequence[_Key], function: tuple[str, str] | None) -> Find:
     at = len(keys)
     while at:
         at -= 1
-        if keys[at].sort == _EACH:
+        if keys[at].sort == _EACH and function is None and len(keys) == at + 2 and not keys[at + 1].sort:
+            rest = _each_named(keys[at + 1].name)
+        elif keys[at].sort == _EACH:
             rest = _each(rest, any(key.sort == _EACH for key in keys[at + 1 :]))
         elif keys[at].sort == _ANY:
             rest = _any(rest)
@@ -250,6 +252,21 @@ def _each(rest: Find | None, nested: bool) -> Find:
             if type(found) is Each:
                 all_of_them += found
         return all_of_them
+
+    return find
+
+
+def _each_named(name: str) -> Find:
+    """`[][name]`, the most common path of lists, at the speed of a loop in C where all entries have the name."""
+    find_all = _each(named(name), False)
+
+    def find(value: Any) -> Any:
+        if type(value) is list:
+            try:
+                return Each([each[name] for each in value])
+            except (KeyError, TypeError):
+                pass
+        return find_all(value)
 
     return find
 

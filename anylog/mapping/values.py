@@ -194,6 +194,8 @@ def to_boolean(value: Any) -> bool:
 
 def to_timestamp(value: Any) -> str:
     """A value of a TIMESTAMP column (ingest.md 4.5)."""
+    if type(value) is str and _STORED.fullmatch(value):
+        return value
     moment = times.timestamp_of(value)
     if moment is None:
         if type(value) is str and not value.strip():
@@ -253,7 +255,12 @@ def _timestamps(values: Sequence[Any]) -> Sequence[Any] | None:
     if len(values) < 6 or set(map(type, values)) != {str}:
         return None
     moments = times.timestamps(values)
-    return None if moments is None else [iso(each) for each in moments]
+    if moments is None:
+        return None
+    first = values[0]
+    if first[10] == "T" and first[-1] == "Z" and len(first) in (20, 27):  # all have one shape, which is ours
+        return values if len(first) == 20 else [f"{v[:19]}Z" if v[20:26] == "000000" else v for v in values]
+    return [iso(each) for each in moments]
 
 
 def _never(values: Sequence[Any]) -> None:
@@ -304,6 +311,11 @@ def _holds_nan(value: Any) -> bool:
     return False
 
 
+# Times as they are stored, of days that every month has: what needs no second look.
+_STORED = re.compile(
+    r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.(?!000000)[0-9]{6})?Z"
+)
 _TEXT = {str, type(None)}
 _TYPE = re.compile(r"([a-z][a-z0-9 ]*?) ?(?:\( ?([0-9]{1,9})(?: ?, ?[0-9]{1,9})? ?\))?")
 _UNIFIED: dict[str, str] = {
