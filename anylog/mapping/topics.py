@@ -317,12 +317,14 @@ def read_topic(text: str, scope: Scope, *, only_log: bool = False) -> Topic:
     `only_log` is the option of the client: dbms, table and columns may be left out then. Raises AnyLogError 2 or 40
     naming what is wrong.
     """
-    tokens = tokens_of(text)
-    if len(tokens) != 1 or tokens[0].kind is not TokenKind.GROUP:
+    if not text.strip().startswith("("):
         name = _plain(text)
-        if not name or not tokens or any(token.is_operator("=") for token in tokens):
+        if not name or "=" in name:
             raise AnyLogError(2, f"a topic is written ( name = ... and ... ), not '{text[:80]}'")
         return Topic(name, only_log=True)
+    tokens = tokens_of(text)
+    if len(tokens) != 1:
+        raise AnyLogError(2, f"a topic is written ( name = ... and ... ), not '{text[:80]}'")
     given: dict[str, list[str]] = {}
     columns: dict[str, Column] = {}
     for key, value in _pairs(tokens_of(tokens[0].text[1:-1])):
