@@ -12,7 +12,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from anylog.errors import AnyLogError
-from anylog.mapping.values import Unfit, text_of
+from anylog.mapping.values import MOST_TEXT, Unfit, text_of
 
 LONGEST = 10_000  # characters of an expression
 MOST_KEYS = 64  # keys of a path: as deep as a row may be
@@ -339,6 +339,11 @@ def _together(items: Sequence[Find | str]) -> Find:
         if len(sizes) > 1:
             raise Unfit(f"lists of different lengths: {', '.join(map(str, sorted(sizes)))}")
         size = sizes.pop()
+        if (
+            size * sum(len(text_of(each)) for each in found if type(each) is not Each and each is not MISSING)
+            > MOST_TEXT
+        ):
+            raise Unfit(f"a long text before each of {size:,} entries")
         columns = [each if type(each) is Each else [each] * size for each in found]
         return Each([_text(items, parts) for parts in zip(*columns, strict=True)])
 

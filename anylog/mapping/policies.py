@@ -20,7 +20,7 @@ from anylog.mapping.rules import Check, Entry, Rule, Star, read_schema, read_scr
 from anylog.mapping.scripts import Does, Said, Script
 from anylog.mapping.topics import Mapped, Mapper, Place, fault
 from anylog.mapping.transforms import Transform
-from anylog.mapping.values import Unfit, short, text_of
+from anylog.mapping.values import MOST_TEXT, Unfit, short, text_of, weight
 
 MOST_POLICIES = 100  # that one may import, they and theirs
 MOST_CHANGES = 10  # of the policy for one reading
@@ -68,9 +68,13 @@ class _Work:
     dbms: str | None
     table: str | None
     mapped: dict[tuple[str, str, str, str], Mapped] = field(factory=dict)
+    weight: int = 0
 
     def add(self, dbms: str, table: str, source: str, policy: str, row: dict[str, Any]) -> None:
-        """A row is made."""
+        """A row is made. Raises AnyLogError 6 if all of them hold too much."""
+        self.weight += weight(row.values())
+        if self.weight > MOST_TEXT:
+            raise AnyLogError(6, f"policy '{policy}': more than {MOST_TEXT:,} characters in the rows of one message")
         key = (dbms, table, source, policy)
         into = self.mapped.get(key)
         if into is None:
@@ -121,6 +125,10 @@ class MappingPolicy:
             if rule.dbms in (None, dbms) and rule.table in (None, table) and rule.kind.ledger:
                 found[rule.column] = merge(found.get(rule.column, rule.kind.ledger), rule.kind.ledger)
         return found
+
+    def is_mapped(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of a file was mapped before: all its attributes are columns of the schema (ingest.md 5)."""
+        return bool(row) and self._own.columns.issuperset(row)
 
     def require(self, column: str) -> None:
         """The column its table is partitioned by must be in the schema. Raises AnyLogError 87."""

@@ -6,7 +6,6 @@ A message that cannot be mapped is AnyLogError 6 naming the column, its path and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from attrs import field, frozen
@@ -18,7 +17,20 @@ from anylog.language.tokens import Token, tokens_of
 from anylog.language.where import split_pairs, value_text
 from anylog.mapping import names
 from anylog.mapping.bring import MISSING, Bring, Each, is_bring
-from anylog.mapping.values import Kind, Nothing, Unfit, column_name, instant, kind_of, short, text_of
+from anylog.mapping.values import (
+    MOST_TEXT,
+    Kind,
+    Nothing,
+    Unfit,
+    column_name,
+    instant,
+    kind_of,
+    known_kind,
+    place_name,
+    short,
+    text_of,
+    weight,
+)
 
 
 class Mapped(NamedTuple):
@@ -85,12 +97,7 @@ class Place:
             raise Unfit("no value")
         if isinstance(found, dict | list):
             raise Unfit(f"no name: {short(found)}")
-        return _normalised(text_of(found), self.what)
-
-
-@lru_cache(4096)
-def _normalised(name: str, what: str) -> str:
-    return names.normalise(name, what)
+        return place_name(text_of(found), self.what)
 
 
 @frozen
@@ -180,15 +187,10 @@ class Column:
         return [self.value(each, kinds, row) for row, each in enumerate(found, 1)] if done is None else done
 
 
-@lru_cache(1024)
-def _kind_of(text: str) -> Kind:
-    return kind_of(text)
-
-
 def _kind(told: Any) -> Kind:
     if type(told) is not str:
         raise Unfit("no value" if told is MISSING or told is None else f"not a type: {short(told)}")
-    return _kind_of(told)
+    return known_kind(told)
 
 
 @frozen
@@ -235,16 +237,19 @@ class Columns:
 
     def _rows(self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]], size: int) -> list[dict[str, Any]]:
         every: list[Sequence[Any]] = []
+        repeated = 0
         for column, value, kind in zip(self.columns, found, kinds, strict=True):
             if not isinstance(kind, Kind) and len(kind) != size:
                 raise fault(f"the type of {column.what}", column.path, f"{len(kind)} types for {size} rows")
             if type(value) is Each:
                 every.append(column.values(value, kind))
-            elif isinstance(kind, Kind):
-                done = value if column.bring is None and column.kind is not None else column.value(value, kind)
-                every.append([done] * size)
-            else:
-                every.append(column.values(Each([value] * size), kind))
+                continue
+            if isinstance(kind, Kind) and (column.bring is not None or column.kind is None):
+                value = column.value(value, kind)
+            repeated += weight((value,)) * size
+            if repeated > MOST_TEXT:
+                raise fault(column.what, column.path, f"too long a value for {size:,} rows: {short(value)}")
+            every.append([value] * size if isinstance(kind, Kind) else column.values(Each([value] * size), kind))
         titles = [column.name for column in self.columns]
         rows = [dict(zip(titles, values, strict=True)) for values in zip(*every, strict=True)]
         if any(column.optional for column in self.columns):

@@ -10,10 +10,22 @@ from attrs import frozen
 
 from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
-from anylog.mapping import names
 from anylog.mapping.bring import MISSING, Bring, is_bring, named
 from anylog.mapping.topics import Mapped, fault
-from anylog.mapping.values import Kind, Nothing, Unfit, as_it_is, column_name, instant, kind_of, short, to_text
+from anylog.mapping.values import (
+    MOST_TEXT,
+    Kind,
+    Nothing,
+    Unfit,
+    as_it_is,
+    column_name,
+    instant,
+    kind_of,
+    place_name,
+    short,
+    to_text,
+    weight,
+)
 
 LONGEST = 256  # characters of a name that is matched: the pattern is somebody's own, and may be slow
 _GROUP = re.compile(r"re\.group\(\s*([0-9]{1,2})\s*\)")
@@ -127,6 +139,7 @@ class Transform:
         self, message: Mapping[str, Any], now: float, dbms: str | None, table: str | None
     ) -> list[tuple[str, str, dict[str, Any]]]:
         rows: dict[tuple[str, str, Any], dict[str, Any]] = {}
+        size = 0
         fixed = {each.column for each in self.schema}
         for attribute, value in message.items():
             found = None
@@ -142,7 +155,8 @@ class Transform:
             if not base or not name or not title:
                 continue
             try:
-                base, name, column = names.normalise(base), names.normalise(name), column_name(title)
+                base, name = place_name(base, "database"), place_name(name, "table")
+                column = column_name(title)
                 taken = as_it_is(value)
             except (AnyLogError, Unfit) as why:
                 raise fault(f"policy '{self.ident}', attribute", attribute, str(why)) from None
@@ -157,6 +171,9 @@ class Transform:
                 row = rows[key] = {}
                 for each in self.schema:
                     row[each.column] = ident if each.column == "id" else each.value(self.ident, message, found, now)
+                size += weight(row.values())
+                if size > MOST_TEXT:
+                    raise AnyLogError(6, f"policy '{self.ident}': a long text in each of many rows")
             if column in row:
                 raise fault(f"policy '{self.ident}', attribute", attribute, f"another is the column '{column}' already")
             row[column] = taken

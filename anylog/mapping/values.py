@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,9 @@ from anylog.errors import AnyLogError
 from anylog.mapping import names, schema, times
 from anylog.mapping.body import TooWide, written
 
+MOST_TEXT = 256 << 20  # characters in the rows of one message: a list must not multiply a long text beyond measure
+
+_SHORT = 256  # characters of names that are remembered
 _SHOWN = 80  # characters of a value in a reason
 _WIDEST = 4096  # bits of a whole number that is still shown or kept as digits
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1  # what the serialiser writes as a number
@@ -66,10 +69,42 @@ def kind_of(text: str) -> Kind:
     return Kind(name, unified, convert, convert_all)
 
 
-@lru_cache(4096)
 def column_name(attribute: str) -> str:
     """The column of an attribute (ingest.md 1.3). Raises AnyLogError 40 for what cannot be a name."""
-    return names.column(attribute)
+    return _column(attribute) if len(attribute) < _SHORT else names.column(attribute)
+
+
+_column = lru_cache(4096)(names.column)  # of short names only: blanks round a name may be many
+
+
+def known_kind(text: str) -> Kind:
+    """As `kind_of`, for types that messages name again and again."""
+    return _kind(text) if len(text) < _SHORT else kind_of(text)
+
+
+_kind = lru_cache(1024)(kind_of)
+
+
+def place_name(name: str, what: str) -> str:
+    """The name of a database or table that a message gives, as `names.normalise` spells it; AnyLogError 40 likewise."""
+    return _normalised(name, what) if len(name) < _SHORT else names.normalise(name, what)
+
+
+_normalised = lru_cache(4096)(names.normalise)
+
+
+def weight(values: Iterable[Any]) -> int:
+    """About how many characters values have that may be long; 0 for what has no JSON, which is refused elsewhere."""
+    size = 0
+    for value in values:
+        if type(value) is str:
+            size += len(value)
+        elif type(value) is list or type(value) is dict:
+            try:
+                size += len(written(value))
+            except (TypeError, ValueError, RecursionError):
+                continue
+    return size
 
 
 def instant(now: float) -> str:

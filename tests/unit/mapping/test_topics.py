@@ -103,8 +103,8 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
         [{"v": 1}, {"v": "2"}, {"v": 3}],
     ),
     (
-        'column.v = (type = "bring [readings][][type]" and value = "bring [m][b]") and column.n.int = bring [readings][]'
-        "[value]",
+        'column.v = (type = "bring [readings][][type]" and value = "bring [m][b]")'
+        " and column.n.int = bring [readings][][value]",
         [{"v": 12, "n": 1}, {"v": "12", "n": 2}, {"v": 12, "n": 3}],
     ),
     ('column.v = (type = "bring [what]" and value = "bring [pair][][value]")', [{"v": 1}, {"v": 2}]),
@@ -199,7 +199,7 @@ def test_faults(columns: str, told: str) -> None:
 )
 def test_faults_of_places(places: str, told: str) -> None:
     """So does a message without a database or table."""
-    with pytest.raises(AnyLogError, match="the (database|table)") as failed:
+    with pytest.raises(AnyLogError, match=r"the (database|table)") as failed:
         mapped("column.v.int = bring [readings][][value]", {**MESSAGE, "long": "x" * 64}, places)
     assert failed.value.number == 6 and told in str(failed.value)
 
