@@ -154,9 +154,7 @@ def test_nor_does_a_policy() -> None:
         ({"mapping": mapping}, {"l": LONG, "r": MANY}),
         ({"transform": {**transform, "schema": {"l": {"type": "str"}}}}, {"l": LONG, **many}),
     ):
-        with pytest.raises(
-            AnyLogError, match=r"in the rows of one message|in each of many rows"
-        ):
+        with pytest.raises(AnyLogError, match=r"in the rows of one message|in each of many rows"):
             compile_policy(body, SCOPE).apply(message, NOW)
 
 

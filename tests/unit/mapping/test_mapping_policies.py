@@ -96,7 +96,7 @@ RULES: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
     ({"*": {"type": "*", "bring": ["obj"]}}, [{"obj_a": 1, "obj_b_b": [1, 2]}]),
     ({"*": {"type": "*", "bring": "[one]"}}, [{"one_value": 7}]),
     ({"*": {"type": "*", "bring": ["value"]}, "value": {"type": "int", "value": 9}}, [{"value": 9}]),
-    ({"*": {"type": "*", "bring": ["value"]}, "v": V, "value": {"type": "int", "condition": "if [gone]"}}, [{"v": 1.5}]),
+    ({"*": {"type": "*", "bring": ["value"]}, "v": V, "value": {"type": "int", "script": "if [gone]"}}, [{"v": 1.5}]),
     ({"v": V, "*": {"type": "*", "bring": ["My Col"]}}, [{"v": 1.5, "my_col": 3}]),
     # names that hold only scripts
     ({"__x__": {"script": ["if [gone] == 1 then skip event"]}, "v": V}, [{"v": 1.5}]),
