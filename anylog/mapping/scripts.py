@@ -51,6 +51,7 @@ class _Line:
     follows: bool  # `do`: only if the `if` before it was true
     said: Said | None  # None after `then`: what follows with `do` and `else`
     text: str
+    alone: bool = False  # a condition without `then`
 
 
 @frozen
@@ -104,7 +105,7 @@ class Script:
                     raise AnyLogError(6, f"'{line.text[:200]}': {why}") from None
                 except (RecursionError, TypeError, ValueError, OverflowError):
                     raise AnyLogError(6, f"'{line.text[:200]}': a value that cannot be compared") from None
-                if line.said is None and not _has_branch(line):
+                if line.alone:
                     if not held:
                         return self.refused
                     continue
@@ -117,10 +118,6 @@ class Script:
         return GO_ON
 
 
-def _has_branch(line: _Line) -> bool:
-    return line.said is not None or line.text.rstrip().lower().endswith("then")
-
-
 def _line(tokens: Sequence[Token], text: str) -> _Line:
     otherwise = bool(tokens) and tokens[0].is_word("else")
     follows = bool(tokens) and tokens[0].is_word("do")
@@ -129,7 +126,8 @@ def _line(tokens: Sequence[Token], text: str) -> _Line:
         return _Line(None, otherwise, follows, _said(rest), text)
     then = next((place for place, token in enumerate(rest) if token.is_word("then")), len(rest))
     test = condition(rest[1:then])
-    return _Line(test, otherwise, follows, _said(rest[then + 1 :]) if rest[then + 1 :] else None, text)
+    said = _said(rest[then + 1 :]) if rest[then + 1 :] else None
+    return _Line(test, otherwise, follows, said, text, alone=then == len(rest))
 
 
 def _said(tokens: Sequence[Token]) -> Said:

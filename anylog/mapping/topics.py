@@ -409,7 +409,15 @@ def _pairs(tokens: Sequence[Token]) -> list[tuple[str, tuple[Token, ...]]]:
             pairs.append((part[0].text.lower(), (Token(TokenKind.WORD, "true", 0, 0),)))
         else:
             pairs += [(pair.key, pair.value) for pair in split_pairs(part)]
+            _check_value(*pairs[-1])
     return pairs
+
+
+def _check_value(key: str, value: Sequence[Token]) -> None:
+    """A second `=` belongs to `separator`, or an `and` is missing before it."""
+    for place, token in enumerate(value):
+        if token.is_operator("=") and not (place and value[place - 1].is_word("separator")):
+            raise AnyLogError(2, f"a second '=' in the value of '{key[:80]}': is an 'and' missing?")
 
 
 def _column(rest: str, value: Sequence[Token], scope: Scope) -> Column:

@@ -73,6 +73,8 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
     ("column.at.timestamp = 1700000000", [{"at": "2023-11-14T22:13:20Z"}]),
     ("column.My-Col.str = x and column.'other one'.str = y", [{"my_col": "x", "other_one": "y"}]),
     ("column.7.int = 1", [{"_7": 1}]),
+    ("column.j.str = bring [pair][][value] separator = ','", [{"j": "1,2"}]),
+    ('column.j = (type = str and value = "bring.first [pair][][value]")', [{"j": "1"}]),
     ("column.a.b.int = 1", [{"a_b": 1}]),
     ("column.c.char(5) = abc", [{"c": "abc"}]),
     # optional, null, and texts that are empty
@@ -299,8 +301,10 @@ REFUSED: list[tuple[str, str]] = [
         "'x' is not a value for 'optional'",
     ),
     ("name = a and dbms = !gone and policy = p", "Missing dictionary definition for '!gone'"),
+    ("name = a policy = p and dbms = d", "a second '=' in the value of 'name': is an 'and' missing?"),
+    ("name = a and dbms = d and table = t and column.v.str = x column.w.int = 5", "value of 'column.v.str'"),
     ("name = a and and policy = p", "a 'key = value' is missing"),
-    ("name = a policy = p and dbms", "'dbms' is not a 'key = value'"),
+    ("name = a and dbms", "'dbms' is not a 'key = value'"),
     ("name = a and dbms = " + "x" * 64 + " and policy = p", "longer than 63 bytes"),
     ("name = a and dbms = d and table = t and column..int = 5", "no type"),
 ]
