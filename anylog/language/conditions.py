@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
@@ -77,9 +78,17 @@ class _Value:
         if isinstance(self.value, int | float):
             return self.value
         text = self.text.strip()
-        if len(text) > 300 or not _NUMBER.fullmatch(text):
-            return None
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
+        return _number_in(text) if len(text) <= 300 else None
+
+
+@lru_cache(1024)  # a condition meets the same words row after row
+def _number_in(text: str) -> float | int | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+
+_Reader = Callable[[Scope, "Mapping[str, Any] | None"], _Value]
 
 
 def _simple(part: Sequence[Token], whole: Sequence[Token]) -> Test:
@@ -91,21 +100,19 @@ def _simple(part: Sequence[Token], whole: Sequence[Token]) -> Test:
         inner = condition(tokens_of(part[0].text[1:-1]))
         return (lambda scope, row: not inner(scope, row)) if negated else inner
     if len(part) == 1 and _is_operand(part[0]):
-        operand = part[0]
-        return lambda scope, row: _exists(_value(operand, scope, row)) is not negated
+        operand = _reader(part[0])
+        return lambda scope, row: _exists(operand(scope, row)) is not negated
     if len(part) == 3 and part[2].is_word("declared") and part[1].is_word("is", "not") and not negated:
-        path, wanted = part[0], part[1].is_word("is")
-        return lambda scope, row: _value(path, scope, row).defined is wanted
+        path, wanted = _reader(part[0]), part[1].is_word("is")
+        return lambda scope, row: path(scope, row).defined is wanted
     if len(part) == 3 and not negated and _is_operand(part[0]) and _is_operand(part[2]):
-        left, right = part[0], part[2]
+        left, right = _reader(part[0]), _reader(part[2])
         operator = part[1].text.lower()
         operator = _ALIASES.get(operator, operator)
         if part[1].kind is Kind.OPERATOR and operator in _OPERATORS:
-            return lambda scope, row: _compare(_value(left, scope, row), operator, _value(right, scope, row))
+            return lambda scope, row: _compare(left(scope, row), operator, right(scope, row))
         if part[1].kind is Kind.WORD and operator in _TEXT_OPERATORS:
-            return lambda scope, row: _text_test(
-                _value(left, scope, row).text, operator, _value(right, scope, row).text
-            )
+            return lambda scope, row: _text_test(left(scope, row).text, operator, right(scope, row).text)
     raise AnyLogError(181, f"cannot read '{joined(part)[:200]}' in the condition '{joined(whole)[:200]}'")
 
 
@@ -131,19 +138,29 @@ def _operands_joined(tokens: Sequence[Token]) -> list[Token]:
     return whole
 
 
-def _value(token: Token, scope: Scope, row: Mapping[str, Any] | None) -> _Value:
+def _reader(token: Token) -> _Reader:
+    """What gives the operand its value."""
     text = token.text
     if token.kind is Kind.JSON and text.startswith("["):
-        if row is None:
-            raise AnyLogError(181, f"'{text}' has a meaning for a policy or a row of data alone")
-        found: Any = row
-        for name in re.findall(r"\[([^\[\]]*)\]", text):
-            found = found.get(name.strip("\"'")) if isinstance(found, Mapping) else None
-        return _Value(found, defined=found is not None)
-    if token.kind is Kind.SINGLE:
-        return _Value(text[1:-1])
-    if token.kind is not Kind.WORD:
-        return _Value(text)
+        names = [name.strip("\"'") for name in re.findall(r"\[([^\[\]]*)\]", text)]
+
+        def attribute(scope: Scope, row: Mapping[str, Any] | None) -> _Value:
+            if row is None:
+                raise AnyLogError(181, f"'{text}' has a meaning for a policy or a row of data alone")
+            found: Any = row
+            for name in names:
+                found = found.get(name) if type(found) is dict or isinstance(found, Mapping) else None
+            return _Value(found, defined=found is not None)
+
+        return attribute
+    if token.kind is not Kind.WORD or ("!" not in text and "$" not in text):
+        literal = _Value(text[1:-1] if token.kind is Kind.SINGLE else text)
+        return lambda scope, row: literal
+    return lambda scope, row: _referred(text, scope)
+
+
+def _referred(text: str, scope: Scope) -> _Value:
+    """The value of a word with a reference in it."""
     value = scope.resolve(text)
     cast = text.rpartition(".")[2] if text[:1] in "!$" and text.endswith((".int", ".float", ".bool")) else ""
     if not cast:

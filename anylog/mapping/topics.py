@@ -1,0 +1,457 @@
+"""Topics of message clients: `topic = ( ... )` read once (ingest.md 4.1), then applied to each message (4.3). Pure.
+
+A message that cannot be mapped is AnyLogError 6 naming the column, its path and why; nothing of it is stored then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from attrs import field, frozen
+
+from anylog.errors import AnyLogError
+from anylog.language.dictionary import Scope
+from anylog.language.tokens import Kind as TokenKind
+from anylog.language.tokens import Token, tokens_of
+from anylog.language.where import split_pairs, value_text
+from anylog.mapping import names
+from anylog.mapping.bring import MISSING, Bring, Each, is_bring
+from anylog.mapping.values import (
+    MOST_TEXT,
+    Kind,
+    Nothing,
+    Unfit,
+    column_name,
+    instant,
+    kind_of,
+    known_kind,
+    place_name,
+    short,
+    text_of,
+    weight,
+)
+
+
+class Mapped(NamedTuple):
+    """Rows for one table."""
+
+    dbms: str  # normalised, as all names here
+    table: str
+    rows: list[dict[str, Any]]
+    source: str = "0"  # id of the data source
+    policy: str = "0"  # id of the mapping policy that made them: the `instructions` of the file
+
+
+class Mapper(Protocol):
+    """A mapping or transform policy, compiled."""
+
+    def apply(self, message: Any, now: float, *, dbms: str | None = None, table: str | None = None) -> list[Mapped]: ...
+
+
+def fault(what: str, path: str, reason: str) -> AnyLogError:
+    """What is wrong with a message: `what` is the column or the table's name, `path` how it was looked for."""
+    return AnyLogError(6, f"{what}, '{path[:200]}': {reason}" if path else f"{what}: {reason}")
+
+
+@frozen
+class Place:
+    """Where rows go: the name of a database or a table, fixed or found in the message."""
+
+    what: str  # "database" or "table"
+    text: str  # as declared
+    name: str | None  # the normalised name, if it is fixed
+    bring: Bring | None
+
+    @classmethod
+    def read(cls, what: str, text: str) -> Place:
+        """Raises AnyLogError 2 or 40 naming what cannot be read."""
+        if is_bring(text):
+            return cls(what, text, None, Bring.read(text))
+        return cls(what, text, names.normalise(text, what), None)
+
+    def of(self, message: Any) -> str | Each:
+        """The name, or one for each entry of a list. Raises AnyLogError 6 if there is none."""
+        if self.bring is None:
+            assert self.name is not None
+            return self.name
+        try:
+            found = self.bring.find(message)
+            if type(found) is Each:
+                return Each([self._spelled(each) for each in found])
+            return self._spelled(found)
+        except Unfit as why:
+            raise fault(f"the {self.what}", self.text, str(why)) from None
+        except AnyLogError as why:
+            raise fault(f"the {self.what}", self.text, str(why)) from None
+
+    def one(self, message: Any) -> str:
+        """The name, where only one makes sense; raises AnyLogError 6 if there is none or a list of them."""
+        found = self.of(message)
+        if isinstance(found, Each):
+            raise fault(f"the {self.what}", self.text, "a list of names where one is needed")
+        return found
+
+    def _spelled(self, found: Any) -> str:
+        if found is MISSING or found is None or found == "":
+            raise Unfit("no value")
+        if isinstance(found, dict | list):
+            raise Unfit(f"no name: {short(found)}")
+        return place_name(text_of(found), self.what)
+
+
+@frozen
+class Column:
+    """A column of a topic: what it is called, where its value comes from, and what it becomes."""
+
+    name: str
+    kind: Kind | None  # None: `type_from` says it for each row
+    type_from: Bring | None
+    bring: Bring | None  # None: the value is `literal`, or the time if `is_now`
+    literal: Any = None  # converted already
+    is_now: bool = False
+    optional: bool = False
+    what: str = field(default="", eq=False)  # for reasons
+
+    @classmethod
+    def read(cls, name: str, kind: str, value: str, *, optional: bool = False) -> Column:
+        """From the texts of a declaration. Raises AnyLogError 2 or 40 naming the column."""
+        what = f"column '{name[:80]}'"
+        try:
+            column = column_name(name)
+            if is_bring(kind):
+                type_from, fixed = Bring.read(kind), None
+            else:
+                type_from, fixed = None, kind_of(kind)
+            if is_bring(value):
+                return cls(column, fixed, type_from, Bring.read(value), optional=optional, what=what)
+            if value.strip().lower() in ("now", "now()"):
+                if fixed is not None:
+                    fixed.convert("2000-01-01T00:00:00Z")
+                return cls(column, fixed, type_from, None, is_now=True, optional=optional, what=what)
+            literal = value if fixed is None else fixed.convert(value)
+            return cls(column, fixed, type_from, None, literal, optional=optional, what=what)
+        except Unfit as why:
+            raise AnyLogError(40, f"{what}: {short(value)}: {why}") from None
+        except AnyLogError as why:
+            raise AnyLogError(why.number, f"{what}: {why}") from None
+
+    @property
+    def path(self) -> str:
+        """Where the value comes from, for reasons and lists."""
+        return self.bring.text if self.bring else "now" if self.is_now else short(self.literal)
+
+    def found(self, message: Any, now: float) -> Any:
+        """The value as it is in the message: one, Each, or MISSING."""
+        if self.bring is None:
+            return instant(now) if self.is_now else self.literal
+        try:
+            return self.bring.find(message)
+        except Unfit as why:
+            raise fault(self.what, self.path, str(why)) from None
+
+    def kinds(self, message: Any) -> Kind | list[Kind]:
+        """The type, or one for each row."""
+        if self.type_from is None:
+            assert self.kind is not None
+            return self.kind
+        try:
+            told = self.type_from.find(message)
+            if type(told) is Each:
+                return [_kind(each) for each in told]
+            return _kind(told)
+        except (Unfit, AnyLogError) as why:
+            raise fault(f"the type of {self.what}", self.type_from.text, str(why)) from None
+
+    def value(self, found: Any, kind: Kind, row: int = 0) -> Any:
+        """What is stored for a value that was found; MISSING: nothing. `row` (from 1) is for the reason."""
+        if found is None:
+            return None
+        try:
+            if found is MISSING:
+                raise Nothing("no value")
+            return kind.convert(found)
+        except Unfit as why:
+            # An optional value that is there but wrong is not dropped in silence; a time is, says ingest.md 4.5.
+            if self.optional and (isinstance(why, Nothing) or kind.ledger == "TIMESTAMP"):
+                return MISSING
+            place = f" (entry {row} of the list)" if row else ""
+            seen = "" if found is MISSING else f": {short(found)}"
+            raise fault(self.what, self.path, f"{why}{seen}{place}") from None
+
+    def values(self, found: Each, kinds: Kind | Sequence[Kind]) -> Sequence[Any]:
+        """As `value`, for all entries of a list."""
+        if not isinstance(kinds, Kind):
+            return [self.value(each, kind, row) for row, (each, kind) in enumerate(zip(found, kinds, strict=True), 1)]
+        done = kinds.convert_all(found) if found else ()
+        return [self.value(each, kinds, row) for row, each in enumerate(found, 1)] if done is None else done
+
+
+def _kind(told: Any) -> Kind:
+    if type(told) is not str:
+        raise Unfit("no value" if told is MISSING or told is None else f"not a type: {short(told)}")
+    return known_kind(told)
+
+
+@frozen
+class Columns:
+    """The mapping of a topic that declares its columns itself."""
+
+    dbms: Place
+    table: Place
+    columns: tuple[Column, ...]
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column -> ledger type, of those whose type is fixed: the schema of a table that does not exist yet."""
+        return {each.name: each.kind.ledger for each in self.columns if each.kind is not None and each.kind.ledger}
+
+    def apply(self, message: Any, now: float) -> list[Mapped]:
+        """The rows of a message (parsed JSON), table by table; `now` in seconds since 1970.
+
+        Raises AnyLogError 6 naming the column, its path and why: then nothing of the message may be stored.
+        """
+        found = [column.found(message, now) for column in self.columns]
+        dbms, table = self.dbms.of(message), self.table.of(message)
+        kinds = [column.kinds(message) for column in self.columns]
+        sizes = {len(each) for each in (*found, dbms, table) if type(each) is Each}
+        if not sizes:
+            assert isinstance(dbms, str) and isinstance(table, str)
+            return [Mapped(dbms, table, [self._row(found, kinds)])]
+        if len(sizes) > 1:
+            raise self._uneven(found, dbms, table)
+        rows = self._rows(found, kinds, sizes.pop())
+        return _by_table(dbms, table, rows)
+
+    def _row(self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]]) -> dict[str, Any]:
+        row = {}
+        for column, value, kind in zip(self.columns, found, kinds, strict=True):
+            if not isinstance(kind, Kind):
+                raise fault(f"the type of {column.what}", column.path, "a list of types for one value")
+            done = value if column.bring is None and column.kind is not None else column.value(value, kind)
+            if done is not MISSING:
+                row[column.name] = done
+        if not row:
+            raise AnyLogError(6, "none of the columns has a value")
+        return row
+
+    def _rows(self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]], size: int) -> list[dict[str, Any]]:
+        every: list[Sequence[Any]] = []
+        repeated = 0
+        for column, value, kind in zip(self.columns, found, kinds, strict=True):
+            if not isinstance(kind, Kind) and len(kind) != size:
+                raise fault(f"the type of {column.what}", column.path, f"{len(kind)} types for {size} rows")
+            if type(value) is Each:
+                every.append(column.values(value, kind))
+                continue
+            if isinstance(kind, Kind) and (column.bring is not None or column.kind is None):
+                value = column.value(value, kind)
+            repeated += weight((value,)) * size
+            if repeated > MOST_TEXT:
+                raise fault(column.what, column.path, f"too long a value for {size:,} rows: {short(value)}")
+            every.append([value] * size if isinstance(kind, Kind) else column.values(Each([value] * size), kind))
+        titles = [column.name for column in self.columns]
+        rows = [dict(zip(titles, values, strict=True)) for values in zip(*every, strict=True)]
+        if any(column.optional for column in self.columns):
+            rows = [{name: value for name, value in row.items() if value is not MISSING} for row in rows]
+            if not all(rows):
+                raise AnyLogError(6, f"none of the columns has a value (entry {rows.index({}) + 1} of the list)")
+        return rows
+
+    def _uneven(self, found: Sequence[Any], dbms: Any, table: Any) -> AnyLogError:
+        sized = [(column.what, column.path, each) for column, each in zip(self.columns, found, strict=True)]
+        sized += [("the database", self.dbms.text, dbms), ("the table", self.table.text, table)]
+        lists = [(what, path, len(each)) for what, path, each in sized if type(each) is Each]
+        first = lists[0]
+        what, path, size = next(each for each in lists if each[2] != first[2])
+        return fault(what, path, f"a list of {size} values, that of {first[0]} has {first[2]}")
+
+
+def _by_table(dbms: str | Each, table: str | Each, rows: list[dict[str, Any]]) -> list[Mapped]:
+    """Rows under the database and table of each, in the order in which these come first."""
+    if not rows:
+        return []
+    if isinstance(dbms, str) and not isinstance(table, Each):
+        return [Mapped(dbms, table, rows)]
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    bases = dbms if isinstance(dbms, Each) else [dbms] * len(rows)
+    tables = table if isinstance(table, Each) else [table] * len(rows)
+    for base, name, row in zip(bases, tables, rows, strict=True):
+        found.setdefault((base, name), []).append(row)
+    return [Mapped(base, name, some) for (base, name), some in found.items()]
+
+
+@frozen
+class Topic:
+    """One `topic = ( ... )` of a message client."""
+
+    name: str  # the filter
+    qos: int | None = None  # None: that of the client
+    mapping: Columns | None = None  # None: policies map it, or nothing does
+    policies: tuple[str, ...] = ()  # ids
+    dbms: Place | None = None
+    table: Place | None = None
+    persist: bool = False  # the text of each message goes to a file (`persist`, `flush`)
+    dynamic: bool = False
+    only_log: bool = False
+    table_prefix: str = ""
+    name_as_table: bool = False
+
+    def apply(self, message: Any, now: float, policies: Sequence[Mapper] = ()) -> list[Mapped]:
+        """The rows of a message (parsed JSON) by its own columns, or by the `policies` it names, compiled, in order.
+
+        `now` is in seconds since 1970. Raises AnyLogError 6 as soon as one of them cannot map it: then nothing of the
+        message may be stored.
+        """
+        if self.mapping is not None:
+            return self.mapping.apply(message, now)
+        dbms = None if self.dbms is None else self.dbms.one(message)
+        table = None if self.table is None else self.table.one(message)
+        return [each for policy in policies for each in policy.apply(message, now, dbms=dbms, table=table)]
+
+
+# The text of the option.
+
+_KEYS = ("name", "qos", "dbms", "table", "policy", "persist", "flush", "dynamic", "table_prefix", "table_name_as_topic")
+_COLUMN_KEYS = ("type", "value", "optional")
+
+
+def read_topic(text: str, scope: Scope, *, only_log: bool = False) -> Topic:
+    """What stands after `topic =`: `( name = ... and ... )`, or the bare name of one whose messages are only logged.
+
+    `only_log` is the option of the client: dbms, table and columns may be left out then. Raises AnyLogError 2 or 40
+    naming what is wrong.
+    """
+    if not text.strip().startswith("("):
+        name = _plain(text)
+        if not name or "=" in name:
+            raise AnyLogError(2, f"a topic is written ( name = ... and ... ), not '{text[:80]}'")
+        return Topic(name, only_log=True)
+    tokens = tokens_of(text)
+    if len(tokens) != 1:
+        raise AnyLogError(2, f"a topic is written ( name = ... and ... ), not '{text[:80]}'")
+    given: dict[str, list[str]] = {}
+    columns: dict[str, Column] = {}
+    for key, value in _pairs(tokens_of(tokens[0].text[1:-1])):
+        if key.lower().startswith("column."):
+            column = _column(key[len("column.") :], value, scope)
+            if column.name in columns:
+                raise AnyLogError(2, f"{column.what} is declared twice")
+            columns[column.name] = column
+        elif key.lower() not in _KEYS:
+            raise AnyLogError(2, f"no key '{key[:80]}' in a topic; there are {', '.join(_KEYS)} and column.<name>")
+        else:
+            given.setdefault(key.lower(), []).append(_plain(value_text(value, scope)))
+    return _topic(given, tuple(columns.values()), only_log)
+
+
+def _topic(given: Mapping[str, list[str]], columns: tuple[Column, ...], only_log: bool) -> Topic:
+    for key, texts in given.items():
+        if len(texts) > 1 and key != "policy":
+            raise AnyLogError(2, f"'{key}' is given twice in a topic")
+        if "" in texts:
+            raise AnyLogError(2, f"'{key}' of the topic is empty")
+    one = {key: texts[0] for key, texts in given.items()}
+    if "name" not in one:
+        raise AnyLogError(2, "a topic needs a 'name'")
+    what = f"topic '{one['name'][:80]}'"
+    qos = one.get("qos")
+    if qos is not None and qos not in ("0", "1", "2"):
+        raise AnyLogError(40, f"{what}: '{qos[:80]}' is not a value for 'qos', which is 0, 1 or 2")
+    dbms = Place.read("database", one["dbms"]) if "dbms" in one else None
+    table = Place.read("table", one["table"]) if "table" in one else None
+    policies = tuple(given.get("policy", ()))
+    persist = _flag(one, "persist") or _flag(one, "flush")
+    dynamic = _flag(one, "dynamic")
+    modes = [name for name, on in (("policy", policies), ("persist", persist), ("dynamic", dynamic)) if on]
+    if len(modes) > 1:
+        raise AnyLogError(2, f"{what}: '{modes[0]}' and '{modes[1]}' exclude one another")
+    if modes and columns:
+        raise AnyLogError(2, f"{what}: with '{modes[0]}' it has no columns of its own")
+    if dynamic and dbms is None:
+        raise AnyLogError(2, f"{what}: 'dynamic' needs a 'dbms'")
+    mapping = None
+    if not modes and (columns or not only_log):
+        missing = [name for name, there in (("dbms", dbms), ("table", table), ("column", columns)) if not there]
+        if missing or dbms is None or table is None:
+            raise AnyLogError(2, f"{what}: without a policy it needs '{missing[0]}'")
+        mapping = Columns(dbms, table, columns)
+    return Topic(
+        one["name"],
+        None if qos is None else int(qos),
+        mapping,
+        policies,
+        dbms,
+        table,
+        persist,
+        dynamic,
+        only_log,
+        one.get("table_prefix", ""),
+        _flag(one, "table_name_as_topic"),
+    )
+
+
+def _pairs(tokens: Sequence[Token]) -> list[tuple[str, tuple[Token, ...]]]:
+    """Keys and values; `flush` may stand alone."""
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.is_word("and"):
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    pairs: list[tuple[str, tuple[Token, ...]]] = []
+    for place, part in enumerate(parts):
+        if not part:
+            if place + 1 == len(parts) and place:
+                continue  # an `and` after the last pair
+            raise AnyLogError(2, "a 'key = value' is missing in the topic")
+        if len(part) == 1 and part[0].is_word("flush", "persist"):
+            pairs.append((part[0].text.lower(), (Token(TokenKind.WORD, "true", 0, 0),)))
+        else:
+            pairs += [(pair.key, pair.value) for pair in split_pairs(part)]
+            _check_value(*pairs[-1])
+    return pairs
+
+
+def _check_value(key: str, value: Sequence[Token]) -> None:
+    """A second `=` belongs to `separator`, or an `and` is missing before it."""
+    for place, token in enumerate(value):
+        if token.is_operator("=") and not (place and value[place - 1].is_word("separator")):
+            raise AnyLogError(2, f"a second '=' in the value of '{key[:80]}': is an 'and' missing?")
+
+
+def _column(rest: str, value: Sequence[Token], scope: Scope) -> Column:
+    """`name.type = value` or `name = ( type = t and value = v and optional = o )`."""
+    if len(value) == 1 and value[0].kind is TokenKind.GROUP:
+        name = _plain(rest)
+        given: dict[str, str] = {}
+        for pair in split_pairs(tokens_of(value[0].text[1:-1])):
+            key = pair.key.lower()
+            if key not in _COLUMN_KEYS:
+                raise AnyLogError(2, f"column '{name[:80]}': no key '{pair.key[:80]}', only {', '.join(_COLUMN_KEYS)}")
+            if key in given:
+                raise AnyLogError(2, f"column '{name[:80]}': '{key}' is given twice")
+            given[key] = _plain(value_text(pair.value, scope))
+        for key in ("type", "value"):
+            if key not in given:
+                raise AnyLogError(2, f"column '{name[:80]}': '{key}' is missing")
+        return Column.read(name, given["type"], given["value"], optional=_flag(given, "optional"))
+    name, dot, kind = rest.rpartition(".")
+    if not dot or not name:
+        raise AnyLogError(2, f"column '{rest[:80]}': no type; write column.<name>.<type> = value")
+    return Column.read(_plain(name), kind, _plain(value_text(value, scope)))
+
+
+def _plain(text: str) -> str:
+    """A text without the quotes round it."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`" and text[0] not in text[1:-1]:
+        return text[1:-1]
+    return text
+
+
+def _flag(given: Mapping[str, str], key: str) -> bool:
+    text = given.get(key, "false").lower()
+    if text not in ("true", "false"):
+        raise AnyLogError(40, f"'{text[:80]}' is not a value for '{key}', which is true or false")
+    return text == "true"
