@@ -284,11 +284,13 @@ class Peers:
         for attempt in range(1, attempts + 1):
             if attempt > 1:
                 await pause(self._clock, PAUSE * (1 + 0.2 * self._chance.random()))
+                if address in self._known:
+                    break
             try:
                 return await deadline(self._clock, seconds, self._reach(address, host, seconds), "connecting")
             except AnyLogError as refused:
                 why = str(refused)
-                if refused.number == 21:
+                if refused.number == 21 and address not in self._known:
                     self._flag(address, why)
                     raise
             except (ConnectError, OSError) as refused:
@@ -303,6 +305,8 @@ class Peers:
                 elapsed=self._clock.seconds() - begin,
                 why=why,
             )
+        if address in self._known:  # it dialled us in the meantime: nothing that fails here says that it is away
+            return self._known[address]
         self._flag(address, why)
         raise AnyLogError(208, f"Failed to create a socket using: {address}: {why}", node=address)
 
@@ -480,6 +484,7 @@ class Peers:
                 return
             try:
                 await self.ping(address, AGAIN)
+                self._flag(address, "", active=True)
                 return
             except AnyLogError:
                 continue

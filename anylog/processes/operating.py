@@ -52,6 +52,7 @@ class Operating:
     _attached: Callable[[], Collection[str]]  # databases that take readings
     runs: bool = False
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
+    _noted: int = 0  # what the note says
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
     _begun: bool = False  # the databases that were there at first are compared
@@ -70,7 +71,25 @@ class Operating:
 
     async def recall(self) -> None:
         """Read who operated here last."""
-        self.remembered = await self._lane.run(_noted, self._disk, self._folder / NOTE)
+        self.remembered = self._noted = await self._lane.run(_noted, self._disk, self._folder / NOTE)
+
+    @deferring
+    async def note(self, member: int) -> None:
+        """From now on what comes is of this member, also after a crash; 0: it is not registered.
+
+        Fires when that lasts: before, a start after a crash would take this for a node that never was an operator.
+        Raises AnyLogError 63.
+        """
+        if not self.runs:
+            self.remembered = member
+        if member == self._noted:
+            return
+        path = self._folder / NOTE
+        try:
+            await self._lane.run(self._disk.publish, path, str(member).encode())
+        except OSError as fault:
+            raise AnyLogError(63, f"{path}: {fault.strerror or fault}") from None
+        self._noted = member
 
     @deferring
     async def begin(self, options: FilingOptions, member: Callable[[], int]) -> None:
@@ -81,8 +100,7 @@ class Operating:
         self.runs = True
         self._registry.member = member if options.tsd else lambda: 0
         self.remembered = 0
-        note = str(self._registry.member()).encode()
-        await self._lane.run(self._disk.publish, self._folder / NOTE, note)
+        await self.note(self._registry.member())
         if not options.tsd:
             self._filing.options = options
             self._begun = True

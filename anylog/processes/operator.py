@@ -46,6 +46,7 @@ class Filing:
 
     options: FilingOptions
     operate: Operate
+    note: Callable[[int], Deferred[None]]  # keep in mind, also after a crash, which member operates here
     distributes: Callable[[], bool]  # whether the distributor runs
     automatic: bool
     _told: FilingOptions | None = None
@@ -54,6 +55,10 @@ class Filing:
     def distributor(self) -> bool:
         """Whether files of this node's own go to the distributor."""
         return self.distributes() if self.automatic else self.options.distributor
+
+    async def remember(self, member: Callable[[], int]) -> None:
+        """Fires when a start after a crash knows which member operated here. Raises AnyLogError 63."""
+        await self.note(member() if self.options.tsd else 0)
 
     async def tell(self, member: Callable[[], int]) -> None:
         """Say where files go, if that is new; what was in work at the last end is looked at first."""
@@ -102,9 +107,14 @@ class Operator(Process):
         self._beats = Rhythm(clock=clock, every=1.0, do=self._beat, name="operator")
         self._flushes = None if flush is None else Rhythm(clock=clock, every=FLUSH, do=flush, name="buffers")
 
-    def start(self) -> None:
+    @deferring
+    async def start(self) -> None:
         """Readings are taken in any case; files are once what was left at the last end is looked at. The tables are
         announced beside that."""
+        try:
+            await self._filing.remember(self.member)
+        except AnyLogError as why:  # it is tried again at each beat; readings that come are this member's in this life
+            self.log.error("keeping in mind who operates here: {why}", why=str(why))
         if self._flushes is not None:
             self._flushes.start()
         self._telling = self._beat()

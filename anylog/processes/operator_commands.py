@@ -129,6 +129,7 @@ class RunOperator(Command):
             filing=Filing(
                 options=_filing(options, folders),
                 operate=node.intake.operate,
+                note=node.intake.operating.note,
                 distributes=lambda: node.processes.find("distributor") is not None,
                 automatic=options["distributor"] is None,
             ),

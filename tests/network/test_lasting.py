@@ -16,6 +16,7 @@ from anylog.processes.distributor import Distributor
 from anylog.testing import laws
 from anylog.testing.clock import HeapClock
 from anylog.testing.disk import MemoryDisk
+from anylog.testing.lanes import ClockLanes
 from anylog.testing.storm import Storm
 from anylog.testing.world import World
 
@@ -78,6 +79,23 @@ def test_a_crash_at_every_moment_of_a_reload() -> None:
         if not crashed:
             break
     assert moment > 100
+
+
+def test_who_operates_lasts() -> None:
+    """Power is cut as soon as `run operator` is done for the first time: what comes after that, and before the
+    operator runs again, is the member's nevertheless, and so reaches the others."""
+    storm = Storm(2)
+    storm.world.crashed = lambda name, at: None
+    storm.world.lanes = lambda clock: ClockLanes(clock, 0.02)
+    storm.make()
+    name = storm.names[-1]
+    place = storm.world.places[name]
+    assert place.script[-3].startswith("run operator ")
+    storm.world.crash(name, power=True)
+    place.script = place.script[:-3]
+    storm.world.wait(storm.world.restart(name))
+    assert storm.world.nodes[name].intake.operating.member("town") == (True, storm.members[name])
+    storm.world.end()
 
 
 def test_a_copy_of_when_a_buffer_was_open() -> None:

@@ -21,6 +21,9 @@ KEPT: tuple[int, ...] = (
     2406,  # counted, the journal did not hear of it, and the readings were lost
     30132, 30313,  # the entry of a double, and all who knew of it, were lost one after the other
     31161,  # delivered twice while its content was in work: taken twice, and the next copy waited for ever
+    32024,  # a double whose entry was lost with almgm, and whose member lost all it had: its file alone is left
+    100052,  # power was cut as soon as the operator ran for the first time, and after that it was nobody's operator
+    100361,  # an attempt to reach a member failed when it had dialled already: it was taken to be away for good
 )  # fmt: skip
 FIRST, MANY = int(os.environ.get("FROM", "10000")), int(os.environ.get("SEEDS", "1000"))
 EACH = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from town_of_peers import BEGIN, Body, Town, at
+from town_of_peers import BEGIN, PORT, Body, Town, at
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogPublisher
 
@@ -224,6 +224,26 @@ def test_found_again() -> None:
     assert town.wait(a.ask(at("b"), "echo", {})).head["host"] == "b"
     town.wait(a.stop())
     town.advance(100)
+
+
+@pytest.mark.parametrize("flagged", [False, True])
+def test_dialled_by_whom_it_dials(flagged: bool) -> None:
+    """An attempt that comes to nothing says nothing of a node that has dialled in the meantime."""
+    town = Town()
+    a, b = town.add("a"), town.add("b")
+    town.network.unbind(town.network.port("b", PORT))  # type: ignore[arg-type]
+    town.impostor("b")  # who never says hello
+    if flagged:
+        a.doubt(at("b"), "it was away")
+    begin = town.clock.seconds()
+    asked = a.ask(at("b"), "echo", {"x": 1})
+    town.advance(1)
+    town.wait(b.ask(at("a"), "echo", {}))
+    assert town.wait(asked).head["x"] == 1
+    assert town.clock.seconds() - begin < 1.5
+    town.advance(30)
+    assert a.counts["failed to connect"] == 1  # the one that was under way
+    assert a.state(at("b")).active  # type: ignore[union-attr]
 
 
 def test_pings() -> None:
