@@ -11,6 +11,7 @@ from anylog.wire.mqtt_packets import KINDS, MQTT_3_1_1, MQTT_5, Malformed, Packe
 from anylog.wire.topics import name_fault
 
 MOST = 1 << 20  # bytes of a packet
+FIRST = 256 << 10  # bytes of a CONNECT: until then it is a stranger who makes us hold them
 LARGE = 64 << 10  # bytes of a PUBLISH from which its payload is put together from the pieces in which it came
 _PIECE = 1 << 10  # bytes; smaller pieces are held together, each alone would cost more than it holds
 _TOPIC = 256  # bytes of a topic name that may be remembered
@@ -73,9 +74,9 @@ class Reader:
     ) -> None:
         """`version` is 4 or 5; a broker learns it from the CONNECT, and one that is told it has had the CONNECT.
 
-        `most` is the size in bytes of a packet with its fixed header, `first` that of the CONNECT if it is another:
-        what is larger is refused before it is held. With `text_payloads` a payload that is marked as UTF-8 is looked
-        at. Raises ValueError for another version, and for a client without one.
+        `most` is the size in bytes of a packet with its fixed header, `first` that of the CONNECT, `FIRST` or `most` if
+        it is not given: what is larger is refused before it is held. With `text_payloads` a payload that is marked as
+        UTF-8 is looked at. Raises ValueError for another version, and for a client without one.
         """
         if version not in (None, MQTT_3_1_1, MQTT_5) or (version is None and side == "client"):
             raise ValueError(f"no version {version} of MQTT for a {side}")
@@ -83,7 +84,7 @@ class Reader:
         self.most = most
         self.fault: Malformed | None = None  # why nothing more is read
         self._broker = side == "broker"
-        self._first = most if first is None else first
+        self._first = min(most, FIRST) if first is None else first
         self._text_payloads = text_payloads
         self._wrong = _WRONG[version, self._broker]
         self._pieces: list[bytes | bytearray] = []  # of a packet that is not whole

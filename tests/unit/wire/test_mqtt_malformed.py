@@ -117,6 +117,7 @@ def test_the_size_is_looked_at_before_the_body_is_there() -> None:
         reader = Reader(4, most=most)
         _, wrong = outcome(reader, data[:2])
         assert (wrong is None) == fits and reader.held == (2 if fits else 0)
+    assert outcome(Reader(), b"\x10\x80\x80\x10")[1].text == "a packet of 262,148 bytes, at most 262,144"  # type: ignore[union-attr]
     data = c4(2, t("c" * 100))
     assert outcome(Reader(first=50), data)[1].reason is Reason.PACKET_TOO_LARGE  # type: ignore[union-attr]
     assert len(Reader(first=200, most=150).feed(data + p(0x30, t("a"), b"x" * 100))) == 2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from random import Random
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -540,88 +538,6 @@ def test_one_publish_for_many_needs_an_id() -> None:
     for packet_id in (0, 65_536):
         with pytest.raises(ValueError):
             PublishBytes.of(Publish("a", qos=1), 4).parts(packet_id)
-
-
-# ---------------------------------------------------------------------- another's encoder
-
-
-@pytest.fixture
-def paho() -> ModuleType:
-    """The client of paho, which is an optional part."""
-    return pytest.importorskip("paho.mqtt.client")
-
-
-def said(paho: ModuleType, version: int, do: Any) -> bytes:
-    """What a client of paho would send: its packets are queued as there is no connection."""
-    protocol = {4: paho.MQTTv311, 5: paho.MQTTv5}[version]
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="them", protocol=protocol)
-    sent: list[bytes] = []
-    client._packet_queue = lambda command, packet, mid, qos, info=None: sent.append(bytes(packet)) or 0
-    client._sock = object()  # it queues only where it believes itself connected
-    try:
-        do(client)
-    finally:
-        client._sock = None
-    return b"".join(sent)
-
-
-def test_paho_and_we_say_the_same(paho: ModuleType) -> None:
-    """Bytes of paho's own encoder are read as what was meant, and ours are the same bytes."""
-    properties = sys.modules["paho.mqtt.properties"].Properties
-    types = sys.modules["paho.mqtt.packettypes"].PacketTypes
-
-    def publish_5(client: Any) -> None:
-        more = properties(types.PUBLISH)
-        more.MessageExpiryInterval, more.TopicAlias, more.ResponseTopic = 60, 3, "r/s"
-        more.UserProperty = [("k", "v"), ("k", "w")]
-        client._send_publish(7, b"a/b", b"payload", 1, True, False, None, more)
-
-    def connect_5(client: Any) -> None:
-        more = properties(types.CONNECT)
-        more.SessionExpiryInterval, more.ReceiveMaximum = 100, 9
-        client.username_pw_set("u", "p")
-        client.will_set("w", b"gone", 1, True)
-        client._connect_properties = more
-        client._send_connect(60)
-
-    def connect_4(client: Any) -> None:
-        client.username_pw_set("u")
-        client._clean_session = False
-        client._send_connect(60)
-
-    def filters(client: Any) -> None:
-        client._send_subscribe(False, [(b"a/+", 1), (b"#", 0)])
-
-    for version, do, packet in [
-        (
-            4,
-            lambda client: client._send_publish(7, b"a/b", b"payload", 2, True, True),
-            Publish("a/b", b"payload", 2, True, True, 7),
-        ),
-        (4, lambda client: client._send_publish(0, b"a", b""), Publish("a")),
-        (4, filters, Subscribe(1, (Filter("a/+", 1), Filter("#")))),
-        (4, lambda client: client._send_unsubscribe(False, [b"a/+", b"#"]), Unsubscribe(1, ("a/+", "#"))),
-        (4, lambda client: client._send_puback(9), Puback(9)),
-        (4, lambda client: client._send_pubrec(9), Pubrec(9)),
-        (4, lambda client: client._send_pubrel(9), Pubrel(9)),
-        (4, lambda client: client._send_pubcomp(9), Pubcomp(9)),
-        (4, lambda client: client._send_pingreq(), Pingreq()),
-        (4, lambda client: client._send_disconnect(), Disconnect()),
-        (4, connect_4, Connect("them", False, 60, user_name="u")),
-        (5, connect_5, Connect("them", True, 60, 5, Will("w", b"gone", 1, True), "u", b"p", 100, 9)),
-        (
-            5,
-            publish_5,
-            Publish("a/b", b"payload", 1, True, False, 7, None, 60, 3, "r/s", user_properties=(("k", "v"), ("k", "w"))),
-        ),
-        (5, lambda client: client._send_publish(7, b"a", b"x", 1), Publish("a", b"x", 1, packet_id=7)),
-    ]:
-        data = said(paho, version, do)
-        first = type(packet) is Connect
-        assert Reader(None if first else version).feed(data) == [packet]
-        assert sorted(encode(packet, version)) == sorted(data)  # the order of properties is free
-        if not ALLOWED.get(type(packet)) or version == 4:
-            assert encode(packet, version) == data
 
 
 def test_every_kind_has_a_number() -> None:
