@@ -84,14 +84,14 @@ def _connect(body: Body, version: int) -> Connect:
     if version == MQTT_3_1_1 and flags & 0xC0 == 0x40:
         raise malformed("CONNECT: a password without a user name")
     keep_alive = body.two("CONNECT: keep alive")
-    settings = properties_of(body, Connect, "CONNECT") if version == MQTT_5 else {}
+    settings = properties_of(body, Connect) if version == MQTT_5 else {}
     if "authentication_data" in settings and "authentication_method" not in settings:
         raise error("CONNECT: authentication data without a method")
     client_id = body.text("CONNECT: client id")
     clean = flags & 2 == 2
     will = None
     if flags & 4:
-        more = properties_of(body, Will, "CONNECT: will") if version == MQTT_5 else {}
+        more = properties_of(body, Will) if version == MQTT_5 else {}
         response_topic(more.get("response_topic"), "CONNECT: will")
         topic = body.text("CONNECT: will topic")
         if wrong := name_fault(topic):
@@ -113,7 +113,7 @@ def connack(body: Body, version: int) -> Connack:
     code = body.byte("CONNACK: reason")
     if version == MQTT_5:
         reason = _reason(code, REASONS[Connack], "CONNACK")
-        settings = properties_of(body, Connack, "CONNACK")
+        settings = properties_of(body, Connack)
         if "authentication_data" in settings and "authentication_method" not in settings:
             raise error("CONNACK: authentication data without a method")
     else:
@@ -134,7 +134,7 @@ def publish(first: int, body: Body, version: int, broker: bool, payload: bytes |
     packet_id = 0
     if first & 6:
         packet_id = identifier(body, "PUBLISH")
-    settings = properties_of(body, Publish, "PUBLISH") if version == MQTT_5 else {}
+    settings = properties_of(body, Publish) if version == MQTT_5 else {}
     if settings:
         if broker and "subscription_identifiers" in settings:
             raise error("PUBLISH: a client sends a subscription identifier")
@@ -186,7 +186,7 @@ def answer(kind: type[Answer], what: str) -> Callable[[Body, int], Answer]:
             body.over(what)
             return kind(packet_id)
         reason = _reason(body.byte(f"{what}: reason"), allowed, what)
-        settings = properties_of(body, kind, what) if body.at < body.end else {}
+        settings = properties_of(body, kind) if body.at < body.end else {}
         body.over(what)
         return kind(packet_id, reason, **settings)
 
@@ -196,7 +196,7 @@ def answer(kind: type[Answer], what: str) -> Callable[[Body, int], Answer]:
 def subscribe(body: Body, version: int) -> Subscribe:
     """A wish for messages."""
     packet_id = identifier(body, "SUBSCRIBE")
-    settings = properties_of(body, Subscribe, "SUBSCRIBE") if version == MQTT_5 else {}
+    settings = properties_of(body, Subscribe) if version == MQTT_5 else {}
     filters: list[Filter] = []
     while body.at < body.end:
         filter = _filter(body, version, "SUBSCRIBE")
@@ -236,7 +236,7 @@ def _filter(body: Body, version: int, what: str) -> str:
 def suback(body: Body, version: int) -> Suback:
     """The answer to it."""
     packet_id = identifier(body, "SUBACK")
-    settings = properties_of(body, Suback, "SUBACK") if version == MQTT_5 else {}
+    settings = properties_of(body, Suback) if version == MQTT_5 else {}
     allowed = REASONS[Suback] if version == MQTT_5 else _GRANTED
     reasons = tuple(_reason(code, allowed, "SUBACK") for code in body.rest())
     if not reasons:
@@ -250,7 +250,7 @@ _GRANTED = frozenset({Reason.GRANTED_QOS_0, Reason.GRANTED_QOS_1, Reason.GRANTED
 def unsubscribe(body: Body, version: int) -> Unsubscribe:
     """The end of subscriptions."""
     packet_id = identifier(body, "UNSUBSCRIBE")
-    settings = properties_of(body, Unsubscribe, "UNSUBSCRIBE") if version == MQTT_5 else {}
+    settings = properties_of(body, Unsubscribe) if version == MQTT_5 else {}
     filters: list[str] = []
     while body.at < body.end:
         filters.append(_filter(body, version, "UNSUBSCRIBE"))
@@ -265,7 +265,7 @@ def unsuback(body: Body, version: int) -> Unsuback:
     if version == MQTT_3_1_1:
         body.over("UNSUBACK")
         return Unsuback(packet_id)
-    settings = properties_of(body, Unsuback, "UNSUBACK")
+    settings = properties_of(body, Unsuback)
     reasons = tuple(_reason(code, REASONS[Unsuback], "UNSUBACK") for code in body.rest())
     if not reasons:
         raise error("UNSUBACK without a reason")
@@ -291,7 +291,7 @@ def disconnect(body: Body, version: int, broker: bool) -> Disconnect:
         return Disconnect()
     allowed = (CLIENT_REASONS if broker else BROKER_REASONS)[Disconnect]
     reason = _reason(body.byte("DISCONNECT: reason"), allowed, "DISCONNECT")
-    settings = properties_of(body, Disconnect, "DISCONNECT") if body.at < body.end else {}
+    settings = properties_of(body, Disconnect) if body.at < body.end else {}
     body.over("DISCONNECT")
     if broker and "server_reference" in settings:
         raise error("DISCONNECT: a client sends a server reference")
@@ -306,7 +306,7 @@ def auth(body: Body, version: int, broker: bool) -> Auth:
     if body.at == body.end:  # the short form of success
         return Auth(_reason(Reason.SUCCESS, allowed, "AUTH"))
     reason = _reason(body.byte("AUTH: reason"), allowed, "AUTH")
-    settings = properties_of(body, Auth, "AUTH")
+    settings = properties_of(body, Auth)
     body.over("AUTH")
     if "authentication_method" not in settings:
         raise error("AUTH without an authentication method")

@@ -111,6 +111,25 @@ ALLOWED: dict[type[Packet] | type[Will], tuple[int, ...]] = {
     Auth: (0x15, 0x16, 0x1F, 0x26),
 }
 
+_LABELS: dict[type[Packet] | type[Will], str] = {
+    owner: "CONNECT: will" if owner is Will else owner.__name__.upper() for owner in ALLOWED
+}
+_LENGTHS = {owner: f"{label}: length of the properties" for owner, label in _LABELS.items()}
+_MANY = ("user_properties", "subscription_identifiers")  # attributes of what may come more than once
+
+
+def _owned(owner: type[Packet] | type[Will]) -> dict[int, tuple[Property, str, bool, str]]:
+    """The properties of a packet: each with its attribute, whether it may come again, and what it is called."""
+    found: dict[int, tuple[Property, str, bool, str]] = {}
+    for number in ALLOWED[owner]:
+        each = PROPERTIES[number]
+        name = "subscription_identifiers" if number == 0x0B and owner is Publish else each.name
+        found[number] = each, name, name in _MANY, f"{_LABELS[owner]}: {each.name}"
+    return found
+
+
+_OWNED = {owner: _owned(owner) for owner in ALLOWED}
+
 
 def malformed(text: str) -> Malformed:
     """The fault that has no better name."""
@@ -167,6 +186,9 @@ class Body:
 
     def variable(self, what: str) -> int:
         """A variable byte integer, which must be as short as it can ([MQTT-1.5.5-1])."""
+        if self.at < self.end and self.data[self.at] < 0x80:
+            self.at += 1
+            return self.data[self.at - 1]
         number = 0
         for shift in (0, 7, 14, 21):
             byte = self.byte(what)
@@ -179,9 +201,14 @@ class Body:
 
     def binary(self, what: str) -> bytes:
         """Bytes with their number before them."""
-        size = self.two(what)
-        at = self.take(size, what)
-        return self.data[at : at + size]
+        data, at = self.data, self.at + 2
+        if at > self.end:
+            raise malformed(f"{what} is cut off")
+        stop = at + (data[at - 2] << 8 | data[at - 1])
+        if stop > self.end:
+            raise malformed(f"{what} is cut off")
+        self.at = stop
+        return data[at:stop]
 
     def text(self, what: str) -> str:
         """A UTF-8 string with its length before it."""
@@ -198,53 +225,51 @@ class Body:
             raise malformed(f"{what} is followed by {self.end - self.at} bytes")
 
 
-def properties_of(body: Body, owner: type[Packet] | type[Will], what: str) -> dict[str, Any]:
+def properties_of(body: Body, owner: type[Packet] | type[Will]) -> dict[str, Any]:
     """The properties that come next, by attribute.
 
     Raises `Malformed`: 0x81 for what is cut off, unknown, or not of this packet; 0x82 for what comes twice, and for
     a value that is not allowed, except a topic alias, where it is 0x94.
     """
     found: dict[str, Any] = {}
-    size = body.variable(f"{what}: length of the properties")
+    size = body.variable(_LENGTHS[owner])
     if not size:
         return found
+    what = _LABELS[owner]
     outer, body.end = body.end, body.take(size, f"{what}: properties") + size
     body.at = body.end - size
-    allowed = ALLOWED[owner]
+    owned = _OWNED[owner]
     while body.at < body.end:
         number = body.variable(f"{what}: number of a property")
-        if number not in allowed:
+        if number not in owned:
             known = PROPERTIES.get(number)
             raise malformed(f"{what} has no property {known.name if known else hex(number)}")
-        each = PROPERTIES[number]
-        content = _content(body, each, f"{what}: {each.name}")
-        if each.kind is Kind.PAIR:
-            found.setdefault("user_properties", []).append(content)
-        elif number == 0x0B and owner is Publish:
-            found.setdefault("subscription_identifiers", []).append(content)
-        elif each.name in found:
-            raise Malformed(Reason.PROTOCOL_ERROR, f"{what}: {each.name} comes twice")
+        each, name, many, label = owned[number]
+        kind = each.kind
+        content: Any
+        if kind is Kind.PAIR:
+            content = body.text(label), body.text(label)
+        elif kind is Kind.TEXT:
+            content = body.text(label)
+        elif kind is Kind.BINARY:
+            content = body.binary(label)
         else:
-            found[each.name] = content
-    for name in ("user_properties", "subscription_identifiers"):
+            content = _NUMBERS[kind](body, label)
+            if not each.least <= content <= each.most:
+                raise Malformed(each.refusal, f"{label} is {content}")
+            if kind is Kind.FLAG:
+                content = content == 1
+        if many:
+            found.setdefault(name, []).append(content)
+        elif name in found:
+            raise Malformed(Reason.PROTOCOL_ERROR, f"{label} comes twice")
+        else:
+            found[name] = content
+    for name in _MANY:
         if name in found:
             found[name] = tuple(found[name])
     body.end = outer
     return found
-
-
-def _content(body: Body, each: Property, what: str) -> Any:
-    kind = each.kind
-    if kind is Kind.TEXT:
-        return body.text(what)
-    if kind is Kind.BINARY:
-        return body.binary(what)
-    if kind is Kind.PAIR:
-        return body.text(what), body.text(what)
-    number = _NUMBERS[kind](body, what)
-    if not each.least <= number <= each.most:
-        raise Malformed(each.refusal, f"{what} is {number}")
-    return bool(number) if kind is Kind.FLAG else number
 
 
 _NUMBERS = {
@@ -300,7 +325,7 @@ def number(content: int, size: int, least: int = 0) -> bytes:
 def properties(packet: Packet | Will) -> bytes:
     """All properties of a packet, with their length before them. Raises ValueError for a value that is not allowed."""
     parts: list[bytes] = []
-    for name, each in _OWNED[type(packet)]:
+    for each, name, _, _ in _OWNED[type(packet)].values():
         content = getattr(packet, name)
         if content is None or content == ():
             continue
@@ -331,14 +356,4 @@ def _written(each: Property, content: Any) -> bytes:
     return bytes([each.number]) + data
 
 
-_OWNED = {
-    owner: tuple(
-        (
-            "subscription_identifiers" if number == 0x0B and owner is Publish else PROPERTIES[number].name,
-            PROPERTIES[number],
-        )
-        for number in numbers
-    )
-    for owner, numbers in ALLOWED.items()
-}
 _SIZES = {Kind.FLAG: 1, Kind.BYTE: 1, Kind.TWO: 2, Kind.FOUR: 4}
