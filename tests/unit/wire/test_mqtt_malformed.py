@@ -199,3 +199,24 @@ def test_a_changed_byte_is_no_surprise() -> None:
         for _ in range(chance.randrange(1, 4)):
             data[chance.randrange(len(data))] = chance.choice((0, 1, 2, 127, 128, 255, chance.randrange(256)))
         outcome(chance.choice(MAKERS)(), bytes(data))
+
+
+def test_a_changed_byte_and_any_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changed packets in pieces are what they are in one, also where what counts as large is small."""
+    monkeypatch.setattr("anylog.wire.mqtt_read.LARGE", 12)
+    monkeypatch.setattr("anylog.wire.mqtt_read._PIECE", 4)
+    chance = Random(8)
+    sources = [case[2] for _, _, case in LATER if len(case[2]) < 300]
+    sources += [
+        p(0x34, t("a/b"), b"\0\7", q(b"\x26" + t("key") + t("value"), b"\1\1"), b"text \xc3\xa4") for _ in range(200)
+    ]
+    sources += [p(0x30, t("topic"), b"\0", b"payload") for _ in range(200)]
+    for _ in range(20_000):
+        data = bytearray(b"".join(chance.choice(sources) for _ in range(chance.randrange(1, 4))))
+        for _ in range(chance.randrange(3)):
+            data[chance.randrange(len(data))] = chance.choice((0, 1, 2, 127, 128, 255, chance.randrange(256)))
+        whole = bytes(data)
+        places = sorted(chance.randrange(len(whole) + 1) for _ in range(chance.randrange(1, 8)))
+        pieces = [whole[start:end] for start, end in zip([0, *places], [*places, len(whole)], strict=True)]
+        make = chance.choice(MAKERS)
+        assert facts(make(), whole) == facts(make(), *pieces), pieces

@@ -538,6 +538,8 @@ def test_one_publish_for_many_needs_an_id() -> None:
     for packet_id in (0, 65_536):
         with pytest.raises(ValueError):
             PublishBytes.of(Publish("a", qos=1), 4).parts(packet_id)
+    with pytest.raises(ValueError):
+        PublishBytes.of(Publish("a"), 3)
 
 
 def test_every_kind_has_a_number() -> None:

@@ -112,9 +112,8 @@ def test_the_trie_finds_what_matches(filters: list[str], names: list[str]) -> No
         retained.set(name, name.upper())
         wanted = sorted({filter for filter in filters if by_pattern(filter, name)})
         assert sorted(trie.match(name)) == [("me", filter) for filter in wanted]
-        assert sorted(((name, dict(group)) for name, group in trie.match_shared(name)), key=str) == [
-            ("g", {"us": filter}) for filter in wanted
-        ]
+        groups = [(share, *group.items()) for share, group in trie.match_shared(name)]
+        assert sorted(groups) == [("g", ("us", filter)) for filter in wanted]
     for filter in filters:
         assert sorted(retained.match(filter)) == sorted(
             (name, name.upper()) for name in set(names) if by_pattern(filter, name)
@@ -274,6 +273,15 @@ def test_depth_is_limited() -> None:
     assert retained.match(deepest) == [(deepest, 1)] and retained.match(f"{deepest}/#") == [(deepest, 1)]
     assert sorted(trie.match(deepest)) == [("me", 1), ("me", 2), ("me", 3)]
     assert trie.match(f"{deepest}/a") == trie.match("a" + "/" * 65_000) == [("me", 2)]
+
+
+def test_groups_are_found_by_their_filter() -> None:
+    """Nobody is found under a filter that leads nowhere, or only past others."""
+    trie: Filters[str, int] = Filters()
+    trie.add("a/b/#", "me", 1)
+    for filter in ("x", "a", "a/b", "a/#", "a/+/#", "a/b/c/#", "#", "a#"):
+        assert trie.group(filter) == {} and not trie.remove(filter, "me")
+    assert trie.group("a/b/#") == {"me": 1}
 
 
 def test_thousands_of_filters() -> None:
