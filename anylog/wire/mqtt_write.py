@@ -64,14 +64,18 @@ class PublishBytes:
     _whole: bytes  # all of it, where there is no packet id
 
     @classmethod
-    def of(cls, packet: Publish, version: int) -> PublishBytes:
-        """Of a packet, whose own packet id and dup do not count. Raises ValueError as `encode` does."""
+    def of(cls, packet: Publish, version: int, *, qos: int | None = None, retain: bool | None = None) -> PublishBytes:
+        """Of a packet, with its own QoS and retain flag or others; its packet id and dup do not count.
+
+        Raises ValueError as `encode` does.
+        """
         if version not in (MQTT_3_1_1, MQTT_5):
             raise ValueError(f"no version {version} of MQTT")
-        first, topic, rest = _publish_parts(packet, version)
-        first &= ~0x08
-        head = variable(len(topic) + len(rest) + (2 if packet.qos else 0)) + topic
-        return cls(packet.qos, first, head, rest, b"" if packet.qos else bytes([first]) + head + rest)
+        if qos is None:
+            qos = packet.qos
+        first, topic, rest = _publish_parts(packet, version, qos, packet.retain if retain is None else retain)
+        head = variable(len(topic) + len(rest) + (2 if qos else 0)) + topic
+        return cls(qos, first, head, rest, b"" if qos else bytes([first]) + head + rest)
 
     def parts(self, packet_id: int = 0, dup: bool = False) -> tuple[bytes, ...]:
         """The bytes for one subscriber, to be written one after the other; only the first few are made anew.
@@ -105,14 +109,12 @@ def _topic(topic: str) -> bytes:
     return text(topic)
 
 
-def _publish_parts(packet: Publish, version: int) -> tuple[int, bytes, bytes]:
-    """First byte, topic, and all that comes after the packet id."""
-    qos, topic = packet.qos, packet.topic
+def _publish_parts(packet: Publish, version: int, qos: int, retain: bool) -> tuple[int, bytes, bytes]:
+    """First byte without dup, topic, and all that comes after the packet id."""
+    topic = packet.topic
     if not 0 <= qos <= 2:
         raise ValueError(f"a QoS of {qos}")
-    if packet.dup and not qos:
-        raise ValueError("a PUBLISH of QoS 0 is not sent again")  # [MQTT-3.3.1-2]
-    first = 0x30 | qos << 1 | (1 if packet.retain else 0) | (8 if packet.dup else 0)
+    first = 0x31 | qos << 1 if retain else 0x30 | qos << 1
     if version == MQTT_5:
         if packet.response_topic is not None and (wrong := name_fault(packet.response_topic)):
             raise ValueError(f"response topic: {wrong}")
@@ -125,8 +127,13 @@ def _publish_parts(packet: Publish, version: int) -> tuple[int, bytes, bytes]:
 
 
 def _publish(packet: Publish, version: int) -> bytes:
-    first, topic, rest = _publish_parts(packet, version)
-    identifier = number(packet.packet_id, 2, 1) if packet.qos else b""
+    qos = packet.qos
+    first, topic, rest = _publish_parts(packet, version, qos, packet.retain)
+    if packet.dup:
+        if not qos:
+            raise ValueError("a PUBLISH of QoS 0 is not sent again")  # [MQTT-3.3.1-2]
+        first |= 8
+    identifier = number(packet.packet_id, 2, 1) if qos else b""
     size = len(topic) + len(identifier) + len(rest)
     return b"".join((bytes([first]), variable(size), topic, identifier, rest))
 

@@ -532,6 +532,16 @@ def test_one_publish_for_many(packet: Publish, version: int, packet_id: int, dup
     assert shared.parts(packet_id)[-1] is shared.parts(packet_id % 9 + 1)[-1]
 
 
+def test_one_publish_for_others() -> None:
+    """QoS and retain flag of the subscriber, not of the message: what came again is new to who had none of it."""
+    packet = Publish("a", b"x", 2, True, True, 9)
+    assert PublishBytes.of(packet, 4, qos=0, retain=False).bytes_for() == encode(Publish("a", b"x"), 4)
+    assert PublishBytes.of(packet, 4, qos=1).bytes_for(3) == encode(Publish("a", b"x", 1, True, False, 3), 4)
+    assert PublishBytes.of(Publish("a"), 5, qos=1, retain=True).bytes_for(3, True) == encode(
+        Publish("a", b"", 1, True, True, 3), 5
+    )
+
+
 def test_one_publish_for_many_needs_an_id() -> None:
     """Of QoS 1 and 2 alone."""
     assert PublishBytes.of(Publish("a"), 4).bytes_for() == encode(Publish("a"), 4)
