@@ -295,7 +295,8 @@ class Storm:
                 self.world.crash_after(name, chance.randint(1, most), chance.random() < 0.7)
             case "all crash":
                 for each in list(self.world.nodes):
-                    self.world.crash(each, power=chance.random() < 0.5)
+                    if each in self.world.nodes:  # its turn to crash may have come with the end of one before it
+                        self.world.crash(each, power=chance.random() < 0.5)
             case "cut" | "mute" | "reset" | "heal":
                 getattr(network, kind)(one, other)
             case "slow":
