@@ -122,7 +122,7 @@ class Distributor(Process):
         self.lines: dict[str, Line] = {}
         self._files: dict[str, Waiting] = {}
         self._done: dict[str, Path] = {}  # name -> where it goes now
-        self._told: dict[str, None] = {}
+        self._told: dict[str, str] = {}  # name -> why it is left alone
         self._gone: set[str] = set()  # archived since the last look began: its list may still have them
         self._moving: Deferred[None] | None = None
         self._stopping = False
@@ -160,6 +160,17 @@ class Distributor(Process):
         return len(self._files)
 
     @property
+    def left(self) -> int:
+        """Files of the distribution directory that are left alone, as they are not this member's."""
+        return len(self._told.keys() - {BACKUP})
+
+    @property
+    def left_for(self) -> str:
+        """One of them, and why it is; empty if there is none."""
+        name = next((name for name in self._told if name != BACKUP), "")
+        return f"{printable(name)}: {self._told[name]}" if name else ""
+
+    @property
     def status(self) -> str:
         """Why nothing is done, or an empty text."""
         return self._why
@@ -185,6 +196,9 @@ class Distributor(Process):
         except (OSError, AnyLogError) as why:
             self._say("Error", f"{self._folders().distr} cannot be read: {getattr(why, 'strerror', None) or why}")
             return
+        if len(entries) < most:
+            there = {entry.name for entry in entries}
+            self._told = {name: why for name, why in self._told.items() if name in there or name == BACKUP}
         names = []
         for entry in entries:
             if entry.name.startswith(".") or entry.name in self._gone:
@@ -200,7 +214,7 @@ class Distributor(Process):
         here = self._cluster()
         why = ""
         if here is None:
-            why = "waits for the operator"
+            why = "waits for the operator, and its place in the ledger"
         elif self._only not in ("", here.id):
             why, here = f"this node is in cluster {here.id}, not in {self._only}", None
             if why != self._why:
@@ -225,7 +239,7 @@ class Distributor(Process):
                 self._files[name] = Waiting(name, FileName(dbms=BACKUP, table=BACKUP))
                 self._done[name] = target = self._folders().archive / BACKUP / name
                 if BACKUP not in self._told:
-                    self._told[BACKUP] = None
+                    self._told[BACKUP] = "there is no logger node"
                     self._say("Event", f"there is no logger node: {printable(name)} and others go to {target.parent}")
                 continue
             parsed = self._own(name, here.member)
@@ -255,7 +269,9 @@ class Distributor(Process):
         except AnyLogError as wrong:
             self._leave_alone(name, str(wrong))
             return None
-        if str(parsed) != name or parsed.kind != "json" or not parsed.full or not parsed.date:
+        if str(parsed) == name and not parsed.full and parsed.member != "@":
+            self._leave_alone(name, "it has no member and id: it was loaded while this node was no member")
+        elif str(parsed) != name or parsed.kind != "json" or not parsed.full or not parsed.date:
             self._leave_alone(name, "it is not the name of a registered file")
         elif parsed.member != str(member):
             self._leave_alone(name, f"it is a file of member {parsed.member}, and this is member {member}")
@@ -267,7 +283,7 @@ class Distributor(Process):
         if name not in self._told:
             if len(self._told) >= TOLD:
                 del self._told[next(iter(self._told))]
-            self._told[name] = None
+            self._told[name] = why
             self._say("File", f"{printable(name)} stays in the distribution directory: {why}")
 
     # ------------------------------------------------------------------ sending

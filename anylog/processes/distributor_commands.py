@@ -110,9 +110,13 @@ class GetDistributor(Command):
                     "Last Time": _time(line.last_time),
                 }
             )
-        text = f"Files waiting: {found.waiting}{f' ({found.status})' if found.status else ''}\r\n\r\n"
-        text += bar_table(_TITLES, [tuple(row.values()) for row in rows])
+        text = f"Files waiting: {found.waiting}{f' ({found.status})' if found.status else ''}\r\n"
+        if found.left:
+            text += f"Files left alone: {found.left} ({found.left_for})\r\n"
+        text += "\r\n" + bar_table(_TITLES, [tuple(row.values()) for row in rows])
         data = {"Files waiting": found.waiting, "Status": found.status or "Running", "Peers": rows}
+        if found.left:
+            data |= {"Files left alone": found.left, "Reason": found.left_for}
         return Result(text=framed(text), data=data, format=options["format"] or "table")
 
 

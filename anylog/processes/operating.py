@@ -52,7 +52,7 @@ class Operating:
     _attached: Callable[[], Collection[str]]  # databases that take readings
     runs: bool = False
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
-    _noted: int = 0  # what the note says
+    noted: int = 0  # what the note says: the member in whose name readings were registered here last
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
     _begun: bool = False  # the databases that were there at first are compared
@@ -71,7 +71,7 @@ class Operating:
 
     async def recall(self) -> None:
         """Read who operated here last."""
-        self.remembered = self._noted = await self._lane.run(_noted, self._disk, self._folder / NOTE)
+        self.remembered = self.noted = await self._lane.run(_noted, self._disk, self._folder / NOTE)
 
     @deferring
     async def note(self, member: int) -> None:
@@ -82,14 +82,14 @@ class Operating:
         """
         if not self.runs:
             self.remembered = member
-        if member == self._noted:
+        if member == self.noted:
             return
         path = self._folder / NOTE
         try:
             await self._lane.run(self._disk.publish, path, str(member).encode())
         except OSError as fault:
             raise AnyLogError(63, f"{path}: {fault.strerror or fault}") from None
-        self._noted = member
+        self.noted = member
 
     @deferring
     async def begin(self, options: FilingOptions, member: Callable[[], int]) -> None:

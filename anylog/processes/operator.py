@@ -93,17 +93,19 @@ class Operator(Process):
         watch: Watch,
         filing: Filing,
         flush: Callable[[], object] | None = None,
+        before: int = 0,
     ) -> None:
         """`place` looks the policy up in the ledger of now; `announce` tells the ledger of the tables of this node;
-        `flush` cuts the buffers whose time is over, if the operator is to do that."""
+        `flush` cuts the buffers whose time is over, if the operator is to do that; `before` is the member id that this
+        home had last, 0 for none."""
         self.options = options
-        self._clock, self._member = clock, (-KNOWN, 0)
+        self._clock, self._member = clock, (-KNOWN, before)
         self.started = clock.seconds()
         self.watch = watch
         self._find, self._announce, self._filing = place, announce, filing
         self._announcing: Deferred[Any] | None = None
         self._telling: Deferred[Any] | None = None
-        self._watching = self._ended = False
+        self._watching = self._ended = self._placeless = False
         self._beats = Rhythm(clock=clock, every=1.0, do=self._beat, name="operator")
         self._flushes = None if flush is None else Rhythm(clock=clock, every=FLUSH, do=flush, name="buffers")
 
@@ -125,10 +127,22 @@ class Operator(Process):
 
     @deferring
     async def _beat(self) -> None:
+        self._look_for_place()
+        await self._filing.remember(self.member)
         await self._filing.tell(self.member)
         if not self._watching:
             self._watching = True
             await self.watch.start()
+
+    def _look_for_place(self) -> None:
+        """Say it once if the policy is gone, and once if it is back."""
+        placeless, member = self.place is None, self.member()
+        if placeless and not self._placeless:
+            kept = f": files are registered as those of member {member} until it is back" if member else ""
+            self.log.warn("the policy {id} is not in the ledger{kept}", id=self.policy, kept=kept)
+        elif self._placeless and not placeless:
+            self.log.warn("the policy {id} is in the ledger again, as member {member}", id=self.policy, member=member)
+        self._placeless = placeless
 
     @deferring
     async def stop(self) -> None:
@@ -165,11 +179,15 @@ class Operator(Process):
         return self._find()
 
     def member(self) -> int:
-        """Its member id in the cluster, 0 without a place; asked for each file, so what was found is kept a moment."""
+        """Its member id in the cluster, 0 if it never had one; asked for each file, so what was found is kept a moment.
+
+        Without a place it is the one of before: what is cut until the policy is back must have a name by which the
+        others can get it.
+        """
         now = self._clock.seconds()
         if not 0 <= now - self._member[0] < KNOWN:
             place = self.place
-            self._member = now, place.member if place is not None else 0
+            self._member = now, (place.member if place is not None else 0) or self._member[1]
         return self._member[1]
 
     def describe(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +125,7 @@ class RunOperator(Command):
             ),
             place=lambda: node.membership.place_of(options["policy"]),
             announce=node.membership.announce,
-            watch=_watch(node, options, folders, kinds, limits),
+            watch=_watch(node, options, folders, kinds, limits, lambda: process.member()),
             filing=Filing(
                 options=_filing(options, folders),
                 operate=node.intake.operate,
@@ -134,18 +134,20 @@ class RunOperator(Command):
                 automatic=options["distributor"] is None,
             ),
             flush=node.intake.cut_due if options["flush_streaming"] else None,
+            before=node.intake.operating.noted,
         )
         await node.processes.start(process)
         return None
 
 
 def _watch(
-    node: Node, options: Mapping[str, Any], folders: Mapping[str, Path], kinds: Sequence[str], limits: Limits
+    node: Node,
+    options: Mapping[str, Any],
+    folders: Mapping[str, Path],
+    kinds: Sequence[str],
+    limits: Limits,
+    member: Callable[[], int],
 ) -> Watch:
-    def member() -> int:
-        place = node.membership.place_of(options["policy"])
-        return place.member if place is not None else 0
-
     return Watch(
         clock=node.clock,
         disk=node.disk,

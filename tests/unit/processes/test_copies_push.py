@@ -448,6 +448,18 @@ class DistributorTests(SynchronousTestCase):
         told = [each for each in self.events() if "stays in the distribution directory" in each]
         self.assertEqual(len(told), 5, told)
 
+    def test_without_member_and_id(self) -> None:
+        """What an earlier version cut without a place is counted as left alone, with the reason, for as long as it
+        lies there."""
+        name = f"town.weather.0.{'1' * 32}.0.json.gz"
+        self.begin()
+        self.put(name, "backup.one.json")
+        self.assertEqual((self.distributor.waiting, self.distributor.left), (0, 1))
+        self.assertIn("while this node was no member", self.distributor.left_for)
+        self.disk.forget(DISTR / name)
+        self.clock.advance(EVERY)
+        self.assertEqual((self.distributor.left, self.distributor.left_for), (0, ""))
+
     def test_backups(self) -> None:
         """No node is a logger: such files go to a place of their own, which is said once."""
         self.begin()
