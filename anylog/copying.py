@@ -71,6 +71,7 @@ class Copying:
     agrees: Callable[[], bool]  # whether the databases hold what the tables of files say is loaded
     compare_again: Callable[[str], object]  # a database that does not
     out: TakenOut
+    settled: Callable[[int], bool]  # whether `tsd_info` is of that member: of another until it was handed over
     returned: set[int]  # own files that came back from other members and are not loaded yet
     conflicted: Callable[[], Iterable[Conflict]] = field(default=lambda: ())  # ids that came with two contents
     point: Callable[[str], None] = field(default=lambda name: None)  # told where a kill may be tried
@@ -91,8 +92,9 @@ class Copying:
             disk=self.disk,
             lane=lane,
             operator=self.operator,
-            tsd=self.tsd,
+            tsd=self.own_tsd,
             members=self.cluster_ids,
+            departed=self.departed,
             trusted=self.trusted,
             missed=self.hasten,
             point=self.point,
@@ -103,7 +105,7 @@ class Copying:
             lane=self.lanes.open("disk", 2),
             place=self.place,
             members=self.cluster_ids,
-            tsd=self.tsd,
+            tsd=self.own_tsd,
             folders=self.folders,
             complete=lambda: self.complete,
             standing=self.standing,
@@ -191,6 +193,16 @@ class Copying:
         place = self.place()
         return {each.member or 0 for each in self.members()} | ({place.member} if place is not None else set())
 
+    def departed(self, member: int) -> bool:
+        """Whether there are files of a member here that is none of the cluster now."""
+        tsd = self.tsd()
+        return tsd is not None and tsd.has_of(member) and member not in self.cluster_ids()
+
+    def own_tsd(self) -> Tsd | None:
+        """The tables of files, as far as others may be told of them; None while they are those of another member."""
+        place = self.place()
+        return None if place is not None and not self.settled(place.member) else self.tsd()
+
     # ------------------------------------------------------------------ pushing
 
     def operator(self) -> OperatorProcess | None:
@@ -208,7 +220,9 @@ class Copying:
     def cluster(self) -> Cluster | None:
         """Who this member is, and who the others are; None without a place."""
         place = self.place()
-        return None if place is None else Cluster(id=place.cluster, member=place.member, others=self.members())
+        if place is None:
+            return None
+        return Cluster(id=place.cluster, member=place.member, others=self.members(), departed=self.departed)
 
     def active(self, address: str) -> bool:
         """False from a failure until the node is heard of again."""

@@ -220,6 +220,7 @@ class Node:
             in_work=self.intake.in_work,
             agrees=lambda: self.intake.operating.agrees,
             compare_again=self.intake.operating.compare_again,
+            settled=self.intake.operating.settled,
             out=out,
             returned=self.intake.registry.returned,
             conflicted=lambda: self.intake.registry.conflicts,

@@ -51,6 +51,7 @@ _NOTE_LAST = (
 # How many ids are left out after a loss: at least so many, for those behind the highest that anybody knows, and as many
 # more as so many random bits say, for a life of which nobody knows, when the clock may have been ahead of now.
 GAP, GAP_BITS = 1 << 20, 24
+_RETURNED = "select 1 from sqlite_master where type = 'table' and name = 'anylog_returned'"
 
 
 # The streams that were counted last, by the hashes that they had before: the journal may not have heard of it when the
@@ -313,6 +314,33 @@ class Tsd:
                 connection.execute("delete from anylog_columns where table_name = ?", (name,))
 
         return self.database.write(work)
+
+    def has_of(self, member: int) -> bool:
+        """Whether there is a table of the files of that other member, who may have left the cluster."""
+        return self.database.schema(f"tsd_{member}") is not None
+
+    @deferring
+    async def make_of(self, member: int) -> None:
+        """Make the table of the files of another member, if it is not there."""
+        if not self.has_of(member):
+            await self.database.create(f"tsd_{member}", MEMBER_FILES)
+
+    @deferring
+    async def hand_over(self, member: int) -> int:
+        """All of `tsd_info` is of `member`, whom this node was before: it goes into the table of that, in one
+        transaction. Ids go on where they were. Gives how many entries there were."""
+        await self.make_of(member)
+
+        def work(connection: Connection) -> int:
+            _note_last(connection, *_last(connection))
+            # An entry of the same id there is of the same file: of whoever found its mark.
+            connection.execute(f"insert or ignore into {quoted(f'tsd_{member}')} select * from {OWN}")
+            gone = connection.execute(f"delete from {OWN} returning file_id").fetchall()
+            if connection.execute(_RETURNED).fetchall():
+                connection.execute("delete from anylog_returned")
+            return len(gone)
+
+        return await self.database.write(work)
 
     def _beyond(self, highest: int) -> int:
         """Above it, and above the time in milliseconds, by a gap that is another one each time (operator-ha.md 8.3)."""

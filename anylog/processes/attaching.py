@@ -165,6 +165,7 @@ class Attaching:
                 applied = mark.sequence
                 buffer.stored, buffer.parked = mark.rows, mark.parked
                 if mark.id:
+                    buffer.member = mark.member  # it may have been registered under another than it came under
                     buffer.registered(mark.id, mark.time)
                     self._registry.adopt(buffer)
             while buffer.pending and buffer.pending[0].sequence <= applied:

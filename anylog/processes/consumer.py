@@ -413,6 +413,8 @@ class Consumer(Process):
             )  # fmt: skip
             self.counts.add("known without a transfer", len(found.doubles))
         wanted = list(found.fetch)
+        if wanted and whose != own:
+            await tsd.make_of(whose)  # by that the files of a member that left are taken
         failed = {line.id for line in wanted if states.get(line.id) == "failed"}
         lost = {line.id for line in wanted if states.get(line.id) in ("missing", "failed")} - tried.keys()
         while wanted and await self._room(link, tsd, own) and self.mode == "active":

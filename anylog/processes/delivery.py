@@ -54,6 +54,8 @@ class Delivery:
     _tsd: Callable[[], Tsd | None]
     _members: Callable[[], Collection[int]]  # of the own cluster, the own one included
     _trusted: Callable[[Asker], bool]  # whether files are taken from that node
+    # Whether there are files of a member here, which may have left the cluster.
+    _departed: Callable[[int], bool] = field(default=lambda member: False)
     missed: Callable[[], None] = field(default=lambda: None)  # told of files that could not be taken now
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
@@ -133,7 +135,8 @@ class Delivery:
         try:
             name = FileName.parse(file.given)
             refusal = _wrong(name, file) or operator.watch.options.limits.refusal(name)
-            if refusal is None and int(name.member) not in self._members():
+            member = int(name.member) if refusal is None else 0
+            if refusal is None and member not in self._members() and not self._departed(member):
                 refusal = AnyLogError(131, f"member {name.member} is not in the cluster of this node")
         except AnyLogError as wrong:
             refusal = wrong

@@ -57,6 +57,7 @@ class Cluster:
     id: str
     member: int
     others: Sequence[Peer]
+    departed: Callable[[int], bool] = lambda member: False  # whether files of that member are here, and it is none now
 
 
 @frozen(kw_only=True)
@@ -242,7 +243,7 @@ class Distributor(Process):
                     self._told[BACKUP] = "there is no logger node"
                     self._say("Event", f"there is no logger node: {printable(name)} and others go to {target.parent}")
                 continue
-            parsed = self._own(name, here.member)
+            parsed = self._own(name, here)
             if parsed is not None:
                 new.append(Waiting(name, parsed))
         for file in sorted(new, key=lambda each: (each.parsed.id, each.name)):
@@ -262,8 +263,9 @@ class Distributor(Process):
                 del self.lines[address]
         self._move_soon()
 
-    def _own(self, name: str, member: int) -> FileName | None:
-        """Its name read, if it is a file of this member; others are left alone, which is said once."""
+    def _own(self, name: str, here: Cluster) -> FileName | None:
+        """Its name read, if it is a file of this member, or of one that left, as whom this node may have registered it;
+        others are left alone, which is said once."""
         try:
             parsed = FileName.parse(name)
         except AnyLogError as wrong:
@@ -273,8 +275,10 @@ class Distributor(Process):
             self._leave_alone(name, "it has no member and id: it was loaded while this node was no member")
         elif str(parsed) != name or parsed.kind != "json" or not parsed.full or not parsed.date:
             self._leave_alone(name, "it is not the name of a registered file")
-        elif parsed.member != str(member):
-            self._leave_alone(name, f"it is a file of member {parsed.member}, and this is member {member}")
+        elif parsed.member != str(here.member) and not (
+            parsed.member.isdecimal() and here.departed(int(parsed.member))
+        ):
+            self._leave_alone(name, f"it is a file of member {parsed.member}, and this is member {here.member}")
         else:
             return parsed
         return None

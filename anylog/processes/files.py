@@ -108,6 +108,7 @@ class Limits:
 
     connected: Callable[[str], Any]  # the database; raises AnyLogError if it is not
     members: Callable[[], Collection[int] | None] = lambda: None  # of the own cluster; None: not known
+    departed: Callable[[int], bool] = lambda member: False  # of which there are files although it left the cluster
     tables: frozenset[str] = field(default=frozenset())  # "dbms.table", or "table" of any database; empty: all
 
     @staticmethod
@@ -133,8 +134,8 @@ class Limits:
         if dbms in SYSTEM:
             return AnyLogError(171, f"'{dbms}' is a database of the node's own: no file is loaded into it")
         if name.full and name.member.isdecimal():
-            members = self.members()
-            if members is not None and int(name.member) not in members:
+            members, member = self.members(), int(name.member)
+            if members is not None and member not in members and not self.departed(member):
                 return AnyLogError(131, f"member {name.member} is not in the cluster of this node")
         try:
             self.connected(dbms)

@@ -53,6 +53,7 @@ class Operating:
     runs: bool = False
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
     noted: int = 0  # what the note says: the member in whose name readings were registered here last
+    former: int = 0  # the member whose files are in `tsd_info` still, if that is another
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
     _begun: bool = False  # the databases that were there at first are compared
@@ -71,7 +72,8 @@ class Operating:
 
     async def recall(self) -> None:
         """Read who operated here last."""
-        self.remembered = self.noted = await self._lane.run(_noted, self._disk, self._folder / NOTE)
+        self.noted, self.former = await self._lane.run(_noted, self._disk, self._folder / NOTE)
+        self.remembered = self.noted
 
     @deferring
     async def note(self, member: int) -> None:
@@ -84,12 +86,34 @@ class Operating:
             self.remembered = member
         if member == self.noted:
             return
+        former = self.former or self.noted
+        if former and member and former != member:
+            self._registry.sure = None  # nothing is registered until its files are handed over
+        await self._publish(member, former if former != member else 0)
+
+    async def _publish(self, member: int, former: int) -> None:
         path = self._folder / NOTE
+        text = f"{member} {former}" if former else str(member)
         try:
-            await self._lane.run(self._disk.publish, path, str(member).encode())
+            await self._lane.run(self._disk.publish, path, text.encode())
         except OSError as fault:
             raise AnyLogError(63, f"{path}: {fault.strerror or fault}") from None
-        self.noted = member
+        self.noted, self.former = member, former
+
+    def settled(self, member: int) -> bool:
+        """Whether `tsd_info` is of that member, as far as it is of any."""
+        return not self.noted or (self.noted == member and not self.former)
+
+    async def _hand_over(self, tsd: Tsd) -> None:
+        """What this node registered as another member stays that one's: under its id the others have it."""
+        former, member = self.former, self._registry.member()
+        if not former or member != self.noted:
+            return
+        count = await tsd.hand_over(former)
+        self._registry.handed_over(former)
+        await self._publish(member, 0)
+        told = "this node was member {former} and is {member}: {count} files stay those of {former}"
+        self.log.warn(told, former=former, member=member, count=count)
 
     @deferring
     async def begin(self, options: FilingOptions, member: Callable[[], int]) -> None:
@@ -121,6 +145,7 @@ class Operating:
         try:
             if tsd is None:
                 raise AnyLogError(5, "almgm.tsd_info is not there")
+            await self._hand_over(tsd)
             await self._recovery.see_ids([self._databases.get(name) for name in self._attached()], options)
         except AnyLogError as why:
             if not self._told:
@@ -215,9 +240,11 @@ class Operating:
             self._late = self._clock.callLater(LATE, self._look_late)
 
 
-def _noted(disk: Disk, path: Path) -> int:
-    """The member id in the note of the operator that ran here last, 0 if there is none."""
+def _noted(disk: Disk, path: Path) -> tuple[int, int]:
+    """The member id in the note of the operator that ran here last, 0 if there is none; and whose `tsd_info` is, if it
+    is another's."""
     try:
-        return int(disk.read(path))
+        member, _, former = disk.read(path).decode().partition(" ")
+        return int(member), int(former or 0)
     except (OSError, ValueError):
-        return 0
+        return 0, 0

@@ -18,7 +18,6 @@ from anylog.processes.watch import Watch
 from anylog.processes.whole import FilingOptions
 from anylog.waiting import deferring
 
-KNOWN = 0.5  # seconds for which a member id that was looked up counts
 FLUSH = 0.5  # seconds between two looks at buffers whose time may be over
 
 
@@ -49,7 +48,7 @@ class Filing:
     note: Callable[[int], Deferred[None]]  # keep in mind, also after a crash, which member operates here
     distributes: Callable[[], bool]  # whether the distributor runs
     automatic: bool
-    _told: FilingOptions | None = None
+    _told: tuple[FilingOptions, int] | None = None  # what, and as which member
 
     @property
     def distributor(self) -> bool:
@@ -62,9 +61,9 @@ class Filing:
 
     async def tell(self, member: Callable[[], int]) -> None:
         """Say where files go, if that is new; what was in work at the last end is looked at first."""
-        wanted = evolve(self.options, distributor=self.distributor)
+        wanted = evolve(self.options, distributor=self.distributor), member()
         if wanted != self._told:
-            await self.operate(wanted, member)
+            await self.operate(wanted[0], member)
             self._told = wanted
 
     async def end(self) -> None:
@@ -99,7 +98,8 @@ class Operator(Process):
         `flush` cuts the buffers whose time is over, if the operator is to do that; `before` is the member id that this
         home had last, 0 for none."""
         self.options = options
-        self._clock, self._member = clock, (-KNOWN, before)
+        self._clock, self._before = clock, before
+        self._member = 0
         self.started = clock.seconds()
         self.watch = watch
         self._find, self._announce, self._filing = place, announce, filing
@@ -136,6 +136,7 @@ class Operator(Process):
 
     def _look_for_place(self) -> None:
         """Say it once if the policy is gone, and once if it is back."""
+        self._see_member()
         placeless, member = self.place is None, self.member()
         if placeless and not self._placeless:
             kept = f": files are registered as those of member {member} until it is back" if member else ""
@@ -179,16 +180,18 @@ class Operator(Process):
         return self._find()
 
     def member(self) -> int:
-        """Its member id in the cluster, 0 if it never had one; asked for each file, so what was found is kept a moment.
+        """Its member id in the cluster, 0 if it never had one; another in the ledger is taken over at a beat.
 
         Without a place it is the one of before: what is cut until the policy is back must have a name by which the
         others can get it.
         """
-        now = self._clock.seconds()
-        if not 0 <= now - self._member[0] < KNOWN:
-            place = self.place
-            self._member = now, (place.member if place is not None else 0) or self._member[1]
-        return self._member[1]
+        if not self._member:
+            self._see_member()
+        return self._member
+
+    def _see_member(self) -> None:
+        place = self.place
+        self._member = (place.member if place is not None else 0) or self._member or self._before
 
     def describe(self) -> str:
         """As `get processes` shows it."""

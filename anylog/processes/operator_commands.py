@@ -112,7 +112,10 @@ class RunOperator(Command):
             told = "files are not registered (update_tsd_info = false): they cannot be given to other members"
             node.logs.event.add("Event", told, "operator")
         limits = Limits(
-            connected=node.databases.get, members=lambda: _members(node, options["policy"]), tables=Limits.read(tables)
+            connected=node.databases.get,
+            members=lambda: _members(node, options["policy"]),
+            tables=Limits.read(tables),
+            departed=node.copying.departed,
         )
         process = Operator(
             clock=node.clock,
@@ -134,7 +137,7 @@ class RunOperator(Command):
                 automatic=options["distributor"] is None,
             ),
             flush=node.intake.cut_due if options["flush_streaming"] else None,
-            before=node.intake.operating.noted,
+            before=node.intake.operating.noted or node.intake.operating.former,
         )
         await node.processes.start(process)
         return None

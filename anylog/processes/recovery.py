@@ -145,8 +145,8 @@ class Recovery:
             room=self, name=name, database=database, options=options, tsd=self.registry.tsd, member=member,
             owner=owner, done=done,
         )  # fmt: skip
-        if owner == member:
-            one.waits = await one.names(options.distr_dir)
+        # Also of other owners: this node may have been another member before.
+        one.waits = await one.names(options.distr_dir)
         return one
 
     async def orphans(self) -> int:

@@ -60,7 +60,7 @@ def table_of(buffer: Buffer, member: int) -> str:
     """The table of files a buffer belongs in."""
     file = buffer.file
     if file is None or file.member in ("", "@"):
-        return OWN
+        return table_of_member(buffer.member, member) if buffer.member and member else OWN
     return table_of_member(int(file.member), member)
 
 
@@ -113,6 +113,9 @@ class Registry:
         tsd = self.tsd
         if self.sure is not tsd:
             raise AnyLogError(502, "its files are registered once the operator runs")
+        for buffer in buffers:
+            if not buffer.tsd and buffer.member and (buffer.file is None or buffer.file.member in ("", "@")):
+                buffer.member = self.member() or buffer.member  # it came when this node was another member
         wanted = [self._wanted(buffer) for buffer in buffers]
         found = await tsd.register(wanted, self.has)
         verdicts = []
@@ -256,6 +259,14 @@ class Registry:
         """It had its row before this start."""
         if buffer.tsd:
             self._live[table_of(buffer, self.member()), buffer.tsd] = buffer
+
+    def handed_over(self, member: int) -> None:
+        """The entries of `tsd_info` are in the table of the files of `member` now."""
+        self.returned.clear()
+        for (into, id), buffer in list(self._live.items()):
+            if into == OWN and buffer.member == member:
+                del self._live[into, id]
+                self._live[f"tsd_{member}", id] = buffer
 
     def has(self, into: str, id: int) -> bool:
         """Whether that row belongs to what is in work."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from test_pull import CONSUMER, MASTER, Copies, is_complete
 
+from anylog.disk.names import FileName
 from anylog.node import Node
 
 OF_ONE = [f"{name}-{n}" for name in ("a", "b", "s") for n in range(3)]
@@ -72,5 +73,97 @@ def test_a_policy_that_vanishes(ways: tuple[str, str]) -> None:
         copies.world.advance(10)
         assert not first.disk.names(first.places.folder("distr_dir"))
         assert is_complete(first)
+    finally:
+        copies.world.stop()
+
+
+def as_another(copies: Copies, number: int) -> int:
+    """The home of an operator comes back under a new policy, with another member id; gives the one it had."""
+    node, master = copies.world.nodes[f"op{number}"], copies.world.nodes["master"]
+    own = copies.member(node)
+    policy = json.loads(delete(copies, number))["operator"]
+    copies.world.run(node, "exit operator")
+    policy = {key: value for key, value in policy.items() if key not in ("id", "date", "ledger", "member")}
+    policy["member"] = own % 255 + 1
+    put_back(copies, json.dumps({"operator": policy}))
+    found = copies.world.run(master, f"blockchain get operator where name = op{number} bring.last [*][id]")
+    copies.policies[number] = (found.text or "").strip()
+    copies.world.run(
+        node,
+        f"run operator where policy = {copies.policies[number]} and master_node = {MASTER} and update_tsd_info = true",
+    )
+    assert copies.member(node) != own
+    return own
+
+
+def told(copies: Copies, node: Node, into: str) -> list[tuple[int, str, int, str]]:
+    return [(entry.id, entry.hash, entry.rows, entry.status1) for entry in copies.entries(node, into)]
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_home_of_another_member(left: int) -> None:
+    """What it registered before stays that of the member it was, and reaches the others, also what waited to be pushed;
+    nothing is registered again or lost, and what comes is of the new member. One that joins later gets all of it."""
+    copies = Copies(3)
+    try:
+        first, second = copies.add(1, "run data distributor"), copies.add(2)
+        copies.world.advance(2)
+        copies.put(first, "a")
+        copies.until_equal(first, second, 90)
+        if left:
+            copies.world.run(first, "exit distributor")
+            copies.world.run(second, "exit consumer")
+        copies.put(first, "b")
+        stream(copies, first, "s")
+        before = told(copies, first, "tsd_info")
+        assert len(first.disk.names(first.places.folder("distr_dir"))) == 2 or not left
+        own = as_another(copies, 1)
+        assert told(copies, first, f"tsd_{own}") == before
+        assert told(copies, first, "tsd_info") == []
+        if left:
+            copies.world.run(first, "run data distributor")
+            copies.world.run(second, CONSUMER)
+        copies.world.until(lambda: copies.names(second) == OF_ONE, 90)
+        copies.put(first, "new")
+        copies.world.until(lambda: "new-2" in copies.names(second), 90)
+        new = copies.member(first)
+        assert [entry.rows for entry in copies.entries(first)] == [3]
+        assert min(entry.id for entry in copies.entries(first)) > max(id for id, *_ in before)
+        third = copies.add(3)
+        copies.until_equal(first, third, 90)
+        copies.world.advance(150)
+        for node in (first, second, third):
+            assert told(copies, node, f"tsd_{own}") == before, node.name
+            assert is_complete(node)
+            assert not copies.world.run(node, "get error log where format = json").data, node.name
+        for node in (second, third):
+            assert told(copies, node, f"tsd_{new}") == told(copies, first, "tsd_info")
+        assert not first.disk.names(first.places.folder("distr_dir"))
+    finally:
+        copies.world.stop()
+
+
+def test_files_of_a_member_that_left() -> None:
+    """One that joins after it left gets them from the others; those of a stranger are not taken."""
+    copies = Copies(3)
+    try:
+        first, second = copies.add(1), copies.add(2)
+        copies.put(first, "a")
+        copies.until_equal(first, second, 90)
+        own = copies.member(first)
+        before = told(copies, first, "tsd_info")
+        delete(copies, 1)
+        copies.world.stop(["op1"])
+        third = copies.add(3)
+        copies.until_equal(second, third, 90)
+        copies.world.until(lambda: is_complete(third), 90)
+        assert told(copies, third, f"tsd_{own}") == before
+        limits = third.copying.operator().watch.options.limits  # type: ignore[union-attr]
+        name = FileName(dbms="town", table="t", hash="1" * 32, member=str(own), id=99, date="260101000000")
+        assert limits.refusal(name) is None
+        stranger = next(id for id in range(1, 256) if id not in third.copying.cluster_ids() | {own})
+        refusal = limits.refusal(name.having(member=str(stranger)))
+        assert refusal is not None
+        assert refusal.number == 131
     finally:
         copies.world.stop()
