@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
@@ -300,8 +300,45 @@ class _Comparison:
                     "{into} {id}: {table} was loaded with another hash", into=self.into, id=mark.id, table=mark.table
                 )
                 continue
-            await self.tsd.finish([Done(into=found.into, id=found.entry.id, rows=mark.rows)])
-            self._note("registered again")
+            await self._count(found.entry, mark, "registered again")
+
+    async def _count(self, entry: Entry, mark: Mark, told: str = "counted") -> None:
+        """Its rows are those of its mark, unless that is of when its buffer was open still, and there is its file."""
+        try:
+            path = await self._more_than(mark)
+        except OSError as why:
+            self.log.error("{path} cannot be read: {why}", path=why.filename, why=str(why))
+            self._note(UNREAD)  # it stays pending, and is looked at again in a while
+            return
+        if path is None:
+            await self.tsd.finish([Done(into=self.into, id=entry.id, rows=mark.rows, hash=entry.hash)])
+            self._note(told)
+            return
+        # With its hash first: of what has none, and no mark, nobody would know that it can be loaded again.
+        await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, hash=entry.hash)])
+        await self.database.undo(mark.table, self.owner, mark.id)
+        await self._again(entry, path)
+
+    async def _more_than(self, mark: Mark) -> Path | None:
+        """The file of a mark of a stream if it has more rows than that: both databases are copies of when it was open.
+
+        Only files say when a stream was all there: its mark grows with each load, and nothing is noted in it at its
+        end. What has a hash was loaded in one transaction. Raises OSError if there is a file that cannot be read.
+        """
+        if mark.hash:
+            return None
+        date = _digits(mark.time)
+        path = await self._find(date, mark.id)
+        if path is None:
+            return None
+        folder = folder_of(self.options.archive_dir, date)
+        try:
+            path, data = await self.room.lane.run(_read, self.room.disk, path, folder)
+            rows = len(read_body(data))
+        except AnyLogError as damage:
+            self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
+            return None  # what is here is all there is
+        return path if rows > mark.rows else None
 
     async def _hash_of(self, mark: Mark) -> str:
         """The hash of a streamed file: by the name of its file, which is right whatever a newer program would build."""
@@ -439,8 +476,7 @@ class _Comparison:
             elif await self._find(_digits(entry.time), entry.id) is None:
                 continue  # its file lies in the watch directory still, and is counted when it is archived
             if hash:
-                await self.tsd.finish([Done(into=self.into, id=entry.id, rows=mark.rows, hash=hash)])
-                self._note("counted")
+                await self._count(evolve(entry, hash=hash), mark)
         for first in range(0, len(again), TOGETHER):
             await gather([self._again(entry, path) for entry, path in again[first : first + TOGETHER]])
 

@@ -57,6 +57,8 @@ class Holding:
     member: int
     dbms: str
     forgetful: bool = False  # it once lost `almgm`: doubles have no mark by which they could be registered again
+    # Both its databases were once put back: what it had alone by then stays in its archive without an entry.
+    older: bool = False
     entries: dict[str, list[Entry]] = field(factory=dict)  # by table of files
     marks: list[Mark] = field(factory=list)
     tags: Counter[tuple[str, str, int]] = field(factory=Counter)  # rows by table, tsd_name, tsd_id
@@ -244,7 +246,7 @@ def archived(held: Holding) -> Iterator[str]:
             yield f"I-5 {held.name} {into}: {there[0]} has {data.count(bytes((10,)))} lines, {lines} are wanted"
     for path in held.files["archive_dir"]:
         name = _FULL.match(path.rpartition("/")[2])
-        if path not in known and not (held.forgetful and name is not None and name[1] in loaded):
+        if path not in known and not held.older and not (held.forgetful and name is not None and name[1] in loaded):
             yield f"I-5 {held.name}: nobody knows {path}"
 
 

@@ -45,6 +45,7 @@ TROUBLES: dict[str, int] = {  # by weight
     "flush": 2, "bad file": 2,
 }  # fmt: skip
 NEED_COPIES = {"wipe"}
+BOTH_OLDER = 20  # the weight of that trouble, in the storms that have it
 
 
 @define(eq=False)
@@ -61,11 +62,11 @@ class Storm:
     story: list[str] = field(factory=list)
     broken: list[str] = field(factory=list)
     dropped: set[str] = field(factory=set)  # tables
-    older: dict[str, dict[str, bytes]] = field(factory=dict)  # copies of databases
+    older: dict[str, dict[str, dict[str, bytes]]] = field(factory=dict)  # whose -> database -> a copy of it
     ids: dict[tuple[int, int], tuple[str, str]] = field(factory=dict)
     ready: set[str] = field(factory=set)  # whose script is done
     pushed: Counter[tuple[str, int, str, str]] = field(factory=Counter)  # name, life, to which address, file
-    lost: dict[str, str] = field(factory=dict)  # which of its databases a member loses: never both
+    lost: dict[str, str] = field(factory=dict)  # which of its databases a member loses: one, or has both put back
     _after: dict[str, Callable[[str], None]] = field(factory=dict)  # what is done to a place while it is down
     _empty: set[str] = field(factory=set)  # who lost everything and has not found its place again
     _keys: bool = True  # whether keys of before are known still
@@ -279,6 +280,11 @@ class Storm:
         """Whether a table may be dropped in this storm."""
         return self.seed % 4 == 0
 
+    @property
+    def both_older(self) -> bool:
+        """Whether both databases of a member may be put back in this storm: others have what it lacks then."""
+        return self.seed % 8 == 3 and len(self.names) > 1
+
     def trouble(self, kind: str) -> None:
         """It comes."""
         chance, network = self.chance, self.world.network
@@ -316,13 +322,23 @@ class Storm:
                 watch = Path("/") / operator / "AnyLog-Network/data/watch"
                 self.world.places[operator].disk.put(watch / f"{file}.json", b"not json" if code == 6 else b'{"v": 0}')
             case "town lost" | "town older" | "almgm lost" | "wipe" if operator in self.world.nodes:
-                lost = self.lost.setdefault(operator, kind.partition(" ")[0])
-                if operator not in self._after and lost == kind.partition(" ")[0]:
+                what, others = kind.partition(" ")[0], "both" not in self.lost.values()
+                if others and operator not in self._after and self.lost.setdefault(operator, what) == what:
                     self._after[operator] = {
                         "town lost": self._lose_town, "town older": self._older_town, "almgm lost": self._lose_almgm,
                         "wipe": self._wipe,
                     }[kind]  # fmt: skip
                     self.world.crash(operator, power=chance.random() < 0.5)
+            case "both older" if "both" in self.lost.values():
+                (operator,) = (name for name, what in self.lost.items() if what == "both")
+                if operator in self.ready and operator not in self._after:
+                    self._after[operator] = self._older_both
+                    self.world.crash(operator, power=chance.random() < 0.5)
+            case "both older" if operator in self.ready and not self.lost:
+                buffers = self.world.nodes[operator].intake._buffers.values()
+                if any(not buffer.whole and buffer.stored for buffer in buffers):
+                    self.note(f"{operator} is copied while buffers are open")
+                    self.lost[operator], self.older[operator] = "both", self._copy(operator, DBMS, "almgm")
             case "drop table" if operator in self.ready and self.droppable:
                 self.dropped.add(DROPPABLE)
                 asked = self.world.begin(self.world.nodes[operator], f"drop table {DROPPABLE} where dbms = {DBMS}")
@@ -344,14 +360,28 @@ class Storm:
 
     def _older_town(self, name: str) -> None:
         """A copy is taken the first time, and put back the next."""
-        path = self._file(name, DBMS)
         if name not in self.older:
-            self.older[name] = self._files(name).copy(path)
+            self.older[name] = self._copy(name, DBMS)
             return
         self.note(f"{name} gets a copy of its readings")
         self.load.parked_lost()
         self._keys = False
-        self._files(name).put_back(path, self.older[name])
+        self._put_back(name)
+
+    def _older_both(self, name: str) -> None:
+        """The copies that were taken while it ran are put back; what came after that others may have."""
+        self.note(f"{name} gets copies of its databases")
+        self.load.parked_lost()
+        self.load.lost(name)
+        self._keys = False
+        self._put_back(name)
+
+    def _copy(self, name: str, *databases: str) -> dict[str, dict[str, bytes]]:
+        return {each: self._files(name).copy(self._file(name, each)) for each in databases}
+
+    def _put_back(self, name: str) -> None:
+        for database, copy in self.older[name].items():
+            self._files(name).put_back(self._file(name, database), copy)
 
     def _lose_almgm(self, name: str) -> None:
         self.note(f"{name} loses its tables of files")
@@ -408,6 +438,9 @@ class Storm:
         chance = self.chance
         kinds = [kind for kind in TROUBLES if self.copies or kind not in NEED_COPIES]
         kinds = [kind for kind in kinds if chance.random() < 0.6] or ["crash soon"]
+        weights = dict(TROUBLES)
+        if self.both_older:
+            kinds, weights["both older"] = [*kinds, "both older"], BOTH_OLDER
         often = chance.choice([0.03, 0.1, 0.3])
         for _ in range(chance.randint(20, 120)):
             for _ in range(chance.choice([0, 1, 1, 2])):
@@ -415,7 +448,7 @@ class Storm:
             if chance.random() < often:
                 # Who lost a database lacks what it once had, until it has it again.
                 self.broken += laws.settled([self.holding(name) for name in self.names if name not in self.lost])
-                self.trouble(chance.choices(kinds, [TROUBLES[kind] for kind in kinds])[0])
+                self.trouble(chance.choices(kinds, [weights[kind] for kind in kinds])[0])
             self.world.advance(chance.choice([0.0, 0.01, 0.1, 0.5, 1.0, 2.0]))
 
     def clear(self) -> None:
@@ -455,7 +488,8 @@ class Storm:
     def holding(self, name: str) -> laws.Holding:
         """What a member holds."""
         held = laws.read(self.world.places[name], self.members[name], DBMS)
-        held.forgetful = self.lost.get(name) == "almgm"
+        lost = self.lost.get(name)
+        held.forgetful, held.older = lost in ("almgm", "both"), lost == "both"
         return held
 
     def breaches(self) -> list[str]:

@@ -21,6 +21,7 @@ from anylog.testing.storm import Storm
 from anylog.testing.world import World
 
 TOWN = Path("/op1/AnyLog-Network/data/dbms/town.dbms")
+ALMGM = Path("/op1/AnyLog-Network/data/dbms/almgm.dbms")
 
 
 def calm(seed: int) -> Storm:
@@ -116,6 +117,40 @@ def test_a_copy_of_when_a_buffer_was_open() -> None:
     assert values(held) == [1, 2, 3]
     assert not [*laws.loaded_once(held), *laws.archived(held)]
     storm.world.end()
+
+
+@pytest.mark.parametrize("almgm", ["older", "lost"])
+def test_both_databases_of_when_a_buffer_was_open(almgm: str) -> None:
+    """Put back when the journal has forgotten the buffer, also with power cut at any moment: what the databases hold
+    is the beginning of a file of the archive, and all of that is loaded, once."""
+    moment = 0
+    while True:
+        moment += 23
+        storm = calm(2)
+        put(storm, "t0", [1], False)
+        storm.world.advance(0.2)
+        files = storm._files("op1")
+        copies = {TOWN: files.copy(TOWN), ALMGM: files.copy(ALMGM) if almgm == "older" else {}}
+        put(storm, "t0", [2, 3], False)
+        before = quiet(storm)
+        assert values(before) == [1, 2, 3]
+        storm.world.crash("op1", power=False)
+        for path, copy in copies.items():
+            storm._files("op1").put_back(path, copy)
+        storm.world.crash_after("op1", moment)
+        crashed = begin(storm) is None
+        if crashed:
+            assert begin(storm) is not None
+        held = quiet(storm)
+        assert values(held) == [1, 2, 3], moment
+        assert [(each.id, each.hash, each.rows) for each in held.entries["tsd_info"]] == [
+            (each.id, each.hash, each.rows) for each in before.entries["tsd_info"]
+        ], moment
+        assert not [*laws.loaded_once(held), *laws.archived(held), *laws.in_one_place(held)], moment
+        storm.world.end()
+        if not crashed:
+            break
+    assert moment > 100
 
 
 @pytest.mark.parametrize("late", [False, True])
