@@ -12,9 +12,10 @@ from anylog.interfaces import unix
 from anylog.language.command import Command, Format, OneOf, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
-from anylog.processes.consumer import NOBODY, Consumer, ConsumerOptions
+from anylog.processes.consumer import NOBODY, Consumer
 from anylog.processes.exchange import table_of
 from anylog.processes.operator import Operator
+from anylog.processes.pulled import ConsumerOptions
 from anylog.processes.synchronizer import hms
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class GetConsumer(Command):
                     "Table": table_of(whose, own),
                     "Last Peer ID": look.theirs.last,
                     "Validated ID": mine.get(whose, 0),
-                    "Missing": look.open,
+                    "Missing": look.lacking,
                 }
                 for whose, look in sorted(link.looks.items())
             ] or [{"Table": "", "Last Peer ID": 0, "Validated ID": 0, "Missing": 0}]

@@ -207,6 +207,24 @@ def test_what_was_pushed_and_not_taken(copies: Copies, monkeypatch: pytest.Monke
     assert copies.until_equal(first, second, 20) < 10
 
 
+def test_a_database_that_is_connected_later(copies: Copies) -> None:
+    """Without it the member is complete beside files that are missing, and says why; with it they come at once."""
+    first = copies.add(1)
+    copies.put(first, "a")
+    copies.world.advance(2)
+    second = copies.add(2)
+    copies.until_equal(first, second)
+    copies.world.run(second, "disconnect dbms town")
+    copies.put(first, "b")
+    copies.world.until(lambda: len(copies.names(first)) == 6, 10)
+    copies.world.advance(130)
+    shown = copies.world.run(second, "get consumer where format = json").data
+    assert (shown["State"], shown["Files Missing"], shown["Files Pulled"]) == ("complete", 1, 1)
+    assert shown["Peers"][0]["Last Error"].endswith("the database is not connected here: 'town' (1 files)")
+    copies.world.run(second, "connect dbms town where type = sqlite and memory = true")
+    assert copies.world.until(lambda: set(copies.names(second)) >= {"b-0", "b-1", "b-2"}, 10) < 5
+
+
 def test_nobody_has_it(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry says so, the member is complete without it, and once an archive has it again it is loaded."""
     for module in (missing, consumer):
