@@ -253,8 +253,11 @@ class Copying:
         return self.agrees() and (self.consumer is None or self.consumer.complete)
 
     def syncing(self, member: int, *, own: bool) -> bool:
-        """Whether that member still takes over what it lacks: this one (`own`), or as another told last."""
-        return not self.complete if own else self.standing.complete.get(member) is False
+        """Whether that member still takes over what it lacks: this one (`own`), or as another told last.
+
+        One that is new and was not heard of yet does; without a consumer here nobody is asked.
+        """
+        return not self.complete if own else not self.standing.complete.get(member, self.consumer is None)
 
     def peers_of_cluster(self) -> list[Peer]:
         """The other members, as the consumer knows them."""

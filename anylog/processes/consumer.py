@@ -95,11 +95,16 @@ class Consumer(Process):
 
     def describe(self) -> str:
         """As `get processes` shows it."""
+        if self._place() is not None and not self._peers():
+            return NOBODY
+        return self.state if self._place() is None else f"Mode: {self.mode}, {self.state}"
+
+    @property
+    def state(self) -> str:
+        """In a word or two: whether this member is complete, if it is one."""
         if self._place() is None:
             return "Waits for 'run operator'"
-        if not self._peers():
-            return NOBODY
-        return f"Mode: {self.mode}, {'complete' if self.complete else 'syncing'}"
+        return "complete" if self.complete else "syncing"
 
     @property
     def complete(self) -> bool:
@@ -559,6 +564,7 @@ class Consumer(Process):
         if self.mode == "active" and here and not standing.own_complete:
             self.log.info("this member has all that the others have")
             standing.own_complete = True
+            self._next = min(self._next, self._clock.seconds() + BEAT)  # the others are to hear of it
         if self.complete:
             mine = standing.of(own)
             last = ours.get("tsd_info", Totals()).last

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from anylog.databases.dates import stored_date
 from anylog.databases.tsd import OWN, is_files
 from anylog.databases.tsd_commands import own_member
 from anylog.errors import AnyLogError
@@ -66,7 +67,9 @@ class RunConsumer(Command):
         )  # fmt: skip
         range = given.range(unix(node.clock))
         if range.end and range.end <= range.start:
-            raise AnyLogError(40, f"start_date = {given.start} is not before end_date = {given.end}")
+            raise AnyLogError(40, f"start_date = {given.start[:60]} is not before end_date = {given.end[:60]}")
+        if range.start > stored_date("now", "now", unix(node.clock)):
+            raise AnyLogError(40, f"{self.words}: start_date = {given.start[:60]} is in the future: nothing is pulled")
         operator = node.processes.find("operator")
         if isinstance(operator, Operator) and operator.options.given.get("archive") is False:
             raise AnyLogError(2, "run data consumer: the operator runs with archive = false: peers could not be served")
@@ -120,7 +123,7 @@ class GetConsumer(Command):
             "Mode": found.mode,
             "Start": found.range.start,
             "End": found.range.end or "now",
-            "State": "complete" if going["complete"] else "syncing",
+            "State": found.state,
             "Files Missing": going["files"],
             "Bytes Missing": going["bytes"],
             "Files/Second": going["rate"],

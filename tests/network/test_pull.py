@@ -135,6 +135,8 @@ def test_a_member_that_joins(copies: Copies) -> None:
     assert not is_complete(second)
     copies.until_equal(first, second)
     copies.world.until(lambda: second.copying.complete, 10)
+    # The others hear of it at once: not a minute later.
+    assert copies.world.until(lambda: consensus(first, copies.member(first)) == copies.entries(first)[-1].id, 20) < 5
     own = copies.member(first)
     theirs = copies.entries(first)
     mine = copies.entries(second, f"tsd_{own}")
@@ -168,6 +170,32 @@ def test_an_emptied_member(copies: Copies) -> None:
     assert {id: after.get(id) for id in known} == known
     assert len(after) == len(known) + 1
     assert min(set(after) - set(known)) > max(known)
+
+
+def test_a_member_that_was_not_heard_of(copies: Copies) -> None:
+    """It is not shown as active before it told how far it is."""
+    first = copies.add(1)
+    shown = copies.world.run(first, "get cluster info where format = json").data
+    other = shown["Participating Operators"][1 - [each["Member"] for each in shown["Participating Operators"]].index(
+        copies.member(first))]  # fmt: skip
+    assert other["Status"] != "active"
+    second = copies.add(2)
+    copies.world.until(lambda: second.copying.complete and first.copying.standing.complete != {}, 70)
+    copies.world.advance(2)
+    shown = copies.world.run(first, "get cluster info where format = json").data
+    assert [each["Status"] for each in shown["Participating Operators"]] == ["active", "active"]
+
+
+def test_dates_of_the_consumer(copies: Copies) -> None:
+    """One that is to begin in the future is refused; where no operator runs nothing is said to be complete."""
+    node = copies.world.add("query", "10.0.2.1")
+    for date in ("9999-12-31", "2100-01-01 00:00:00"):
+        with pytest.raises(AnyLogError, match=f"start_date = {date} is in the future"):
+            copies.world.run(node, f"run data consumer where start_date = {date}")
+    copies.world.run(node, CONSUMER)
+    copies.world.advance(70)
+    shown = copies.world.run(node, "get consumer where format = json").data
+    assert shown["State"] == "Waits for 'run operator'"
 
 
 def test_suspended(copies: Copies) -> None:
