@@ -83,6 +83,7 @@ class Copying:
     def __attrs_post_init__(self) -> None:
         self.databases.watch(self._connected)
         self.peers.near = lambda: [each.address for each in self.members()]
+        self.peers.listed = self.clusters.listed
         self.peers.came = lambda address: self.hasten() if address in self.peers.near() else None
         self.peers.serve("audit", AuditService(audit=self.audit))
         overview = OverviewService(databases=self.databases, tsd=self.tsd, conflicts=self.conflicts)
