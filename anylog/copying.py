@@ -27,13 +27,14 @@ from anylog.network.peers import Peers
 from anylog.process import Processes
 from anylog.processes.agreement import Place
 from anylog.processes.audit import Audit, AuditService
-from anylog.processes.consumer import Consumer, ConsumerOptions, Mode
+from anylog.processes.consumer import Consumer, Mode
 from anylog.processes.courier import Courier
 from anylog.processes.delivery import WAITING, Delivery
 from anylog.processes.distributor import Cluster, Distributor
 from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
+from anylog.processes.pulled import ConsumerOptions
 from anylog.processes.pulling import Peer, Puller, Range
 from anylog.processes.registry import Conflict
 from anylog.processes.repairing import Repair
@@ -81,7 +82,9 @@ class Copying:
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
+        self.databases.watch(self._connected)
         self.peers.near = lambda: [each.address for each in self.members()]
+        self.peers.listed = self.clusters.listed
         self.peers.came = lambda address: self.hasten() if address in self.peers.near() else None
         self.peers.serve("audit", AuditService(audit=self.audit))
         overview = OverviewService(databases=self.databases, tsd=self.tsd, conflicts=self.conflicts)
@@ -265,8 +268,11 @@ class Copying:
         return self.agrees() and (self.consumer is None or self.consumer.complete)
 
     def syncing(self, member: int, *, own: bool) -> bool:
-        """Whether that member still takes over what it lacks: this one (`own`), or as another told last."""
-        return not self.complete if own else self.standing.complete.get(member) is False
+        """Whether that member still takes over what it lacks: this one (`own`), or as another told last.
+
+        One that is new and was not heard of yet does; without a consumer here nobody is asked.
+        """
+        return not self.complete if own else not self.standing.complete.get(member, self.consumer is None)
 
     def peers_of_cluster(self) -> list[Peer]:
         """The other members, as the consumer knows them."""
@@ -298,7 +304,12 @@ class Copying:
             tsd=self.tsd,
             standing=self.standing,
             refuses=self._refuses,
+            connected=lambda dbms: self.databases.known(dbms) is not None,
         )
+
+    def _connected(self, dbms: str, here: bool) -> None:
+        if here and self.consumer is not None:
+            self.consumer.connected(dbms)
 
     def _pulling_place(self) -> Place | None:
         """The place once files may be put into the watch directory: its start deletes what is half written there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 # number: (text, HTTP status). New numbers of ours start at 500.
@@ -128,10 +129,22 @@ ERRORS: dict[int, tuple[str, int]] = {
 }
 
 
+_VALUE = re.compile(r"(?<!\w)'([^']{201,})'(?!\w)")
+_SHOWN = 120  # characters of such a value
+
+
+def _brief(detail: str) -> str:
+    """A value that was given is repeated so that it can be recognised, and not in its whole length."""
+    if len(detail) <= 200:
+        return detail
+    return _VALUE.sub(lambda found: f"'{found[1][:_SHOWN]}...' ({len(found[1]):,} characters)", detail)
+
+
 class AnyLogError(Exception):
     """An expected refusal or failure: a number of the table and what in particular was wrong.
 
-    `str(error)` is the detail (or the general text if there is none); `text` is the general text.
+    `str(error)` is the detail (or the general text if there is none); `text` is the general text. Of a value in single
+    quotes that is longer than 200 characters the detail has the first ones only.
     """
 
     def __init__(self, number: int, detail: str = "", *, http: int | None = None, node: str = "") -> None:
@@ -140,7 +153,7 @@ class AnyLogError(Exception):
         self.node = node
         self.text, status = ERRORS[number]
         self.http = http or status
-        self.detail = detail
+        self.detail = detail = _brief(detail)
         self.kept: Any = None  # of several replies those that came before it (a language.replies.Replies)
         super().__init__(detail or self.text)
 

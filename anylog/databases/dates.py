@@ -37,6 +37,18 @@ def stored_date(key: str, text: str, now: float) -> str:
     return moment.isoformat(" ", "microseconds")
 
 
+def stored_interval(start: str | None, end: str | None, now: float) -> tuple[str, str]:
+    """`start_date` and `end_date` as times are stored, empty for one that is not given; `now` are unix seconds.
+
+    Raises AnyLogError 175 naming the key for what is no date, 40 for an interval that ends before it begins.
+    """
+    first = stored_date("start_date", start, now) if start is not None else ""
+    last = stored_date("end_date", end, now) if end is not None else ""
+    if first and last and first >= last:
+        raise AnyLogError(40, f"start_date = {start} is not before end_date = {end}")
+    return first, last
+
+
 def _utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from anylog.databases.dates import stored_date
-from anylog.databases.tsd import DBMS, OWN, Asked, Tsd, Wanted, is_files
+from anylog.databases.dates import stored_interval
+from anylog.databases.tsd import DBMS, DUPLICATE, FAILED, MISSING, OWN, Asked, Entry, Tsd, Wanted, is_files
 from anylog.databases.tsd_lists import Details, Form, Paths, Table, listed, summarised
 from anylog.disk.file_commands import lane_of, path_of
 from anylog.disk.folder_commands import archive_of
@@ -107,13 +107,7 @@ async def _tables(node: Node, tsd: Tsd, text: str) -> list[Table]:
 def _asked(node: Node, options: Mapping[str, Any], *, failed: bool = False) -> Asked:
     """AnyLogError 175 for what is no date, 40 for an interval that ends before it begins."""
     now = unix(node.clock)
-    dates = {
-        key: stored_date(key, options[key], now) if options[key] is not None else ""
-        for key in ("start_date", "end_date")
-    }
-    start, end = dates["start_date"], dates["end_date"]
-    if start and end and start >= end:
-        raise AnyLogError(40, f"start_date = {options['start_date']} is not before end_date = {options['end_date']}")
+    start, end = stored_interval(options["start_date"], options["end_date"], now)
     return Asked(start=start, end=end, hash=options.get("hash") or "", failed=failed)
 
 
@@ -250,6 +244,14 @@ def _status(command: str, text: str) -> str:
     return text
 
 
+def _statuses(command: str, texts: Sequence[str]) -> list[str]:
+    """Status 1 and the texts behind it. AnyLogError 40."""
+    read = [_status(command, text) for text in texts]
+    if read[0] not in ("", MISSING, DUPLICATE, FAILED):
+        raise AnyLogError(40, f"{command}: status 1 is {MISSING}, {DUPLICATE} or {FAILED}, not '{read[0][:60]}'")
+    return read
+
+
 def _id(command: str, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", text) or not 0 < int(text) <= LARGEST_ID:
         raise AnyLogError(40, f"{command}: '{text[:60]}' is not a row id, a whole number above 0")
@@ -287,7 +289,9 @@ class TimeFileNew(Command):
             rest = rest[:at]
         if len(rest) > 2:
             raise AnyLogError(2, f"{self.words}: unexpected '{rest[2][:60]}'; usage: {self.usage_text()}")
-        status = [_status(self.words, text) for text in (*rest, "", "")]
+        status = _statuses(self.words, (*rest, "", ""))
+        if ".." in Path(path).parts:
+            raise AnyLogError(119, f"{self.words}: '{path[:200]}': a name or a path without '..' is needed")
         name = name_in(path)
         if name.hash == "0":
             raise AnyLogError(119, f"{self.words}: '{name}' has no hash: 'time file rename' gives it one")
@@ -309,13 +313,19 @@ class TimeFileNew(Command):
         )
         if OWN not in await tsd.tables():
             raise AnyLogError(29, "almgm.tsd_info is not there: use 'create table tsd_info where dbms = almgm'")
+        for table, there in (await tsd.by_hash([name.hash])).get(name.hash, ()):
+            if table == into:  # one that was not loaded would give way
+                raise AnyLogError(86, f"{self._known(there)} already, as {table} {there.id}")
         (told,) = await tsd.register([wanted])
         if told.kind == "conflict":
             raise AnyLogError(86, f"TSD id conflict: {told.into} {told.entry.id} is the file {told.entry.hash}")
         if told.kind != "new":
-            state = "loaded" if told.kind == "loaded" else "registered"
-            raise AnyLogError(86, f"the content {name.hash} is {state} already, as {told.into} {told.entry.id}")
+            raise AnyLogError(86, f"{self._known(told.entry)} already, as {told.into} {told.entry.id}")
         return Result(text=str(told.entry.id), data=told.entry.id)
+
+    def _known(self, entry: Entry) -> str:
+        state = f"loaded in {entry.dbms}.{entry.table}" if entry.rows else f"registered for {entry.dbms}.{entry.table}"
+        return f"the content {entry.hash} is {state}"
 
     async def check(self, node: Node, context: Context, path: str) -> None:
         """What must hold for the file itself."""
@@ -380,7 +390,7 @@ class TimeFileUpdate(Command):
             hash = Hash().read(operands[0])
         except ValueError as wanted:
             raise AnyLogError(175, f"{self.words}: '{operands[0][:60]}' is not a hash: {wanted}") from None
-        status = [_status(self.words, text) for text in operands[1:]]
+        status = _statuses(self.words, operands[1:])
         id = await tsd_of(node).note(hash, status[0], status[1] if len(status) > 1 else None)
         if not id:
             raise AnyLogError(29, f"{self.words}: no file with the hash {hash} is in {OWN}")

@@ -44,13 +44,19 @@ def masked(text: str) -> str:
     return _BASIC.sub(r"\1 ****", text)
 
 
+CUT = 4  # letters from which on the begin of a secret is one: values are cut where they are long
+
+
 def without_secrets(detail: str, text: str) -> str:
     """What an error says of a statement, or nothing if it repeats a word of a secret that the statement holds."""
     hidden = set(_WORD.findall(text)) - set(_WORD.findall(masked(text)))
-    return "" if hidden & set(_WORD.findall(detail)) else detail
+    said = set(_WORD.findall(detail))
+    cut = {word for word in said if len(word) >= CUT and any(secret.startswith(word) for secret in hidden)}
+    return "" if cut or hidden & said else detail
 
 
 LONGEST = 4000  # characters of an entry that are kept
+FAILED = 500  # and of a command in the error log: the event log has more
 
 
 @define
@@ -139,11 +145,14 @@ class Logs:
         if error is None:
             self.event.add("Command", f"(ok) {masked(text[:LONGEST])}", who)
             return
-        text = text[:LONGEST]
+        length, text = len(text), text[:LONGEST]
         self.event.add("Command", f"(Failed: {error.text}) {masked(text)}", who)
         detail = without_secrets(error.detail, text)
         told = f": {detail}" if detail and detail != error.text else ""
-        self.error.add("Error", f"(Failed: {error.text}) {masked(text)}{told}", who)
+        begin = masked(text)
+        if len(begin) > FAILED:
+            begin = f"{begin[:FAILED]}... ({length:,} characters)"
+        self.error.add("Error", f"(Failed: {error.text}) {begin}{told}", who)
 
 
 def _moment(seconds: float) -> str:

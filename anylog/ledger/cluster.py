@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
@@ -70,6 +70,7 @@ class View:
     operators: Mapping[str, Operator]
     alone: Sequence[Operator]  # those whose policy names tables itself
     tables: Mapping[str, Mapping[str, str]]  # dbms -> table -> company
+    addresses: Collection[str]  # ip:port of all nodes that have a policy
     known: dict[tuple[str, str], dict[str, str] | None] = field(factory=dict)
 
 
@@ -168,6 +169,10 @@ class Clusters:
     def nodes(self, types: Iterable[str] = NODE_TYPES) -> list[Policy]:
         """Policies of nodes, of these types."""
         return self._policies().of_type(*types)
+
+    def listed(self, address: str) -> bool:
+        """Whether a node of the ledger is known by that ip:port."""
+        return address in self.view.addresses
 
     def address_of(self, policy: Policy) -> str:
         """ip:port by which this node asks the one of a policy; empty if it names none."""
@@ -269,6 +274,11 @@ def _made(policies: Policies, own: Own) -> View:
         operators=operators,
         alone=[each for each in operators.values() if each.policy.body.get("dbms")],
         tables=tables,
+        addresses={
+            address
+            for policy in policies.of_type(*NODE_TYPES)
+            for address in (address_of(policy, own), *addresses_of(policy))
+        },
     )
 
 

@@ -37,6 +37,7 @@ ATTEMPTS = 3
 PAUSE = 0.5  # seconds between two attempts
 SEARCH = (0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between attempts to reach a node again that did not answer
 SEARCHES = 5000
+UNUSED = 60.0  # seconds after which a node is no longer looked for that the ledger does not name and nobody asked
 REMEMBERED = 5000  # nodes whose state is kept
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]{2,60})\]|([\w.-]{1,253})):([0-9]{1,5})", re.ASCII)
 THREADS = 6  # commands of peers that run at once
@@ -96,6 +97,8 @@ class Peers:
         self.factory: Any = _Taken(self)  # an IProtocolFactory
         self.carriers: dict[Carrier, bool] = {}  # all that are connected; True: it came to us
         self.near: Callable[[], Collection[str]] = lambda: ()  # addresses whose silence is to be noticed soon
+        # Whether a node is one of the network: others are looked for only as long as somebody asks them.
+        self.listed: Callable[[str], bool] = lambda address: True
         self.came: Callable[[str], None] = lambda address: None  # told of each address that is connected anew
         self.threads = THREADS
         self.total = 0  # commands of peers that were taken
@@ -108,6 +111,7 @@ class Peers:
         self._dials: dict[str, _Dial] = {}
         self._slots: dict[int, DeferredSemaphore] = {}
         self._searches: dict[str, Deferred[None]] = {}
+        self._used: dict[str, float] = {}  # when those that are looked for were asked last
         self.leaving: dict[Carrier, None] = {}  # connections that say goodbye
         self._beat: DelayedCall | None = None
         self._stopped = False
@@ -138,6 +142,7 @@ class Peers:
     async def _ask_new(
         self, address: str, kind: str, head: Mapping[str, Any], body: bytes, until: float | None, hops: int
     ) -> Reply:
+        self._use(address)
         carrier = await self._reached(address, until)
         return await carrier.ask(kind, head, body, until=until, hops=hops)
 
@@ -161,6 +166,14 @@ class Peers:
         """As `IPeers.ping`."""
         if address in self.own:
             return 0.0
+        self._use(address)
+        return await self._ping(address, seconds)
+
+    def _use(self, address: str) -> None:
+        if address in self._searches:
+            self._used[address] = self._clock.seconds()
+
+    async def _ping(self, address: str, seconds: float) -> float:
         until = self._clock.seconds() + seconds
         carrier = await self._reached(address, until)
         return await self._in_time(carrier.ping(), until, address)
@@ -473,17 +486,22 @@ class Peers:
 
     def _searched(self, address: str, result: object) -> None:
         self._searches.pop(address, None)
+        self._used.pop(address, None)
 
     @deferring
     async def _search(self, address: str) -> None:
         """Look for a node that did not answer until it does, so that it takes part again soon after it is back."""
+        began = self._clock.seconds()
         for number in range(SEARCHES):
             await pause(self._clock, SEARCH[min(number, len(SEARCH) - 1)] * (0.9 + 0.2 * self._chance.random()))
             state = self._states.get(address)
             if self._stopped or state is None or state.active:
                 return
+            if self._clock.seconds() - self._used.get(address, began) >= UNUSED and not self.listed(address):
+                del self._states[address]  # as if it was never heard of: should it be listed later, it is asked
+                return
             try:
-                await self.ping(address, AGAIN)
+                await self._ping(address, AGAIN)
                 self._flag(address, "", active=True)
                 return
             except AnyLogError:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from anylog.databases.dates import stored_date
+from anylog.databases.dates import stored_interval
 from anylog.errors import AnyLogError
 from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Format, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.ledger.cluster import Operator
+from anylog.processes.agreement import SYSTEM
 from anylog.processes.audit import Question, Told, ask_audit
 from anylog.processes.compared import Comparison, Finding, compare_in, described
 from anylog.processes.repairing import Report
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 600.0  # seconds that a member has to look at all rows and files of a table
 SHOWN = 20  # files that are listed
+ELSEWHERE = "run 'repair table' there, if that is so still in a minute: what is new may be on its way"
 
 
 async def deep(
@@ -121,9 +123,11 @@ class RepairTable(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 5, 28, 136, 175 or 203."""
+        """Raises AnyLogError 5, 28, 40, 136, 171, 175 or 203."""
         now, dbms, table = unix(node.clock), options["dbms"].strip().lower(), operands[0].strip().lower()
-        start, end = (stored_date(key, options[key], now) if options[key] else "" for key in ("start_date", "end_date"))
+        start, end = stored_interval(options["start_date"] or None, options["end_date"] or None, now)
+        if dbms in SYSTEM:
+            raise AnyLogError(171, f"{self.words}: '{dbms}' is a database of the node's own")
         name, repairs = f"{dbms}.{table}", node.copying.repairs
         if node.processes.find("operator") is None:
             raise AnyLogError(203, "repair table: no operator runs on this node")
@@ -171,7 +175,7 @@ def spoken(table: str, report: Report) -> list[str]:
     if report.dropped:
         lines.append(f"{report.dropped} stay without their rows, which were dropped: 'dropped = true' brings them back")
     for node, files in sorted(report.elsewhere.items()):
-        lines.append(f"{files} are right here, and not at {node}: run 'repair table' there")
+        lines.append(f"{files} are right here, and not at {node}: {ELSEWHERE}")
     lines += [f"no answer of {each}" for each in report.silent]
     return lines
 

@@ -18,6 +18,7 @@ from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move
 from anylog.processes.buffers import Buffer, Pending, Where
+from anylog.processes.files import unconnected
 from anylog.processes.filing import full_name
 from anylog.processes.loading import Loader
 from anylog.processes.registry import Registry, table_of
@@ -103,7 +104,7 @@ class Bringing:
         loader = self._loaders.get(file.dbms)
         if loader is None:
             self._drop(buffer)
-            raise AnyLogError(10, f"the database '{file.dbms}' is not connected")
+            raise AnyLogError(10, unconnected(file.dbms))
         pending = Pending(None, 1, len(file.normal), file.rows if file.early is None else None, early=file.early)
         self._tank.put(pending.weight)
         buffer.pending.append(pending)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import Deferred
 
-from anylog.databases.dates import stored_date
+from anylog.databases.dates import stored_interval
 from anylog.errors import AnyLogError
 from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Format, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.ledger.cluster import Operator
-from anylog.processes.agreement import Place
+from anylog.processes.agreement import SYSTEM, Place
 from anylog.processes.audit_commands import deep
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import read_overview
@@ -127,9 +127,9 @@ class TestClusterData(_Compared):
     )
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 175 or 222."""
+        """Raises AnyLogError 5, 28, 40, 171, 175 or 222."""
         now = unix(node.clock)
-        start, end = (stored_date(key, options[key], now) if options[key] else "" for key in ("start_date", "end_date"))
+        start, end = stored_interval(options["start_date"] or None, options["end_date"] or None, now)
         told = await self.told(node, "files", start=start, end=end)
         names = sorted({name for _, each in told for name in each or ()})
         dbms, table = ((options[key] or "").strip().lower() for key in ("dbms", "table"))
@@ -138,6 +138,8 @@ class TestClusterData(_Compared):
             return all(asked in ("", part) for asked, part in zip((dbms, table), name.split(".", 1), strict=True))
 
         names = [name for name in names if fits(name)]
+        if options["deep"] and (dbms or table) and not names:
+            await self._check(node, dbms, table)
         if options["deep"]:
             tables = [(name.split(".", 1)[0], name.split(".", 1)[1]) for name in names]
             if dbms and table:
@@ -162,6 +164,28 @@ class TestClusterData(_Compared):
         json = options["format"] == "json"
         rows = [[*row[:2], texts if json else len(texts), *row[2:]] for row, texts in zip(rows, shown, strict=True)]
         return self.result(heading, ("DBMS", "Table", "Conflicts"), rows, told, options["format"], more)
+
+    async def _check(self, node: Node, dbms: str, table: str) -> None:
+        """Whether some member, or the ledger for this cluster, knows that database and table.
+
+        Raises AnyLogError 5 or 28 naming what nobody knows, 171 for a database of the node's own.
+        """
+        if dbms in SYSTEM:
+            raise AnyLogError(171, f"{self.words}: '{dbms}' is a database of the node's own: it is not compared")
+        hosted = node.clusters.hosted(own_place(node, self.words).cluster)
+        told = await self.told(node, "files")
+        known = {(each.dbms, each.table) for each in hosted}
+        known |= {(name.split(".", 1)[0], name.split(".", 1)[1]) for _, each in told for name in each or ()}
+        if any(dbms in ("", one) and table in ("", other) for one, other in known):
+            return
+        silent = [operator.name or operator.address for operator, each in told if each is None]
+        more = f" ({', '.join(silent)}: no answer)" if silent else ""
+        databases = {name for _, each in await self.told(node, "databases") for name in each or ()}
+        if dbms and dbms not in databases and dbms not in {one for one, _ in known}:
+            raise AnyLogError(5, f"{self.words}: no member of the cluster knows a database '{dbms[:80]}'{more}")
+        if table:
+            name = f"{dbms}.{table}" if dbms else table
+            raise AnyLogError(28, f"{self.words}: no member of the cluster knows a table '{name[:160]}'{more}")
 
 
 class TestClusterDatabases(_Compared):

@@ -6,16 +6,13 @@ at a time, and asks for the files of a page before it looks at the next, so what
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.databases.dates import stored_date
 from anylog.databases.tsd import DUPLICATE, MISSING, Entry, Tsd
 from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
 from anylog.errors import AnyLogError
@@ -23,9 +20,10 @@ from anylog.interfaces import Clock, unix
 from anylog.process import WORKERS, Process, Rhythm
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import name_of, table_of
+from anylog.processes.files import retried
 from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, plan, validated
-from anylog.processes.pulled import Arrival, Arrivals, Link, Look, Tries, over_or_late
-from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.pulled import Arrival, Arrivals, ConsumerOptions, Link, Look, Rate, Tries, over_or_late
+from anylog.processes.pulling import Peer, Puller
 from anylog.processes.registry import CONFLICTS, Conflict
 from anylog.processes.standing import Standing
 from anylog.waiting import deferring, pause
@@ -42,23 +40,9 @@ KNOWN = 50_000  # files of which it is remembered when they were asked for
 ABSENT = 10_000  # files that a member does not have; of more the next cycle sees what becomes of them
 TOLD = 1000  # entries in one commit
 ENTRIES = 1_000_000  # entries of a member that are looked at in one pass, beyond twice what it says it has
-RECENT = 30.0  # seconds over which the rate is measured
 
 Mode = Literal["active", "suspend"]
 NOBODY = "No peer Operators supporting the cluster"
-
-
-@frozen(kw_only=True)
-class ConsumerOptions:
-    """What `run data consumer` was told."""
-
-    start: str
-    end: str = ""
-
-    def range(self, now: float) -> Range:
-        """As times are stored, in whole seconds: copies of an entry know no parts of one."""
-        start = stored_date("start_date", self.start, now)[:19]
-        return Range(start, stored_date("end_date", self.end, now)[:19] if self.end else "")
 
 
 class Consumer(Process):
@@ -80,10 +64,12 @@ class Consumer(Process):
         tsd: Callable[[], Tsd | None],
         standing: Standing,
         refuses: Callable[[], str] = lambda: "",
+        connected: Callable[[str], bool] = lambda dbms: True,
         mode: Mode = "active",
     ) -> None:
         """`peers` are the other members of the cluster by the ledger of now, `active` tells of an address whether its
-        node is thought to be there, `refuses` why no files may be put into the watch directory (empty: they may)."""
+        node is thought to be there, `refuses` why no files may be put into the watch directory (empty: they may),
+        `connected` whether a database is here to load files into."""
         self.options, self.mode, self.standing, self.puller = options, mode, standing, puller
         self.counts = Counts()
         self.links: dict[int, Link] = {}
@@ -92,12 +78,13 @@ class Consumer(Process):
         self.arrived = Arrivals()
         self.ours: dict[str, Totals] = {}
         self._clock, self._place, self._peers, self._active, self._tsd = clock, place, peers, active, tsd
-        self._refuses, self._settling = refuses, False
+        self._refuses, self._connected, self._settling = refuses, connected, False
         self._tried = Tries(KNOWN)
         self._hashes: dict[str, float] = {}  # of files that were asked for -> when
         self._absent: dict[tuple[int, int], Line] = {}  # at least one member does not have them
         self._busy: set[tuple[int, int]] = set()  # asked for by one pass when another one looked at them
-        self._recent: deque[tuple[float, int, int]] = deque(maxlen=10_000)  # time, files, bytes
+        self._rate = Rate()
+        self._since: dict[str, float] = {}  # database -> when it was connected, of those that were meanwhile
         self._situation: Any = None
         self._next = self._began = 0.0
         self._over = False
@@ -108,11 +95,16 @@ class Consumer(Process):
 
     def describe(self) -> str:
         """As `get processes` shows it."""
+        if self._place() is not None and not self._peers():
+            return NOBODY
+        return self.state if self._place() is None else f"Mode: {self.mode}, {self.state}"
+
+    @property
+    def state(self) -> str:
+        """In a word or two: whether this member is complete, if it is one."""
         if self._place() is None:
             return "Waits for 'run operator'"
-        if not self._peers():
-            return NOBODY
-        return f"Mode: {self.mode}, {'complete' if self.complete else 'syncing'}"
+        return "complete" if self.complete else "syncing"
 
     @property
     def complete(self) -> bool:
@@ -124,7 +116,7 @@ class Consumer(Process):
         lacking: dict[int, int] = {}
         for link in self.links.values():
             for whose, look in link.looks.items():
-                lacking[whose] = max(lacking.get(whose, 0), look.open, look.theirs.files - look.ours.files)
+                lacking[whose] = max(lacking.get(whose, 0), look.lacking, look.theirs.files - look.ours.files)
         return max(0, sum(lacking.values()))
 
     def conflicts(self) -> list[Conflict]:
@@ -140,16 +132,14 @@ class Consumer(Process):
     def progress(self) -> dict[str, Any]:
         """Files and bytes missing, files a second, seconds left; bytes and time as far as they can be reckoned."""
         missing, now = self.missing(), self._clock.seconds()
-        recent = [each for each in self._recent if now - each[0] <= RECENT]
-        files, size = sum(each[1] for each in recent), sum(each[2] for each in recent)
-        rate = files / max(1.0, now - recent[0][0]) if recent else 0.0
+        rate, size = self._rate.now(now)
         pulled = self.counts["files"]
         return {
             "complete": self.complete,
             "files": missing,
             "bytes": int(missing * self.counts["bytes"] / pulled) if pulled else 0,
             "rate": round(rate, 1),
-            "bytes a second": int(size / max(1.0, now - recent[0][0])) if recent else 0,
+            "bytes a second": int(size),
             "seconds left": int(missing / rate) if rate else None,
         }
 
@@ -246,6 +236,14 @@ class Consumer(Process):
         if link is None or not link.fine:
             self._next = min(self._next, self._clock.seconds() + BEAT)
 
+    def connected(self, dbms: str) -> None:
+        """A database is here from now on: what was left for want of it is asked for."""
+        self._since[dbms] = self._clock.seconds()
+        for link in self.links.values():
+            for look in link.looks.values():
+                look.until = 0.0
+        self.nudge()
+
     def hasten(self) -> None:
         """Files were pushed here that could not be taken, or a member is connected anew, which may have pushed some:
         they are pulled soon, and not when the next cycle is due."""
@@ -288,7 +286,7 @@ class Consumer(Process):
         link.held = ""
         try:
             await self._states(link, place, tsd)
-            link.fine, link.error = True, link.held
+            link.fine, link.error = True, link.held or link.unconnected()
         except CancelledError:
             raise
         except AnyLogError as why:
@@ -376,7 +374,7 @@ class Consumer(Process):
         if more:  # of what was not looked at nothing is known
             look.open, look.first = look.open + 1, look.first or after + 1
         look.conflicts, look.clash = conflicts, conflicts[0].id if conflicts else 0
-        if not look.open and not fetched:
+        if not look.lacking and not fetched:
             look.until = now + SELDOM
 
     async def _page(
@@ -397,9 +395,19 @@ class Consumer(Process):
         clashing = {line.id for line in odd}
         lacking = [line for line in page if states.get(line.id) not in SETTLED and line.id not in clashing]
         held = await holders(tsd, [line.hash for line in lacking]) if lacking else {}
+        away = {dbms for dbms in {line.dbms for line in lacking} if not self._connected(dbms)}
+        for line in lacking:  # what failed for want of its database is tried anew when that is here
+            before = self._tried.get(whose, line.id)
+            since = self._since.get(line.dbms, -1.0)
+            if before and before.at <= since and states.get(line.id) == "failed" and retried(known[line.id]):
+                self._tried.pop(whose, line.id)
         tried = {line.id: each for line in lacking if (each := self._tried.get(whose, line.id)) is not None}
-        found = plan(lacking, states, held, tried, self._hashes, peer=peer, into=into, now=now, resting=resting)
+        found = plan(
+            lacking, states, held, tried, self._hashes, peer=peer, into=into, now=now, resting=resting, away=away
+        )  # fmt: skip
         look.open += found.open
+        for dbms in found.apart:
+            look.apart[dbms] = look.apart.get(dbms, 0) + 1
         look.first = look.first or found.first
         for line in found.pending:
             self._tried.put(whose, line.id, Tried(now, 0))
@@ -494,7 +502,7 @@ class Consumer(Process):
             self._absent.pop((whose, id), None)
         self.counts.add("files", len(got.published))
         self.counts.add("bytes", got.size)
-        self._recent.append((arrival, len(got.published), got.size))
+        self._rate.add(arrival, len(got.published), got.size)
         await self.puller.deliver(whose, got.names, {id for id in got.published if id in failed})
         return later, bool(got.published or got.without)
 
@@ -558,6 +566,7 @@ class Consumer(Process):
         if self.mode == "active" and here and not standing.own_complete:
             self.log.info("this member has all that the others have")
             standing.own_complete = True
+            self._next = min(self._next, self._clock.seconds() + BEAT)  # the others are to hear of it
         if self.complete:
             mine = standing.of(own)
             last = ours.get("tsd_info", Totals()).last

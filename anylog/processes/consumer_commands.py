@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from anylog.databases.dates import stored_date
 from anylog.databases.tsd import OWN, is_files
 from anylog.databases.tsd_commands import own_member
 from anylog.errors import AnyLogError
@@ -12,9 +13,10 @@ from anylog.interfaces import unix
 from anylog.language.command import Command, Format, OneOf, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
-from anylog.processes.consumer import NOBODY, Consumer, ConsumerOptions
+from anylog.processes.consumer import NOBODY, Consumer
 from anylog.processes.exchange import table_of
 from anylog.processes.operator import Operator
+from anylog.processes.pulled import ConsumerOptions
 from anylog.processes.synchronizer import hms
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ class RunConsumer(Command):
         )  # fmt: skip
         range = given.range(unix(node.clock))
         if range.end and range.end <= range.start:
-            raise AnyLogError(40, f"start_date = {given.start} is not before end_date = {given.end}")
+            raise AnyLogError(40, f"start_date = {given.start[:60]} is not before end_date = {given.end[:60]}")
+        if range.start > stored_date("now", "now", unix(node.clock)):
+            raise AnyLogError(40, f"{self.words}: start_date = {given.start[:60]} is in the future: nothing is pulled")
         operator = node.processes.find("operator")
         if isinstance(operator, Operator) and operator.options.given.get("archive") is False:
             raise AnyLogError(2, "run data consumer: the operator runs with archive = false: peers could not be served")
@@ -119,7 +123,7 @@ class GetConsumer(Command):
             "Mode": found.mode,
             "Start": found.range.start,
             "End": found.range.end or "now",
-            "State": "complete" if going["complete"] else "syncing",
+            "State": found.state,
             "Files Missing": going["files"],
             "Bytes Missing": going["bytes"],
             "Files/Second": going["rate"],
@@ -141,7 +145,7 @@ class GetConsumer(Command):
                     "Table": table_of(whose, own),
                     "Last Peer ID": look.theirs.last,
                     "Validated ID": mine.get(whose, 0),
-                    "Missing": look.open,
+                    "Missing": look.lacking,
                 }
                 for whose, look in sorted(link.looks.items())
             ] or [{"Table": "", "Last Peer ID": 0, "Validated ID": 0, "Missing": 0}]

@@ -113,12 +113,14 @@ class Distributor(Process):
         folders: Callable[[], Folders],
         logs: Logs,
         only: str = "",
+        apart: Callable[[], str] = lambda: "",
         point: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """`cluster` gives None until the node has a place; `only` is the id of the one cluster to work for."""
+        """`cluster` gives None until the node has a place; `only` is the id of the one cluster to work for; `apart`
+        tells what the operator that runs has otherwise, so that its files do not come here."""
         self._clock, self._disk, self._lane, self._courier = clock, disk, lane, courier
         self._cluster, self._active, self._folders, self._logs = cluster, active, folders, logs
-        self._only, self.point = only, point
+        self._only, self._apart, self.point = only, apart, point
         self.counts = Counts()
         self.lines: dict[str, Line] = {}
         self._files: dict[str, Waiting] = {}
@@ -128,6 +130,8 @@ class Distributor(Process):
         self._moving: Deferred[None] | None = None
         self._stopping = False
         self._why = ""  # why nothing is done
+        self._fault = ""  # what is wrong with the directory
+        self._unmoved = ""  # why files cannot be archived
         self._rhythm = Rhythm(clock=clock, every=EVERY, do=self.look, name="distribution directory")
 
     # ------------------------------------------------------------------ starting and stopping
@@ -153,7 +157,7 @@ class Distributor(Process):
 
     def describe(self) -> str:
         """As `get processes` shows it."""
-        return self._why or f"Members: {len(self.lines)}, Files Waiting: {self.waiting}"
+        return self.status or f"Members: {len(self.lines)}, Files Waiting: {self.waiting}"
 
     @property
     def waiting(self) -> int:
@@ -173,8 +177,8 @@ class Distributor(Process):
 
     @property
     def status(self) -> str:
-        """Why nothing is done, or an empty text."""
-        return self._why
+        """Why nothing is done, or what goes wrong, or an empty text."""
+        return self._why or self._fault or self._unmoved
 
     # ------------------------------------------------------------------ finding files
 
@@ -192,11 +196,13 @@ class Distributor(Process):
             self._gone.clear()
             most = 5_000 + len(self._files) + len(self._told)
             entries = await self._lane.run(self._disk.entries, self._folders().distr, most)
-        except FileNotFoundError:
-            return
         except (OSError, AnyLogError) as why:
-            self._say("Error", f"{self._folders().distr} cannot be read: {getattr(why, 'strerror', None) or why}")
+            fault = f"{self._folders().distr} cannot be read: {getattr(why, 'strerror', None) or why}"
+            if fault != self._fault:
+                self._say("Error", fault)
+            self._fault = fault
             return
+        self._fault = ""
         if len(entries) < most:
             there = {entry.name for entry in entries}
             self._told = {name: why for name, why in self._told.items() if name in there or name == BACKUP}
@@ -218,6 +224,10 @@ class Distributor(Process):
             why = "waits for the operator, and its place in the ledger"
         elif self._only not in ("", here.id):
             why, here = f"this node is in cluster {here.id}, not in {self._only}", None
+            if why != self._why:
+                self._say("Error", f"nothing is distributed: {why}")
+        elif why := self._apart():
+            here = None
             if why != self._why:
                 self._say("Error", f"nothing is distributed: {why}")
         self._why = why
@@ -404,6 +414,7 @@ class Distributor(Process):
             self.counts.add("archived")
             self._files.pop(name, None)
             self._gone.add(name)
+        self._unmoved = f"files cannot be archived: {self.counts.last('not archived')}" if left else ""
         return left
 
     def _say(self, kind: str, text: str) -> None:

@@ -17,6 +17,7 @@ from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.processes.distributor import Distributor, Folders, Line
 from anylog.processes.operator import Operator
+from anylog.processes.probing import check_folder
 from anylog.processes.sync_commands import address
 
 if TYPE_CHECKING:
@@ -39,6 +40,24 @@ def folders_of(node: Node, given: Mapping[str, Any] | None = None) -> Folders:
     return Folders(distr=paths["distr_dir"], archive=paths["archive_dir"], errors=errors)
 
 
+def apart(node: Node, folders: Folders) -> str:
+    """What the operator that runs has otherwise than these folders, in words; empty: nothing, or none runs.
+
+    Its files would not be found, or what is archived could not be given to other members.
+    """
+    operator = node.processes.find("operator")
+    if not isinstance(operator, Operator):
+        return ""
+    known = folders_of(node)
+    for key, here, there in (
+        ("distr_dir", folders.distr, known.distr),
+        ("archive_dir", folders.archive, known.archive),
+    ):
+        if here != there:
+            return f"{key} is {str(here)[:200]}, and the operator runs with {there}"
+    return ""
+
+
 class RunDistributor(Command):
     """Bring new files to the other members of the cluster, and then to the archive.
 
@@ -58,11 +77,20 @@ class RunDistributor(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 or 136."""
+        """Raises AnyLogError 2, 33, 136 or 211."""
         operator = node.processes.find("operator")
         if isinstance(operator, Operator) and operator.options.given.get("archive") is False:
             raise AnyLogError(2, "run data distributor: the operator has archive = false: peers could not be served")
-        copying = node.copying
+        for key in ("distr_dir", "archive_dir"):
+            if ".." in Path(options[key] or "").parts:
+                raise AnyLogError(2, f"{self.words}: {key} = {options[key][:200]}: a path without '..' is needed")
+        copying, folders = node.copying, folders_of(node, options)
+        if folders.distr == folders.archive:
+            raise AnyLogError(2, f"{self.words}: distr_dir and archive_dir are both {folders.distr}")
+        if why := apart(node, folders):
+            raise AnyLogError(2, f"{self.words}: {why}")
+        await node.lanes.open("disk", 2).run(_check, node.disk, self.words, folders)
+        await self._check_cluster(node, options["cluster_id"] or "")
         process = Distributor(
             clock=node.clock,
             disk=node.disk,
@@ -73,10 +101,27 @@ class RunDistributor(Command):
             folders=lambda: folders_of(node, options),
             logs=node.logs,
             only=options["cluster_id"] or "",
+            apart=lambda: apart(node, folders_of(node, options)),
             point=copying.point,
         )
         await node.processes.start(process)
         return None
+
+    async def _check_cluster(self, node: Node, id: str) -> None:
+        """It is in the ledger, and the one of the operator that runs. Raises AnyLogError 2 or 211."""
+        if id and node.clusters.share(id) is None:
+            await node.refresh(True)  # it may have been added elsewhere a moment ago
+            if node.clusters.share(id) is None:
+                raise AnyLogError(211, f"{self.words}: no cluster with the id '{id[:80]}' is in the ledger")
+        place = node.membership.place()
+        if id and place is not None and place.cluster != id:
+            raise AnyLogError(2, f"{self.words}: this node is in cluster {place.cluster}, not in {id[:80]}")
+
+
+def _check(disk: Disk, words: str, folders: Folders) -> None:
+    """In a lane. Raises AnyLogError 33."""
+    for key, folder in (("distr_dir", folders.distr), ("archive_dir", folders.archive)):
+        check_folder(disk, words, key, folder, make=True)
 
 
 class GetDistributor(Command):

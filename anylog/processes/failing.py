@@ -142,7 +142,9 @@ class ErrorDirectory:
                 failed.ended("it was removed meanwhile")
             elif number == errno.ESTALE:
                 self.held.pop(failed.name, None)
-                failed.ended("another was put in its place meanwhile")
+                failed.ended(
+                    "another file of this name was put into the watch directory meanwhile: that one is looked at next"
+                )
             elif number == errno.EEXIST:
                 self._new.append(failed)  # that name is taken now
             else:

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from anylog.columns import AUTOMATIC
 from anylog.databases.tables import RESERVED
+from anylog.databases.tsd import Entry
 from anylog.disk.archive import gunzip
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
@@ -102,6 +103,21 @@ def too_large(size: int) -> AnyLogError:
     return AnyLogError(501, f"the file has {size:,} bytes, it may have {LARGEST:,}: send it in parts")
 
 
+def unconnected(dbms: str) -> str:
+    """Why a file of a database is not loaded that is not connected."""
+    return f"the database '{dbms}' is not connected"
+
+
+def _unlisted(dbms: str, table: str) -> str:
+    return f"{dbms}.{table} is not in limit_tables"
+
+
+def retried(entry: Entry) -> bool:
+    """Whether a file failed for what this node was told, and not for what it holds: it may be loaded later."""
+    reasons = unconnected(entry.dbms), f"{entry.dbms} is not open", _unlisted(entry.dbms, entry.table)
+    return entry.status2 in reasons
+
+
 @frozen(kw_only=True)
 class Limits:
     """Which files an operator takes: `limit_tables`, and databases that are connected (S2)."""
@@ -128,7 +144,7 @@ class Limits:
         """Why the file is not taken: AnyLogError 130, 28, 171, 131 or 10; None if it is."""
         dbms, table = name.dbms, name.table
         if self.tables and not {f"{dbms}.{table}", table} & self.tables:
-            return AnyLogError(130, f"{dbms}.{table} is not in limit_tables")
+            return AnyLogError(130, _unlisted(dbms, table))
         if table.startswith(RESERVED):
             return AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
         if dbms in SYSTEM:
@@ -140,5 +156,5 @@ class Limits:
         try:
             self.connected(dbms)
         except AnyLogError:
-            return AnyLogError(10, f"the database '{dbms}' is not connected")
+            return AnyLogError(10, unconnected(dbms))
         return None

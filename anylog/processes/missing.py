@@ -33,6 +33,7 @@ class Plan:
     doubles: Sequence[tuple[Line, tuple[str, int]]] = ()  # whose content is here, with the entry that holds it
     absent: Sequence[Line] = ()  # the member does not have them either
     pending: Sequence[Line] = ()  # in work here, and seen so for the first time
+    apart: Sequence[str] = ()  # the database of each that is not asked for since that is not connected here
     busy: Sequence[int] = ()  # asked for already, and not here yet
     open: int = 0  # how many are not here, and may still come
     first: int = 0  # the lowest id that is not settled here; 0: none
@@ -49,15 +50,17 @@ def plan(
     into: str,
     now: float,
     resting: Collection[str] = (),
+    away: Collection[str] = (),
 ) -> Plan:
     """Look at entries of a member, by id. `ours`: id -> state here; `held`: hash -> the entry here that holds its rows;
     `on_way`: hashes that were asked for; `into`: the table of files they belong in here; `resting`: states here in
-    which files are not asked for now, unless it is known when they were.
+    which files are not asked for now, unless it is known when they were; `away`: databases that are not connected here.
     """
     fetch: list[Line] = []
     doubles: list[tuple[Line, tuple[str, int]]] = []
     absent: list[Line] = []
     pending: list[Line] = []
+    apart: list[str] = []
     busy: list[int] = []
     hashes = set(on_way)
     waiting = first = 0
@@ -75,6 +78,8 @@ def plan(
         elif holder is not None and here != "pending":
             doubles.append((line, holder))
             continue
+        elif line.dbms in away and here not in ("pending", "missing") and line.state != "missing":
+            apart.append(line.dbms)
         elif line.state == "double":
             waiting += 1  # its content comes with another entry
         elif line.state == "missing" or lacks(before, peer, now):
@@ -95,7 +100,7 @@ def plan(
         if here != "missing":
             first = first or line.id
     return Plan(
-        fetch=fetch, doubles=doubles, absent=absent, pending=pending, busy=busy, open=waiting, first=first
+        fetch=fetch, doubles=doubles, absent=absent, pending=pending, apart=apart, busy=busy, open=waiting, first=first,
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anylog.disk.names import error_code, original_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Disk, Forget, Move, Publish
+from anylog.interfaces import Disk, Move
 from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
@@ -18,6 +17,7 @@ from anylog.processes.failing import TOGETHER
 from anylog.processes.files import KINDS, Limits
 from anylog.processes.intake import FLOOR
 from anylog.processes.operator import Filing, Operator, OperatorOptions, checked
+from anylog.processes.probing import check_folder
 from anylog.processes.stats_commands import COMMANDS as STATS
 from anylog.processes.sync_commands import address
 from anylog.processes.watch import Watch, WatchOptions
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 PATIENCE = 5.0  # seconds that the command waits for the TCP server, whose address identifies the operator
 _FOLDERS = ("watch_dir", "bkup_dir", "error_dir", "distr_dir", "archive_dir")
 _TABLE = re.compile(r"[\w\-]+(\.[\w\-]+)?")
-_PROBE = ".anylog.probe"
 HOPELESS = (86, 119)  # codes of failed files that fare no better when they are tried again
 
 
@@ -203,15 +202,7 @@ def check_folders(disk: Disk, folders: Mapping[str, Path]) -> None:
     for key, folder in folders.items():
         if key != "watch_dir" and folder == folders["watch_dir"]:
             raise AnyLogError(2, f"run operator: {key} and watch_dir are both {folder}")
-        try:
-            disk.names(folder)
-            if disk.stat(folder)[2] not in ("folder", "link"):
-                raise OSError(errno.ENOTDIR, "not a directory")
-            for outcome in disk.batch([Publish(folder / _PROBE, b""), Forget(folder / _PROBE)]):
-                if isinstance(outcome, OSError):
-                    raise outcome
-        except OSError as why:
-            raise AnyLogError(33, f"run operator: {key} {folder}: {why.strerror or why}") from None
+        check_folder(disk, "run operator", key, folder)
 
 
 def running(node: Node) -> Operator:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
+from anylog.databases.dates import stored_date
 from anylog.databases.tsd_ranges import Totals
 from anylog.interfaces import Clock
 from anylog.processes.missing import Tried
-from anylog.processes.pulling import Peer
+from anylog.processes.pulling import Peer, Range
 from anylog.processes.registry import Conflict
 
+NAMED = 5  # databases in one text
+RECENT = 30.0  # seconds over which the rate is measured
+
 File = tuple[int, int]  # whose, id
+
+
+@frozen(kw_only=True)
+class ConsumerOptions:
+    """What `run data consumer` was told."""
+
+    start: str
+    end: str = ""
+
+    def range(self, now: float) -> Range:
+        """As times are stored, in whole seconds: copies of an entry know no parts of one."""
+        start = stored_date("start_date", self.start, now)[:19]
+        return Range(start, stored_date("end_date", self.end, now)[:19] if self.end else "")
 
 
 @define(eq=False)
@@ -23,10 +41,17 @@ class Look:
     theirs: Totals
     ours: Totals
     open: int = 0  # files that are not here and may still come
+    # Database that is not connected here -> files that can come only when it is. They are no reason to go on syncing.
+    apart: dict[str, int] = field(factory=dict)
     first: int = 0  # lowest id that is not settled here
     until: float = 0.0  # while nothing changes there is nothing to do before that
     conflicts: Sequence[Conflict] = ()  # ids that have another content there, the first of them
     clash: int = 0  # the lowest such id; 0: none
+
+    @property
+    def lacking(self) -> int:
+        """Files that are not here."""
+        return self.open + sum(self.apart.values())
 
 
 @define(eq=False)
@@ -47,6 +72,37 @@ class Link:
     in_flight: int = 0
     # By the same, when it was asked for files that nobody had, or that failed, and of which no time is kept.
     seldom: dict[int, float] = field(factory=dict)
+
+    def unconnected(self) -> str:
+        """Which databases it has files of that are not connected here, in words; empty: none."""
+        files: dict[str, int] = {}
+        for look in self.looks.values():
+            for dbms, count in look.apart.items():
+                files[dbms] = files.get(dbms, 0) + count
+        named = [f"'{dbms}' ({count:,} files)" for dbms, count in sorted(files.items())]
+        more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+        return (
+            f"not fetched, since the database is not connected here: {', '.join(named[:NAMED])}{more}" if named else ""
+        )
+
+
+@define(eq=False)
+class Rate:
+    """How fast files come."""
+
+    _came: deque[tuple[float, int, int]] = field(factory=lambda: deque(maxlen=10_000))  # time, files, bytes
+
+    def add(self, at: float, files: int, size: int) -> None:
+        """Some came, of so many bytes."""
+        self._came.append((at, files, size))
+
+    def now(self, now: float) -> tuple[float, float]:
+        """Files a second and bytes a second."""
+        recent = [each for each in self._came if now - each[0] <= RECENT]
+        if not recent:
+            return 0.0, 0.0
+        seconds = max(1.0, now - recent[0][0])
+        return sum(each[1] for each in recent) / seconds, sum(each[2] for each in recent) / seconds
 
 
 @define(eq=False)

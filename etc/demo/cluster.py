@@ -154,6 +154,9 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         say("")
+    except BrokenPipeError:  # who reads has seen enough; what is left to be written at the end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 

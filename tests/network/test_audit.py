@@ -95,10 +95,17 @@ def test_deep() -> None:
     assert "rows differ" in wrong["Wrong"][0] and wrong["File"].startswith("town.t.")
     text = world.run(one, "test cluster data where deep = true and dbms = town and table = t").text
     assert wrong["File"] in text and "1 rows" in text
-    assert (
-        told(world, one, "test cluster data where deep = true and dbms = town and table = o and format = json")["Days"]
-        == []
-    )
+    for asked, why in (
+        ("dbms = town and table = o", r"knows a table 'town\.o'"),
+        ("table = o", "knows a table 'o'"),
+        ("dbms = nosuch and table = t", "knows a database 'nosuch'"),
+        ("dbms = almgm", "'almgm' is a database of the node's own"),
+        ("start_date = 2026-03-01 and end_date = 2026-01-01", "start_date = 2026-03-01 is not before"),
+    ):
+        with pytest.raises(AnyLogError, match=why):
+            world.run(one, f"{DEEP} and {asked}")
+    none = f"{DEEP} and dbms = town and table = t and end_date = 2020-01-01"
+    assert told(world, one, none)["Days"] == []
     report = told(world, one, "repair table t where dbms = town and format = json")
     assert report["Elsewhere"] == {"op2": 1} and not report["Loaded again"] and not report["Left"]
     sql(world, two, "delete from t")
@@ -161,6 +168,12 @@ def test_refusals() -> None:
     first, one, _ = cluster(world)
     with pytest.raises(AnyLogError, match="there is no table"):
         world.run(one, "repair table t where dbms = town")
+    with pytest.raises(AnyLogError, match="nosuch"):
+        world.run(one, "repair table t where dbms = nosuch")
+    with pytest.raises(AnyLogError, match="'almgm' is a database of the node's own"):
+        world.run(one, "repair table tsd_info where dbms = almgm")
+    with pytest.raises(AnyLogError, match="start_date = -1d is not before end_date = -2d"):
+        world.run(one, "repair table t where dbms = town and start_date = -1d and end_date = -2d")
     with pytest.raises(AnyLogError, match="no operator runs"):
         world.run(first, "repair table t where dbms = town")
 

@@ -135,6 +135,8 @@ def test_a_member_that_joins(copies: Copies) -> None:
     assert not is_complete(second)
     copies.until_equal(first, second)
     copies.world.until(lambda: second.copying.complete, 10)
+    # The others hear of it at once: not a minute later.
+    assert copies.world.until(lambda: consensus(first, copies.member(first)) == copies.entries(first)[-1].id, 20) < 5
     own = copies.member(first)
     theirs = copies.entries(first)
     mine = copies.entries(second, f"tsd_{own}")
@@ -168,6 +170,32 @@ def test_an_emptied_member(copies: Copies) -> None:
     assert {id: after.get(id) for id in known} == known
     assert len(after) == len(known) + 1
     assert min(set(after) - set(known)) > max(known)
+
+
+def test_a_member_that_was_not_heard_of(copies: Copies) -> None:
+    """It is not shown as active before it told how far it is."""
+    first = copies.add(1)
+    shown = copies.world.run(first, "get cluster info where format = json").data
+    other = shown["Participating Operators"][1 - [each["Member"] for each in shown["Participating Operators"]].index(
+        copies.member(first))]  # fmt: skip
+    assert other["Status"] != "active"
+    second = copies.add(2)
+    copies.world.until(lambda: second.copying.complete and first.copying.standing.complete != {}, 70)
+    copies.world.advance(2)
+    shown = copies.world.run(first, "get cluster info where format = json").data
+    assert [each["Status"] for each in shown["Participating Operators"]] == ["active", "active"]
+
+
+def test_dates_of_the_consumer(copies: Copies) -> None:
+    """One that is to begin in the future is refused; where no operator runs nothing is said to be complete."""
+    node = copies.world.add("query", "10.0.2.1")
+    for date in ("9999-12-31", "2100-01-01 00:00:00"):
+        with pytest.raises(AnyLogError, match=f"start_date = {date} is in the future"):
+            copies.world.run(node, f"run data consumer where start_date = {date}")
+    copies.world.run(node, CONSUMER)
+    copies.world.advance(70)
+    shown = copies.world.run(node, "get consumer where format = json").data
+    assert shown["State"] == "Waits for 'run operator'"
 
 
 def test_suspended(copies: Copies) -> None:
@@ -205,6 +233,24 @@ def test_what_was_pushed_and_not_taken(copies: Copies, monkeypatch: pytest.Monke
     assert len(copies.names(second)) == 6
     monkeypatch.setattr(second.copying.consumer, "_full", lambda: bool(operator.watch.holds))
     assert copies.until_equal(first, second, 20) < 10
+
+
+def test_a_database_that_is_connected_later(copies: Copies) -> None:
+    """Without it the member is complete beside files that are missing, and says why; with it they come at once."""
+    first = copies.add(1)
+    copies.put(first, "a")
+    copies.world.advance(2)
+    second = copies.add(2)
+    copies.until_equal(first, second)
+    copies.world.run(second, "disconnect dbms town")
+    copies.put(first, "b")
+    copies.world.until(lambda: len(copies.names(first)) == 6, 10)
+    copies.world.advance(130)
+    shown = copies.world.run(second, "get consumer where format = json").data
+    assert (shown["State"], shown["Files Missing"], shown["Files Pulled"]) == ("complete", 1, 1)
+    assert shown["Peers"][0]["Last Error"].endswith("the database is not connected here: 'town' (1 files)")
+    copies.world.run(second, "connect dbms town where type = sqlite and memory = true")
+    assert copies.world.until(lambda: set(copies.names(second)) >= {"b-0", "b-1", "b-2"}, 10) < 5
 
 
 def test_nobody_has_it(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:

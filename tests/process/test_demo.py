@@ -128,3 +128,21 @@ def test_the_whole(tmp_path: Path) -> None:
         assert re.search(r"Seattle +8759 +37\.5 +52(\.0)? +75\.9", told), told
         assert re.search(r"2010-08-01 .*Seattle +\S+ +75\.6", told), told
     assert nodes_below(tmp_path) == []
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    """As `head` has: the word for the cluster of the drills ends without a complaint."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "etc" / "demo" / "cluster.py"), "--home", str(tmp_path), "show"],
+            stdout=writes,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=60,
+        )
+    finally:
+        os.close(writes)
+    assert (ended.returncode, ended.stderr) == (1, "")

@@ -43,13 +43,24 @@ class Changing(FilesDesk):
         self.register(A, rows=5)
         self.register(B)
         for command, told in [
-            (f"time file new {NAME}", f"{A} is loaded already, as tsd_info 1"),
-            (f"time file new town.weather.0.{B}.0.json", f"{B} is registered already, as tsd_info 2"),
+            (f"time file new {NAME}", f"{A} is loaded in town.weather already, as tsd_info 1"),
+            (f"time file new town.weather.0.{B}.0.json", f"{B} is registered for town.weather already, as tsd_info 2"),
             (f"time file new {NAME.replace(A, C)} into tsd_info 1", f"TSD id conflict: tsd_info 1 is the file {A}"),
         ]:
             self.assertEqual(self.refused(command)[0], 86)
             self.assertIn(told, self.refused(command)[1])
         self.assertEqual(self.ids(), [2, 1])
+
+    def test_what_was_not_loaded_stays(self) -> None:
+        """An entry that says so does not give way to what is registered by hand, whatever database that names."""
+        self.register(A, status1="03", status2="no such column")
+        for command in (f"time file new {NAME}", f"time file new other.weather.0.{A}.0.json"):
+            number, why = self.refused(command)
+            self.assertEqual(number, 86)
+            self.assertIn(f"{A} is registered for town.weather already, as tsd_info 1", why)
+        found = self.entry(1)
+        assert found is not None
+        self.assertEqual((found.dbms, found.status2), ("town", "no such column"))
 
     def test_add(self) -> None:
         """As new, but the file must be there."""
@@ -118,6 +129,9 @@ class Changing(FilesDesk):
             (f"time file new {NAME} into tsd_9 -4", 40, "'-4'"),
             (f"time file new {NAME} into tsd_9 9223372036854775808", 40, "9223372036854775808"),
             (f"time file new {NAME} {'x' * 1001}", 40, "1000"),
+            (f"time file new {NAME} 99", 40, "'99'"),
+            (f"time file update {A} 99", 40, "'99'"),
+            (f"time file new ../../{NAME}", 119, "without '..'"),
             (f"time file update {A}", 2, "status 1"),
             (f"time file update {A} 03", 29, A),
             ("time file update \"' or ''='\" 03", 175, "or"),

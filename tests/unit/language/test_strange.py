@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from language_node import LanguageCase
+from twisted.internet.task import Clock
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
 from anylog.language.context import Context, Result
 from anylog.language.dictionary import Dictionary, Scope, is_secret, shown
-from anylog.language.logs import masked
+from anylog.language.logs import Logs, masked, without_secrets
 from anylog.language.tokens import LONGEST, Kind, logical_lines, tokens_of
 from anylog.language.words import Words
 from anylog.node import ALL_COMMANDS
@@ -332,3 +333,28 @@ def test_examples(command: type[Command], example: str) -> None:
     keys = {token.text.lstrip("!").partition("/")[0].partition(".")[0] for token in rest if token.text[:1] == "!"}
     scope = Scope(Dictionary(dict.fromkeys(keys, "1")), {})
     command.read([shown(token.text) for token in rest[:where]], read_where(rest[where + 1 :], command.where, scope))
+
+
+class LongTests(LanguageCase):
+    """What is given is repeated in part, where it is long."""
+
+    def test_errors(self) -> None:
+        """The begin of a value and its length, and never more than its begin in the log of errors."""
+        error = AnyLogError(12, f"no file '{'x' * 5000}' is here, nor '{'y' * 20}' of the node's own")
+        self.assertEqual(
+            str(error), f"no file '{'x' * 120}...' (5,000 characters) is here, nor '{'y' * 20}' of the node's own"
+        )
+        self.assertEqual(str(error), error.detail)
+        known = f"the node's {'z' * 300} isn't here"
+        self.assertEqual(str(AnyLogError(12, known)), known)
+        logs = Logs(Clock())
+        logs.command(f"file retry {'x' * 5000}", "console", error)
+        (entry,) = logs.error.find()
+        self.assertIn("... (5,011 characters): no file 'xxx", entry.text)
+        self.assertLess(len(entry.text), 800)
+
+    def test_secrets_that_are_cut(self) -> None:
+        """A part of one is told as little as the whole."""
+        text = f"connect where password = {'s' * 300}"
+        self.assertEqual(without_secrets(str(AnyLogError(2, f"what is '{'s' * 300}'?")), text), "")
+        self.assertEqual(without_secrets("what is where?", text), "what is where?")

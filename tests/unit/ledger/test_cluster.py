@@ -18,6 +18,17 @@ def view(*policies: Policy, states: dict[str, PeerState] | None = None) -> Clust
     return Clusters(policies=lambda: known, state=(states or {}).get, own=lambda: Own("1.2.3.4", "10.0.0.9"))
 
 
+def test_listed() -> None:
+    """An address is of the network if a node says in its policy that it listens there, on either side of a router."""
+    found = view(
+        Policy("operator", {"id": "o", "ip": "1.2.3.4", "local_ip": "10.0.0.5", "port": 1, "local_port": 2}),
+        Policy("master", {"id": "m", "ip": "10.0.0.1", "port": 3}),
+        Policy("table", {"id": "t", "ip": "10.0.0.7", "port": 1}),
+    )
+    asked = ("1.2.3.4:1", "10.0.0.5:2", "10.0.0.1:3", "10.0.0.7:1", "10.0.0.1:1", "")
+    assert [found.listed(each) for each in asked] == [True, True, True, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("body", "address"),
     [

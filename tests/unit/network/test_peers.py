@@ -11,7 +11,7 @@ from twisted.logger import globalLogPublisher
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Reply
-from anylog.network.peers import PeerLimits, endpoint, split_address
+from anylog.network.peers import PeerLimits, Peers, endpoint, split_address
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,37 @@ def test_found_again() -> None:
     assert town.wait(a.ask(at("b"), "echo", {})).head["host"] == "b"
     town.wait(a.stop())
     town.advance(100)
+
+
+def dials(town: Town, a: Peers) -> int:
+    """Attempts of a node in the next five minutes that came to nothing."""
+    before = a.counts["failed to connect"]
+    town.advance(300)
+    return a.counts["failed to connect"] - before
+
+
+def test_strangers_are_not_looked_for() -> None:
+    """A node that the ledger does not name is dialled for a minute after it was asked last, others until they answer.
+    Should it be named later it is taken to be there until it is asked."""
+    town = Town()
+    a = town.add("a")
+    listed = {at("b")}
+    a.listed = listed.__contains__
+    for host in ("b", "c"):
+        town.fails(a.ask(at(host), "echo", {}))
+    town.advance(40)
+    town.fails(a.ask(at("c"), "echo", {}))
+    town.advance(40)
+    assert a.state(at("c")) is not None
+    town.advance(40)
+    assert a.state(at("c")) is None
+    assert dials(town, a) >= 25  # of the one that is named
+    listed.clear()
+    town.advance(20)
+    assert dials(town, a) == 0
+    assert a.states() == []
+    town.add("c")
+    assert town.wait(a.ask(at("c"), "echo", {})).head["host"] == "c"
 
 
 @pytest.mark.parametrize("flagged", [False, True])

@@ -21,8 +21,9 @@ from anylog.disk.names import FileName
 from anylog.interfaces import Asker, Reply
 from anylog.mapping.body import content_hash
 from anylog.processes.agreement import Place
-from anylog.processes.consumer import Consumer, ConsumerOptions
+from anylog.processes.consumer import Consumer
 from anylog.processes.exchange import Exchange, Folders
+from anylog.processes.pulled import ConsumerOptions
 from anylog.processes.pulling import Peer, Puller
 from anylog.processes.standing import Standing
 from anylog.testing.disk import MemoryDisk

@@ -15,9 +15,10 @@ from anylog.databases.tsd import Asked
 from anylog.databases.tsd_ranges import Line
 from anylog.interfaces import Reply
 from anylog.processes import consumer
-from anylog.processes.consumer import EVERY, PATIENCE, STUCK
+from anylog.processes.consumer import EVERY, PATIENCE, STUCK, Consumer
 from anylog.processes.missing import SELDOM
-from anylog.processes.pulled import Tries
+from anylog.processes.pulled import ConsumerOptions, Tries
+from anylog.processes.standing import Standing
 
 
 class ConsumerCase(PullCase):
@@ -135,6 +136,65 @@ class FaultTests(ConsumerCase):
         look = self.consumer.links[OTHER].looks[OTHER]
         self.assertEqual((self.count("entries"), look.open, look.first), (6, 1, 61))
         self.assertFalse(self.complete())
+
+
+class UnconnectedTests(ConsumerCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.here = {"almgm"}
+        self.consumer = Consumer(
+            clock=self.clock, options=ConsumerOptions(start="-30d"), puller=self.puller, place=lambda: self.place,
+            peers=lambda: [self.peer], active=lambda address: True, tsd=lambda: self.tsd, standing=Standing(),
+            connected=self.here.__contains__,
+        )  # fmt: skip
+
+    def test_a_database_that_is_not_connected(self) -> None:
+        """Its files are not asked for, and are told to be missing, with its name; this member is complete all the
+        same, validates nothing of them, and fetches them at once when it is connected."""
+        names = [str(self.give(id)) for id in (1, 2)]
+        self.safe(2)
+        self.begin()
+        self.go(EVERY + 1)
+        link = self.consumer.links[OTHER]
+        self.assertEqual((self.count("fetch"), self.complete(), self.validated(), self.entries()), (0, True, 0, {}))
+        self.assertEqual((self.consumer.missing(), link.looks[OTHER].lacking, link.fine), (2, 2, True))
+        self.assertEqual(link.error, "not fetched, since the database is not connected here: 'town' (2 files)")
+        self.here.add("town")
+        self.consumer.connected("town")
+        self.go(0.2)
+        self.assertEqual((self.ids_asked(), self.delivered), ([1, 2], names))
+        self.load()
+        self.go(3)
+        self.assertEqual((link.error, self.consumer.missing(), self.validated()), ("", 0, 2))
+
+    def test_it_looks_each_minute(self) -> None:
+        """Also when nobody says that the database is connected."""
+        self.give(1)
+        self.begin()
+        self.here.add("town")
+        self.go(EVERY + 1)
+        self.assertEqual(self.ids_asked(), [1])
+
+    def test_what_failed_for_want_of_it(self) -> None:
+        """It is asked for as soon as the database is connected, and not an hour later; what failed for what it holds is
+        left alone."""
+        reasons = ("the database 'town' is not connected", "town.t is not in limit_tables", "it was damaged")
+        self.here.add("town")
+        for id in (1, 2, 3):
+            self.give(id)
+        self.begin()
+        for id, why in enumerate(reasons, 1):
+            line = self.line(self.name(id, b'{"v":%d}\n' % id))
+            self.get(tsd_ranges.record(self.tsd, f"tsd_{OTHER}", [(line, "03", why)]))
+        for text in self.disk.names(FOLDERS.watch):
+            self.disk.forget(FOLDERS.watch / text)
+        self.here.remove("town")
+        self.go(2 * EVERY)
+        self.assertEqual((self.ids_asked(), self.complete()), ([1, 2, 3], True))
+        self.here.add("town")
+        self.consumer.connected("town")
+        self.go(0.2)
+        self.assertEqual(self.ids_asked(), [1, 2, 3, 1, 2])
 
 
 class RoomTests(ConsumerCase):

@@ -29,6 +29,24 @@ def told(found: Plan) -> str:
 
 
 class PlanTests(SynchronousTestCase):
+    def test_a_database_that_is_away(self) -> None:
+        """State there, state here; whether the file waits for its database, is open, is unsettled."""
+        for there, here, expected in [
+            ("loaded", "", (["town"], 0, 1)),
+            ("dropped", "failed", (["town"], 0, 1)),
+            ("double", "", (["town"], 0, 1)),
+            ("missing", "", ([], 1, 1)),
+            ("loaded", "loaded", ([], 0, 0)),
+            ("loaded", "pending", ([], 1, 1)),
+            ("failed", "", ([], 0, 0)),
+        ]:
+            ours = {1: here} if here else {}
+            found = plan([line(1, there)], ours, {}, {}, (), peer=PEER, into="tsd_7", now=NOW, away={"town"})
+            self.assertEqual((found.apart, found.open, found.first), expected, (there, here))
+            self.assertEqual(found.fetch, [])
+        found = plan([line(1)], {}, {}, {}, (), peer=PEER, into="tsd_7", now=NOW, away={"city"})
+        self.assertEqual((len(found.fetch), found.apart), (1, []))
+
     def test_one_entry(self) -> None:
         """State there, state here, when it was asked for; what follows, whether it may still come, and is unsettled."""
         for there, here, before, expected, open, unsettled in [
