@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from test_lasting import begin, calm, put, quiet, values
 from test_pull import CONSUMER, MASTER, Copies, is_complete
 
 from anylog.disk.names import FileName
 from anylog.node import Node
 
+STEP = 97  # moments between two crashes
 OF_ONE = [f"{name}-{n}" for name in ("a", "b", "s") for n in range(3)]
 
 
@@ -167,3 +169,48 @@ def test_files_of_a_member_that_left() -> None:
         assert refusal.number == 131
     finally:
         copies.world.stop()
+
+
+def test_another_member_at_every_moment() -> None:
+    """Power is cut with readings in the journal; the home comes back as another member, and crashes again and again
+    while it does: all readings are there once, and everybody has the same files."""
+    moment = 0
+    while True:
+        moment += STEP
+        storm = calm(4)
+        assert len(storm.names) > 1
+        put(storm, "t0", [1, 2], True)
+        put(storm, "t1", [3], False)
+        quiet(storm)
+        put(storm, "t0", [4], True)
+        put(storm, "t1", [5], False)
+        storm.world.advance(0.1)
+        put(storm, "t1", [6], False)
+        storm.world.crash("op1", power=True)
+        master, id = storm.world.nodes["master"], storm._policy("op1")
+        policy = storm.world.run(master, f"blockchain get operator where id = {id}").data[0]
+        storm.world.run(master, f"blockchain delete policy where id = {id} and master = {MASTER} and local = true")
+        kept = {key: value for key, value in policy["operator"].items() if key not in ("date", "ledger")}
+        policy = json.dumps({"operator": {**kept, "member": 77}})
+        storm.world.run(master, f"blockchain insert where policy = {policy} and master = {MASTER}")
+        storm.members["op1"] = 77
+        storm.world.advance(5)
+        storm.world.crash_after("op1", moment)
+        crashed = begin(storm) is None
+        if crashed:
+            assert begin(storm) is not None
+        storm.world.places["op1"].moments = 0
+        place = storm.world.nodes["op1"].membership.place()
+        assert place is not None
+        assert place.member == 77
+        put(storm, "t1", [7], False)
+        held = quiet(storm)
+        assert values(held) == [1, 2, 3, 4, 5, 6, 7], moment
+        assert {into for into, _ in held.all()} >= {"tsd_info", f"tsd_{kept['member']}"}
+        storm.world.advance(60)  # the others get all of it
+        wrong = [told for told in storm.breaches() if not told.endswith("never sent")]  # it was sent past the storm
+        assert not wrong, moment
+        storm.world.end()
+        if not crashed:
+            break
+    assert moment > 100
