@@ -95,6 +95,13 @@ class Member:
         except ValueError:
             return said.decode()
 
+    def refused(self, command: str) -> str:
+        """Why a command is refused."""
+        body = json.dumps({"command": command}).encode()
+        status, said = self.node.request("POST", "/", body, **{"Content-Type": "application/json"})
+        assert status == 400, (command, said)
+        return said.decode()
+
     def asked(self, command: str) -> Any:
         return self.say(f"{command} format = json" if " where " not in command else f"{command} and format = json")
 
@@ -276,14 +283,16 @@ def test_from_the_first_line_to_the_last(network: Network, members: list[Member]
     two.say("set consumer mode = suspend")
     assert two.asked("get consumer where")["Mode"] == "suspend"
     one.say("exit distributor")
-    one.say("run data distributor where cluster_id = 87bd559697640dad9bdd4c356a4f7421 and distr_dir = !distr_dir")
+    assert "no cluster with the id '87bd559697640dad9bdd4c356a4f7421'" in one.refused(
+        "run data distributor where cluster_id = 87bd559697640dad9bdd4c356a4f7421 and distr_dir = !distr_dir"
+    )
     one.put([4.5])
     found_until(one.values, [1.5, 2.5, 3.5, 4.5], "the member itself")
     counts = {"DBMS": DBMS, "Table": TABLE, "Node_120": "0/0", "Node_145": "3/4", "Node_159": "2/3"}
     found_until(lambda: two.asked("test cluster data where"), [counts], "who has what")
     assert two.values() == [1.5, 2.5, 3.5]
-    one.say("exit distributor")
-    one.say("run data distributor where distr_dir = !distr_dir and archive_dir = !archive_dir")
+    own = one.asked("test ha setup where")["Cluster ID"]
+    one.say(f"run data distributor where cluster_id = {own} and distr_dir = !distr_dir and archive_dir = !archive_dir")
     two.say("set consumer mode = active")
     found_until(two.values, [1.5, 2.5, 3.5, 4.5], "what was missing")
     two.say("exit consumer")
