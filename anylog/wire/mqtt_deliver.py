@@ -594,7 +594,7 @@ class Delivery:
                 out = self._queue(session, message, qos, True, ids, "")
                 if session.expiry:
                     out.needs = self.keep.add(Came(pack_message(message), (_receiver(session, out),)))
-        self.pump(session)
+                self.pump(session)
 
 
 def _merged(session: Session, subscriptions: list[Subscription]) -> Target:

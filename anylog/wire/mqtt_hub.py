@@ -474,16 +474,10 @@ class Hub:
             if expiry:
                 session.expiry = min(expiry, self.limits.session_seconds)
             else:
-                self._forgotten(session)
+                session.ending = True
         if packet.reason is Reason.NORMAL_DISCONNECTION:
             session.will = None  # [MQTT-3.1.2-10]
         self._leave(link, None)
-
-    def _forgotten(self, session: Session) -> None:
-        """A session that lasted ends with its connection."""
-        if session.expiry:
-            session.expiry = 0
-            self.delivery.keep.add(Ended(session.client_id))
 
     # ------------------------------------------------------------------ the end
 
@@ -525,10 +519,11 @@ class Hub:
             return
         self.clients -= 1
         session.link, session.gone = None, self.delivery.now
-        for filter in list(session.subscriptions):
-            group = self.delivery.groups.get(filter)
-            if group is not None:
-                self.delivery.hand_over(session, group)
+        if session.expiry and not session.ending:
+            for filter in list(session.subscriptions):
+                group = self.delivery.groups.get(filter)
+                if group is not None:
+                    self.delivery.hand_over(session, group)
         self._gone(session)
 
     def _gone(self, session: Session) -> None:
@@ -536,10 +531,10 @@ class Hub:
         now, will = self.delivery.now, session.will
         gone = now if session.gone is None else session.gone
         if will is not None and session.will_due is None:
-            session.will_due = gone + min(will.will_delay_interval or 0, session.expiry)
+            session.will_due = gone + min(will.will_delay_interval or 0, 0 if session.ending else session.expiry)
         if session.will_due is not None and session.will_due <= now:
             self._publish_will(session)
-        if not session.expiry:
+        if session.ending or not session.expiry:
             self._end(session)
             return
         self._note_left(session, gone)

@@ -113,6 +113,7 @@ class Session:
     size: int = 0  # bytes of all of them
     received: dict[int, Answer] = field(factory=dict)  # of QoS 2, until they are released
     exchanges: int = 0  # of QoS 2 that were begun by the client
+    ending: bool = False  # the client said that it ends with this connection
     gone: float | None = None  # since when there is no connection, unix seconds
     will: Will | None = None
     will_due: float | None = None  # when it is published if the client does not come back
