@@ -5,17 +5,16 @@ It owns the sessions and what they subscribed to; who may do what is decided in 
 
 from __future__ import annotations
 
-from math import ceil
-
 from attrs import define, evolve, field
 
 from anylog.wire.mqtt_fields import text, variable
 from anylog.wire.mqtt_limits import IDENTIFIERS, Counts, Limits
 from anylog.wire.mqtt_packets import MQTT_3_1_1, MQTT_5, Publish
 from anylog.wire.mqtt_records import Came, Ended, Finished, Keeping, Moved, Receiver, pack_message
+from anylog.wire.mqtt_retained import Shelf, aged
 from anylog.wire.mqtt_session import Answer, Group, Link, Message, Out, Session, Subscription, Ticket
 from anylog.wire.mqtt_write import PublishBytes, encode
-from anylog.wire.topics import Filters, Retained
+from anylog.wire.topics import Filters
 
 _SHARED = 1 << 10  # bytes of a payload from which it is written beside its header instead of behind it
 _SHORT = 8  # characters of a topic for which an alias saves nothing worth having
@@ -64,12 +63,13 @@ class Delivery:
     local: list[tuple[Ticket | None, Publish, tuple[str, ...]]] = field(factory=list)
     tickets: int = 0
     serial: int = 0
-    retained: Retained[Message] = field(factory=Retained)
-    retained_bytes: int = 0
-    expiring: list[tuple[str, Message]] = field(factory=list)  # newly retained, with an end
+    shelf: Shelf = field(init=False)
     filters: Filters[Session | Local, Subscription] = field(factory=Filters)
     groups: dict[str, Group] = field(factory=dict)
     _routes: dict[str, Route] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.shelf = Shelf(self.limits, self.counts)
 
     # ------------------------------------------------------------------ subscriptions
 
@@ -157,7 +157,7 @@ class Delivery:
         route = self._routes.get(topic)
         if route is None:
             route = self._route(topic)
-        recorded = packet.retain and self.retain(packet)
+        recorded = packet.retain and self.shelf.retain(self._message(packet))
         if not packet.qos:
             self._at_once(packet, route, sender)
             if recorded:
@@ -406,18 +406,15 @@ class Delivery:
 
     def _send(self, link: Link, out: Out, message: Message) -> bool:
         packet = message.packet
-        left = packet.message_expiry_interval
-        if message.expires is not None and left is not None and link.version == MQTT_5:
-            left = max(0, min(left, ceil(message.expires - self.now)))  # [MQTT-3.3.2-6]
+        current = aged(message, self.now)
         ids = out.identifiers if link.version == MQTT_5 else ()
-        if link.given_most or left != packet.message_expiry_interval:
+        if link.given_most or current.message_expiry_interval != packet.message_expiry_interval:
             changed = evolve(
-                packet,
+                current,
                 qos=out.qos,
                 retain=out.retain,
                 dup=out.sent,
                 packet_id=out.packet_id,
-                message_expiry_interval=left,
                 subscription_identifiers=ids,
             )
             return self._write_message(link, encode(self._aliased(link, changed), link.version))
@@ -527,67 +524,13 @@ class Delivery:
 
     # ------------------------------------------------------------------ retained
 
-    def retain(self, packet: Publish) -> bool:
-        """Retain a message, or forget one; whether that is to be recorded."""
-        topic = packet.topic
-        old = self.retained.get(topic)
-        if old is not None:
-            self.retained_bytes -= old.size
-            self.retained.remove(topic)
-        lasts = not topic.startswith("$SYS/")
-        if not packet.payload:
-            return old is not None and lasts
-        message = self._message(packet)
-        if (
-            len(self.retained) >= self.limits.retained_messages
-            or self.retained_bytes + message.size > self.limits.retained_bytes
-        ):
-            self.counts.retained_refused += 1
-            if old is not None:  # better the last value that there is room for than none
-                self._hold(topic, old)
-            return False
-        return self._hold(topic, message) and lasts
-
-    def _hold(self, topic: str, message: Message) -> bool:
-        try:
-            self.retained.set(topic, message)
-        except ValueError:
-            self.counts.retained_refused += 1
-            return False
-        self.retained_bytes += message.size
-        if message.expires is not None:
-            self.expiring.append((topic, message))
-        return True
-
-    def replace_retained(self, message: Message) -> None:
-        """As it was recorded, whatever the limits are by now; without a payload there is nothing retained any more."""
-        topic = message.packet.topic
-        old = self.retained.get(topic)
-        if old is not None:
-            self.forget(topic, old)
-        if message.packet.payload:
-            self._hold(topic, message)
-
-    def forget(self, topic: str, message: Message) -> None:
-        """What was retained is too old, if it is still that."""
-        if self.retained.get(topic) is message:
-            self.retained.remove(topic)
-            self.retained_bytes -= message.size
-
     def show_retained(self, session: Session, each: Subscription) -> None:
         """What is retained goes to a new subscriber."""
         ids = (each.identifier,) if each.identifier else ()
-        link = session.link
-        for topic, message in self.retained.match(each.filter):
-            if message.expires is not None and message.expires <= self.now:
-                self.forget(topic, message)
-                continue
+        for message in self.shelf.found(each.filter, self.now):
             qos = min(message.packet.qos, each.qos)
             if not qos:
-                packet = message.packet
-                if message.expires is not None:
-                    packet = evolve(packet, message_expiry_interval=ceil(message.expires - self.now))
-                self._send_bare(link, packet, True, ids)
+                self._send_bare(session.link, aged(message, self.now), True, ids)
             elif len(session.out) >= IDENTIFIERS:
                 self.counts.dropped_full += 1
             else:

@@ -37,6 +37,7 @@ from anylog.wire.mqtt_read import Reader
 from anylog.wire.mqtt_records import Batch, Ended, Left, Opened, Record, pack_will
 from anylog.wire.mqtt_session import Allow, Link, Session, Ticket
 from anylog.wire.mqtt_subscribe import subscribe, unsubscribe
+from anylog.wire.mqtt_sys import SelfReport
 from anylog.wire.mqtt_write import encode
 
 
@@ -56,11 +57,11 @@ class Hub:
         self.started: float | None = None
         self._allow = allow
         self._name = name
+        self._report = SelfReport(self.delivery)
         self._answers = Answers(self.delivery, self._fault, self._mind)
         self._due: list[tuple[float, int, str, Any]] = []
         self._pushed = 0
         self._incarnation = 0
-        self._told: dict[str, str] = {}  # what `$SYS` says
 
     # ------------------------------------------------------------------ connections
 
@@ -253,9 +254,10 @@ class Hub:
             elif what == "will":
                 self._will_is_due(whom)
             elif what == "retained":
-                self.delivery.forget(*whom)
+                self.delivery.shelf.forget(*whom)
             else:
-                self._sys()
+                self._at(now + self.limits.sys_seconds, "sys", None)
+                self._report.publish(self.clients, now - (self.started or now))
             self._expire()
         self._uncrowd()
 
@@ -271,7 +273,7 @@ class Hub:
         heappush(self._due, (when, self._pushed, what, whom))
 
     def _expire(self) -> None:
-        expiring = self.delivery.expiring
+        expiring = self.delivery.shelf.expiring
         while expiring:
             topic, message = expiring.pop()
             if message.expires is not None:
@@ -571,34 +573,6 @@ class Hub:
         self.counts.bytes_out += size
         if link.session is not None and link.session.unsent:
             self.delivery.pump(link.session)
-
-    # ------------------------------------------------------------------ $SYS
-
-    def _sys(self) -> None:
-        now, counts, delivery = self.delivery.now, self.counts, self.delivery
-        self._at(now + self.limits.sys_seconds, "sys", None)
-        known = len(delivery.sessions)
-        dropped = counts.dropped_slow + counts.dropped_full + counts.dropped_large + counts.dropped_shared
-        values = {
-            "uptime": f"{int(now - (self.started or now))} seconds",
-            "clients/connected": self.clients,
-            "clients/disconnected": known - self.clients,
-            "clients/total": known,
-            "bytes/received": counts.bytes_in,
-            "bytes/sent": counts.bytes_out,
-            "messages/received": counts.messages_in + counts.packets_in,
-            "messages/sent": counts.messages_out + counts.packets_out,
-            "publish/messages/received": counts.messages_in,
-            "publish/messages/sent": counts.messages_out,
-            "publish/messages/dropped": dropped,
-            "retained messages/count": len(delivery.retained),
-            "subscriptions/count": len(delivery.filters),
-        }
-        for name, value in values.items():
-            text = str(value)
-            if self._told.get(name) != text:
-                self._told[name] = text
-                delivery.publish(Publish(f"$SYS/broker/{name}", text.encode(), retain=True), None, None)
 
 
 def _ready(link: Link) -> bool:

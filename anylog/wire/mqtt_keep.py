@@ -47,8 +47,8 @@ def snapshot(delivery: Delivery, incarnation: int) -> Iterator[Record]:
         if session.gone is not None:
             sent = max((out.serial for out in session.out.values() if out.sent), default=0)
             yield Left(session.client_id, session.gone, session.expiry, sent, session.will_due)
-    for topic, message in delivery.retained.everything():
-        if not topic.startswith("$SYS/"):
+    for message in delivery.shelf.everything():
+        if not message.packet.topic.startswith("$SYS/"):
             yield Came(pack_message(message), (), True)
 
 
@@ -95,7 +95,10 @@ def restored(delivery: Delivery, records: Iterable[Record], now: float) -> int:
                     session.will = None
                 sent[record.client_id] = record.sent
             else:
-                _step(delivery, session, record)
+                try:
+                    _step(delivery, session, record)
+                except KeyError as wrong:
+                    raise ValueError(f"a record of a message that is not there: {record}") from wrong
     for session in delivery.sessions.values():
         _settled(delivery, session, sent.get(session.client_id), now)
     return incarnation
@@ -139,11 +142,14 @@ def _drop(delivery: Delivery, session: Session) -> None:
 def _came(delivery: Delivery, record: Came) -> None:
     message = unpack_message(record.message)
     if record.retained:
-        delivery.replace_retained(message)
+        delivery.shelf.replace(message)
     for receiver in record.to:
         _give(delivery, receiver, message)
     if record.client_id:
-        _exchange(delivery.sessions[record.client_id], record.packet_id, record.exchange, record.local)
+        session = delivery.sessions.get(record.client_id)
+        if session is None:
+            raise ValueError(f"a message of a session that is not there: {record.client_id}")
+        _exchange(session, record.packet_id, record.exchange, record.local)
 
 
 def _give(delivery: Delivery, receiver: Receiver, message: Message) -> None:

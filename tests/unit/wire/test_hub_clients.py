@@ -382,10 +382,10 @@ def test_sys() -> None:
     other.subscribe("#")
     table.wait(10)
     watcher.subscribe("$SYS/#")
-    first = dict((topic, payload) for topic, payload, _ in watcher.messages())
+    first = {topic: payload for topic, payload, _ in watcher.messages()}
     assert first["$SYS/broker/clients/connected"] == b"2" and len(first) > 10
     table.wait(10)
-    second = dict((topic, payload) for topic, payload, _ in watcher.messages())
+    second = {topic: payload for topic, payload, _ in watcher.messages()}
     assert second["$SYS/broker/uptime"] == b"20 seconds" and "$SYS/broker/clients/connected" not in second
     assert not other.messages() and not table.log
 

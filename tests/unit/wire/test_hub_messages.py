@@ -152,8 +152,8 @@ def test_retained_messages_have_a_limit() -> None:
             publisher.publish(topic, topic.encode(), retain=True)
         publisher.publish("b", b"", retain=True).publish("d", b"d", retain=True)
         assert len(watcher.messages()) == 6 and table.hub.counts.retained_refused == 1
-        assert sorted(topic for topic, _ in table.hub.delivery.retained.everything()) == ["a", "d"]
-        assert table.hub.delivery.retained_bytes == sum(m.size for _, m in table.hub.delivery.retained.everything())
+        assert sorted(message.packet.topic for message in table.hub.delivery.shelf.everything()) == ["a", "d"]
+        assert table.hub.delivery.shelf.bytes == sum(each.size for each in table.hub.delivery.shelf.everything())
 
 
 def test_messages_expire() -> None:
@@ -175,9 +175,9 @@ def test_messages_expire() -> None:
         assert [each.message_expiry_interval for each in new.got(Publish)] == ([] if expected is None else [expected])
         table.crash()
         assert len(table.hub.delivery.sessions["a"].out) == (expected is not None)
-    assert len(table.hub.delivery.retained) == 1  # of the log, where it has its end
+    assert len(table.hub.delivery.shelf) == 1  # of the log, where it has its end
     table.wait(1)
-    assert len(table.hub.delivery.retained) == 0 and table.hub.delivery.retained_bytes == 0
+    assert len(table.hub.delivery.shelf) == 0 and table.hub.delivery.shelf.bytes == 0
 
 
 def test_properties_are_passed_on() -> None:

@@ -113,6 +113,7 @@ class Storm:
         chance = self.chance
         device = chance.choice(self.devices)
         self.now += chance.random()
+        self.hub.tick(self.now)
         what = chance.random()
         if what < 0.006:
             self.connect(device)
