@@ -14,6 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from anylog.wire.mqtt_answers import Answers
+from anylog.wire.mqtt_connect import accepted, expiry_of, last_words, settle
 from anylog.wire.mqtt_deliver import Delivery
 from anylog.wire.mqtt_keep import restored, snapshot
 from anylog.wire.mqtt_limits import FOREVER, Counts, Limits
@@ -31,7 +32,6 @@ from anylog.wire.mqtt_packets import (
     Reason,
     Subscribe,
     Unsubscribe,
-    Will,
 )
 from anylog.wire.mqtt_read import Reader
 from anylog.wire.mqtt_records import Batch, Ended, Left, Opened, Record, pack_will
@@ -307,7 +307,7 @@ class Hub:
     def _publish_will(self, session: Session) -> None:
         will, session.will, session.will_due = session.will, None, None
         if will is not None:
-            self.delivery.publish(_message(will), None, None)
+            self.delivery.publish(last_words(will), None, None)
 
     # ------------------------------------------------------------------ the beginning
 
@@ -383,7 +383,7 @@ class Hub:
         self._resume(link, session, packet)
         if keep.number > before:
             link.connack_needs = keep.number
-        link.connack = encode(self._connack(link, session, packet, present), link.version)
+        link.connack = encode(accepted(self.limits, link, session, packet, present), link.version)
         self.counts.connects += 1
         link.muted = True
         self._answers.release(link)
@@ -401,10 +401,7 @@ class Hub:
     def _resume(self, link: Link, session: Session, packet: Connect) -> None:
         delivery, limits = self.delivery, self.limits
         was = session.expiry
-        if link.version == MQTT_5:
-            session.expiry = min(packet.session_expiry_interval or 0, limits.session_seconds)
-        else:
-            session.expiry = 0 if packet.clean else limits.session_seconds
+        session.expiry = expiry_of(limits, packet)
         session.link, link.session = link, session
         session.gone, session.will_due = None, None  # [MQTT-3.1.3-9]: a will that was delayed is not sent
         session.will = packet.will
@@ -414,28 +411,9 @@ class Hub:
             delivery.keep.add(Ended(session.client_id))
         session.rewind()
         self.clients += 1
-        link.window = min(packet.receive_maximum or 65_535, limits.inflight)
-        link.largest = packet.maximum_packet_size or 0
-        link.given_most = min(packet.topic_alias_maximum or 0, limits.aliases)
-        link.keep_alive = packet.keep_alive
-        if link.version == MQTT_5 and limits.keep_alive and not 0 < link.keep_alive <= limits.keep_alive:
-            link.keep_alive = limits.keep_alive
+        settle(limits, link, packet)
         if link.keep_alive:
             self._at(link.heard + link.keep_alive * 1.5, "alive", link)
-
-    def _connack(self, link: Link, session: Session, packet: Connect, present: bool) -> Connack:
-        if link.version != MQTT_5:
-            return Connack(session_present=present)
-        limits = self.limits
-        return Connack(
-            session_present=present,
-            session_expiry_interval=session.expiry if session.expiry != (packet.session_expiry_interval or 0) else None,
-            receive_maximum=limits.receive if limits.receive < 65_535 else None,
-            maximum_packet_size=limits.packet,
-            assigned_client_identifier=None if packet.client_id else session.client_id,
-            topic_alias_maximum=limits.aliases or None,
-            server_keep_alive=link.keep_alive if link.keep_alive != packet.keep_alive else None,
-        )
 
     def _may(self, link: Link, action: str, topic: str) -> bool:
         if action == "publish" and topic.startswith("$SYS/"):
@@ -578,18 +556,3 @@ class Hub:
 def _ready(link: Link) -> bool:
     """Whether it said CONNECT in time, or is gone."""
     return link.closing or link.over or (link.version != 0 and not link.asked)
-
-
-def _message(will: Will) -> Publish:
-    return Publish(
-        will.topic,
-        will.payload,
-        will.qos,
-        will.retain,
-        payload_format_indicator=will.payload_format_indicator,
-        message_expiry_interval=will.message_expiry_interval,
-        content_type=will.content_type,
-        response_topic=will.response_topic,
-        correlation_data=will.correlation_data,
-        user_properties=will.user_properties,
-    )

@@ -139,7 +139,7 @@ def test_versions_that_are_refused() -> None:
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_take_over(version: int) -> None:
-    """The newer connection wins; the older is told, and its will is published ([MQTT-3.1.4-3]; 3.1.1: [MQTT-3.1.4-2])."""
+    """The newer connection wins; the older is told, and its will is sent ([MQTT-3.1.4-3]; 3.1.1: [MQTT-3.1.4-2])."""
     table = Table()
     watcher = table.client("w")
     watcher.subscribe("#")
