@@ -100,16 +100,17 @@ def restored(delivery: Delivery, records: Iterable[Record], now: float) -> int:
                 except KeyError as wrong:
                     raise ValueError(f"a record of a message that is not there: {record}") from wrong
     for session in delivery.sessions.values():
-        _settled(delivery, session, sent.get(session.client_id), now)
+        _settled(session, sent.get(session.client_id), now)
     return incarnation
 
 
-def _settled(delivery: Delivery, session: Session, sent: int | None, now: float) -> None:
+def _settled(session: Session, sent: int | None, now: float) -> None:
     """The last word on a session: its queue in order, and what of it was sent before."""
     outs = sorted(session.out.values(), key=_serial)
     session.out = {out.packet_id: out for out in outs}
-    for place, out in enumerate(outs):
-        out.sent = place < delivery.limits.inflight if sent is None else out.serial <= sent
+    for out in outs:
+        # Who was connected may have had all of it: acknowledgements of what came before may be lost as well.
+        out.sent = sent is None or out.serial <= sent
     session.rewind()
     session.last = outs[-1].packet_id if outs else 0
     if session.gone is None:
