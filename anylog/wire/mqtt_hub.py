@@ -542,7 +542,9 @@ class Hub:
 
     def _mind(self, link: Link) -> None:
         """Whether to read from a connection."""
-        hold = self.paused or link.asked or len(link.answers) >= self.limits.receive
+        unanswered = len(link.answers) + len(link.others)
+        unread = link.pending > 2 * self.limits.pending  # it asks and asks, and does not read what it is answered
+        hold = self.paused or link.asked or unread or unanswered >= self.limits.receive
         if hold is not link.hold:
             link.hold = hold
             self.delivery.mark(link)
@@ -551,6 +553,8 @@ class Hub:
         self.counts.bytes_out += size
         if link.session is not None and link.session.unsent:
             self.delivery.pump(link.session)
+        if link.hold:
+            self._mind(link)
 
 
 def _ready(link: Link) -> bool:

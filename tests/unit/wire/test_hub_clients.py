@@ -329,6 +329,20 @@ def test_pause() -> None:
     assert not client.link.hold and table.hub.taken_dirty() == [client.link]
 
 
+def test_who_asks_and_does_not_read() -> None:
+    """It is not read from until it has read; nor is one whose answers wait for the disk."""
+    table = Table(Limits(sys_seconds=0, pending=100, receive=10))
+    client = table.client("a")
+    client.send(*[Pingreq()] * 101)
+    assert client.link.hold and len(client.got()) == 101 and not client.link.hold
+    lasting = table.lasting("b")
+    table.synced = False
+    lasting.send(*(Subscribe(number, (Filter("t", number % 2),)) for number in range(1, 12)))
+    assert lasting.link.hold and not lasting.got()
+    table.sync()
+    assert not lasting.link.hold and len(lasting.got()) == 11
+
+
 def test_unsubscribe() -> None:
     """Each filter is ended as it is spelled, and each is answered ([MQTT-3.10.4-1], [MQTT-3.11.3-1])."""
     table = Table()
