@@ -272,8 +272,8 @@ class Delivery:
         if len(link.given) >= link.given_most:
             return packet
         changed = evolve(packet, topic_alias=len(link.given) + 1)
-        if 0 < link.largest < len(changed.payload) + len(changed.topic) + _SHARED:
-            return packet  # what may be too large must not bring an alias with it that then is unknown
+        if 0 < link.largest < len(encode(changed, MQTT_5)):
+            return packet  # what is not sent must not use up an alias that then is unknown
         link.given[packet.topic] = len(link.given) + 1
         return changed
 
@@ -485,9 +485,12 @@ class Delivery:
                 return  # nobody is better off
             other, each = chosen
             qos = min(message.packet.qos, each.qos)
+            full = qos > 0 and len(other.out) >= self.limits.queue_messages
+            if full and not ended:
+                return  # it is better off where it is
             session.unsent = type(session.unsent)(left for left in session.unsent if left is not out)
             session.finish(out)
-            if not qos or len(other.out) >= self.limits.queue_messages:
+            if full or not qos:
                 if session.expiry:
                     self.keep.add(Finished(session.client_id, out.packet_id))
                 if qos:
