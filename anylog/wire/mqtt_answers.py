@@ -221,10 +221,10 @@ class Answers:
         number = packet.packet_id
         answer = session.received.get(number)
         if answer is None:
-            # It may have been released on a connection that is gone, of which the record is not kept yet.
-            needs = self.delivery.keep.number if session.expiry else 0
+            # If it was released before, that record is kept by the time this is said: the answer to the first PUBREL
+            # goes before it, and on a new connection CONNACK, which has a later record.
             unknown = Pubcomp(number, Reason.PACKET_IDENTIFIER_NOT_FOUND)
-            self.later(link, needs, encode(unknown, link.version), number)
+            self.later(link, 0, encode(unknown, link.version), number)
             return
         self.later(link, self._release(session, answer), b"\x70\x02" + number.to_bytes(2, "big"), number)
 
