@@ -332,6 +332,10 @@ class Retained(Generic[Value]):
             hidden = False
         return [each.held for each in found if each.held is not None]
 
+    def everything(self) -> list[tuple[str, Value]]:
+        """All names and values, also of names that begin with `$`."""
+        return _all([self._root], hidden=False)
+
     def _path(self, topic: str) -> list[_Name[Value]]:
         """All levels down to a name, the root first; empty if it is not there."""
         path = [self._root]

@@ -1,0 +1,562 @@
+"""A message broker without sockets, disks and time: bytes in, bytes out, and records to be kept (OASIS MQTT 5.0, 4).
+
+Who carries it opens a link for each connection, feeds it what was read, and after each turn writes what `taken_dirty`
+links have, syncs `taken_records`, and hands `local` to the node's own clients. Nothing is acknowledged before the
+records that it depends on are said to be `kept` and the node's own clients are `done`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
+from typing import Any
+
+from attrs import evolve
+
+from anylog.wire.mqtt_answers import Answers
+from anylog.wire.mqtt_connect import accepted, expiry_of, last_words, settle
+from anylog.wire.mqtt_deliver import Delivery
+from anylog.wire.mqtt_keep import restored, snapshot
+from anylog.wire.mqtt_limits import FOREVER, Counts, Limits
+from anylog.wire.mqtt_packets import (
+    MQTT_5,
+    REASONS,
+    RETURN_CODES,
+    Connack,
+    Connect,
+    Disconnect,
+    Malformed,
+    Packet,
+    Pingreq,
+    Publish,
+    Reason,
+    Subscribe,
+    Unsubscribe,
+)
+from anylog.wire.mqtt_read import Reader
+from anylog.wire.mqtt_records import Batch, Ended, Left, Opened, Record, pack_will
+from anylog.wire.mqtt_session import Allow, Link, Session, Ticket
+from anylog.wire.mqtt_subscribe import subscribe, unsubscribe
+from anylog.wire.mqtt_sys import SelfReport
+from anylog.wire.mqtt_write import encode
+
+
+class Hub:
+    """The broker. Each call with `now` is told unix seconds that never go back."""
+
+    def __init__(
+        self, limits: Limits | None = None, allow: Allow | None = None, name: Callable[[], str] | None = None
+    ) -> None:
+        """`name` gives an id to a client that has none; without it they are numbered."""
+        self.limits = limits or Limits()
+        self.delivery = Delivery(self.limits)
+        self.counts: Counts = self.delivery.counts
+        self.links: dict[Link, None] = {}
+        self.clients = 0  # those of them that are connected as MQTT says it
+        self.paused = False
+        self.started: float | None = None
+        self._allow = allow
+        self._name = name
+        self._report = SelfReport(self.delivery)
+        self._answers = Answers(self.delivery, self._fault, self._mind)
+        self._due: list[tuple[float, int, str, Any]] = []
+        self._pushed = 0
+        self._incarnation = 0
+
+    # ------------------------------------------------------------------ connections
+
+    def open(self, peer: Any, now: float) -> Link:
+        """A new connection."""
+        self._now(now)
+        reader = Reader(most=self.limits.packet, first=self.limits.first)
+        link = Link(peer, reader, now, now, self._taken)
+        self.links[link] = None
+        self._at(now + self.limits.connect_seconds, "connect", link)
+        return link
+
+    def feed(self, link: Link, data: bytes, now: float) -> None:
+        """Bytes that came, cut wherever."""
+        if link.closing or link.over:
+            return
+        self._now(now)
+        link.heard = now
+        self.counts.bytes_in += len(data)
+        wrong: Malformed | None = None
+        try:
+            packets = link.reader.feed(data)
+        except Malformed as why:
+            packets, wrong = why.packets, why
+        self._packets(link, packets)
+        if wrong is not None and not link.closing:
+            if link.asked:  # what came before it is still to be answered
+                link.fault = wrong
+            else:
+                self._broken(link, wrong)
+        self._mind(link)
+        self._uncrowd()
+
+    def _packets(self, link: Link, packets: list[Packet]) -> None:
+        for place, packet in enumerate(packets):
+            if link.closing:
+                return
+            if link.asked:
+                link.stash += packets[place:]
+                return
+            if type(packet) is Publish:
+                self._publish(link, packet)
+            else:
+                self._packet(link, packet)
+
+    def close(self, link: Link, now: float) -> None:
+        """The connection is gone, whoever ended it."""
+        self._now(now)
+        link.over = True
+        if not link.closing:
+            self._leave(link, None)
+        link.out, link.pending = [], 0
+        self._uncrowd()
+
+    def admit(self, link: Link, allowed: bool, now: float) -> None:
+        """The answer to a question of `allow` that was left open."""
+        self._now(now)
+        if not link.asked or link.closing or link.over or link.connect is None:
+            return
+        link.asked = False
+        self._admitted(link, link.connect, allowed)
+        stash, link.stash = link.stash, []
+        self._packets(link, stash)
+        if link.fault is not None and not link.closing:
+            self._broken(link, link.fault)
+        self._mind(link)
+        self._uncrowd()
+
+    def taken_dirty(self) -> list[Link]:
+        """Connections that have something to write, or whose `hold` or `closing` changed, in order."""
+        dirty, self.delivery.dirty = self.delivery.dirty, []
+        return dirty
+
+    def pause_all(self) -> None:
+        """Read from nobody: there is no room for what they send."""
+        self.paused = True
+        for link in self.links:
+            self._mind(link)
+
+    def resume(self) -> None:
+        """Read again."""
+        self.paused = False
+        for link in self.links:
+            self._mind(link)
+
+    def stop(self, reason: Reason, now: float) -> None:
+        """Close all connections; clients of 5.0 are told why. Wills are published, sessions that last are kept."""
+        self._now(now)
+        for link in list(self.links):
+            self._leave(link, reason)
+
+    # ------------------------------------------------------------------ records
+
+    def taken_records(self) -> Batch:
+        """The records that are to be synced, and the number by which to say that they are."""
+        keep = self.delivery.keep
+        records, keep.records = keep.records, []
+        return Batch(keep.number, tuple(records))
+
+    def kept(self, number: int) -> None:
+        """Records up to that of a batch are safe: what waited for them is said."""
+        keep = self.delivery.keep
+        keep.kept = max(keep.kept, number)
+        waiting, self.delivery.waiting = self.delivery.waiting, {}
+        for link in waiting:
+            self._answers.release(link)
+            if link.session is not None:
+                self.delivery.pump(link.session)
+        self._uncrowd()
+
+    def snapshot(self) -> Iterator[Record]:
+        """All there is to be kept: a log may begin with it instead of what led here. To be listed in one go."""
+        return snapshot(self.delivery, self._incarnation)
+
+    def restore(self, records: Iterable[Record], now: float) -> None:
+        """Go on from a log. To be called once, before anything else; all that were connected are gone since `now`."""
+        self._now(now)
+        self._incarnation = restored(self.delivery, records, now)
+        for session in list(self.delivery.sessions.values()):
+            self._gone(session)
+        self._uncrowd()
+
+    # ------------------------------------------------------------------ the node itself
+
+    @property
+    def local(self) -> list[tuple[Ticket | None, Publish, tuple[str, ...]]]:
+        """Messages for the node's own clients, with their names; the caller takes them out of the list."""
+        return self.delivery.local
+
+    def subscribe_local(self, name: str, filter: str, qos: int = 0) -> None:
+        """The node's own client `name` wants messages that come from now on, none that are retained.
+
+        Whatever the QoS, a publisher at QoS 1 or 2 is answered when `done` was said. Raises ValueError for a filter
+        that is none, or is shared.
+        """
+        self.delivery.subscribe_local(name, filter, qos)
+
+    def unsubscribe_local(self, name: str, filter: str) -> bool:
+        """Whether it had such a subscription."""
+        return self.delivery.unsubscribe_local(name, filter)
+
+    def done(self, ticket: Ticket, reason: Reason = Reason.SUCCESS) -> None:
+        """The node's own clients have synced what they made of a message, or `reason` says why not.
+
+        A publisher of 5.0 is told the reason. To one of 3.1.1 there is no word for it: where the message itself is at
+        fault, so that to send it again would not help, it is acknowledged, else the connection is closed.
+        """
+        answer = ticket.answer
+        if answer is None or not answer.open:
+            return
+        answer.open = False
+        if reason >= 0x80:
+            answer.reason = reason
+        if answer.link is not None:
+            self._answers.release(answer.link)
+        self._uncrowd()
+
+    def publish(self, packet: Publish, now: float) -> int:
+        """A message of the node's own. It lasts once the number that is returned was `kept`; 0: at once.
+
+        The node's own clients are among the receivers, without a ticket.
+        """
+        self._now(now)
+        before = self.delivery.keep.number
+        self.delivery.publish(packet, None, None)
+        self._uncrowd()
+        after = self.delivery.keep.number
+        return after if after > before else 0
+
+    # ------------------------------------------------------------------ time
+
+    def next_time(self) -> float | None:
+        """When `tick` has something to do; None: never, as it stands."""
+        self._expire()
+        return self._due[0][0] if self._due else None
+
+    def tick(self, now: float) -> None:
+        """What time brings: keep alive, deadlines, the ends of sessions and messages, wills, `$SYS`."""
+        self._now(now)
+        self._expire()
+        while self._due and self._due[0][0] <= now:
+            _, _, what, whom = heappop(self._due)
+            if what == "connect":
+                if not _ready(whom):
+                    self._leave(whom, None)
+            elif what == "alive":
+                self._alive(whom)
+            elif what == "session":
+                self._ended(whom)
+            elif what == "will":
+                self._will_is_due(whom)
+            elif what == "retained":
+                self.delivery.shelf.forget(*whom)
+            else:
+                self._at(now + self.limits.sys_seconds, "sys", None)
+                self._report.publish(self.clients, now - (self.started or now))
+            self._expire()
+        self._uncrowd()
+
+    def _now(self, now: float) -> None:
+        self.delivery.now = now
+        if self.started is None:
+            self.started = now
+            if self.limits.sys_seconds:
+                self._at(now, "sys", None)
+
+    def _at(self, when: float, what: str, whom: Any) -> None:
+        self._pushed += 1
+        heappush(self._due, (when, self._pushed, what, whom))
+
+    def _expire(self) -> None:
+        expiring = self.delivery.shelf.expiring
+        while expiring:
+            topic, message = expiring.pop()
+            if message.expires is not None:
+                self._at(message.expires, "retained", (topic, message))
+
+    def _alive(self, link: Link) -> None:
+        if link.closing or link.over:
+            return
+        end = link.heard + link.keep_alive * 1.5  # [MQTT-3.1.2-22]; 3.1.1: [MQTT-3.1.2-24]
+        if end <= self.delivery.now:
+            self._leave(link, Reason.KEEP_ALIVE_TIMEOUT)
+        else:
+            self._at(end, "alive", link)
+
+    def _ended(self, session: Session) -> None:
+        if self._current(session) and session.gone is not None and session.expiry < FOREVER:
+            end = session.gone + session.expiry
+            if end <= self.delivery.now:
+                self._end(session)
+
+    def _current(self, session: Session) -> bool:
+        return self.delivery.sessions.get(session.client_id) is session
+
+    def _will_is_due(self, session: Session) -> None:
+        if session.will_due is None or session.will_due > self.delivery.now:
+            return
+        self._publish_will(session)
+        if session.expiry and session.gone is not None:
+            self._note_left(session, session.gone)
+
+    def _publish_will(self, session: Session) -> None:
+        will, session.will, session.will_due = session.will, None, None
+        if will is not None:
+            self.delivery.publish(last_words(will), None, None)
+
+    # ------------------------------------------------------------------ the beginning
+
+    def _packet(self, link: Link, packet: Packet) -> None:
+        self.counts.packets_in += 1
+        if isinstance(packet, Connect):
+            self._connect(link, packet)
+        elif isinstance(packet, Subscribe):
+            subscribe(self.delivery, self._answers, self._allow, link, packet)
+        elif isinstance(packet, Unsubscribe):
+            unsubscribe(self.delivery, self._answers, link, packet)
+        elif isinstance(packet, Pingreq):
+            self.delivery.write(link, b"\xd0\0")
+            self.counts.packets_out += 1
+        elif isinstance(packet, Disconnect):
+            self._disconnect(link, packet)
+        elif not self._answers.heard(link, packet):
+            self._fault(link, Reason.PROTOCOL_ERROR, f"{type(packet).__name__.upper()} is not expected")
+
+    def _connect(self, link: Link, packet: Connect) -> None:
+        link.version, link.connect = packet.version, packet
+        link.problems = packet.request_problem_information is not False
+        if packet.authentication_method is not None:
+            self._refuse(link, Reason.BAD_AUTHENTICATION_METHOD)  # [MQTT-4.12.0-1]
+            return
+        link.client_id = packet.client_id
+        allowed = True if self._allow is None else self._allow(link, "connect", "")
+        if allowed is None:
+            link.asked = True
+            self._mind(link)
+            return
+        self._admitted(link, packet, allowed)
+
+    def _refuse(self, link: Link, reason: Reason, text: str = "") -> None:
+        self.counts.refused_connects += 1
+        if link.version == MQTT_5:
+            if reason in REASONS[Connack]:
+                said = text if text and link.problems else None
+                self.delivery.write(link, encode(Connack(reason, reason_string=said), MQTT_5))
+        elif reason in RETURN_CODES:
+            self.delivery.write(link, encode(Connack(reason), link.version or 4))
+        self._leave(link, None)
+
+    def _admitted(self, link: Link, packet: Connect, allowed: bool) -> None:
+        if packet.password is not None:
+            link.connect = evolve(packet, password=None)
+        if not allowed:
+            nobody = packet.user_name is None
+            self._refuse(link, Reason.NOT_AUTHORIZED if nobody else Reason.BAD_USER_NAME_OR_PASSWORD)
+            return
+        will = packet.will
+        if will is not None and not self._may(link, "publish", will.topic):
+            self._refuse(link, Reason.NOT_AUTHORIZED, f"its will may not be published to {will.topic[:80]}")
+            return
+        delivery, keep = self.delivery, self.delivery.keep
+        session = delivery.sessions.get(packet.client_id) if packet.client_id else None
+        if self.clients >= self.limits.clients and (session is None or session.link is None):
+            self._refuse(link, Reason.SERVER_BUSY)
+            return
+        before = keep.number
+        if session is not None and session.link is not None:
+            self.counts.taken_over += 1
+            self._leave(session.link, Reason.SESSION_TAKEN_OVER)  # [MQTT-3.1.4-3]
+            if not self._current(session):
+                session = None
+        if session is not None and packet.clean:
+            self._end(session)  # [MQTT-3.1.2-4]
+            session = None
+        present = session is not None
+        if session is None:
+            session = self._begun(packet.client_id)
+        link.client_id = session.client_id
+        self._resume(link, session, packet)
+        if keep.number > before:
+            link.connack_needs = keep.number
+        link.connack = encode(accepted(self.limits, link, session, packet, present), link.version)
+        self.counts.connects += 1
+        link.muted = True
+        self._answers.release(link)
+        delivery.pump(session)
+
+    def _begun(self, client_id: str) -> Session:
+        self._incarnation = max(self._incarnation + 1, int(self.delivery.now * 1000))
+        sessions = self.delivery.sessions
+        if not client_id:
+            while not client_id or client_id in sessions:
+                client_id = self._name() if self._name is not None else f"auto-{self._incarnation:x}-{len(client_id)}"
+        session = sessions[client_id] = Session(client_id, self._incarnation)
+        return session
+
+    def _resume(self, link: Link, session: Session, packet: Connect) -> None:
+        delivery, limits = self.delivery, self.limits
+        was = session.expiry
+        session.expiry = expiry_of(limits, packet)
+        session.link, link.session = link, session
+        session.gone, session.will_due = None, None  # [MQTT-3.1.3-9]: a will that was delayed is not sent
+        session.will = packet.will
+        if session.expiry:
+            delivery.keep.add(Opened(session.client_id, session.incarnation, session.expiry, pack_will(packet.will)))
+        elif was:
+            delivery.keep.add(Ended(session.client_id))
+        session.rewind()
+        self.clients += 1
+        settle(limits, link, packet)
+        if link.keep_alive:
+            self._at(link.heard + link.keep_alive * 1.5, "alive", link)
+
+    def _may(self, link: Link, action: str, topic: str) -> bool:
+        if action == "publish" and topic.startswith("$SYS/"):
+            return False
+        return self._allow is None or self._allow(link, action, topic) is True
+
+    # ------------------------------------------------------------------ the middle
+
+    def _publish(self, link: Link, packet: Publish) -> None:
+        self.counts.messages_in += 1
+        if packet.topic_alias is not None:
+            alias = packet.topic_alias
+            topic = packet.topic or link.aliases.get(alias, "")
+            if alias > self.limits.aliases or not topic:
+                self._fault(link, Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias} is unknown")  # [MQTT-3.3.2-7]
+                return
+            link.aliases[alias] = topic
+            packet = evolve(packet, topic=topic, topic_alias=None)
+        topic = packet.topic
+        allowed = True
+        if self._allow is not None or topic[0] == "$":
+            allowed = self._may(link, "publish", topic)
+            self.counts.refused_messages += not allowed
+        if packet.qos:
+            self._answers.publish(link, packet, allowed)
+        elif allowed:
+            self.delivery.publish(packet, link.session, None)
+
+    def _disconnect(self, link: Link, packet: Disconnect) -> None:
+        session = link.session
+        if session is None:
+            return
+        expiry = packet.session_expiry_interval
+        if expiry is not None:
+            if expiry and not session.expiry:  # [MQTT-3.14.2-2] says who may not send it; 3.14.2.2.2 this
+                self._fault(link, Reason.PROTOCOL_ERROR, "the session expiry interval was 0")
+                return
+            if expiry:
+                session.expiry = min(expiry, self.limits.session_seconds)
+            else:
+                session.ending = True
+        if packet.reason is Reason.NORMAL_DISCONNECTION:
+            session.will = None  # [MQTT-3.1.2-10]
+        self._leave(link, None)
+
+    # ------------------------------------------------------------------ the end
+
+    def _broken(self, link: Link, wrong: Malformed) -> None:
+        if link.version:
+            self._fault(link, wrong.reason, wrong.text)
+            return
+        self.counts.faults += 1
+        if wrong.version is not None:
+            link.version = wrong.version
+            self._refuse(link, wrong.reason, wrong.text)
+        else:
+            self._leave(link, None)
+
+    def _fault(self, link: Link, reason: Reason, text: str) -> None:
+        self.counts.faults += 1
+        self._leave(link, reason, text)
+
+    def _leave(self, link: Link, reason: Reason | None, text: str = "") -> None:
+        """A connection ends; a client of 5.0 is told the reason, if there is one to tell."""
+        if link.closing:
+            return
+        if link.muted:
+            link.out, link.pending, link.muted = [], 0, False
+        elif reason is not None and link.version == MQTT_5 and link.session is not None and not link.over:
+            said = text[:200] if text and link.problems else None
+            data = encode(Disconnect(reason, reason_string=said), MQTT_5)
+            if not 0 < link.largest < len(data):
+                self.delivery.write(link, data)
+        link.closing = True
+        self.links.pop(link, None)
+        self.delivery.waiting.pop(link, None)
+        self.delivery.mark(link)
+        session, link.session = link.session, None
+        link.stash = []
+        link.answers.clear()
+        link.others.clear()
+        if session is None:
+            return
+        self.clients -= 1
+        session.link, session.gone = None, self.delivery.now
+        if session.expiry and not session.ending:
+            for filter in list(session.subscriptions):
+                group = self.delivery.groups.get(filter)
+                if group is not None:
+                    self.delivery.hand_over(session, group)
+        self._gone(session)
+
+    def _gone(self, session: Session) -> None:
+        """A session has no connection: its will, its end, and the record of both."""
+        now, will = self.delivery.now, session.will
+        gone = now if session.gone is None else session.gone
+        if will is not None and session.will_due is None:
+            session.will_due = gone + min(will.will_delay_interval or 0, 0 if session.ending else session.expiry)
+        if session.will_due is not None and session.will_due <= now:
+            self._publish_will(session)
+        if session.ending or not session.expiry:
+            self._end(session)
+            return
+        self._note_left(session, gone)
+        if session.will_due is not None:
+            self._at(session.will_due, "will", session)
+        if session.expiry < FOREVER:
+            self._at(gone + session.expiry, "session", session)
+
+    def _note_left(self, session: Session, gone: float) -> None:
+        sent = max((out.serial for out in session.out.values() if out.sent), default=0)
+        self.delivery.keep.add(Left(session.client_id, gone, session.expiry, sent, session.will_due))
+
+    def _end(self, session: Session) -> None:
+        """A session is over; a will that was delayed is sent with it."""
+        self.delivery.end(session)
+        self._publish_will(session)
+
+    def _uncrowd(self) -> None:
+        """Clients that do not take what they are to have are closed: not in the middle of a message to many."""
+        delivery = self.delivery
+        while delivery.crowded:
+            link = delivery.crowded.pop()
+            if not link.closing:
+                self._leave(link, Reason.QUOTA_EXCEEDED, "too much waits for this client")
+
+    def _mind(self, link: Link) -> None:
+        """Whether to read from a connection."""
+        unanswered = len(link.answers) + len(link.others)
+        unread = link.pending > 2 * self.limits.pending  # it asks and asks, and does not read what it is answered
+        hold = self.paused or link.asked or unread or unanswered >= self.limits.receive
+        if hold is not link.hold:
+            link.hold = hold
+            self.delivery.mark(link)
+
+    def _taken(self, link: Link, size: int) -> None:
+        self.counts.bytes_out += size
+        if link.session is not None and link.session.unsent:
+            self.delivery.pump(link.session)
+        if link.hold:
+            self._mind(link)
+
+
+def _ready(link: Link) -> bool:
+    """Whether it said CONNECT in time, or is gone."""
+    return link.closing or link.over or (link.version != 0 and not link.asked)
