@@ -57,7 +57,7 @@ class RefusalTests(DistributorDesk):
         """Its files would never be found: refused beside it, and told where it comes later."""
         other = self.node.places.home / "other"
         self.ask(f"run data distributor where distr_dir = {other}")
-        self.assertEqual(self.status(), "waits for the operator")
+        self.assertEqual(self.status(), "waits for the operator, and its place in the ledger")
         self.run_operator()
         self.beat(6)
         expected = f"distr_dir is {other}, and the operator runs with {self.node.places.folder('distr_dir')}"
