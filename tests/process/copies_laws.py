@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import files_laws
-from files_load import SENDERS, WAYS, Sender, Streamer
+from files_load import SENDERS, WAYS, Sender, Streamer, stopped
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 from network import Network
@@ -90,11 +90,5 @@ def told_by(network: Network) -> str:
 @contextmanager
 def fed(network: Network, seed: int) -> Iterator[list[Sender]]:
     """All members are under load; the senders have stopped afterwards."""
-    senders = sending(network, seed)
-    try:
+    with stopped(sending(network, seed), 30) as senders:
         yield senders
-    finally:
-        for sender in senders:
-            sender.enough.set()
-        for sender in senders:
-            sender.join(30)

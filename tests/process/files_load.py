@@ -163,18 +163,25 @@ def drop(node: Member, name: str, rows: Sequence[dict[str, Any]] | bytes, *, pac
 
 
 @contextmanager
-def sending(node: Member, ways: Sequence[str], seed: int, each: int = 2) -> Any:
-    """Senders of all these ways at work; they have stopped afterwards. Gives their list."""
-    senders = [SENDERS[way](node, number, seed) for way in ways for number in range(each)]
-    for sender in senders:
-        sender.start()
+def stopped(senders: Sequence[Sender], longest: float = 20) -> Any:
+    """Afterwards they have stopped, each within `longest` seconds."""
     try:
         yield senders
     finally:
         for sender in senders:
             sender.enough.set()
         for sender in senders:
-            sender.join(20)
+            sender.join(longest)
+
+
+@contextmanager
+def sending(node: Member, ways: Sequence[str], seed: int, each: int = 2) -> Any:
+    """Senders of all these ways at work; they have stopped afterwards. Gives their list."""
+    senders = [SENDERS[way](node, number, seed) for way in ways for number in range(each)]
+    for sender in senders:
+        sender.start()
+    with stopped(senders):
+        yield senders
 
 
 def member_of(node: Member) -> int:

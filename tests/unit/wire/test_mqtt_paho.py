@@ -1,12 +1,12 @@
-"""The bytes of another's encoder: paho's client and we say the same in the same bytes. Left out where paho is not."""
+"""The bytes of another's encoder: paho's client and we say the same in the same bytes."""
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import Any
 
-import pytest
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes as types
+from paho.mqtt.properties import Properties as properties
 
 from anylog.wire.mqtt_fields import ALLOWED
 from anylog.wire.mqtt_packets import (
@@ -27,13 +27,7 @@ from anylog.wire.mqtt_read import Reader
 from anylog.wire.mqtt_write import encode
 
 
-@pytest.fixture
-def paho() -> ModuleType:
-    """The client of paho, which is an optional part."""
-    return pytest.importorskip("paho.mqtt.client")
-
-
-def said(paho: ModuleType, version: int, do: Any) -> bytes:
+def said(version: int, do: Any) -> bytes:
     """What a client of paho would send: its packets are queued as there is no connection."""
     protocol = {4: paho.MQTTv311, 5: paho.MQTTv5}[version]
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="them", protocol=protocol)
@@ -47,10 +41,8 @@ def said(paho: ModuleType, version: int, do: Any) -> bytes:
     return b"".join(sent)
 
 
-def test_paho_and_we_say_the_same(paho: ModuleType) -> None:
+def test_paho_and_we_say_the_same() -> None:
     """Bytes of paho's own encoder are read as what was meant, and ours are the same bytes."""
-    properties = sys.modules["paho.mqtt.properties"].Properties
-    types = sys.modules["paho.mqtt.packettypes"].PacketTypes
 
     def publish_5(client: Any) -> None:
         more = properties(types.PUBLISH)
@@ -98,7 +90,7 @@ def test_paho_and_we_say_the_same(paho: ModuleType) -> None:
         ),
         (5, lambda client: client._send_publish(7, b"a", b"x", 1), Publish("a", b"x", 1, packet_id=7)),
     ]:
-        data = said(paho, version, do)
+        data = said(version, do)
         first = type(packet) is Connect
         assert Reader(None if first else version).feed(data) == [packet]
         assert sorted(encode(packet, version)) == sorted(data)  # the order of properties is free
