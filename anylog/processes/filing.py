@@ -269,6 +269,11 @@ class Filing:
             plain = full_name(buffer, file.hash, False)
             file.path = options.bkup_dir / (name if buffer.tsd else _backup_name(plain, 0, options.compress))
 
+    async def content(self, buffer: Buffer) -> tuple[str, bytes]:
+        """The hash and the bytes of the file that a stream of which all is loaded becomes. Raises AnyLogError."""
+        data = await self._bytes(buffer)
+        return streamed_hash(_whose(buffer), data), data
+
     async def _bytes(self, buffer: Buffer) -> bytes:
         """The normal form of its records in order; of streamed ones without the rows that were parked."""
         if buffer.file is not None:

@@ -168,6 +168,8 @@ class Intake:
             recovery=self.recovery,
             tsd=self._tsd,
             attached=lambda: self._loaders.keys(),
+            accept=self.accept,
+            ended=self._finish,
         )
         self._databases.watch(self._connected)
 
@@ -484,7 +486,7 @@ class Intake:
             buffer.leaving = True
             if buffer.file is not None:
                 buffer.file.let_go()
-            self.filing.add(buffer)
+            self.operating.earlier.add(buffer)
 
     def _filed(self, buffer: Buffer, outcome: Outcome) -> None:
         """Its file lies where it belongs, and is counted."""
@@ -570,7 +572,7 @@ class Intake:
                 for pending in buffer.pending:
                     self.tank.take(pending.let_go())
             self._open.clear()
-            self.filing.begin_anew()
+            self.operating.begin_anew()
             for id, buffer in list(self._buffers.items()):
                 if buffer.file is None:
                     self._drafts.drop(self._buffers.pop(id))
@@ -593,6 +595,6 @@ class Intake:
     def _waits(self, buffer: Buffer) -> bool:
         """Whether nobody knows how long it will keep its segment."""
         if buffer.leaving:
-            return bool(self.filing.waiting) or self.filing.options is None
+            return self.operating.waits or bool(self.filing.waiting)
         loader = self._loaders.get(buffer.where.dbms)
         return loader is None or loader.waits_for(buffer)

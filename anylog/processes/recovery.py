@@ -103,9 +103,11 @@ class Recovery:
         told = [*ids, self.registry.highest(), *(id for id in known if id is not None)]
         highest = max((id for id in told if id < USABLE_IDS), default=0)
         last = await tsd.last_id()
-        if highest > last or (not last and known):
-            # `almgm` was lost, or is an older copy. Others may know ids that are higher still, and of a life before
-            # this one there may be files that reached nobody.
+        if any(id is not None and last < id < USABLE_IDS for id in known):
+            await self.lacking(member)  # what has these ids is not here
+        if highest > last or (not last and known) or None in known:
+            # `almgm` was lost, or is an older copy; or it may be, and who could tell does not. Others may know ids
+            # that are higher still, and of a life before this one there may be files that reached nobody.
             await tsd.ids_beyond(highest)
 
     async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:

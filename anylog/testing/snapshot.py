@@ -75,7 +75,7 @@ def rows_of(members: Sequence[Holding], owner: int) -> Counter[tuple[str, int]]:
 def forget_ids(
     known: MutableMapping[tuple[int, int], tuple[str, str]], members: Sequence[Holding], owner: int
 ) -> None:  # fmt: skip
-    """Ids that `owner` gave, and nobody knows any more, may be given again: only those that `members` have stay known."""
+    """Ids that `owner` gave and nobody knows may be given again: only those that `members` have stay known."""
     there = {id for held in members for _, id, _ in _files(held, owner)}
     there |= {entry.id for held in members for entry in held.of(owner)}
     for whose, id in list(known):
