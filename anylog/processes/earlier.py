@@ -6,6 +6,9 @@ under those no other file may ever come. So no recalled stream is made a file be
 they know nothing of it. What is known elsewhere is given up here and comes back from there; readings of it that the
 file does not hold, such as were parked when it was made, are taken in anew.
 
+A stream that had no id yet when the copy was taken got one later, of which nobody here knows. It is found by what it
+holds, among those of its table that others have and that came after the copy (`later`).
+
 Every step may happen twice. The stream is noted as counted under the file's id before its rows go, so that a start in
 between does not load it once more (`Registry.register`); only then the journal hears that it is done.
 """
@@ -13,22 +16,24 @@ between does not load it once more (`Registry.register`); only then the journal 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from anylog.databases.returned import note_returned
-from anylog.databases.tsd import OWN
+from anylog.databases.returned import counted_as, later, note_later, note_returned
+from anylog.databases.tsd import OWN, Done, Tsd, Wanted
+from anylog.databases.tsd_ranges import Line
+from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Receipt
 from anylog.mapping.body import normal_form, read_body
-from anylog.processes.buffers import Buffer
+from anylog.processes.buffers import Buffer, Where
 from anylog.processes.filing import Filing
 from anylog.processes.recovery import Marked
-from anylog.processes.registry import Registry, table_of
+from anylog.processes.registry import Registry, stream_of, table_of
 from anylog.waiting import deferring, pause
 
 PAUSES = (1.0, 1.0, 2.0, 5.0, 10.0)  # seconds between questions while somebody does not answer
@@ -43,6 +48,16 @@ class Elsewhere:
     hash: str
     rows: int
     state: str
+    where: Where | None = None  # not known of what was asked for by its id
+    time: str = ""
+
+    @classmethod
+    def of(cls, member: int, line: Line) -> Elsewhere:
+        """As its entry there says."""
+        where = Where(line.dbms, line.table, line.source, line.instructions)
+        return cls(
+            member=member, id=line.id, hash=line.hash, rows=line.rows, state=line.state, where=where, time=line.time
+        )
 
 
 @frozen(kw_only=True)
@@ -50,21 +65,23 @@ class Told:
     """What the other members know of ids."""
 
     known: Mapping[int, Sequence[Elsewhere]] = field(factory=dict)  # by id, at each member that has something there
+    later: Sequence[Elsewhere] = ()  # those of a later life, at each member
     silent: str = ""  # who did not tell, and why; empty: all did
+    loading: str = ""  # who has files of this node still that it did not register, so that it tells nothing of them
 
 
 class Others:
     """The other members of the cluster. This one has none."""
 
-    async def known(self, ids: Sequence[int]) -> Told:
-        """What they have under these ids of this node's own."""
+    async def known(self, ids: Sequence[int], first: int, wheres: Collection[Where]) -> Told:
+        """What they have under these ids of this node's own, and in these tables from the id `first` on, unless 0."""
         return Told()
 
-    async def content(self, buffer: Buffer, file: Elsewhere) -> bytes | None:
+    async def content(self, where: Where, file: Elsewhere) -> bytes | None:
         """The file, unpacked; None if that member cannot give it. Raises AnyLogError."""
         return None
 
-    async def back(self, buffer: Buffer, file: Elsewhere) -> None:
+    async def back(self, where: Where, file: Elsewhere) -> None:
         """Have it come to the watch directory soon. Raises AnyLogError."""
 
 
@@ -82,6 +99,7 @@ class Earlier:
     _accept: Accept
     _ended: Callable[[Buffer], None]  # nothing of it is left here: the journal may let go of it
     _lacking: Callable[[int], Awaitable[None]]
+    _buffers: Mapping[BufferId, Buffer]  # all that are not done
     others: Others = field(factory=Others)
     waiting: str = ""  # why some are kept back
     _held: list[Buffer] = field(factory=list)
@@ -95,7 +113,7 @@ class Earlier:
 
     def add(self, buffer: Buffer) -> None:
         """All of it is loaded: it is made a file, at once unless it may be one elsewhere already."""
-        if not buffer.recalled or buffer.file is not None or buffer.whole or not buffer.tsd:
+        if not _recalled(buffer) or not buffer.tsd:
             self._filing.add(buffer)
             return
         self._held.append(buffer)
@@ -110,6 +128,12 @@ class Earlier:
     def begin_anew(self) -> None:
         """The journal is read again: forget what was known of before."""
         self._held.clear()
+
+    async def settle(self, tsd: Tsd) -> None:
+        """Nothing that the journal recalls is left to be asked for: later starts need not look for it. Raises
+        AnyLogError."""
+        if not any(_recalled(buffer) for buffer in self._buffers.values()):
+            await note_later(tsd, 0)
 
     @deferring
     async def _work(self) -> None:
@@ -152,14 +176,24 @@ class Earlier:
             if entry is not None and (entry.rows or entry.status1):  # counted before the journal noticed
                 self._release(buffer)
                 asked.remove(buffer)
-        told = await self.others.known([buffer.tsd for buffer in asked]) if asked else Told()
+        if not asked:
+            return ""
+        first = await later(self._registry.tsd)
+        fresh = {buffer.where for buffer in asked if first and buffer.tsd >= first}
+        told = await self.others.known([buffer.tsd for buffer in asked], first if fresh else 0, fresh)
         waits = told.silent
         for buffer in asked:
             files = [file for file in told.known.get(buffer.tsd, ()) if file.state not in NOBODYS]
             if files:
                 waits = await self._known(buffer, member, files) or waits
-            elif not told.silent:
+            elif told.silent:
+                continue
+            elif buffer.where in fresh and buffer.tsd >= first:
+                waits = await self._fresh(buffer, member, told) or waits
+            else:
                 self._release(buffer)
+        if not self._held and not told.silent:
+            await self.settle(self._registry.tsd)
         return waits
 
     def _release(self, buffer: Buffer) -> None:
@@ -176,13 +210,49 @@ class Earlier:
             return ""
         whole = [file for file in files if file.state != "pending" and file.hash == files[0].hash]
         for file in whole:
-            content = await self.others.content(buffer, file)
+            content = await self.others.content(buffer.where, file)
             if content is None and file.state == DOUBLE:
                 content = data  # its rows are there under another id
             if content is not None:
                 await self._give_up(buffer, member, file, _without(data, content))
                 return ""
         return f"member {files[0].member} has another file with the id {buffer.tsd}, and cannot give it now"
+
+    async def _fresh(self, buffer: Buffer, member: int, told: Told) -> str:
+        """It got its id in this life: perhaps it had another in a later one. Gives why it has to wait."""
+        if told.loading:
+            return told.loading
+        tsd, database = self._registry.tsd, self._database(buffer.where.dbms)
+        files = [file for file in told.later if file.where == buffer.where and file.state not in NOBODYS]
+        ids = sorted({file.id for file in files} - {buffer.tsd})
+        if not ids:
+            self._release(buffer)
+            return ""
+        here = await tsd.by_ids(OWN, ids)
+        marks = await database.file_marks([(member, id) for id in ids])
+        others = await counted_as(tsd, ids)
+        _, data = await self._filing.content(buffer)
+        for id in ids:
+            entry, mark = here.get(id), marks.get((member, id))
+            if others.get(id, stream_of(buffer)) != stream_of(buffer) or self._registry.has(OWN, id):
+                continue  # it is another stream of here
+            if entry is not None and entry.rows and (mark is None or not mark.hash):
+                continue  # loaded here as a stream, not as a file that came back
+            there = [file for file in files if file.id == id]
+            if all(file.state == "pending" for file in there):
+                return f"member {there[0].member} has not loaded all files of this node yet"
+            for file in there:
+                content = await self.others.content(buffer.where, file)
+                if content is None:
+                    continue
+                if self._filing.hash_of(buffer, id, content) == file.hash and data and not _without(data, content):
+                    await self._give_up(buffer, member, file, ())
+                    return ""
+                break
+            else:
+                return f"member {there[0].member} has a file with the id {id}, and cannot give it now"
+        self._release(buffer)
+        return ""
 
     async def _give_up(self, buffer: Buffer, member: int, file: Elsewhere, rest: Sequence[Mapping[str, Any]]) -> None:
         """The file that others have takes its place. `rest`: rows that are not in that."""
@@ -196,22 +266,52 @@ class Earlier:
                 instructions=where.instructions, key=key,
             )  # fmt: skip
         await self._lacking(member)
-        await note_returned(self._registry.tsd, [file.id])
-        await self._registry.finish([(buffer, file.hash, 0, "", "")])
-        self._registry.returned.add(file.id)
+        tsd, back = self._registry.tsd, True
+        await note_returned(tsd, [file.id])
+        if file.id == id:
+            await self._registry.finish([(buffer, file.hash, 0, "", "")])
+        else:
+            back = await self._counted_as(buffer, file)
+        if back:
+            self._registry.returned.add(file.id)
         await self._database(where.dbms).undo(where.table, member, id)
-        told = "{dbms}.{table} {id}: member {other} has {rows} rows of it, a later state than this node's own {own}"
+        if file.id != id:
+            await tsd.forget([(OWN, id)])
+        told = "{dbms}.{table} {id}: member {other} has {rows} rows of it, this node {own} of an earlier time: given up"
         self.log.warn(
-            told, dbms=where.dbms, table=where.table, id=id, other=file.member, rows=file.rows, own=buffer.stored
+            told, dbms=where.dbms, table=where.table, id=file.id, other=file.member, rows=file.rows, own=buffer.stored
         )
         if buffer in self._held:
             self._held.remove(buffer)
             self._registry.forget(buffer)
             self._ended(buffer)
+        if not back:
+            return
         try:
-            await self.others.back(buffer, file)
+            await self.others.back(where, file)
         except AnyLogError as why:  # then the consumer asks for it
             self.log.info("{id} does not come back yet: {why}", id=id, why=str(why))
+
+    async def _counted_as(self, buffer: Buffer, file: Elsewhere) -> bool:
+        """It was counted as another file. Whether that has still to come back."""
+        tsd, where = self._registry.tsd, buffer.where
+        entry = (await tsd.by_ids(OWN, [file.id])).get(file.id)
+        if entry is None:
+            wanted = Wanted(
+                dbms=where.dbms, table=where.table, source=where.source, hash=file.hash,
+                instructions=where.instructions, id=file.id, time=file.time,
+            )  # fmt: skip
+            (found,) = await tsd.register([wanted])
+            entry = found.entry
+        rows, status1, status2 = entry.rows, entry.status1, entry.status2
+        done = Done(into=OWN, id=file.id, rows=rows, stream=stream_of(buffer), status1=status1, status2=status2)
+        await tsd.finish([done])
+        return not rows
+
+
+def _recalled(buffer: Buffer) -> bool:
+    """Whether it is a stream of before the start."""
+    return buffer.recalled and buffer.file is None and not buffer.whole
 
 
 DOUBLE = "double"

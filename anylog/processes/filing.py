@@ -274,6 +274,11 @@ class Filing:
         data = await self._bytes(buffer)
         return streamed_hash(_whose(buffer), data), data
 
+    @staticmethod
+    def hash_of(buffer: Buffer, id: int, data: bytes) -> str:
+        """The hash of those bytes as a stream of that buffer's table and member under an id."""
+        return streamed_hash(f"{buffer.where.dbms}.{buffer.where.table}.{buffer.member}.{id}", data)
+
     async def _bytes(self, buffer: Buffer) -> bytes:
         """The normal form of its records in order; of streamed ones without the rows that were parked."""
         if buffer.file is not None:

@@ -35,6 +35,7 @@ from anylog.processes.registry import Registry
 from anylog.processes.relief import Relief
 from anylog.processes.shares import Agree, Schemas
 from anylog.processes.thresholds import Thresholds
+from anylog.processes.waits import reasons
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.tank import Tank
 from anylog.waiting import deadline, deferring, gather, pause
@@ -168,6 +169,7 @@ class Intake:
             recovery=self.recovery,
             tsd=self._tsd,
             attached=lambda: self._loaders.keys(),
+            buffers=self._buffers,
             accept=self.accept,
             ended=self._finish,
         )
@@ -445,14 +447,7 @@ class Intake:
 
     def waiting(self) -> dict[str, str]:
         """Database, or `database.table` -> why its readings wait in the journal."""
-        reasons = {name: loader.waiting for name, loader in self._loaders.items() if loader.waiting}
-        for name, loader in self._loaders.items():
-            reasons |= {f"{name}.{table}": "waits for the ledger" for table in loader.agreeing}
-            reasons |= {f"{name}.{buffer.where.table}": why for buffer, why in loader.held.items()}
-        for buffer in self._buffers.values():
-            if buffer.pending and buffer.where.dbms not in self._loaders:
-                reasons.setdefault(buffer.where.dbms, "not connected")
-        return reasons
+        return reasons(self._loaders, self._buffers.values())
 
     def _cut(self, buffer: Buffer) -> Deferred[None]:
         """No more readings for this buffer; the next one begins another. Fires when all of it is synced, or failed."""

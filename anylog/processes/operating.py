@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from anylog.databases.returned import returned
 from anylog.databases.tsd import Tsd
 from anylog.databases.tsd_ranges import check_sums
+from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane
 from anylog.process import Rhythm
@@ -52,6 +53,7 @@ class Operating:
     _recovery: Recovery
     _tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
     _attached: Callable[[], Collection[str]]  # databases that take readings
+    _buffers: Mapping[BufferId, Buffer]  # all that are not done
     _accept: Accept
     _ended: Callable[[Buffer], None]  # nothing of it is left here: the journal may let go of it
     earlier: Earlier = field(init=False)
@@ -77,6 +79,7 @@ class Operating:
             accept=self._accept,
             ended=self._ended,
             lacking=lambda member: self._recovery.lacking(member),
+            buffers=self._buffers,
         )
 
     @property
@@ -180,6 +183,7 @@ class Operating:
             self._told = True
             return False
         self._registry.returned.update(await returned(tsd))
+        await self.earlier.settle(tsd)
         self._told, self._registry.sure = False, tsd
         self._filing.options = options
         self.earlier.go_on()

@@ -128,17 +128,20 @@ class Puller:
         return found, bool(reply.head.get("more")) and bool(found)
 
     async def known(
-        self, peer: Peer, place: Place, whose: int, ids: Sequence[int]
-    ) -> dict[int, tuple[str, int, str]]:  # fmt: skip
-        """What a member has under ids of somebody's files: id -> hash, rows, state. Raises AnyLogError."""
+        self, peer: Peer, place: Place, whose: int, ids: Sequence[int], after: int = 0
+    ) -> tuple[dict[int, tuple[str, int, str]], bool]:  # fmt: skip
+        """What a member has under ids of somebody's files: id -> hash, rows, state; and whether it has files of that
+        one, `after` an id (0: not asked), that it has not registered yet. Raises AnyLogError."""
         found: dict[int, tuple[str, int, str]] = {}
+        waits = False
         for first in range(0, len(ids), IDS):
             asked = list(ids[first : first + IDS])
-            head = {"cluster": place.cluster, "asker": place.member, "member": whose, "ids": asked}
+            head = {"cluster": place.cluster, "asker": place.member, "member": whose, "ids": asked, "after": after}
             reply = await self._asked(peer, "known", head, QUESTION)
             _close(reply.body)
-            found |= _of(peer, known_told, reply.head, asked)
-        return found
+            known, waiting = _of(peer, known_told, reply.head, asked)
+            found, waits = found | known, waits or waiting
+        return found, waits
 
     async def content(self, peer: Peer, place: Place, whose: int, line: Line) -> bytes | None:
         """One file of a member, unpacked; None if it cannot give it. Raises AnyLogError."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
+from anylog.databases.returned import note_later
 from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName, error_name
@@ -105,6 +106,9 @@ class Recovery:
         last = await tsd.last_id()
         if any(id is not None and last < id < USABLE_IDS for id in known):
             await self.lacking(member)  # what has these ids is not here
+            await note_later(tsd, max([last, *(id for id in ids if id < USABLE_IDS)]) + 1)
+        elif None in known:
+            await note_later(tsd, max([last, *(id for id in ids if id < USABLE_IDS)]) + 1)
         if highest > last or (not last and known) or None in known:
             # `almgm` was lost, or is an older copy; or it may be, and who could tell does not. Others may know ids
             # that are higher still, and of a life before this one there may be files that reached nobody.

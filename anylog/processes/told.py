@@ -90,9 +90,10 @@ def files_told(head: Mapping[str, Any], wanted: Collection[int]) -> Files:
     return told
 
 
-def known_told(head: Mapping[str, Any], wanted: Collection[int]) -> dict[int, tuple[str, int, str]]:
-    """The answer to a question of the kind `known`: id -> hash, rows, state. Raises AnyLogError 21 if it makes no
-    sense."""
+def known_told(head: Mapping[str, Any], wanted: Collection[int]) -> tuple[dict[int, tuple[str, int, str]], bool]:
+    """The answer to a question of the kind `known`: id -> hash, rows, state; and whether files wait to be registered.
+
+    Raises AnyLogError 21 if it makes no sense."""
     try:
         found = [_list(each) for each in _list(head["known"])]
         told = {_whole(id): (_text(hash), _whole(rows), _text(state)) for id, hash, rows, state in found}
@@ -100,7 +101,7 @@ def known_told(head: Mapping[str, Any], wanted: Collection[int]) -> dict[int, tu
         raise AnyLogError(21, "what it knows of ids makes no sense") from None
     if not told.keys() <= set(wanted) or any(state not in STATES for _, _, state in told.values()):
         raise AnyLogError(21, "what it knows of ids makes no sense")
-    return told
+    return told, head.get("waits") is True
 
 
 def _whole(value: Any, least: int = 0, most: int = LARGEST_ID) -> int:
