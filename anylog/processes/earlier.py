@@ -223,7 +223,7 @@ class Earlier:
         if told.loading:
             return told.loading
         tsd, database = self._registry.tsd, self._database(buffer.where.dbms)
-        files = [file for file in told.later if file.where == buffer.where and file.state not in NOBODYS]
+        files = [file for file in told.later if file.where == buffer.where and file.state in GIVEN]
         ids = sorted({file.id for file in files} - {buffer.tsd})
         if not ids:
             self._release(buffer)
@@ -249,8 +249,6 @@ class Earlier:
                     await self._give_up(buffer, member, file, ())
                     return ""
                 break
-            else:
-                return f"member {there[0].member} has a file with the id {id}, and cannot give it now"
         self._release(buffer)
         return ""
 
@@ -316,6 +314,7 @@ def _recalled(buffer: Buffer) -> bool:
 
 DOUBLE = "double"
 NOBODYS = ("missing", "failed")  # states of an id at a member who has nothing under it
+GIVEN = ("loaded", "dropped", "pending")  # states of what may be a stream that a member has, or is about to have
 
 
 def _without(data: bytes, content: bytes) -> list[Mapping[str, Any]]:

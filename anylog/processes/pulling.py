@@ -144,8 +144,10 @@ class Puller:
         return found, waits
 
     async def content(self, peer: Peer, place: Place, whose: int, line: Line) -> bytes | None:
-        """One file of a member, unpacked; None if it cannot give it. Raises AnyLogError."""
-        _, came = await self._fetched(peer, place, whose, [line])
+        """One file of a member, unpacked; None if it has none. Raises AnyLogError, 502 while it is on its way."""
+        told, came = await self._fetched(peer, place, whose, [line])
+        if line.id in told.later:
+            raise AnyLogError(502, f"member {peer.member} is about to put the file {line.id} into its archive")
         for _, name, data in came:
             return gunzip(data, LARGEST) if FileName.parse(name).compressed else data
         return None
