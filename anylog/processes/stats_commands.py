@@ -33,6 +33,9 @@ def _topic(text: str, command: str) -> str:
 def _told(node: Node, topics: Sequence[str], alone: bool, format: str | None) -> Result:
     made = [(topic, *_MADE[topic](node)) for topic in topics]
     text = "\r\n".join(f"\r\nStats: OPERATOR {topic.upper()}{framed(table)}" for topic, table, _ in made)
+    earlier = node.intake.operating.earlier
+    if earlier.waiting:
+        text += f"\r\n{earlier.depth} buffers of before the start wait to become files: {earlier.waiting}"
     return Result(text=text, data=made[0][2] if alone else [each[2] for each in made], format=format or "table")
 
 
