@@ -173,7 +173,9 @@ class Recovery:
         gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
         held = await tsd.by_hash([entry.hash for _, entry in gone])
         useless = [
-            (into, entry.id) for into, entry in gone if into != OWN or any(each.rows for _, each in held[entry.hash])
+            (into, entry.id)
+            for into, entry in gone  # own files that others have are asked for, too
+            if into != OWN or entry.id in self.registry.returned or any(each.rows for _, each in held[entry.hash])
         ]
         await tsd.forget(useless)
         told = "never loaded, and its source is gone"
