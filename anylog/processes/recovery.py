@@ -89,7 +89,9 @@ class Recovery:
         try:
             if files:
                 # In the order in which files move: one on its way is seen before, or after, and never missed.
+                # What failed has an id of ours in its name, and comes back under that name.
                 ids = [
+                    *await self.lane.run(ids_in, self.disk, options.err_dir, member),
                     *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
                     await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS),
                 ]
