@@ -230,7 +230,7 @@ def files(held: laws.Holding, into: str) -> list[tuple[int, str, int, str]]:
 
 def test_tables_of_files_of_the_member_it_was() -> None:
     """They alone are put back as they were before the home became another member, and it crashes again and again while
-    it begins: they say themselves whose they are. The files of each stay those of each, and nobody is told otherwise."""
+    it begins: they say themselves whose they are. The files of each stay those of each."""
     moment = 0
     while True:
         moment += STEP
