@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
@@ -27,7 +27,7 @@ from anylog.mapping.body import normal_form, read_body
 from anylog.processes.buffers import Buffer, Drafts
 from anylog.processes.registry import Registry, table_of
 from anylog.processes.whole import FilingOptions, Outcome
-from anylog.waiting import deferring, pause
+from anylog.waiting import deferring, gather, pause
 
 AT_ONCE = 512  # files of one round
 BYTES_AT_ONCE = 8 << 20  # and their bytes, about
@@ -72,6 +72,8 @@ class Filing:
     _database: Callable[[str], IDatabase]
     _finished: Callable[[Buffer, Outcome], None]
     _drafts: Drafts
+    # Tell the journal the id of a stream before anybody else can see it.
+    _name: Callable[[Buffer], Deferred[None]] = field(default=lambda buffer: succeed(None))
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     waiting: str = ""  # why nothing is filed at the moment
@@ -200,9 +202,13 @@ class Filing:
     async def _round(self, buffers: Sequence[Buffer], options: FilingOptions) -> list[Buffer]:
         """Publish, count, let go. Gives those that have to be tried again, with `waiting` saying why."""
         files = [_File(buffer) for buffer in buffers]
+        # One sync of the journal for all, while they are made; whole files are known by their hash without it.
+        streams = [each for each in buffers if each.tsd and each.file is None and not (each.whole or each.verdict)]
+        named = [self._name(each) for each in streams]
         await self._skip_counted([file for file in files if file.buffer.recalled and file.buffer.tsd])
         for file in files:
             await self._make(file, options)
+        await gather(named)
         published, left = await self._publish(files, options)
         await self._count(published)
         self.point("counted")

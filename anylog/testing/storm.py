@@ -47,6 +47,7 @@ TROUBLES: dict[str, int] = {  # by weight
 }  # fmt: skip
 NEED_COPIES = {"wipe"}
 BOTH_OLDER = 20  # the weight of that trouble, in the storms that have it
+LOST_SOON = 20  # and of this one
 
 
 @define(eq=False)
@@ -286,6 +287,11 @@ class Storm:
         """Whether both databases of a member may be put back in this storm: others have what it lacks then."""
         return self.seed % 8 == 3 and len(self.names) > 1
 
+    @property
+    def lost_soon(self) -> bool:
+        """Whether a member may crash about when a file is made, and lose what would tell the id of that."""
+        return self.seed % 16 == 15 and len(self.names) > 1
+
     def trouble(self, kind: str) -> None:
         """It comes."""
         chance, network = self.chance, self.world.network
@@ -340,6 +346,13 @@ class Storm:
                 if any(not buffer.whole and buffer.stored for buffer in buffers):
                     self.note(f"{operator} is copied while buffers are open")
                     self.lost[operator], self.older[operator] = "both", self._copy(operator, DBMS, "almgm")
+            case "lost soon" if operator in self.ready and operator not in self._after:
+                if not self.lost or self.lost.get(operator) == "both":
+                    if operator not in self.older:
+                        self.lost[operator], self.older[operator] = "both", self._copy(operator, DBMS)
+                    self._after[operator] = self._lose_soon
+                    self.world.crash_after(operator, chance.randint(1, 60), chance.random() < 0.5)
+                    self.world.begin(self.world.nodes[operator], "flush buffers").addErrback(lambda _: None)
             case "drop table" if operator in self.ready and self.droppable:
                 self.dropped.add(DROPPABLE)
                 asked = self.world.begin(self.world.nodes[operator], f"drop table {DROPPABLE} where dbms = {DBMS}")
@@ -376,6 +389,11 @@ class Storm:
         self.load.lost(name)
         self._keys = False
         self._put_back(name)
+
+    def _lose_soon(self, name: str) -> None:
+        """The tables of files are lost, and the readings are those of a copy: the journal alone knows ids."""
+        self._lose_almgm(name)
+        self._older_both(name)
 
     def _copy(self, name: str, *databases: str) -> dict[str, dict[str, bytes]]:
         return {each: self._files(name).copy(self._file(name, each)) for each in databases}
@@ -442,6 +460,8 @@ class Storm:
         weights = dict(TROUBLES)
         if self.both_older:
             kinds, weights["both older"] = [*kinds, "both older"], BOTH_OLDER
+        if self.lost_soon:
+            kinds, weights["lost soon"] = [*kinds, "lost soon"], LOST_SOON
         often = chance.choice([0.03, 0.1, 0.3])
         for _ in range(chance.randint(20, 120)):
             for _ in range(chance.choice([0, 1, 1, 2])):
