@@ -23,7 +23,7 @@ from anylog.counts import Counts
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, DelayedCall
 from anylog.net import INet
-from anylog.network.outside_access import Access, Layer, TlsLayer
+from anylog.network.outside_access import Access, Debug, Layer, TlsLayer
 from anylog.network.outside_websocket import WebSocketLayer
 from anylog.tank import Tank
 from anylog.waiting import deadline
@@ -55,7 +55,7 @@ async def open_link(
     token: Callable[[int], bytes],
     access: Access,
     listener: Listener,
-    debug: Callable[[str], None] | None = None,
+    debug: Debug | None = None,
 ) -> Link:
     """A connection on which CONNECT is said as soon as TLS and WebSocket are up; nothing here waits in the reactor.
 
@@ -128,7 +128,7 @@ class OutsideBroker:
         known: Iterable[str] = (),
         high: int = HIGH,
         low: int = LOW,
-        debug: Callable[[str], None] | None = None,
+        debug: Debug | None = None,
     ) -> None:
         """Nothing happens before `start`.
 

@@ -6,7 +6,8 @@ import re
 import ssl
 from typing import Protocol
 
-from attrs import frozen
+from attrs import define, frozen
+from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.wire.mqtt_packets import MQTT_3_1_1
@@ -100,6 +101,19 @@ def read_broker(text: str, port: int | None = None) -> tuple[str, int, bool, str
         raise AnyLogError(40, f"'{text}': only ws:// and wss:// have a path")
     path = (found["path"] or "/mqtt") if socket else ""
     return found["six"] or found["host"], chosen, secure or (not scheme and chosen == TLS_PORT), path
+
+
+@define
+class Debug:
+    """Whether packets of MQTT are logged, and where to: `set mqtt debug`."""
+
+    on: bool = False
+    log = Logger()
+
+    def say(self, text: str) -> None:
+        """Log it if that is wanted. Within a second after the switch what is connected follows."""
+        if self.on:
+            self.log.info("mqtt {text}", text=text)
 
 
 class Refused(Exception):

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from anylog.interfaces import Clock, DelayedCall
-from anylog.network.outside_access import Access, Layer, Refused
+from anylog.network.outside_access import Access, Debug, Layer, Refused
 from anylog.wire.mqtt_packets import MQTT_5, Publish
 
 TICK = 1.0  # seconds between two looks at the silence
@@ -133,9 +133,9 @@ class Link(Line):
         access: Access,
         layers: Sequence[Layer],
         listener: Listener,
-        debug: Callable[[str], None] | None = None,
+        debug: Debug | None = None,
     ) -> None:
-        """`layers` from the transport upward. `debug` is told of each packet."""
+        """`layers` from the transport upward. `debug` is told of each packet while it is on."""
         self.access, self.packets = access, 0
         self._clock, self._layers, self._listener, self._debug = clock, layers, listener, debug
         self._client: _Client | None = None
@@ -238,6 +238,7 @@ class Link(Line):
     def tick(self) -> None:
         """Say that we live, and see whether the broker does."""
         self._tick = self._clock.callLater(TICK, self.tick)
+        self._listen_in()
         now, keep = self._clock.seconds(), self._keep_alive
         if not self._open:
             if now - self._begun >= self.access.patience:
@@ -283,8 +284,7 @@ class Link(Line):
         client.on_publish = self._published
         client.on_disconnect = self._disconnected
         client.on_socket_register_write = lambda *_: None  # so that it queues, and `flush` writes
-        if self._debug is not None:
-            client.on_log = lambda client, data, level, text: self._log(text)
+        self._listen_in()
         more = Properties(PacketTypes.CONNECT) if five else None
         if more is not None:
             more.MaximumPacketSize = access.largest
@@ -341,9 +341,15 @@ class Link(Line):
             cast(Any, self.transport).unregisterProducer()
             cast(Any, self.transport).loseConnection()
 
+    def _listen_in(self) -> None:
+        """paho makes its texts only for who listens."""
+        if self._client is not None:
+            on = self._debug is not None and self._debug.on
+            self._client.on_log = (lambda client, data, level, text: self._log(text)) if on else None
+
     def _log(self, text: str) -> None:
         if self._debug is not None:
-            self._debug(f"{self.access.address}: {text}")
+            self._debug.say(f"{self.access.address}: {text}")
 
     # What paho tells.
 
