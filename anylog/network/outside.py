@@ -39,8 +39,7 @@ OVERHEAD = 200  # bytes that a message costs beside its topic and payload
 HIGH, LOW = 8 << 20, 4 << 20  # bytes that wait for `deliver`: reading pauses, goes on
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds until the next attempt
 STEADY = 30.0  # seconds after which a connection has proved itself
-SETTLE = 10.0  # seconds that stopping waits for what is being kept
-GOODBYE = 5.0  # and for the end of the connection
+SETTLE = 10.0  # seconds that stopping waits for what is being kept; some more for the end of the connection
 
 IDLE, CONNECTING, SUBSCRIBING, CONNECTED, WAITING, STOPPED = (
     "not started", "connecting", "subscribing", "connected", "waiting", "stopped",
@@ -196,21 +195,18 @@ class OutsideBroker:
         if link is None:
             return
         link.pause("stopping")
+        gone: Deferred[None] = Deferred()
+        self._gone.append(gone)
         try:
             await deadline(self._clock, SETTLE, self._all_settled(), "keeping the last messages")
         except AnyLogError as late:
             self._error(str(late))
         if self._link is None:
             return
-        gone: Deferred[None] = Deferred()
-        self._gone.append(gone)
         if forget:
             link.unsubscribe([name for name, _ in self.topics])
         link.disconnect()
-        try:
-            await deadline(self._clock, GOODBYE, gone, "taking leave of the broker")
-        except AnyLogError as late:
-            link.drop(str(late))
+        await gone
 
     def _try(self) -> None:
         self.state, self._retry = CONNECTING, None

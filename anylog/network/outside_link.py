@@ -34,6 +34,7 @@ from anylog.network.outside_access import Access, Debug, Layer, Refused
 from anylog.wire.mqtt_packets import MQTT_5, Publish
 
 TICK = 1.0  # seconds between two looks at the silence
+GOODBYE = 5.0  # seconds in which the broker should close after our DISCONNECT
 PINGREQ = b"\xc0\x00"
 RELEASED = 3  # beside QoS 1 and 2 in `Link.answer`: what is answered is a PUBREL
 
@@ -143,6 +144,7 @@ class Link(Line):
         self._paused: set[str] = set()  # why nothing is read
         self._why, self._over, self._closing = "", False, False
         self._open = False  # CONNACK has come
+        self._leaving, self._left = False, 0.0
         self._heard = self._said = self._pinged = self._begun = clock.seconds()
         self._keep_alive = access.keep_alive
         self._tick: DelayedCall | None = None
@@ -240,7 +242,10 @@ class Link(Line):
         self._tick = self._clock.callLater(TICK, self.tick)
         self._listen_in()
         now, keep = self._clock.seconds(), self._keep_alive
-        if not self._open:
+        if self._closing:
+            if self._leaving and now - self._left >= GOODBYE:
+                self.drop("stopped")
+        elif not self._open:
             if now - self._begun >= self.access.patience:
                 self.drop(f"no answer to CONNECT within {self.access.patience:g} seconds")
         elif keep and not self._paused and now - self._heard >= keep * 1.5:
@@ -334,12 +339,21 @@ class Link(Line):
         cast(Any, self.transport).write(data)
 
     def _close(self) -> None:
-        """paho lets go of its socket: what it said goes out before."""
+        """paho lets go of its socket: what it said goes out before.
+
+        After a DISCONNECT it is the broker that closes: then it has read our last answers. Were we to close, and come
+        again at once, it might see the new connection before it has read the old one to its end.
+        """
         if not self._over and not self._closing:
             self._closing = True
             self._write_said()
-            cast(Any, self.transport).unregisterProducer()
-            cast(Any, self.transport).loseConnection()
+            transport = cast(Any, self.transport)
+            transport.unregisterProducer()
+            if self._leaving:
+                self._left = self._clock.seconds()
+                transport.resumeProducing()  # what still comes is not looked at, but the end of it is
+            else:
+                transport.loseConnection()
 
     def _listen_in(self) -> None:
         """paho makes its texts only for who listens."""
@@ -421,6 +435,7 @@ class Link(Line):
             self.drop("stopped")
         elif not self._over and not self._closing:
             self._why = self._why or "stopped"
+            self._leaving = True
             self._client.disconnect()
             self.flush()
 
