@@ -144,6 +144,7 @@ class Link(Line):
         self._paused: set[str] = set()  # why nothing is read
         self._why, self._over, self._closing = "", False, False
         self._open = False  # CONNACK has come
+        self._within = False  # paho is at work
         self._leaving, self._left = False, 0.0
         self._heard = self._said = self._pinged = self._begun = clock.seconds()
         self._keep_alive = access.keep_alive
@@ -302,8 +303,9 @@ class Link(Line):
 
     def _read(self) -> None:
         client, socket = self._client, self.socket
-        if client is None:
+        if client is None or self._within:
             return
+        self._within = True
         try:
             while socket.at < len(socket.data) and not self._closing:
                 client.loop_read()
@@ -312,17 +314,24 @@ class Link(Line):
                 self.drop(f"a packet of {size:,} bytes, at most {self.access.largest:,} are taken")
         except Exception as wrong:  # paho raises what it pleases where packets are odd
             self.drop(f"not understood: {type(wrong).__name__}: {wrong}")
+        finally:
+            self._within = False
         events, self._events = self._events, []
         if events and not self._over:
             self._listener.received(self, events)
         self.flush()
 
     def flush(self) -> None:
-        """Write what was said, in one piece."""
-        if self._over or self._client is None:
+        """Write what was said, in one piece. Asked from within paho it is done when paho has come back: paho holds locks
+        while it calls us, and would wait for itself."""
+        if self._over or self._client is None or self._within:
             return
         if self._client.want_write():
-            self._client.loop_write()
+            self._within = True
+            try:
+                self._client.loop_write()
+            finally:
+                self._within = False
         self._write_said()
 
     def _write_said(self) -> None:

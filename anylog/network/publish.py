@@ -35,7 +35,6 @@ class Errand:
     def connected(self, link: Link, session_present: bool) -> None:
         """At QoS 0 nobody answers: it has gone out before the DISCONNECT that follows it."""
         self._packet_id = link.publish(self.topic, self.payload, self.qos, self.retain)
-        link.flush()
         if not self.qos:
             self._sent = True
             link.disconnect()

@@ -19,12 +19,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.protocols.portforward import ProxyFactory
 from twisted.trial.unittest import TestCase
+from websocket_bridge import Bridge
 
 from anylog.errors import AnyLogError
 from anylog.net import Net
 from anylog.network import outside
-from anylog.network.outside import CONNECTED, CONNECTING, WAITING, OutsideBroker
-from anylog.network.outside_access import Access, Debug, Tls
+from anylog.network.outside import CONNECTED, CONNECTING, OutsideBroker
+from anylog.network.outside_access import Access, Tls
 from anylog.network.publish import publish_outside
 from anylog.wire.mqtt_packets import Publish
 
@@ -113,7 +114,7 @@ class OutsideTests(TestCase):
             read=lambda function: succeed(function()),
             token=os.urandom,
             access=Access(**{"host": "127.0.0.1", "port": port, "client_id": "edge", **access}),
-            topics=topics, debug=Debug(on=bool(os.environ.get("DBG"))),
+            topics=topics,
             deliver=self.kept.deliver,
             release=self.kept.release,
             **more,
@@ -216,18 +217,52 @@ class OutsideTests(TestCase):
         await until(lambda: careless.state == CONNECTED)
 
     async def test_websocket(self) -> None:
-        """The same through a WebSocket, large messages in many frames included."""
-        broker = self.broker("protocol websockets")
-        client = self.client(broker.port, websocket="/mqtt")
+        """The same through a WebSocket, large messages in many frames included; one that is none is named."""
+        broker = self.broker()
+        bridge = Bridge(broker.port)
+        port = reactor.listenTCP(0, bridge, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        client = self.client(port.getHost().port, websocket="/mqtt")
         await until(lambda: client.state == CONNECTED)
         for number in range(20):
-            await publish_outside(
-                "a/b", str(number).encode() * 20_000, clock=reactor, net=Net(reactor), token=os.urandom,  # type: ignore
-                read=lambda function: succeed(function()), qos=number % 3,
-                access=Access(host="127.0.0.1", port=broker.port, client_id="them", websocket="/mqtt"),
-            )  # fmt: skip
+            await self.publish(str(number) * 20_000, number % 3, port=port.getHost().port, websocket="/mqtt")
         await until(lambda: len(self.kept.messages) == 20)
         self.assertEqual(self.kept.payloads(), Counter(str(number) * 20_000 for number in range(20)))
+        await until(lambda: bridge.fronts[0].pongs > 20)
+        bridge.refuse = 404
+        with self.assertRaisesRegex(AnyLogError, "no WebSocket there: the answer was 'HTTP/1.1 404"):
+            await self.publish("x", 0, port=port.getHost().port, websocket="/mqtt")
+
+    async def test_publishing(self) -> None:
+        """Each QoS in both versions is there when it is said to be; who does not answer is given up in time."""
+        broker = self.broker()
+        client = self.client(broker.port)
+        await until(lambda: client.state == CONNECTED)
+        for version in (4, 5):
+            for qos in range(3):
+                await self.publish(f"{version} {qos}", qos, port=broker.port, version=version)
+        await until(lambda: len(self.kept.messages) == 6)
+        self.assertEqual(self.kept.payloads(), Counter(f"{version} {qos}" for version in (4, 5) for qos in range(3)))
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        with self.assertRaisesRegex(AnyLogError, "publishing to .* no result after 0.2 seconds"):
+            await self.publish("x", 1, port=silent.getsockname()[1], seconds=0.2)
+        broker.stop()
+        with self.assertRaisesRegex(AnyLogError, "cannot be reached: .*refused"):
+            await self.publish("x", 1, port=broker.port)
+
+    async def publish(self, payload: str, qos: int, *, seconds: float = 60.0, **access: Any) -> None:
+        await publish_outside(
+            "a/b",
+            payload.encode(),
+            clock=reactor,  # type: ignore[arg-type]
+            net=Net(reactor),
+            read=lambda function: succeed(function()),
+            token=os.urandom,
+            access=Access(**{"host": "127.0.0.1", "client_id": "them", **access}),
+            qos=qos,
+            seconds=seconds,
+        )
 
     async def test_black_holes(self) -> None:
         """Where nobody answers, to the connection or to CONNECT, the reactor goes on; the error says which it was."""
@@ -383,15 +418,3 @@ class OutsideTests(TestCase):
         broker.send("other", ["end"], 1)
         await until(lambda: "end" in self.kept.payloads())
         self.assertNotIn("forgotten", self.kept.payloads())
-
-    async def test_topics_that_are_refused_are_named(self) -> None:
-        """The others go on."""
-        rules = self.folder / "rules"
-        rules.write_text("topic read a/#\ntopic write #\n")
-        broker = self.broker(f"acl_file {rules}")
-        client = self.client(broker.port, [("a/b", 1), ("secret/#", 1)], version=5)
-        await until(lambda: client.state == CONNECTED)
-        broker.send("a/b", ["x"], 1)
-        await until(lambda: self.kept.messages)
-        self.assertEqual(client.state, CONNECTED)
-        self.assertNotIn(client.state, (WAITING,))
