@@ -235,11 +235,11 @@ class OutsideBroker:
             return
         if not failure.check(AnyLogError):
             self.log.failure("connecting to {broker}", failure, broker=self.access.address)
-        self._again(failure.getErrorMessage())
+        self._error(failure.getErrorMessage())
+        self._again()
 
-    def _again(self, why: str) -> None:
+    def _again(self) -> None:
         """Try later: a little more later each time, and not all at once with others."""
-        self._error(why)
         self.state = WAITING
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._failures, 16)) * (0.5 + 0.5 * self._chance.random())
         self._failures += 1
@@ -314,8 +314,9 @@ class OutsideBroker:
             self.counts.add("disconnects")
             if self._answered or self._clock.seconds() - self.connected_at >= STEADY:
                 self._failures = 0
+        self._error(why)
         self.state = WAITING
-        self._all_settled().addCallback(lambda _: self._again(why) if self.state == WAITING else None)
+        self._all_settled().addCallback(lambda _: self._again() if self.state == WAITING else None)
 
     # Messages on their way to `deliver`, and the answers.
 

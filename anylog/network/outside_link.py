@@ -322,8 +322,11 @@ class Link(Line):
         self.flush()
 
     def flush(self) -> None:
-        """Write what was said, in one piece. Asked from within paho it is done when paho has come back: paho holds locks
-        while it calls us, and would wait for itself."""
+        """Write what was said, in one piece.
+
+        Asked from within paho it is done when paho has come back: it holds locks while it calls us, and would wait for
+        itself.
+        """
         if self._over or self._client is None or self._within:
             return
         if self._client.want_write():
