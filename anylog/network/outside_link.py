@@ -5,7 +5,7 @@ while everybody waits. Here the reactor has the connection from the first moment
 like a socket (its protocol `SocketLike`) and holds what has arrived: `recv` never waits, and `send` gathers what one
 turn of the reactor has to say for a single write. So paho has no threads, no select and no system calls.
 
-Four methods of paho's client are replaced, all in `_Client`; each says why. Three more things of paho are not used:
+Five methods of paho's client are replaced, all in `_Client`; each says why. Three more things of paho are not used:
 
 * `loop_misc`, its keep alive: it would take our own pause of reading for a silent broker; ours is in `Link.tick`.
 * reconnecting on the same client: a new one is made for each connection, so that nothing half done is left in it. What
@@ -112,6 +112,10 @@ class _Client(paho.Client):
         while self._in_messages:
             self._handle_on_message(self._in_messages.popitem()[1])
         return told
+
+    def _handle_on_message(self, message: paho.MQTTMessage) -> None:
+        """Where paho looks for a callback by the topic, under locks: there is one for all. A quarter of its time."""
+        self.link.came(publish_of(message))
 
     def _handle_pubrel(self) -> MQTTErrorCode:
         """With manual acknowledgement paho tells of it only by the message, which it does not have (see above)."""
@@ -285,7 +289,6 @@ class Link(Line):
         if access.user or access.password:
             client.username_pw_set(access.user, access.password or None)
         client.on_connect = self._connected
-        client.on_message = self._message
         client.on_subscribe = self._subscribed
         client.on_publish = self._published
         client.on_disconnect = self._disconnected
@@ -397,13 +400,11 @@ class Link(Line):
         elif reason.is_failure:
             self._why = self._why or f"what the broker said is not MQTT: {reason}"
 
-    def _message(self, client: Any, data: Any, message: paho.MQTTMessage) -> None:
-        self._events.append(publish_of(message))
-
-    def came(self, packet_id: int) -> None:
-        """A PUBREL."""
-        self._log(f"Received PUBREL (Mid: {packet_id})")
-        self._events.append(packet_id)
+    def came(self, event: Publish | int) -> None:
+        """A message, or the packet id of a PUBREL."""
+        if isinstance(event, int):
+            self._log(f"Received PUBREL (Mid: {event})")
+        self._events.append(event)
 
     def _subscribed(self, client: Any, data: Any, packet_id: int, reasons: list[ReasonCode], more: Any) -> None:
         self._listener.subscribed(self, [(at, str(why)) for at, why in enumerate(reasons) if why.is_failure])

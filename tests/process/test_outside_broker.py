@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 from attrs import fields
 from mosquitto import Mosquitto, certificates, needs_mosquitto, until
+from node import NodeProcess
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
@@ -418,3 +420,32 @@ class OutsideTests(TestCase):
         broker.send("other", ["end"], 1)
         await until(lambda: "end" in self.kept.payloads())
         self.assertNotIn("forgotten", self.kept.payloads())
+
+    async def test_the_command_of_a_node(self) -> None:
+        """`mqtt publish` to a broker, with the answer of the manual; faults are told with their reason."""
+        broker = self.broker()
+        client = self.client(broker.port)
+        await until(lambda: client.state == CONNECTED)
+        node = NodeProcess(self.folder / "home", dbms="")
+        self.addCleanup(node.remove)
+        node.start()
+        where = f"mqtt publish where broker = 127.0.0.1 and port = {broker.port} and topic = a/b"
+        node.command("set mqtt debug on", "POST")
+        for qos in range(3):
+            said = node.command(f"{where} and qos = {qos} and message = text{qos} and log = true", "POST")
+            self.assertEqual(json.loads(said), {"MQTT Publish": "OK"})
+        await until(lambda: len(self.kept.messages) == 3)
+        self.assertEqual(self.kept.payloads(), Counter(f"text{qos}" for qos in range(3)))
+        for more, told in (
+            ("topic = a/# and message = x", "wildcard"),
+            ("topic = a and message = x and port = 1", "cannot be reached"),
+            ("topic = a and message = x and version = 7", "not a version of MQTT"),
+            ("topic = a and message = x and tls_ca = none.pem", "certificates cannot be read"),
+        ):
+            with self.assertRaisesRegex(RuntimeError, told):
+                node.command(f"mqtt publish where broker = 127.0.0.1 and {more}", "POST")
+        with self.assertRaisesRegex(RuntimeError, "broker is not running"):
+            node.command("mqtt publish where broker = local and topic = a and message = x", "POST")
+        with self.assertRaisesRegex(RuntimeError, "neither on nor off"):
+            node.command("set mqtt debug maybe", "POST")
+        self.assertIn("Sending PUBLISH", node.log.read_text())
