@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
@@ -90,6 +91,7 @@ class OutsideTests(TestCase):
 
     def setUp(self) -> None:
         self.folder = Path(mkdtemp(prefix="outside-"))
+        self.addCleanup(rmtree, self.folder)
         self.kept = Kept()
         self.clients: list[OutsideBroker] = []
         self.patch(outside, "FIRST_WAIT", 0.05)
