@@ -35,7 +35,6 @@ _COVER = struct.Struct(
 _SIZE = struct.Struct("<I")  # of a packed record, before it
 
 SLICE = 200  # records that are read or made before others may use the lane
-PIECE = 256 << 10  # bytes of a piece
 
 T = TypeVar("T")
 _Place = tuple[Path, int, int]  # segment, offset and size of a packed record
@@ -71,6 +70,7 @@ class BrokerStore:
     most: int = 1 << 40  # bytes on disk beyond which `keep` fails with 502
     least: int = 16 << 20  # bytes of records before the log is made short at all
     factor: int = 4  # and how many times as long as its short form it is then, at least
+    piece: int = 256 << 10  # bytes that are written at a time then
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     failing: str = ""  # why the last `keep` failed; empty again once one did not
@@ -137,12 +137,13 @@ class BrokerStore:
             point=self.point,
             counts=self.counts,
         )
+        journal.broken = "it was not read"  # else it would begin anew, over what is there
         try:
             found = await journal.open()
             self._base = await self._chosen(found)
         except (OSError, AnyLogError) as fault:
-            journal.broken = str(fault)
             raise AnyLogError(504, str(fault)) from fault
+        journal.broken = ""
         covered = self._base.covers if self._base else 0
         rows = [each for each in found if each.kind is _RECORDS and each.sequence > covered]
         self._rows, self._next = sum(each.size for each in rows), 0
@@ -278,9 +279,11 @@ class BrokerStore:
 
     def _failed(self, fault: AnyLogError) -> None:
         self.counts.add("unkept", 1, str(fault))
-        if not self.failing:
-            self.log.error("the message broker cannot keep its records: {why}", why=str(fault))
-        self.failing = str(fault)
+        first, self.failing = not self.failing, str(fault)
+        if first:
+            self.log.error("the message broker cannot keep its records: {why}", why=self.failing)
+            if fault.number in (502, 503) and self._rows > (self._base.size if self._base else 0):
+                self._shorten()  # in the room that is left: then there is more
 
     async def _append(self, records: list[Record]) -> None:
         """All that is owed, and these. Raises AnyLogError, and owes all of it then."""
@@ -296,9 +299,11 @@ class BrokerStore:
             body = b"".join([_NUMBER.pack(number), *_joined(missing)])
             try:
                 stored = await self._journal.append(_RECORDS, buffer, body)
-            except AnyLogError:
+            except AnyLogError as fault:
                 if self._journal.broken:
                     self._unsure = buffer, number, len(missing)
+                if fault.number == 502:
+                    raise AnyLogError(502, f"it holds {self._journal.size} bytes, {self.most} at most") from fault
                 raise
             self._last = stored.sequence
             self._rows += len(body)
@@ -320,6 +325,7 @@ class BrokerStore:
                 if _NUMBER.unpack_from(body) == (number,):
                     self._there += count
             self._unsure = None
+        self.counts.add("opened anew")
         self.log.warn("what the message broker keeps was opened anew")
 
     # ------------------------------------------------------------------ the short log
@@ -396,7 +402,7 @@ class BrokerStore:
             for number, part in enumerate(_joined(replay.records(places.message, self._now()))):
                 parts.append(part)
                 size += len(part)
-                if size >= PIECE:
+                if size >= self.piece:
                     yield b"".join(parts)
                     parts, size = [], 0
                 elif not number % SLICE:
