@@ -77,6 +77,7 @@ class BrokerStore:
     log = Logger()
 
     _journal: Journal = field(init=False)
+    _begun: bool = False  # there is one
     _live: BufferId = field(init=False)  # of the records that are written now
     _lives: list[BufferId] = field(factory=list)  # of all that no base covers
     _base: _Base | None = None
@@ -137,6 +138,7 @@ class BrokerStore:
             point=self.point,
             counts=self.counts,
         )
+        self._begun = True
         journal.broken = "it was not read"  # else it would begin anew, over what is there
         try:
             found = await journal.open()
@@ -423,7 +425,7 @@ class BrokerStore:
             await idle
         if self._shortening is not None:
             await _ended(self._shortening)
-        if self._opened:
+        if self._begun:
             try:
                 await self._journal.close()
             except (OSError, AnyLogError) as fault:

@@ -201,7 +201,7 @@ class OnDisk(Storm):
             device.last = device.last % 20 + 1
         number, qos = len(self.shelved), self.chance.randrange(1, 3)
         payload = b"" if self.chance.random() < 0.2 else b"%d" % number
-        topic = f"r/{device.name}/{self.chance.randrange(2)}"
+        topic = f"r/{device.name}/{qos}"  # of another QoS an older one may come again after it
         sent = Sent(Publish(topic, payload, qos, True, packet_id=device.last), number)
         self.shelved.append(sent)
         device.unacknowledged[device.last] = sent
