@@ -374,7 +374,8 @@ class BrokerStore:
                 raise AnyLogError(506, "it was closed")
             await journal.append(_BASE, made, _COVER.pack(covers, count))
         except Exception as fault:  # nothing is lost by it: the long log is all there
-            journal.release(made)
+            if not journal.broken:  # else its end may be found all the same, and then it counts
+                journal.release(made)
             self._next = self._rows + self.least
             if isinstance(fault, AnyLogError | OSError):
                 self.counts.add("not shortened", 1, str(fault))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from shutil import copytree, rmtree
@@ -266,6 +266,28 @@ class ShortTests(StoreCase):
 
     def no_room(self, path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
+
+    def test_a_sync_fails_meanwhile(self) -> None:
+        """Whichever it is: if the end of the short log is found although its sync failed, so are all its pieces."""
+        for moment in range(1, 20):
+            disk = self.in_memory()
+            store = self.store(least=1 << 30, piece=300, segment_size=512)
+            self.keep(store, opened("a"), *(came("a", number) for number in range(1, 30)))
+            syncs = count(1)
+
+            def point(kind: str, disk: Memory = disk, moment: int = moment, syncs: Iterator[int] = syncs) -> None:
+                if kind == "sync" and next(syncs) == moment:
+                    disk.fails = {"sync"}
+
+            disk.point = point
+            store._shorten()
+            failed, disk.fails = bool(disk.fails), set()
+            disk.point = lambda kind: None
+            self.keep(store, came("a", 30))
+            self.assertEqual(store.counts["shortened"], 0 if failed else 1)
+            self.assertEqual([number for _, number in queued(self.again())], [*range(1, 31)], moment)
+            self.assertEqual((self.found["damaged"], self.found["unfollowed"]), (0, 0))
+        self.assertFalse(failed, "there are more of them")
 
     def test_closed_meanwhile(self) -> None:
         """The end does not wait for the whole of it, and nothing is lost."""
