@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from random import Random
 from shutil import copytree, rmtree
 from tempfile import mkdtemp
 from typing import Any
@@ -283,6 +284,9 @@ class ShortTests(StoreCase):
             store._shorten()
             failed, disk.fails = bool(disk.fails), set()
             disk.point = lambda kind: None
+            self.disk = disk.crash(Random(moment), power=False)
+            self.assertEqual([number for _, number in queued(self.again())], [*range(1, 30)], f"killed at {moment}")
+            self.disk = disk
             self.keep(store, came("a", 30))
             self.assertEqual(store.counts["shortened"], 0 if failed else 1)
             self.assertEqual([number for _, number in queued(self.again())], [*range(1, 31)], moment)
