@@ -58,6 +58,7 @@ class _File:
     status1: str = ""
     status2: str = ""
     counted: bool = False  # its row in `almgm` says so already
+    pushed: bool = False  # the other members are to be brought it
 
 
 @define(kw_only=True, eq=False)
@@ -77,7 +78,8 @@ class Filing:
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     waiting: str = ""  # why nothing is filed at the moment
-    to_distribute: Callable[[Sequence[Path]], None] = field(default=lambda paths: None)  # who distributes is told
+    # Who distributes is told of own files, by id: in the distribution directory, or archived while nobody did.
+    to_distribute: Callable[[Mapping[int, Path]], None] = field(default=lambda files: None)
     log = Logger()
 
     _options: FilingOptions | None = None
@@ -213,8 +215,9 @@ class Filing:
         await self._count(published)
         self.point("counted")
         kept = await self._let_go(published, options)
-        if options.distributor:
-            self.to_distribute([file.path for file in published if file.path is not None])
+        pushed = {file.buffer.tsd: file.path for file in published if file.pushed and file.path is not None}
+        if pushed:
+            self.to_distribute(pushed)
         for file, outcome in kept:
             self._drafts.drop(file.buffer)
             self._registry.forget(file.buffer)
@@ -264,13 +267,14 @@ class Filing:
         name = full_name(buffer, file.hash, options.compress)
         # What came from a member is known there: also an own file that was lost here.
         came = buffer.file is not None and (buffer.file.delivered or buffer.tsd in self._registry.returned)
-        if options.distributor and not came and table_of(buffer, self._registry.member()) == "tsd_info":
-            file.path = options.distr_dir / name
+        own = not came and table_of(buffer, self._registry.member()) == "tsd_info"
+        if own and options.distributes:
+            file.path, file.pushed = options.distr_dir / name, True
         elif options.archive:
             day = options.archive_dir, buffer.date[:6]
             if self._day[0] != day:
                 self._day = day, folder_of(*day)
-            file.path = self._day[1] / name
+            file.path, file.pushed = self._day[1] / name, own and bool(buffer.tsd) and options.follows is not None
         elif options.move or not options.delete:
             plain = full_name(buffer, file.hash, False)
             file.path = options.bkup_dir / (name if buffer.tsd else _backup_name(plain, 0, options.compress))

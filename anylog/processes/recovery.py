@@ -363,7 +363,7 @@ class _Comparison:
             dbms=self.name, table=mark.table, source=mark.source, hash=hash, instructions=mark.instructions,
             member=str(self.member), id=mark.id, date=date, compressed=self.options.compress,
         )  # fmt: skip
-        waits = self.options.distributor
+        waits = self.options.distributes
         path = (self.options.distr_dir if waits else folder_of(self.options.archive_dir, date)) / str(file)
         (outcome,) = await self.room.lane.run(self.room.disk.batch, [Publish(path, data, self.options.compress)])
         if isinstance(outcome, OSError):

@@ -58,7 +58,6 @@ def test_a_policy_that_vanishes(ways: tuple[str, str]) -> None:
     copies = Copies()
     try:
         first, second = copies.add(1, *([pushes] if pushes else [])), copies.add(2, pulls=pulls)
-        copies.world.advance(2)  # so that the operator knows of the distributor
         copies.put(first, "a")
         copies.until_equal(first, second, 90)
         own = copies.member(first)
@@ -115,7 +114,9 @@ def test_a_home_of_another_member(left: int) -> None:
         copies.put(first, "a")
         copies.until_equal(first, second, 90)
         if left:
-            copies.world.run(first, "exit distributor")
+            operator = f"run operator where policy = {copies.policies[1]} and master_node = {MASTER}"
+            waits = f"{operator} and update_tsd_info = true and distributor = true"
+            copies.world.run(first, "exit distributor", "exit operator", waits)
             copies.world.run(second, "exit consumer")
         copies.put(first, "b")
         stream(copies, first, "s")
