@@ -5,7 +5,7 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from anylog.processes.retention import Retention
 from anylog.processes.standing import Standing
 from anylog.processes.told import State
 from anylog.processes.turns import InTurn
+from anylog.processes.unpushed import Unpushed
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather, pause
 
@@ -80,6 +81,7 @@ class Copying:
     repairs: set[str] = field(factory=set)  # the tables that are being repaired
     standing: Standing = field(factory=Standing)
     exchange: Exchange = field(init=False)
+    unpushed: Unpushed = field(init=False)
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -103,6 +105,7 @@ class Copying:
             missed=self.hasten,
             point=self.point,
         )
+        self.unpushed = Unpushed(clock=self.clock)
         self.exchange = Exchange(
             clock=self.clock,
             disk=self.disk,
@@ -115,6 +118,7 @@ class Copying:
             standing=self.standing,
             in_work=self.in_work,
             met=self._met,
+            gave=self.unpushed.given,
         )
         for kind, handler in self.exchange.handlers().items():
             self.peers.serve(kind, InTurn(handler))
@@ -233,11 +237,14 @@ class Copying:
         state = self.peers.state(address)
         return state is None or state.active
 
-    def distribute(self, paths: Sequence[Path]) -> None:
-        """Files were published for the other members."""
-        found = self.processes.find("distributor")
+    def distribute(self, files: Mapping[int, Path]) -> None:
+        """Own files, by id, were published: for the distributor, or in the archive while none ran."""
+        options, found = self.filing(), self.processes.find("distributor")
+        self.unpushed.note(
+            {id: path for id, path in files.items() if options is None or path.parent != options.distr_dir}
+        )
         if isinstance(found, Distributor):
-            found.nudge(paths)
+            found.nudge(list(files.values()))
 
     # ------------------------------------------------------------------ pulling
 

@@ -20,7 +20,7 @@ from anylog.databases.tsd import Tsd
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes, Reply, unix
 from anylog.language.dictionary import Dictionary
-from anylog.ledger.cluster import Clusters, Own
+from anylog.ledger.cluster import Clusters, Own, View
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master, Outcome, handlers
 from anylog.ledger.policy import Policy, prepared
@@ -60,6 +60,7 @@ class Membership:
     master: Master | None = None
     _tsd: Tsd | None = None
     _telling: bool = False
+    _placed: tuple[View, dict[str, Place | None]] | None = None
     log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -259,10 +260,16 @@ class Membership:
 
     def place_of(self, id: str) -> Place | None:
         """The place that an operator policy gives; None if the ledger does not know it."""
-        try:
-            return self.check_place(id)
-        except AnyLogError:
-            return None
+        view = self.clusters.view  # another one when the ledger is another
+        if self._placed is None or self._placed[0] is not view:
+            self._placed = (view, {})
+        found = self._placed[1]
+        if id not in found:
+            try:
+                found[id] = self.check_place(id)
+            except AnyLogError:
+                found[id] = None
+        return found[id]
 
     def check_place(self, id: str) -> Place:
         """The same. Raises AnyLogError 113, 87 or 222 that says what is missing."""

@@ -20,6 +20,7 @@ import anylog.language.commands
 import anylog.ledger.commands
 import anylog.network.client_commands
 import anylog.network.commands
+import anylog.network.publish_commands
 import anylog.network.tcp_commands
 import anylog.processes.audit_commands
 import anylog.processes.cluster_commands
@@ -51,6 +52,7 @@ from anylog.ledger.master import Master
 from anylog.membership import Membership
 from anylog.net import INet
 from anylog.network.client import CommandService
+from anylog.network.outside_access import Debug
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
@@ -73,6 +75,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.commands.COMMANDS,
     *anylog.network.tcp_commands.COMMANDS,
     *anylog.network.client_commands.COMMANDS,
+    *anylog.network.publish_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.cluster_commands.COMMANDS,
@@ -119,6 +122,7 @@ class Node:
         self.logs = Logs(clock)
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
+        self.mqtt_debug = Debug()
         self.words = Words(ALL_COMMANDS)
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
@@ -130,7 +134,7 @@ class Node:
         self.copying: Copying
         self.network_queries: NetworkQueries
         self.operator_seen = Seen()
-        self._token, self._engine, self._point = token, engine, point
+        self.token, self._engine, self._point = token, engine, point
         self._sizes = (segment_size, journal_size)
         self._interpreter = Interpreter(
             words=self.words,
@@ -197,7 +201,7 @@ class Node:
             databases=self.databases,
             agree=self.membership.agreement.agree,
             tsd=self.membership.tsd,
-            token=self._token,
+            token=self.token,
             point=self._point,
             soon=lambda call: self.clock.callLater(0, call),
             gather=GATHER,
@@ -387,5 +391,5 @@ class Node:
         if identity.name in self.disk.names(self.places.home):
             self.home_id = self.disk.read(identity).decode().strip()
         if not self.home_id:
-            self.home_id = self._token(16).hex()
+            self.home_id = self.token(16).hex()
             self.disk.publish(identity, self.home_id.encode() + b"\n")

@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 
 OWN = "tsd_info"
 MISSING, DUPLICATE, FAILED = "01", "02", "03"  # status 1 of entries without rows
+PLACEHOLDER = "open:"  # instead of a hash, before the name of a buffer that is not a file yet (ingest.md 8.4)
 DROPPED = "its database was dropped"  # status 2: nothing of it is missed
 # Ids from here on were not given by us: someone's name of a file says so. They do not move our own, or there might be
 # none left to give.
@@ -154,10 +155,12 @@ def _seen(want: Wanted, known: Known, busy: Busy) -> Registered | tuple[str, Ent
     """What becomes of a file by the entries that are there. If it is to have a new one: the entry that holds its
     content already, or None."""
     counted = known.counted.get(want.hash)
-    if counted is not None and not want.id and (counted.rows or counted.pending):
+    if counted is not None and counted.id == (want.id or counted.id) and (counted.rows or counted.pending):
         # The journal did not hear of it. Its file is there, and its rows too, or they are loaded again from that.
         return Registered(kind="loaded" if counted.rows else "pending", into=OWN, entry=counted)
     own = known.by_id.get((want.into, want.id)) if want.id else None
+    if own is not None and own.hash != want.hash and want.before and _of_stream(want, own):
+        return Registered(kind="loaded" if own.rows else "pending", into=want.into, entry=own)
     if own is not None and own.hash != want.hash:
         return Registered(kind="conflict", into=want.into, entry=own)
     if own is not None and own.rows:
@@ -176,6 +179,12 @@ def _seen(want: Wanted, known: Known, busy: Busy) -> Registered | tuple[str, Ent
         if entry.pending and (into == want.into == OWN or busy(into, entry.id)):
             return Registered(kind="pending", into=into, entry=entry)
     return None
+
+
+def _of_stream(want: Wanted, own: Entry) -> bool:
+    """Whether the entry with its id is that of a stream of before, which has the hash of its file by now."""
+    same = (own.dbms, own.table, own.time[:19]) == (want.dbms, want.table, want.time[:19])
+    return same and not own.hash.startswith(PLACEHOLDER)
 
 
 def _double(want: Wanted, own: Entry | None, holder: tuple[str, Entry]) -> Registered | tuple[str, Entry]:

@@ -13,6 +13,7 @@ they agree with the entries, and `make` counts anew. SQLite alone; another engin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -92,7 +93,8 @@ class Sums:
 # Keeping them
 
 
-def _triggers(table: str) -> list[str]:
+@lru_cache(64)  # always the same text for a table, and asked for at every statement
+def _triggers(table: str) -> tuple[str, ...]:
     here, files = quoted(table), f"'{table}'"
     block = {of: f"where files = {files} and block = {of}.file_id >> {_SHIFT}" for of in ("new", "old")}
     day = {
@@ -146,10 +148,10 @@ def _triggers(table: str) -> list[str]:
         (f"update on {here} when {same}", change),
         (f"update on {here} when not ({same})", take_block + take_day + add_block + add_day),
     )
-    return [
+    return tuple(
         f"CREATE TRIGGER anylog_{table}_{number} after {when} begin{what} end"
         for number, (when, what) in enumerate(does)
-    ]
+    )
 
 
 def kept(connection: Connection, table: str) -> bool:

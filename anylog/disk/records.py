@@ -30,7 +30,7 @@ class Kind(IntEnum):
 
     OPEN = 1  # a buffer begins; body: its JSON description
     ROWS = 2  # readings; body: `pack_rows`
-    CUT = 3  # no more readings come
+    CUT = 3  # no more readings come; body: its JSON description again, if it has the id of its file by then
     DONE = 4  # all that became of it lasts elsewhere; body: `pack_ids` of others of which the same is true
     WHOLE = 5  # readings of a buffer that has no other record; body: `pack_rows`, which describes the buffer, too
 

@@ -462,9 +462,8 @@ class Peers:
     def _look(self) -> None:
         self._beat = self._clock.callLater(BEAT, self._look) if self.carriers else None
         now, near = self._clock.seconds(), [address for address in self.near() if address not in self.own]
-        watched = {self._known[address] for address in near if address in self._known}
-        for carrier in list(self.carriers):
-            carrier.beat(now, near=carrier in watched)
+        for carrier in list(self.carriers):  # all of a peer: when one is silent, another would be taken for it
+            carrier.beat(now, near=carrier.address in near or carrier.hello.get("address") in near)
         for address in near:  # a member whose connection ended may be gone: nobody would notice without a connection
             state = self._states.get(address)
             if address not in self._known and address not in self._dials and (state is None or state.active):

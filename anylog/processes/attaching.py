@@ -29,15 +29,15 @@ async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float)
     """The buffers of records that were not done with when the journal ended, without their readings."""
     told: dict[BufferId, Mapping[str, Any]] = {}
     done: set[BufferId] = set()
-    kinds = (Kind.OPEN, Kind.DONE, Kind.WHOLE)
-    wanted = [each for each in stored if each.kind in kinds and (each.size or each.kind is not Kind.DONE)]
+    kinds = (Kind.OPEN, Kind.CUT, Kind.DONE, Kind.WHOLE)
+    wanted = [each for each in stored if each.kind in kinds and each.size]
     for first in range(0, len(wanted), READ_AT_ONCE):
         part = wanted[first : first + READ_AT_ONCE]
         for each, body in zip(part, await journal.read(part), strict=True):
             if each.kind is Kind.DONE:
                 done.update(unpack_ids(body))
             else:
-                told[each.buffer] = orjson.loads(body if each.kind is Kind.OPEN else unpack_rows(body)[0])
+                told[each.buffer] = orjson.loads(unpack_rows(body)[0] if each.kind is Kind.WHOLE else body)
     done.update(each.buffer for each in stored if each.kind is Kind.DONE)
     return {id: Buffer.described(id, each.get("buffer", each), now) for id, each in told.items() if id not in done}
 
@@ -102,6 +102,9 @@ class Attaching:
         """The journal was read."""
         self._going = True
         self._round += 1
+        for buffer in self._buffers.values():
+            if buffer.named:
+                self._registry.adopt(buffer)  # before any id is given: nobody else gets that, nor comes with its file
         for name in sorted(self._waiting):
             self._attach(name)
 
@@ -148,6 +151,8 @@ class Attaching:
                     table, _, own = key.partition("/")
                     self._once.remember((name, table, own), at, Receipt(hash, 0))
                 marks = await database.marks([buffer.key for buffer in self._of(name)])
+                named = [(buffer.member, buffer.tsd) for buffer in self._of(name) if buffer.named]
+                files = await database.file_marks(named) if named else {}
                 break
             except AnyLogError as refusal:
                 self.log.warn("{name} cannot be read yet: {why}", name=name, why=str(refusal))
@@ -168,6 +173,9 @@ class Attaching:
                     buffer.member = mark.member  # it may have been registered under another than it came under
                     buffer.registered(mark.id, mark.time)
                     self._registry.adopt(buffer)
+            elif buffer.named and (buffer.member, buffer.tsd) in files:  # its file was loaded instead
+                self._registry.unname(buffer)
+                buffer.verdict, applied = "duplicate", buffer.last
             while buffer.pending and buffer.pending[0].sequence <= applied:
                 gone = buffer.pending.popleft()
                 self._tank.take(gone.let_go())

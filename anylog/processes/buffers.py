@@ -62,6 +62,8 @@ class Buffer:
     member: int = 0  # the member in whose table of files it is registered, 0 if it is not
     tsd: int = 0  # its id there, 0 until it is registered
     time: str = ""  # when it was registered, "YYYY-MM-DD HH:MM:SS.ffffff" UTC
+    named: bool = False  # its id and time are those in the journal, and it is registered under them again
+    noted: bool = False  # the journal has its id and time
     known_to: object = None  # the tables of files that know it
     file: WholeFile | None = None
     path: Path = Path()  # where `file` lies now
@@ -108,6 +110,11 @@ class Buffer:
         return self.file is not None and self.file.known
 
     @property
+    def unregistered(self) -> bool:
+        """Whether it is to have its row in `almgm` before any of it is loaded."""
+        return bool(self.member) and (self.named or not self.tsd)
+
+    @property
     def owner(self) -> int:
         """The member that got it from a source, 0 if it is not registered: its rows are known by that."""
         if self.file is not None and self.file.known and self.member:
@@ -129,11 +136,15 @@ class Buffer:
 
     def registered(self, id: int, time: str) -> None:
         """It has its row in `almgm`; times that its rows lack are the time of that, on every member."""
-        self.tsd, self.time, self.at = id, time, time[:19]
+        self.tsd, self.time, self.at, self.named = id, time, time[:19], False
 
     def description(self) -> dict[str, Any]:
-        """What is to be known of it after a start; the body of its OPEN record, as JSON."""
-        return {
+        """What is to be known of it after a start; the body of its OPEN record, and of its CUT record, as JSON.
+
+        With its id and time once it has them. A whole file is known by its hash, whatever id it gets.
+        """
+        registered = {"tsd": self.tsd, "time": self.time} if self.tsd and not self.whole else {}
+        return registered | {
             "dbms": self.where.dbms,
             "table": self.where.table,
             "source": self.where.source,
@@ -149,6 +160,7 @@ class Buffer:
     def described(cls, id: BufferId, told: Mapping[str, Any], now: float) -> Buffer:
         """The buffer of a description read back after a start: no more rows come to it, so it counts as cut."""
         where = Where(told["dbms"], told["table"], told["source"], told["instructions"])
+        tsd = told.get("tsd", 0)
         return cls(
             id,
             where,
@@ -158,6 +170,10 @@ class Buffer:
             told["whole"],
             told.get("filed", False),
             told.get("member", 0),
+            tsd,
+            told.get("time", ""),
+            named=bool(tsd),
+            noted=bool(tsd),
             recalled=True,
             opened=True,
             state="cut",

@@ -23,7 +23,7 @@ from anylog.processes.exchange import name_of, table_of
 from anylog.processes.files import retried
 from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, plan, validated
 from anylog.processes.pulled import Arrival, Arrivals, ConsumerOptions, Link, Look, Rate, Tries, over_or_late
-from anylog.processes.pulling import Peer, Puller
+from anylog.processes.pulling import Peer, Puller, no_room
 from anylog.processes.registry import CONFLICTS, Conflict
 from anylog.processes.standing import Standing
 from anylog.waiting import deferring, pause
@@ -102,9 +102,8 @@ class Consumer(Process):
     @property
     def state(self) -> str:
         """In a word or two: whether this member is complete, if it is one."""
-        if self._place() is None:
-            return "Waits for 'run operator'"
-        return "complete" if self.complete else "syncing"
+        told = "complete" if self.complete else "syncing"
+        return told if self._place() is not None else "Waits for 'run operator'"
 
     @property
     def complete(self) -> bool:
@@ -131,9 +130,8 @@ class Consumer(Process):
 
     def progress(self) -> dict[str, Any]:
         """Files and bytes missing, files a second, seconds left; bytes and time as far as they can be reckoned."""
-        missing, now = self.missing(), self._clock.seconds()
-        rate, size = self._rate.now(now)
-        pulled = self.counts["files"]
+        missing, pulled = self.missing(), self.counts["files"]
+        rate, size = self._rate.now(self._clock.seconds())
         return {
             "complete": self.complete,
             "files": missing,
@@ -205,10 +203,9 @@ class Consumer(Process):
 
     def nudge(self) -> None:
         """A cycle begins now with every member that is there; with one that is being asked, as soon as that is over."""
-        place, tsd = self._place(), self._tsd()
+        place, tsd, now = self._place(), self._tsd(), self._clock.seconds()
         if place is None or not place.member or tsd is None or self._over:
             return
-        now = self._clock.seconds()
         self._next, self._began, self.missed = now + EVERY, now, False
         self.range = self.options.range(unix(self._clock))
         self._forget(now)
@@ -291,7 +288,7 @@ class Consumer(Process):
             raise
         except AnyLogError as why:
             self._failed(link, str(why))
-            if why.number == 503 and not why.node:  # the disk of this node
+            if no_room(why):
                 self.hasten()
         except Exception as fault:  # nobody above us could do better, and what it found is not known
             self.log.failure("member {member} at {address}", member=link.peer.member, address=link.peer.address)
@@ -469,18 +466,22 @@ class Consumer(Process):
         """Files of one question, into the watch directory. Gives those that are still to be asked for, and whether
         anything became of the others."""
         now, peer = self._clock.seconds(), link.peer.member
-        for line in asked:
-            before = self._tried.get(whose, line.id)
-            fresh = before is None or now - before.at >= SELDOM
-            tried = Tried(now) if fresh or before is None else Tried(now, before.times + 1, before.without)
-            self._tried.put(whose, line.id, tried)
-            self._hashes[line.hash] = now
+        hashes = {line.id: line.hash for line in asked}
+        earlier = self._tried.ask(whose, list(hashes), now)
+        self._hashes.update((hash, now) for hash in hashes.values())
         link.in_flight = len(asked)
         try:
             got = await self.puller.fetch(link.peer, place, whose, asked)
+        except AnyLogError as why:
+            if no_room(why):
+                self._tried.restore(whose, list(hashes), earlier)
+                self._hashes = {hash: at for hash, at in self._hashes.items() if hash not in hashes.values()}
+            raise
         finally:
             link.in_flight = 0
-        hashes = {line.id: line.hash for line in asked}
+        if got.full:
+            self._tried.restore(whose, got.full, earlier)
+            self.hasten()
         # What is known of them under a hash that was none, or of a content that nobody has, stands in their way.
         here = {id: known[id] for id in got.published if id in known and not known[id].rows}
         odd = [id for id, entry in here.items() if entry.hash != hashes[id]]

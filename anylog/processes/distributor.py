@@ -8,7 +8,7 @@ waits for another.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,10 +71,12 @@ class Folders:
 
 @define(eq=False)
 class Waiting:
-    """A file of the distribution directory."""
+    """A file of the distribution directory, or one that was archived before this process ran."""
 
     name: str
     parsed: FileName
+    archived: Path | None = None  # where it lies, if it has its place already
+    has: Collection[int] = ()  # members that fetched it before
     left: dict[str, None] = field(factory=dict)  # addresses of members that have not answered
 
 
@@ -114,13 +116,15 @@ class Distributor(Process):
         logs: Logs,
         only: str = "",
         apart: Callable[[], str] = lambda: "",
+        unpushed: Callable[[], Sequence[tuple[Path, Collection[int]]]] = lambda: (),
         point: Callable[[str], None] = lambda name: None,
     ) -> None:
         """`cluster` gives None until the node has a place; `only` is the id of the one cluster to work for; `apart`
-        tells what the operator that runs has otherwise, so that its files do not come here."""
+        tells what the operator that runs has otherwise, so that its files do not come here; `unpushed` gives, once,
+        files of the archive that no distributor knew of, and which members have them."""
         self._clock, self._disk, self._lane, self._courier = clock, disk, lane, courier
         self._cluster, self._active, self._folders, self._logs = cluster, active, folders, logs
-        self._only, self._apart, self.point = only, apart, point
+        self._only, self._apart, self._unpushed, self.point = only, apart, unpushed, point
         self.counts = Counts()
         self.lines: dict[str, Line] = {}
         self._files: dict[str, Waiting] = {}
@@ -239,7 +243,7 @@ class Distributor(Process):
         if here is None or self._stopping:
             return
         others = [each for each in here.others if each.address and self._active(each.address)]
-        new = []
+        new = self._late(here)
         for name in names:
             if name in self._files or name in self._told:
                 continue
@@ -259,12 +263,14 @@ class Distributor(Process):
         for file in sorted(new, key=lambda each: (each.parsed.id, each.name)):
             self._files[file.name] = file
             for other in others:
+                if other.member in file.has:
+                    continue
                 line = self.lines.get(other.address)
                 if line is None:
                     line = self.lines[other.address] = Line(other.address, other.member or 0)
                 file.left[other.address] = None
                 heappush(line.queue, (file.parsed.id, file.name, file))
-            if not others:
+            if not file.left:
                 self._finish(file)
         for other in others:
             self._go_on(self.lines.get(other.address))
@@ -272,6 +278,15 @@ class Distributor(Process):
             if not self.lines[address].sending:
                 del self.lines[address]
         self._move_soon()
+
+    def _late(self, here: Cluster) -> list[Waiting]:
+        """What was archived before this process ran, and is to be brought as well."""
+        found = []
+        for path, has in self._unpushed():
+            parsed = FileName.parse(path.name)
+            if path.name not in self._files and _of(parsed, here):
+                found.append(Waiting(path.name, parsed, path, has))
+        return found
 
     def _own(self, name: str, here: Cluster) -> FileName | None:
         """Its name read, if it is a file of this member, or of one that left, as whom this node may have registered it;
@@ -285,9 +300,7 @@ class Distributor(Process):
             self._leave_alone(name, "it has no member and id: it was loaded while this node was no member")
         elif str(parsed) != name or parsed.kind != "json" or not parsed.full or not parsed.date:
             self._leave_alone(name, "it is not the name of a registered file")
-        elif parsed.member != str(here.member) and not (
-            parsed.member.isdecimal() and here.departed(int(parsed.member))
-        ):
+        elif not _of(parsed, here):
             self._leave_alone(name, f"it is a file of member {parsed.member}, and this is member {here.member}")
         else:
             return parsed
@@ -335,7 +348,7 @@ class Distributor(Process):
         if not self._active(line.address):
             return "the member is not active"
         folder = self._folders().distr
-        by_path = {folder / file.name: file for file in files}
+        by_path = {file.archived or folder / file.name: file for file in files}
         try:
             await self._courier.send(
                 line.address, list(by_path), lambda path, what: self._answered(line, by_path[path], what)
@@ -367,6 +380,9 @@ class Distributor(Process):
 
     def _finish(self, file: Waiting) -> None:
         """Everybody answered for."""
+        if file.archived is not None:
+            del self._files[file.name]
+            return
         self._done[file.name] = folder_of(self._folders().archive, file.parsed.date) / file.name
 
     def _move_soon(self) -> None:
@@ -419,6 +435,11 @@ class Distributor(Process):
 
     def _say(self, kind: str, text: str) -> None:
         self._logs.event.add(kind, text, "distributor")
+
+
+def _of(parsed: FileName, here: Cluster) -> bool:
+    """Whether a file is one of this member, or of one that left, as whom this node may have registered it."""
+    return parsed.member == str(here.member) or (parsed.member.isdecimal() and here.departed(int(parsed.member)))
 
 
 ASIDE = "aside"

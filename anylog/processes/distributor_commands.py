@@ -102,6 +102,7 @@ class RunDistributor(Command):
             logs=node.logs,
             only=options["cluster_id"] or "",
             apart=lambda: apart(node, folders_of(node, options)),
+            unpushed=copying.unpushed.take,
             point=copying.point,
         )
         await node.processes.start(process)

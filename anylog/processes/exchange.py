@@ -111,6 +111,7 @@ class Exchange:
     # Names of the buffers and hashes of the files that are on their way.
     _in_work: Callable[[], Set[str]] = field(default=lambda: frozenset())
     met: Callable[[int], object] = field(default=lambda member: None)  # that member asked
+    gave: Callable[[int, Sequence[int]], object] = field(default=lambda member, ids: None)  # own files to that member
     counts: Counts = field(factory=Counts)
 
     def handlers(self) -> Mapping[str, Any]:
@@ -209,7 +210,7 @@ class Exchange:
     async def fetch(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
         """Files of one member by id, as many as fit. Fails with AnyLogError 5, 21, 40, 63 or 203."""
         place, tsd = self._here()
-        self._known(place, {**head, "member": head.get("asker")})
+        asking = self._known(place, {**head, "member": head.get("asker")})
         member, folders, ids = whole(head, "member", 0, 255), self._folders(), _ids(head)
         if folders is None:
             raise AnyLogError(203, "no operator runs on this node")
@@ -232,6 +233,8 @@ class Exchange:
             "later": later,
         }
         self.counts.add("files given", len(found))
+        if member == place.member:
+            self.gave(asking, [file.id for file in found])
         if missing:
             self.counts.add(
                 "files not found", len(missing), last=f"{missing[0][1] or missing[0][0]} of member {member}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
@@ -27,7 +27,7 @@ from anylog.mapping.body import normal_form, read_body
 from anylog.processes.buffers import Buffer, Drafts
 from anylog.processes.registry import Registry, table_of
 from anylog.processes.whole import FilingOptions, Outcome
-from anylog.waiting import deferring, pause
+from anylog.waiting import deferring, gather, pause
 
 AT_ONCE = 512  # files of one round
 BYTES_AT_ONCE = 8 << 20  # and their bytes, about
@@ -58,6 +58,7 @@ class _File:
     status1: str = ""
     status2: str = ""
     counted: bool = False  # its row in `almgm` says so already
+    pushed: bool = False  # the other members are to be brought it
 
 
 @define(kw_only=True, eq=False)
@@ -72,10 +73,13 @@ class Filing:
     _database: Callable[[str], IDatabase]
     _finished: Callable[[Buffer, Outcome], None]
     _drafts: Drafts
+    # Tell the journal the id of a stream before anybody else can see it.
+    _name: Callable[[Buffer], Deferred[None]] = field(default=lambda buffer: succeed(None))
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     waiting: str = ""  # why nothing is filed at the moment
-    to_distribute: Callable[[Sequence[Path]], None] = field(default=lambda paths: None)  # who distributes is told
+    # Who distributes is told of own files, by id: in the distribution directory, or archived while nobody did.
+    to_distribute: Callable[[Mapping[int, Path]], None] = field(default=lambda files: None)
     log = Logger()
 
     _options: FilingOptions | None = None
@@ -200,15 +204,20 @@ class Filing:
     async def _round(self, buffers: Sequence[Buffer], options: FilingOptions) -> list[Buffer]:
         """Publish, count, let go. Gives those that have to be tried again, with `waiting` saying why."""
         files = [_File(buffer) for buffer in buffers]
+        # One sync of the journal for all, while they are made; whole files are known by their hash without it.
+        streams = [each for each in buffers if each.tsd and each.file is None and not (each.whole or each.verdict)]
+        named = [self._name(each) for each in streams]
         await self._skip_counted([file for file in files if file.buffer.recalled and file.buffer.tsd])
         for file in files:
             await self._make(file, options)
+        await gather(named)
         published, left = await self._publish(files, options)
         await self._count(published)
         self.point("counted")
         kept = await self._let_go(published, options)
-        if options.distributor:
-            self.to_distribute([file.path for file in published if file.path is not None])
+        pushed = {file.buffer.tsd: file.path for file in published if file.pushed and file.path is not None}
+        if pushed:
+            self.to_distribute(pushed)
         for file, outcome in kept:
             self._drafts.drop(file.buffer)
             self._registry.forget(file.buffer)
@@ -258,13 +267,14 @@ class Filing:
         name = full_name(buffer, file.hash, options.compress)
         # What came from a member is known there: also an own file that was lost here.
         came = buffer.file is not None and (buffer.file.delivered or buffer.tsd in self._registry.returned)
-        if options.distributor and not came and table_of(buffer, self._registry.member()) == "tsd_info":
-            file.path = options.distr_dir / name
+        own = not came and table_of(buffer, self._registry.member()) == "tsd_info"
+        if own and options.distributes:
+            file.path, file.pushed = options.distr_dir / name, True
         elif options.archive:
             day = options.archive_dir, buffer.date[:6]
             if self._day[0] != day:
                 self._day = day, folder_of(*day)
-            file.path = self._day[1] / name
+            file.path, file.pushed = self._day[1] / name, own and bool(buffer.tsd) and options.follows is not None
         elif options.move or not options.delete:
             plain = full_name(buffer, file.hash, False)
             file.path = options.bkup_dir / (name if buffer.tsd else _backup_name(plain, 0, options.compress))

@@ -109,7 +109,7 @@ class Intake:
         self.once = Once(counts=self.counts)
         self.tank = Tank(IN_MEMORY // 2, IN_MEMORY)
         self.journal = self._new_journal()
-        self._opening = Opening(append=lambda *record: self.journal.append(*record), open=self._open, cut=self._cut)
+        self._opening = Opening(counts=self.counts, journal=lambda: self.journal, open=self._open, cut=self._cut)
         self._ending = Ending(journal=lambda: self.journal, soon=self._soon)
         self.registry = Registry(tsd=self._tsd, now=self._clock.seconds)
         self.filing = Filing(
@@ -121,6 +121,7 @@ class Intake:
             database=self._databases.get,
             finished=self._filed,
             drafts=self._drafts,
+            name=self._opening.name,
             point=self.point,
             counts=self.counts,
         )
@@ -457,8 +458,7 @@ class Intake:
         self.counts.add("cuts")
         if not was_loadable and buffer.pending:
             self._send(buffer, list(buffer.pending))
-        kept = self.journal.append(Kind.CUT, buffer.id)
-        return kept.addCallbacks(lambda _: self._check(buffer), lambda failure: None)
+        return self._opening.end(buffer).addCallbacks(lambda _: self._check(buffer), lambda failure: None)
 
     def _loaded(self, buffer: Buffer, rows: int, parked: int, seconds: float) -> None:
         now = self._clock.seconds()

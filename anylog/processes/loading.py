@@ -303,7 +303,7 @@ class Loader:
 
     async def _registered(self, shares: Sequence[Share]) -> list[Share]:
         """Those that have their row in `almgm`, or need none (S4 to S6)."""
-        new = [share for share in shares if share.buffer.member and not share.buffer.tsd]
+        new = [share for share in shares if share.buffer.unregistered]
         if not new:
             return list(shares)
         left: dict[Share, str] = {}
@@ -334,7 +334,7 @@ class Loader:
             shares = [share for share in shares if share not in done]
         for share, why in left.items():
             self._hold(share.buffer, why)
-        return [share for share in shares if not share.buffer.verdict and (not share.buffer.member or share.buffer.tsd)]
+        return [share for share in shares if not (share.buffer.verdict or share.buffer.unregistered)]
 
     def _not_loaded(self, share: Share, verdict: Verdict) -> None:
         """Its content is here, or its id is that of another."""

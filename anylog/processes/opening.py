@@ -1,4 +1,4 @@
-"""How buffers begin in the journal, before anything of them is promised, and how they end (hard-parts.md 1.1)."""
+"""How buffers begin in the journal, before anything of them is promised, are cut, and end (hard-parts.md 1.1)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import orjson
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
+from anylog.counts import Counts
 from anylog.disk.journal import Journal, Stored
 from anylog.disk.records import BufferId, Kind, pack_ids
 from anylog.errors import AnyLogError
@@ -17,9 +19,10 @@ from anylog.processes.buffers import Buffer, Where
 
 @define(kw_only=True, eq=False)
 class Opening:
-    """Writes OPEN records, without which readings would not be understood after a start."""
+    """Writes OPEN records, without which readings would not be understood after a start, and CUT records."""
 
-    _append: Callable[[Kind, BufferId, bytes], Deferred[Stored]]
+    counts: Counts
+    _journal: Callable[[], Journal]
     _open: MutableMapping[Where, Buffer]  # buffers that take readings
     _cut: Callable[[Buffer], object]
 
@@ -29,7 +32,7 @@ class Opening:
         def opened(stored: Stored) -> None:
             buffer.opened = True
 
-        return self._append(Kind.OPEN, buffer.id, orjson.dumps(buffer.description())).addCallback(opened)
+        return self._journal().append(Kind.OPEN, buffer.id, orjson.dumps(buffer.description())).addCallback(opened)
 
     def late(self, buffer: Buffer) -> Deferred[None]:
         """Describe a buffer once for all who wait. If that fails nothing of it is understood after a start, so nothing
@@ -55,6 +58,30 @@ class Opening:
 
             described.addBoth(ended)
         return told
+
+    def end(self, buffer: Buffer) -> Deferred[Stored]:
+        """Its CUT record, with its id if it has one."""
+        body = orjson.dumps(buffer.description()) if buffer.tsd else b""
+
+        def kept(stored: Stored) -> Stored:
+            buffer.noted = bool(body)
+            return stored
+
+        return self._journal().append(Kind.CUT, buffer.id, body).addCallback(kept)
+
+    def name(self, buffer: Buffer) -> Deferred[None]:
+        """Another CUT record if none has its id: others may get the file before the journal hears of that again.
+
+        Never fails: what is refused is counted. A journal that has no room gets it by what becomes a file.
+        """
+        if buffer.noted:
+            return succeed(None)
+
+        def refused(failure: Failure) -> None:
+            failure.trap(AnyLogError)
+            self.counts.add("unnamed", 1, str(failure.value))
+
+        return self.end(buffer).addCallbacks(lambda stored: None, refused)
 
 
 @define(kw_only=True, eq=False)

@@ -66,6 +66,7 @@ class Operating:
     _begun: bool = False  # the databases that were there at first are compared
     _apart: set[str] = field(factory=set)  # databases that may lack what the tables of files say is loaded
     _again: dict[str, Any] = field(factory=dict)  # database -> the call that compares it once more
+    _seen: Tsd | None = None  # of which it is known whose files are in `tsd_info`
     _checked: Tsd | None = None  # whose sums were compared with what they are sums of
     _late: Any = None  # the call that looks for what nobody came with
     log = Logger()
@@ -130,19 +131,26 @@ class Operating:
         self.noted, self.former = member, former
 
     def settled(self, member: int) -> bool:
-        """Whether `tsd_info` is of that member, as far as it is of any."""
-        return not self.noted or (self.noted == member and not self.former)
+        """Whether `tsd_info` is of that member, as far as it is of any; not before an operator has looked at it."""
+        return not self.noted or (self.noted == member and not self.former and self._seen is self._tsd())
 
     async def _hand_over(self, tsd: Tsd) -> None:
         """What this node registered as another member stays that one's: under its id the others have it."""
-        former, member = self.former, self._registry.member()
-        if not former or member != self.noted:
+        member = self._registry.member()
+        if not member or member != self.noted:
             return
-        count = await tsd.hand_over(former)
-        self._registry.handed_over(former)
-        await self._publish(member, 0)
-        told = "this node was member {former} and is {member}: {count} files stay those of {former}"
-        self.log.warn(told, former=former, member=member, count=count)
+        owner = await tsd.owner()
+        former = owner or self.former or member  # they may be a copy of when this node was somebody else
+        if former != member:
+            count = await tsd.hand_over(former, member)
+            self._registry.handed_over(former)
+            told = "this node was member {former} and is {member}: {count} files stay those of {former}"
+            self.log.warn(told, former=former, member=member, count=count)
+        elif not owner:
+            await tsd.note_owner(member)
+        if self.former:
+            await self._publish(member, 0)
+        self._seen = tsd
 
     @deferring
     async def begin(self, options: FilingOptions, member: Callable[[], int]) -> None:

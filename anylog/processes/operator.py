@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from attrs import define, evolve, frozen
+from attrs import define, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -41,19 +41,17 @@ class Operate(Protocol):
 
 @define(kw_only=True)
 class Filing:
-    """Where loaded files go, and whom to tell. Without `distributor = ...` that follows the distributor process."""
+    """Where loaded files go, and whom to tell."""
 
     options: FilingOptions
     operate: Operate
     note: Callable[[int], Deferred[None]]  # keep in mind, also after a crash, which member operates here
-    distributes: Callable[[], bool]  # whether the distributor runs
-    automatic: bool
     _told: tuple[FilingOptions, int] | None = None  # what, and as which member
 
     @property
     def distributor(self) -> bool:
         """Whether files of this node's own go to the distributor."""
-        return self.distributes() if self.automatic else self.options.distributor
+        return self.options.distributes
 
     async def remember(self, member: Callable[[], int]) -> None:
         """Fires when a start after a crash knows which member operated here. Raises AnyLogError 63."""
@@ -61,7 +59,7 @@ class Filing:
 
     async def tell(self, member: Callable[[], int]) -> None:
         """Say where files go, if that is new; what was in work at the last end is looked at first."""
-        wanted = evolve(self.options, distributor=self.distributor), member()
+        wanted = self.options, member()
         if wanted != self._told:
             await self.operate(wanted[0], member)
             self._told = wanted

@@ -129,11 +129,9 @@ class RunOperator(Command):
             announce=node.membership.announce,
             watch=_watch(node, options, folders, kinds, limits, lambda: process.member()),
             filing=Filing(
-                options=_filing(options, folders),
+                options=_filing(options, folders, lambda: node.processes.find("distributor") is not None),
                 operate=node.intake.operate,
                 note=node.intake.operating.note,
-                distributes=lambda: node.processes.find("distributor") is not None,
-                automatic=options["distributor"] is None,
             ),
             flush=node.intake.cut_due if options["flush_streaming"] else None,
             before=node.intake.operating.noted or node.intake.operating.former,
@@ -178,14 +176,18 @@ def _members(node: Node, policy: str) -> set[int] | None:
     return None if share is None else {operator.member for operator in share.operators if operator.member}
 
 
-def _filing(options: Mapping[str, Any], folders: Mapping[str, Path]) -> FilingOptions:
-    """Where files go (operator-ha.md 2); with `archive = false` they are deleted if nothing else keeps them."""
+def _filing(options: Mapping[str, Any], folders: Mapping[str, Path], distributes: Callable[[], bool]) -> FilingOptions:
+    """Where files go (operator-ha.md 2); with `archive = false` they are deleted if nothing else keeps them.
+
+    Without `distributor = ...` it is as `distributes` says whether they go to the distributor.
+    """
     return FilingOptions(
         archive_dir=folders["archive_dir"],
         distr_dir=folders["distr_dir"],
         bkup_dir=folders["bkup_dir"],
         err_dir=folders["error_dir"],
         distributor=bool(options["distributor"]),
+        follows=distributes if options["distributor"] is None else None,
         archive=options["archive"] is not False,
         compress=options["compress_json"],
         move=options["move_json"],

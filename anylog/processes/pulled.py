@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from anylog.databases.dates import stored_date
 from anylog.databases.tsd_ranges import Totals
 from anylog.interfaces import Clock
-from anylog.processes.missing import Tried
+from anylog.processes.missing import SELDOM, Tried
 from anylog.processes.pulling import Peer, Range
 from anylog.processes.registry import Conflict
 
@@ -124,6 +124,23 @@ class Tries:
         if len(self._tried) > self._most:
             self._tried.pop(next(iter(self._tried)))
             self.crowded = True
+
+    def ask(self, whose: int, ids: Sequence[int], now: float) -> dict[int, Tried | None]:
+        """They are asked for; gives what was known of each before."""
+        earlier = {id: self.get(whose, id) for id in ids}
+        for id, before in earlier.items():
+            fresh = before is None or now - before.at >= SELDOM
+            self.put(
+                whose, id, Tried(now) if fresh or before is None else evolve(before, at=now, times=before.times + 1)
+            )
+        return earlier
+
+    def restore(self, whose: int, ids: Collection[int], earlier: Mapping[int, Tried | None]) -> None:
+        """They came, and this node had no room for them: they may be asked for as if they never had been."""
+        for id in ids:
+            self.pop(whose, id)
+            if (before := earlier[id]) is not None:
+                self.put(whose, id, before)
 
     def pop(self, whose: int, id: int) -> None:
         """It is here."""

@@ -61,6 +61,7 @@ class Got:
     size: int = 0
     without: Collection[int] = ()  # the member does not have them
     later: Collection[int] = ()
+    full: Collection[int] = ()  # there was no room for them here
 
 
 @define(kw_only=True, eq=False)
@@ -160,8 +161,8 @@ class Puller:
         told, came = await self._fetched(peer, place, whose, asked)
         damaged = {id for id, _, _ in told.files} - {id for id, _, _ in came}
         without = set(told.without) | (damaged & {line.id for line in asked})
-        published, names = await self._publish(folders.watch, came)
-        return Got(published=published, names=names, size=told.size, without=without, later=told.later)
+        published, names, full = await self._publish(folders.watch, came)
+        return Got(published=published, names=names, size=told.size, without=without, later=told.later, full=full)
 
     async def _fetched(
         self, peer: Peer, place: Place, whose: int, asked: Sequence[Line]
@@ -193,18 +194,20 @@ class Puller:
 
     async def _publish(
         self, watch: Path, files: Sequence[tuple[int, str, bytes]]
-    ) -> tuple[list[int], list[tuple[str, int]]]:
+    ) -> tuple[list[int], list[tuple[str, int]], set[int]]:
+        """The ids of those that are there, with name and size; and of those for which there is no room."""
         steps = [Publish(watch / name, data) for _, name, data in files]
         try:
             outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         except OSError as why:
             raise AnyLogError(14, f"{watch}: {why.strerror or why}") from None
-        published, names, full = [], [], ""
+        published, names, full, fault = [], [], set[int](), ""
         for (id, name, data), outcome in zip(files, outcomes, strict=True):
             if isinstance(outcome, OSError):
                 self.counts.add("not kept", last=f"{name}: {outcome.strerror or outcome}")
                 if outcome.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                    full = full or f"{watch}: {outcome.strerror}"
+                    full.add(id)
+                    fault = f"{watch}: {outcome.strerror}"
                 continue
             if outcome == "other":
                 self.counts.add("not kept", last=f"another file called {name} waits to be loaded")
@@ -212,10 +215,10 @@ class Puller:
             published.append(id)
             names.append((name, len(data)))
         if full and not published:
-            raise AnyLogError(503, full)
+            raise AnyLogError(503, fault)
         if published:
             self._point("fetched")
-        return published, names
+        return published, names, full
 
     async def lying(self, names: Collection[str]) -> set[str]:
         """Which of these files are in the watch directory still; all of them while that cannot be read."""
@@ -257,6 +260,11 @@ def _of(peer: Peer, read: Callable[..., T], *told: Any) -> T:
 def _close(body: IBody | None) -> None:
     if body is not None:
         body.close()
+
+
+def no_room(error: AnyLogError) -> bool:
+    """Whether it is of the disk of this very node."""
+    return error.number == 503 and not error.node
 
 
 # In a lane.

@@ -90,7 +90,9 @@ class Recovery:
         try:
             if files:
                 # In the order in which files move: one on its way is seen before, or after, and never missed.
+                # What failed has an id of ours in its name, and comes back under that name.
                 ids = [
+                    *await self.lane.run(ids_in, self.disk, options.err_dir, member),
                     *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
                     await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS),
                 ]
@@ -369,7 +371,7 @@ class _Comparison:
             dbms=self.name, table=mark.table, source=mark.source, hash=hash, instructions=mark.instructions,
             member=str(self.member), id=mark.id, date=date, compressed=self.options.compress,
         )  # fmt: skip
-        waits = self.options.distributor
+        waits = self.options.distributes
         path = (self.options.distr_dir if waits else folder_of(self.options.archive_dir, date)) / str(file)
         (outcome,) = await self.room.lane.run(self.room.disk.batch, [Publish(path, data, self.options.compress)])
         if isinstance(outcome, OSError):

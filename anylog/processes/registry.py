@@ -13,13 +13,12 @@ from typing import Literal
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
+from anylog.databases.entries import PLACEHOLDER as PLACEHOLDER
 from anylog.databases.tsd import DROPPED, FAILED, FOREIGN_IDS, OWN, Done, Tsd, Wanted
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import IDatabase
 from anylog.processes.buffers import Buffer
-
-PLACEHOLDER = "open:"  # instead of a hash, before the name of a buffer that is not a file yet (ingest.md 8.4)
 
 
 @frozen
@@ -121,6 +120,16 @@ class Registry:
         verdicts = []
         for buffer, want, each in zip(buffers, wanted, found, strict=True):
             entry, mine = each.entry, (each.into, each.entry.id)
+            if buffer.named and not (each.kind != "conflict" and mine == (want.into, want.id)):
+                # Somebody else has its id, or it has another one: as if the journal had none.
+                self.unname(buffer)
+                verdicts.append(Verdict("wait", f"{want.into} {want.id} is that of another"))
+                continue
+            if buffer.named and each.kind == "loaded":
+                # The journal did not hear of it. Its rows are here, or come from its file if they should.
+                self.unname(buffer)
+                verdicts.append(Verdict("duplicate", f"its content is loaded as {each.into} {entry.id}"))
+                continue
             if each.kind == "conflict":
                 verdicts.append(Verdict("conflict", self.conflict(buffer, want.into, want.id, entry.hash)))
                 continue
@@ -263,6 +272,11 @@ class Registry:
         """It had its row before this start."""
         if buffer.tsd:
             self._live[table_of(buffer, self.member()), buffer.tsd] = buffer
+
+    def unname(self, buffer: Buffer) -> None:
+        """Its id of the journal is of no use."""
+        self.forget(buffer)
+        buffer.tsd, buffer.time, buffer.named, buffer.noted = 0, "", False, False
 
     def handed_over(self, member: int) -> None:
         """The entries of `tsd_info` are in the table of the files of `member` now."""

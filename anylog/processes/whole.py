@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
 from anylog.processes.forms import Early
@@ -73,6 +73,7 @@ class FilingOptions:
     bkup_dir: Path
     err_dir: Path
     distributor: bool = False
+    follows: Callable[[], bool] | None = field(default=None, eq=False)  # whether the distributor runs, if that decides
     archive: bool = True
     compress: bool = True
     move: bool = False
@@ -81,6 +82,11 @@ class FilingOptions:
     compress_sql: bool = True
     delete_sql: bool = False
     tsd: bool = False  # register in almgm.tsd_info
+
+    @property
+    def distributes(self) -> bool:
+        """Whether files of this node's own go to the distributor, at this moment."""
+        return self.distributor if self.follows is None else self.follows()
 
 
 class IFiles(Protocol):

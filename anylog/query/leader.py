@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
@@ -24,6 +24,7 @@ from anylog.waiting import deadline, deferring, gather
 FIRST_LOOK = 0.5  # seconds without an answer after which a node is pinged
 PATIENCE = 1.0  # seconds it has for that, and between pings
 QUICK = 0.3  # seconds that a node has which did not answer before
+LAST = 2.0  # and that all of a target have when all seem to have fallen silent at once
 SYNCING, STOPS = 508, 506  # an operator that missed something; a node that goes
 _UNREACHABLE = (8, 15, 21, 81, 208)
 _NOT_READY = (5, 10, 29)  # another member of its cluster may well have it
@@ -150,6 +151,8 @@ class Asked:
     _address: str = ""
     _closed: bool = False
     _scouted: bool = False
+    _hasty: list[str] = field(factory=list)  # those that had little time, as they did not answer before
+    _patient: bool = False  # they had more time since
     given_up: bool = False  # it takes no part in a partial answer
 
     def __attrs_post_init__(self) -> None:
@@ -178,7 +181,7 @@ class Asked:
     async def open(self) -> None:
         """Ask node after node until one begins to answer. Raises AnyLogError that names the target."""
         self.close()
-        while self._left or self._syncing:
+        while self._left or self._syncing or await self._once_more():
             anyway = not self._left
             address = self._address = (self._left or self._syncing).pop(0)
             try:
@@ -199,8 +202,8 @@ class Asked:
 
     async def describe(self) -> dict[str, str]:
         """The columns of the table, as the first node that answers knows them. Raises AnyLogError."""
-        for address in self.target.addresses:
-            self._address = address
+        while self._left or await self._once_more():
+            address = self._address = self._left.pop(0)
             try:
                 reply = await self._reach(address, self.head)
             except AnyLogError as error:
@@ -492,6 +495,8 @@ class Asked:
             try:
                 await deadline(self.clock, QUICK, self.peers.ping(address, QUICK), "a ping")
             except AnyLogError as error:
+                if address not in self._hasty:
+                    self._hasty.append(address)
                 raise AnyLogError(15, f"{address} did not answer before, nor now: {error}", node=address) from None
         asked = self.peers.ask(address, "select", head, body, hops=self.hops)
         self._say(self._parts.get(address), DELIVERED)
@@ -511,6 +516,26 @@ class Asked:
             if address not in self.suspects and address != self.own:
                 looked = deadline(self.clock, seconds, self.peers.ping(address, seconds), "a ping")
                 looked.addErrback(self._silent, address)
+
+    async def _once_more(self) -> bool:
+        """Whether one of those that had little time is to be asked after all, now that nobody answered.
+
+        That many fall silent at one moment is mostly the load of this very machine, or of all; only in the query that
+        found it out, so that a target that is gone is told of at once from then on.
+        """
+        if not self._scouted or self._patient or not self._hasty or self._closed:
+            return False
+        self._patient = True
+        looks = [deadline(self.clock, LAST, self.peers.ping(each, LAST), "a ping") for each in self._hasty]
+        first = DeferredList(looks, fireOnOneCallback=True, consumeErrors=True)
+        try:
+            found: Any = await first
+        finally:
+            for look in looks:
+                look.cancel()
+        if isinstance(found, tuple):  # of the first that answered; a list: nobody did
+            self._left.append(self._hasty[found[1]])
+        return bool(self._left)
 
     def _silent(self, failure: Failure, address: str) -> None:
         self.suspects.add(address, str(failure.value))

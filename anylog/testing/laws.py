@@ -22,7 +22,7 @@ from anylog.databases.tsd import DROPPED, DUPLICATE, MISSING, OWN, Entry
 from anylog.disk.archive import folder_of, gunzip
 from anylog.disk.places import Places
 from anylog.mapping.body import content_hash, normal_form, read_body
-from anylog.processes.filing import streamed_hash
+from anylog.processes.filing import FAILED, streamed_hash
 from anylog.processes.registry import PLACEHOLDER
 from anylog.testing.world import Place
 
@@ -273,8 +273,8 @@ def in_one_place(held: Holding) -> Iterator[str]:
 def ids_once(held: Holding, known: MutableMapping[tuple[int, int], tuple[str, str]]) -> Iterator[str]:
     """I-10: no id of a member stands for two hashes, at any member, at any time; `known` is brought up to date."""
     for into, entry in held.all():
-        if entry.hash.startswith(PLACEHOLDER):
-            continue
+        if entry.hash.startswith((PLACEHOLDER, f"{FAILED}:")):
+            continue  # no content: what failed without a file is known to these databases alone
         where = f"{held.name} {into}"
         hash, first = known.setdefault((held.owner(into), entry.id), (entry.hash, where))
         if hash != entry.hash:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -45,7 +46,9 @@ TROUBLES: dict[str, int] = {  # by weight
     "flush": 2, "bad file": 2,
 }  # fmt: skip
 NEED_COPIES = {"wipe"}
-BOTH_OLDER = HOME_OLDER = 20  # the weights of these troubles, in the storms that have them
+# Troubles for which others have what is lacking then -> in which seeds they come: by what divided, and with which rest.
+RARE = {"both older": (8, 3), "home older": (16, 10), "lost soon": (16, 15)}
+OFTEN = 20  # their weight there
 
 
 @define(eq=False)
@@ -257,16 +260,6 @@ class Storm:
         """Whether a table may be dropped in this storm."""
         return self.seed % 4 == 0
 
-    @property
-    def both_older(self) -> bool:
-        """Whether both databases of a member may be put back in this storm: others have what it lacks then."""
-        return self.seed % 8 == 3 and len(self.names) > 1
-
-    @property
-    def home_older(self) -> bool:
-        """Whether all of a member may be put back from an older copy in this storm, its journal too."""
-        return self.seed % 16 == 15 and len(self.names) > 1
-
     def trouble(self, kind: str) -> None:
         """It comes."""
         chance, network = self.chance, self.world.network
@@ -332,6 +325,13 @@ class Storm:
                     self.note(f"{operator} is copied with its home while buffers are open")
                     self.lost[operator] = "home"
                     self.homes[operator] = Snapshot.of(self.world.places[operator], self.load, chance)
+            case "lost soon" if operator in self.ready and operator not in self._after:
+                if not self.lost or self.lost.get(operator) == "both":
+                    if operator not in self.older:
+                        self.lost[operator], self.older[operator] = "both", self._copy(operator, DBMS)
+                    self._after[operator] = self._lose_soon
+                    self.world.crash_after(operator, chance.randint(1, 60), chance.random() < 0.5)
+                    self.world.begin(self.world.nodes[operator], "flush buffers").addErrback(lambda _: None)
             case "drop table" if operator in self.ready and self.droppable:
                 self.dropped.add(DROPPABLE)
                 asked = self.world.begin(self.world.nodes[operator], f"drop table {DROPPABLE} where dbms = {DBMS}")
@@ -377,6 +377,11 @@ class Storm:
         others = [self.holding(each) for each in self.names if each != name]
         self.homes[name].put_back(self.world.places[name], self.load, self.chance, others, self.members[name])
         forget_ids(self.ids, others, self.members[name])
+
+    def _lose_soon(self, name: str) -> None:
+        """The tables of files are lost, and the readings are those of a copy: the journal alone knows ids."""
+        self._lose_almgm(name)
+        self._older_both(name)
 
     def _copy(self, name: str, *databases: str) -> dict[str, dict[str, bytes]]:
         return {each: self._files(name).copy(self._file(name, each)) for each in databases}
@@ -443,10 +448,9 @@ class Storm:
         kinds = [kind for kind in TROUBLES if self.copies or kind not in NEED_COPIES]
         kinds = [kind for kind in kinds if chance.random() < 0.6] or ["crash soon"]
         weights = dict(TROUBLES)
-        if self.both_older:
-            kinds, weights["both older"] = [*kinds, "both older"], BOTH_OLDER
-        if self.home_older:
-            kinds, weights["home older"] = [*kinds, "home older"], HOME_OLDER
+        for kind, (parts, rest) in RARE.items():
+            if self.seed % parts == rest and len(self.names) > 1:
+                kinds, weights[kind] = [*kinds, kind], OFTEN
         often = chance.choice([0.03, 0.1, 0.3])
         for _ in range(chance.randint(20, 120)):
             for _ in range(chance.choice([0, 1, 1, 2])):
@@ -467,7 +471,7 @@ class Storm:
         end = self.world.clock.seconds() + PATIENCE
         while True:
             self.world.advance(5.0)
-            told = list(self.unquiet())
+            told = list(islice(self.unquiet(), 1 if self.world.clock.seconds() <= end else None))
             quiet = not told
             if quiet:
                 told = self.breaches()

@@ -186,6 +186,39 @@ def test_counted_and_the_journal_does_not_know(copied: bool, late: bool) -> None
     storm.world.end()
 
 
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("at", ["published", "counted", "done"])
+def test_a_file_whose_id_only_its_name_says(at: str, copied: bool) -> None:
+    """The node ends before the journal hears what became of a buffer, and both databases are lost, or that of its
+    readings is one of before: the buffer has the id that its file has, so no row is there twice, here or elsewhere."""
+    storm = calm(5)
+    assert len(storm.names) > 1
+    copy = storm._files("op1").copy(TOWN)
+    node = storm.world.nodes["op1"]
+    ended = []
+
+    def end(point: str) -> None:
+        if point == at and not ended:
+            ended.append(point)
+            storm.world.crash("op1", power=False)
+
+    node.intake.filing.point = node.intake.point = end
+    put(storm, "t0", [1, 2, 3], False)
+    storm.world.until(lambda: bool(ended), 60)
+    storm._files("op1").remove(ALMGM)
+    storm._files("op1").remove(TOWN)
+    if copied:
+        storm._files("op1").put_back(TOWN, copy)
+    assert begin(storm) is not None
+    quiet(storm)
+    storm.world.advance(60)
+    for name in storm.names:
+        held = storm.holding(name)
+        assert values(held) == [1, 2, 3], name
+        assert not [*laws.loaded_once(held), *laws.archived(held), *laws.in_one_place(held)], name
+    storm.world.end()
+
+
 @pytest.mark.parametrize("moved", ["before it is read", "after the archive was listed"])
 def test_a_file_that_moves_while_it_is_looked_for(moved: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The distributor archives a file while a database that was lost is loaded again: it is found, before or after."""

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from test_lasting import begin, calm, put, quiet, values
+from test_lasting import ALMGM, begin, calm, put, quiet, values
 from test_pull import CONSUMER, MASTER, Copies, is_complete
 
 from anylog.disk.names import FileName
 from anylog.node import Node
+from anylog.testing import laws
+from anylog.testing.storm import Storm
 
 STEP = 97  # moments between two crashes
 OF_ONE = [f"{name}-{n}" for name in ("a", "b", "s") for n in range(3)]
@@ -56,7 +58,6 @@ def test_a_policy_that_vanishes(ways: tuple[str, str]) -> None:
     copies = Copies()
     try:
         first, second = copies.add(1, *([pushes] if pushes else [])), copies.add(2, pulls=pulls)
-        copies.world.advance(2)  # so that the operator knows of the distributor
         copies.put(first, "a")
         copies.until_equal(first, second, 90)
         own = copies.member(first)
@@ -113,7 +114,9 @@ def test_a_home_of_another_member(left: int) -> None:
         copies.put(first, "a")
         copies.until_equal(first, second, 90)
         if left:
-            copies.world.run(first, "exit distributor")
+            operator = f"run operator where policy = {copies.policies[1]} and master_node = {MASTER}"
+            waits = f"{operator} and update_tsd_info = true and distributor = true"
+            copies.world.run(first, "exit distributor", "exit operator", waits)
             copies.world.run(second, "exit consumer")
         copies.put(first, "b")
         stream(copies, first, "s")
@@ -187,14 +190,7 @@ def test_another_member_at_every_moment() -> None:
         storm.world.advance(0.1)
         put(storm, "t1", [6], False)
         storm.world.crash("op1", power=True)
-        master, id = storm.world.nodes["master"], storm._policy("op1")
-        policy = storm.world.run(master, f"blockchain get operator where id = {id}").data[0]
-        storm.world.run(master, f"blockchain delete policy where id = {id} and master = {MASTER} and local = true")
-        kept = {key: value for key, value in policy["operator"].items() if key not in ("date", "ledger")}
-        policy = json.dumps({"operator": {**kept, "member": 77}})
-        storm.world.run(master, f"blockchain insert where policy = {policy} and master = {MASTER}")
-        storm.members["op1"] = 77
-        storm.world.advance(5)
+        own = becomes(storm, 77)
         storm.world.crash_after("op1", moment)
         crashed = begin(storm) is None
         if crashed:
@@ -206,8 +202,66 @@ def test_another_member_at_every_moment() -> None:
         put(storm, "t1", [7], False)
         held = quiet(storm)
         assert values(held) == [1, 2, 3, 4, 5, 6, 7], moment
-        assert {into for into, _ in held.all()} >= {"tsd_info", f"tsd_{kept['member']}"}
+        assert {into for into, _ in held.all()} >= {"tsd_info", f"tsd_{own}"}
         storm.world.advance(60)  # the others get all of it
+        wrong = [told for told in storm.breaches() if not told.endswith("never sent")]  # it was sent past the storm
+        assert not wrong, moment
+        storm.world.end()
+        if not crashed:
+            break
+    assert moment > 100
+
+
+def becomes(storm: Storm, member: int) -> int:
+    """In the ledger the first operator, which is down, has another member id; gives the one it had."""
+    master, id = storm.world.nodes["master"], storm._policy("op1")
+    policy = storm.world.run(master, f"blockchain get operator where id = {id}").data[0]
+    storm.world.run(master, f"blockchain delete policy where id = {id} and master = {MASTER} and local = true")
+    kept = {key: value for key, value in policy["operator"].items() if key not in ("date", "ledger")}
+    policy = json.dumps({"operator": {**kept, "member": member}})
+    storm.world.run(master, f"blockchain insert where policy = {policy} and master = {MASTER}")
+    own, storm.members["op1"] = storm.members["op1"], member
+    storm.world.advance(5)
+    return own
+
+
+def files(held: laws.Holding, into: str) -> list[tuple[int, str, int, str]]:
+    return [(entry.id, entry.hash, entry.rows, entry.status1) for entry in held.entries[into]]
+
+
+def test_tables_of_files_of_the_member_it_was() -> None:
+    """They alone are put back as they were before the home became another member, and it crashes again and again while
+    it begins: they say themselves whose they are. The files of each stay those of each."""
+    moment = 0
+    while True:
+        moment += STEP
+        storm = calm(4)
+        put(storm, "t0", [1, 2], True)
+        put(storm, "t1", [3], False)
+        quiet(storm)
+        copy = storm._files("op1").copy(ALMGM)
+        put(storm, "t0", [4], True)
+        quiet(storm)
+        storm.world.crash("op1", power=False)
+        own = becomes(storm, 77)
+        assert begin(storm) is not None
+        put(storm, "t0", [5], True)
+        put(storm, "t1", [6], False)
+        before = quiet(storm)
+        storm.world.advance(60)
+        storm.world.crash("op1", power=False)
+        storm._files("op1").put_back(ALMGM, copy)
+        storm.world.crash_after("op1", moment)
+        crashed = begin(storm) is None
+        if crashed:
+            assert begin(storm) is not None
+        storm.world.places["op1"].moments = 0
+        put(storm, "t1", [7], False)
+        held = quiet(storm)
+        assert values(held) == [1, 2, 3, 4, 5, 6, 7], moment
+        assert files(held, f"tsd_{own}") == files(before, f"tsd_{own}"), moment
+        assert files(held, "tsd_info")[:-1] == files(before, "tsd_info"), moment
+        storm.world.advance(60)
         wrong = [told for told in storm.breaches() if not told.endswith("never sent")]  # it was sent past the storm
         assert not wrong, moment
         storm.world.end()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 from anylog.databases.tsd import Asked, Entry
 from anylog.errors import AnyLogError
+from anylog.interfaces import Publish, Step
 from anylog.node import Node
 from anylog.processes import consumer, missing
 from anylog.processes.exchange import name_of
+from anylog.testing.disk import MemoryDisk
 from anylog.testing.world import World
 
 MASTER = "10.0.0.1:32048"
@@ -233,6 +236,33 @@ def test_what_was_pushed_and_not_taken(copies: Copies, monkeypatch: pytest.Monke
     assert len(copies.names(second)) == 6
     monkeypatch.setattr(second.copying.consumer, "_full", lambda: bool(operator.watch.holds))
     assert copies.until_equal(first, second, 20) < 10
+
+
+@pytest.mark.parametrize("fits", [0, 2])
+def test_no_room_for_what_was_asked_for(copies: Copies, monkeypatch: pytest.MonkeyPatch, fits: int) -> None:
+    """Files that came while the disk was full, all or some, are asked for again within seconds once there is room."""
+    first, second = copies.add(1), copies.add(2)
+    copies.put(first, "a")
+    copies.until_equal(first, second, 90)
+    batch, watched, refused = MemoryDisk.batch, second.places.folder("watch_dir"), 0
+
+    def full(disk: MemoryDisk, steps: Sequence[Step]) -> list[Any]:
+        nonlocal refused
+        if not any(isinstance(step, Publish) and step.path.parent == watched for step in steps):
+            return batch(disk, steps)
+        refused += 1
+        left = [OSError(errno.ENOSPC, "No space left on device") for _ in steps[fits:]]
+        return [*batch(disk, steps[:fits]), *left]
+
+    monkeypatch.setattr(MemoryDisk, "batch", full)
+    for number in range(5):
+        copies.put(first, f"b{number}")
+    copies.world.until(lambda: len(copies.names(first)) == 18, 10)
+    copies.world.until(lambda: refused > 0, 90)
+    copies.world.advance(1.0)
+    assert len(copies.names(second)) < 18
+    monkeypatch.setattr(MemoryDisk, "batch", batch)
+    assert copies.until_equal(first, second, 90) < 15
 
 
 def test_a_database_that_is_connected_later(copies: Copies) -> None:

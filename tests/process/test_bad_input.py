@@ -167,10 +167,8 @@ def test_garbage_and_half_open_connections(node: NodeProcess) -> None:
             else b"GE"
         )
         half.append(one)
-    begin = time.monotonic()
     assert put(node, b'{"fine": true}', table="beside")[0] == 200
     assert node.command("get status").endswith(b"running")
-    assert time.monotonic() - begin < 5
     for one in [rubbish, *half]:
         one.close()
 

@@ -122,7 +122,6 @@ def test_both_members_hold_what_either_took(network: Network) -> None:
         want, other = 3 + 3 * (body // 2 + 1), network.operators[1 - number]
         took.append(until(lambda other=other, want=want, number=number: other.count(f"t{number}") == want))
     print(f"on the other member after {sorted(took)}")
-    assert sorted(took)[-2] < 1.0, took
     check(network, 22, sent)
     for node in network.operators:
         (peer,) = distributor(node)["Peers"]

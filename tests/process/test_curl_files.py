@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from node import NodeProcess
 
-SLOWEST = 1.0  # seconds that any other answer may take while large files are worked on, on a busy machine
+OTHERS = 3  # answers that others have at least while large files are worked on: it would be one if they waited
 
 
 @pytest.fixture(scope="module")
@@ -166,29 +166,36 @@ def test_large_and_many(node: NodeProcess) -> None:
             peak = max(peak, node.memory())
             time.sleep(0.01)
 
+    def meanwhile(*words: str) -> tuple[int, bytes]:
+        """Like `curl`; others are answered before that ends."""
+        first = len(waits)
+        answer = curl(node, *words)
+        assert len(waits) - first >= OTHERS, words
+        return answer
+
     asking = threading.Thread(target=others)
     asking.start()
     try:
         long = ("-H", "timeout: 5 minutes")
-        names = curl(node, *long, "-H", "command: get files !prep_dir/many")[1].split(b"\r\n")
+        names = meanwhile(*long, "-H", "command: get files !prep_dir/many")[1].split(b"\r\n")
         assert (len(names), names[0]) == (100_001, b"reading.000000.json")
-        sizes = json.loads(curl(node, *long, "-H", "command: get size !prep_dir where format = json")[1])
+        sizes = json.loads(meanwhile(*long, "-H", "command: get size !prep_dir where format = json")[1])
         assert sizes[1] == {"Directory": "many", "Files": 100_000, "Size": 0}
         for command in ("file copy !prep_dir/large.bin !tmp_dir", "file compress !tmp_dir/large.bin"):
-            assert curl(node, *long, "-X", "POST", "-H", f"command: {command}") == (200, b"")
-        digest = curl(node, *long, "-H", "command: file hash !tmp_dir/large.bin")[1]
+            assert meanwhile(*long, "-X", "POST", "-H", f"command: {command}") == (200, b"")
+        digest = meanwhile(*long, "-H", "command: file hash !tmp_dir/large.bin")[1]
         reading = subprocess.Popen(
             ["curl", "-s", f"http://127.0.0.1:{node.port}", "-H", "command: file from !tmp_dir/large.bin"],
             stdout=subprocess.PIPE,
         )
-        found = hashlib.md5()
+        found, first = hashlib.md5(), len(waits)
         assert reading.stdout is not None
         while piece := reading.stdout.read(1 << 20):
             found.update(piece)
         assert (reading.wait(), found.hexdigest().encode()) == (0, digest)
+        assert len(waits) - first >= OTHERS
     finally:
         over.set()
         asking.join()
     print(f"slowest other answer {max(waits):.3f} s of {len(waits)}, memory {before >> 20} to {peak >> 20} MB")
-    assert max(waits) < SLOWEST
     assert peak - before < 100 << 20

@@ -23,7 +23,7 @@ from node import NodeProcess
 SIZE = 200 << 20
 GROWTH = 40 << 20  # bytes of memory that uploads may cost, whatever their size
 HEAD = "POST / HTTP/1.1\r\nUser-Agent: curl/8\r\ncommand: file to !prep_dir/x\r\n"
-SLOWEST = 1.0  # seconds that any other answer may take meanwhile, on a busy machine
+OTHERS = 3  # answers that others have at least meanwhile: it would be one if they waited for the end
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,14 @@ def curl(node: NodeProcess, command: str, *more: str) -> tuple[int, bytes]:
 def watched(node: NodeProcess) -> Iterator[None]:
     """Others are answered meanwhile, and the memory stays small."""
     curl(node, "print x")
-    before, peak, slowest, over = node.memory(), 0, 0.0, threading.Event()
+    before, peak, waits, over = node.memory(), 0, [], threading.Event()
 
     def others() -> None:
-        nonlocal peak, slowest
+        nonlocal peak
         while not over.is_set():
             begin = time.perf_counter()
             assert node.command("get status").endswith(b"running")
-            slowest = max(slowest, time.perf_counter() - begin)
+            waits.append(time.perf_counter() - begin)
             peak = max(peak, node.memory())
             time.sleep(0.01)
 
@@ -97,10 +97,11 @@ def watched(node: NodeProcess) -> Iterator[None]:
     try:
         yield
     finally:
+        answered = len(waits)
         over.set()
         asking.join()
-    print(f"slowest other answer {slowest:.3f} s, memory {before >> 20} to {peak >> 20} MB")
-    assert slowest < SLOWEST
+    print(f"slowest of {answered} other answers {max(waits):.3f} s, memory {before >> 20} to {peak >> 20} MB")
+    assert answered >= OTHERS
     assert peak - before < GROWTH
 
 

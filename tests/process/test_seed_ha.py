@@ -362,6 +362,9 @@ def survive(network: Network, members: Sequence[Member]) -> None:
     found_until(lambda: query(network), wanted, "before")
     # It was away a moment ago. The main operator is asked as soon as it is heard of again.
     found_until(lambda: status_of(network, three), "active", "the query node knows that it is back", 60)
+    # As long as no survivor is complete, the one that does not respond is asked before their answers are taken.
+    for each in members[:2]:
+        found_until(lambda each=each: each.asked("get consumer where")["State"], "complete", each.name, 90)
     process.send_signal(signal.SIGSTOP)
     try:
         assert query(network) == wanted  # the main operator is asked first, as long as it is active
@@ -387,13 +390,14 @@ def survive(network: Network, members: Sequence[Member]) -> None:
 
     three.node.kill()
 
-    def shipped() -> bool:
-        """Whether the next query still goes to the one that is gone; its answer is whole in any case."""
+    def shipped() -> list[tuple[str, str]]:
+        """Whom the next query goes to, if the one that is gone is among them; its answer is whole in any case."""
         assert query(network) == wanted
         status = json.loads(network.query.command("query status where format = json"))
-        return three.address in {row["Operator"] for row in status}
+        told = [(row["Operator"], row["Status"]) for row in status]
+        return told if three.address in dict(told) else []
 
-    found_until(shipped, False, "queries will not be shipped to the non-active Operator")
+    found_until(shipped, [], "queries will not be shipped to the non-active Operator", 60)
     assert status_of(network, three) == "not responding"
 
 

@@ -513,3 +513,22 @@ def test_a_node_that_is_doubted() -> None:
     assert a.state(at("a")) is None
     town.wait(a.stop())
     town.advance(100)
+
+
+def test_a_member_that_is_connected_twice() -> None:
+    """Both dialled at the same moment: when it falls silent, both connections end, and it is found out as soon."""
+    town = Town()
+    a, b = town.add("a"), town.add("b")
+    asked = [a.ask(at("b"), "echo", {}), b.ask(at("a"), "echo", {})]
+    for each in asked:
+        town.wait(each)
+    assert len(a.carriers) == 2
+    a.near = lambda: [at("b")]
+    town.advance(5)
+    town.network.cut("a", "b")
+    begin = town.clock.seconds()
+    town.until(lambda: (state := a.state(at("b"))) is not None and not state.active, 40)
+    town.advance(1.0)
+    assert not a.state(at("b")).active  # type: ignore[union-attr]
+    assert town.clock.seconds() - begin < 10
+    assert not a.carriers

@@ -170,15 +170,28 @@ class WhereTests(FilingCase):
 
 class DistributionTests(FilingCase):
     def test_who_distributes_is_told(self) -> None:
-        """Of files of our own, once they are counted; of none while nobody distributes."""
-        told: list[Path] = []
-        self.filing.to_distribute = told.extend
+        """Of files of our own, once they are counted; of none if nobody is to distribute."""
+        told: dict[int, Path] = {}
+        self.filing.to_distribute = told.update
         self.begin(distributor=False)
         self.file(self.buffer())
-        self.assertEqual(told, [])
+        self.assertEqual(told, {})
         self.begin(distributor=True)
-        self.file(self.buffer())
-        self.assertEqual([path.parent for path in told], [OPTIONS.distr_dir])
+        buffer = self.buffer()
+        self.file(buffer)
+        self.assertEqual({id: path.parent for id, path in told.items()}, {buffer.tsd: OPTIONS.distr_dir})
+
+    def test_a_distributor_that_starts_later(self) -> None:
+        """Files go to it from that moment on; those of before are archived, and told of as well."""
+        told: dict[int, Path] = {}
+        runs = False
+        self.filing.to_distribute = told.update
+        self.begin(follows=lambda: runs)
+        one, two = self.buffer(), self.buffer()
+        self.file(one)
+        runs = True
+        self.file(two)
+        self.assertEqual({id: path.parent for id, path in told.items()}, {one.tsd: DAY, two.tsd: OPTIONS.distr_dir})
 
 
 class OrderTests(FilingCase):

@@ -55,6 +55,12 @@ class SeeingTests(FilesCase):
             self.disk.batch([Publish(folder / name, b"more\n")])
         self.assertGreaterEqual(self.begin(), LARGE)
 
+    def test_what_failed(self) -> None:
+        """It waits in the error directory under its name, and may come back."""
+        name = f"town.t.s.{7:032x}.0.{MEMBER}.{LARGE}.260901101500.err_27.1800000016.json"
+        self.disk.batch([Publish(OPTIONS.err_dir / name, b"more\n")])
+        self.assertGreaterEqual(self.begin(), LARGE)
+
     def test_seen_once(self) -> None:
         """Another database that is connected later costs no more looks into the archive."""
         self.begin()

@@ -95,6 +95,7 @@ class FakePeers:
     down: set[str] = field(factory=set)  # nothing listens there
     silent: set[str] = field(factory=set)  # nothing ever comes
     slow: dict[str, float] = field(factory=dict)  # seconds before a reply
+    late: dict[str, float] = field(factory=dict)  # until when pings have no answer
     breaks: dict[str, int] = field(factory=dict)  # pieces of a body before the connection breaks
     refusals: dict[str, AnyLogError] = field(factory=dict)
     flagged: dict[str, PeerState] = field(factory=dict)
@@ -151,7 +152,15 @@ class FakePeers:
             return Deferred()
         if address in self.down:
             return fail(AnyLogError(208, f"Failed to create a socket using: {address}", node=address))
+        if self.clock.seconds() < self.late.get(address, 0.0):
+            waited: Deferred[float] = Deferred(lambda _: call.cancel() if call.active() else None)
+            call = self.clock.callLater(self.late[address] - self.clock.seconds(), self._ponged, address, waited)
+            return waited
         return succeed(0.001)
+
+    def _ponged(self, address: str, waited: Deferred[float]) -> None:
+        self.flagged.pop(address, None)
+        waited.callback(1.0)
 
     def tell(self, kind: str, head: Mapping[str, Any]) -> int:
         return 0

@@ -1,0 +1,416 @@
+"""Subscriptions of an outside message broker: what it sends is answered when it is safe here (ingest.md 4).
+
+`OutsideBroker` keeps a connection, whatever happens to it: it subscribes, hands over what comes in the order in which
+it came, and answers in that order. What could not be kept is not answered: the connection is dropped, and the broker
+sends it again. A message that comes again has the key of the first time (decisions.md 36).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from anylog.counts import Counts
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, DelayedCall
+from anylog.net import INet
+from anylog.network.outside_access import Access, Debug, Layer, TlsLayer
+from anylog.network.outside_websocket import WebSocketLayer
+from anylog.tank import Tank
+from anylog.waiting import deadline
+from anylog.wire.mqtt_packets import Publish
+
+if TYPE_CHECKING:
+    from anylog.network.outside_link import Link, Listener
+
+Deliver = Callable[[Sequence[tuple[str | None, Publish]]], Deferred[Any]]
+Release = Callable[[Sequence[str]], Deferred[Any]]
+
+OVERHEAD = 200  # bytes that a message costs beside its topic and payload
+HIGH, LOW = 8 << 20, 4 << 20  # bytes that wait for `deliver`: reading pauses, goes on
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds until the next attempt
+STEADY = 30.0  # seconds after which a connection has proved itself
+SETTLE = 10.0  # seconds that stopping waits for what is being kept; some more for the end of the connection
+
+IDLE, CONNECTING, SUBSCRIBING, CONNECTED, WAITING, STOPPED = (
+    "not started", "connecting", "subscribing", "connected", "waiting", "stopped",
+)  # fmt: skip
+
+
+async def open_link(
+    *,
+    clock: Clock,
+    net: INet,
+    read: Callable[..., Deferred[Any]],
+    token: Callable[[int], bytes],
+    access: Access,
+    listener: Listener,
+    debug: Debug | None = None,
+) -> Link:
+    """A connection on which CONNECT is said as soon as TLS and WebSocket are up; nothing here waits in the reactor.
+
+    `read(function)` runs what reads files in a lane. Raises AnyLogError 99 without paho, 40 for certificates that
+    cannot be read, 81 if nobody answers.
+    """
+    try:
+        from anylog.network.outside_link import Link
+    except ImportError:
+        raise AnyLogError(99, "outside brokers need paho-mqtt: install anylog[mqtt]") from None
+    layers: list[Layer] = []
+    if access.tls is not None:
+        try:
+            layers.append(TlsLayer(await read(access.tls.context), access.host))
+        except (OSError, ValueError) as wrong:
+            raise AnyLogError(40, f"{access.address}: the certificates cannot be read: {wrong}") from None
+    if access.websocket:
+        layers.append(WebSocketLayer(access, token))
+    link = Link(clock=clock, access=access, layers=layers, listener=listener, debug=debug)
+    try:
+        factory: Any = Factory.forProtocol(lambda: link)
+        await net.connect(access.endpoint, factory)
+    except (AnyLogError, CancelledError):
+        raise
+    except Exception as why:  # of whatever kind: a name that is none, no way there, nobody at home
+        raise AnyLogError(81, f"{access.address} cannot be reached: {why}") from None
+    return link
+
+
+@define
+class Known:
+    """The newest message that came under a packet id."""
+
+    key: str
+    digest: str
+    safe: bool
+
+
+@define(eq=False)
+class Batch:
+    """What came in one turn of the reactor."""
+
+    link: Link
+    size: int = 0
+    items: list[tuple[str | None, Publish]] = field(factory=list)
+    answers: list[tuple[int, int]] = field(factory=list)  # QoS and packet id, in the order of the broker
+    known: list[Known] = field(factory=list)
+    released: list[str] = field(factory=list)
+    ended: bool = False
+    why: str = ""  # why it could not be kept
+
+
+class OutsideBroker:
+    """A client of one outside broker. Its numbers are in `counts`, for `get msg client`."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        net: INet,
+        chance: Random,
+        read: Callable[..., Deferred[Any]],
+        token: Callable[[int], bytes],
+        access: Access,
+        topics: Sequence[tuple[str, int]],
+        deliver: Deliver,
+        release: Release | None = None,
+        known: Iterable[str] = (),
+        high: int = HIGH,
+        low: int = LOW,
+        debug: Debug | None = None,
+    ) -> None:
+        """Nothing happens before `start`.
+
+        `deliver` is given (key, message) in order and fires when all are durable; it fails if any could not be kept.
+        A key is there where the broker may send a message again (QoS 1 and 2 of a persistent session): of two with
+        the same key one is to be kept. `release` is told of keys of QoS 2 that will not come again, and fires when
+        that is durable. `known` are keys of earlier runs whose messages are safe, oldest first. `high` and `low` are
+        the bytes waiting for `deliver` at which reading pauses and goes on. `debug` is told of each packet.
+        """
+        self.access, self.topics = access, list(topics)
+        self.counts = Counts()
+        self.state = IDLE
+        self.last_error, self.last_error_at = "", 0.0  # unix seconds
+        self.last_message_at = self.connected_at = 0.0
+        self.refused: dict[str, str] = {}  # topic filter -> why the broker does not send it
+        self._clock, self._net, self._chance, self._read, self._token = clock, net, chance, read, token
+        self._deliver, self._release, self._debug = deliver, release, debug
+        self._tank = Tank(low=low, high=high)
+        self._tank.watch(self._filled)
+        self._link: Link | None = None  # on which we are connected
+        self._fresh: Link | None = None  # on which the broker has not answered yet
+        self._subscribed = False
+        self._broken = False  # something was not kept: nothing more is answered on this connection
+        self._attempt: Deferred[Any] | None = None
+        self._retry: DelayedCall | None = None
+        self._failures = 0
+        self._answered = False  # on this connection
+        self._owed: deque[Batch] = deque()
+        self._settled: list[Deferred[None]] = []
+        self._gone: list[Deferred[None]] = []
+        self._who = f"{access.address}/{access.client_id}"
+        self._known: dict[int, Known] = {}
+        self._run, self._number = int(clock.seconds() * 1000), 0
+        for key in known:
+            self._remember(key)
+
+    # Going and stopping.
+
+    def start(self) -> None:
+        """Connect, and again whenever the connection is lost."""
+        if self.state == IDLE:
+            self._try()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait for `deliver`."""
+        return self._tank.held
+
+    async def stop(self, forget: bool = False) -> None:
+        """Take nothing more, answer what is being kept, and take leave; at most some seconds.
+
+        With `forget` the broker is told to send nothing more, not even later (it forgets a persistent session's
+        topics, not what it has queued).
+        """
+        if self.state == STOPPED:
+            return
+        self.state = STOPPED
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self._fresh is not None:
+            self._fresh.drop("stopped")
+        link = self._link
+        if link is None:
+            return
+        link.pause("stopping")
+        gone: Deferred[None] = Deferred()
+        self._gone.append(gone)
+        try:
+            await deadline(self._clock, SETTLE, self._all_settled(), "keeping the last messages")
+        except AnyLogError as late:
+            self._error(str(late))
+        if self._link is None:
+            return
+        if forget:
+            link.unsubscribe([name for name, _ in self.topics])
+        link.disconnect()
+        await gone
+
+    def _try(self) -> None:
+        self.state, self._retry = CONNECTING, None
+        self._attempt = Deferred.fromCoroutine(
+            open_link(
+                clock=self._clock,
+                net=self._net,
+                read=self._read,
+                token=self._token,
+                access=self.access,
+                listener=self,
+                debug=self._debug,
+            )
+        )
+        self._attempt.addCallbacks(self._opened, self._unreached)
+
+    def _opened(self, link: Link) -> None:
+        self._attempt = None
+        self._fresh = link if self._link is None else None
+        if self.state == STOPPED:
+            link.drop("stopped")
+
+    def _unreached(self, failure: Failure) -> None:
+        self._attempt = None
+        if self.state == STOPPED:
+            return
+        if not failure.check(AnyLogError):
+            self.log.failure("connecting to {broker}", failure, broker=self.access.address)
+        self._error(failure.getErrorMessage())
+        self._again()
+
+    def _again(self) -> None:
+        """Try later: a little more later each time, and not all at once with others."""
+        self.state = WAITING
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._failures, 16)) * (0.5 + 0.5 * self._chance.random())
+        self._failures += 1
+        self._retry = self._clock.callLater(wait, self._try)
+
+    def _error(self, why: str) -> None:
+        self.last_error, self.last_error_at = why, self._clock.seconds()
+        self.counts.add("errors", last=why)
+        self.log.info("{broker}: {why}", broker=self.access.address, why=why)
+
+    # What the link tells.
+
+    def connected(self, link: Link, session_present: bool) -> None:
+        """Subscribe, unless the broker has kept the subscriptions that were made by this very client."""
+        if self.state == STOPPED:
+            link.disconnect()
+            return
+        self._link, self._fresh, self._broken, self._answered = link, None, False, False
+        self.connected_at = self._clock.seconds()
+        self.counts.add("connects")
+        if not session_present:
+            self._known.clear()  # packet ids begin anew
+        if self._tank.full:
+            link.pause("full")
+        if session_present and self._subscribed:
+            self.state = CONNECTED
+            return
+        self.state = SUBSCRIBING
+        link.subscribe(self.topics)
+
+    def subscribed(self, link: Link, refused: Sequence[tuple[int, str]]) -> None:
+        """Refused filters are named; the others go on."""
+        self.refused = {self.topics[at][0]: why for at, why in refused if at < len(self.topics)}
+        self._subscribed = not refused
+        if self.state == SUBSCRIBING:
+            self.state = CONNECTED
+        for name, why in self.refused.items():
+            self._error(f"the broker does not send {name}: {why}")
+
+    def published(self, link: Link, packet_id: int, why: str) -> None:
+        """Nothing is published here."""
+
+    def received(self, link: Link, events: Sequence[Publish | int]) -> None:
+        """Hand over what is new; what was safe before is answered without asking again."""
+        batch = Batch(link)
+        for event in events:
+            if isinstance(event, int):
+                self._let_go(batch, event)
+            else:
+                self._take(batch, event)
+        self.counts.add("batches")
+        if batch.items:
+            self.last_message_at = self._clock.seconds()
+        self._owed.append(batch)
+        self._tank.put(batch.size)
+        kept = Deferred.fromCoroutine(self._keep(batch))
+        kept.addErrback(lambda failure: self._not_kept(batch, failure))
+        kept.addCallback(lambda _: self._ended(batch))
+        kept.addErrback(lambda failure: self.log.failure("answering {broker}", failure, broker=self.access.address))
+
+    def lost(self, link: Link, why: str) -> None:
+        """Connect again, but not before it is known what of the old connection is safe."""
+        if self._link is not link and self._link is not None:
+            return
+        self._link = self._fresh = None
+        for gone in self._gone:
+            gone.callback(None)
+        self._gone.clear()
+        if self.state == STOPPED:
+            return
+        if self.state in (CONNECTED, SUBSCRIBING):
+            self.counts.add("disconnects")
+            if self._answered or self._clock.seconds() - self.connected_at >= STEADY:
+                self._failures = 0
+        self._error(why)
+        self.state = WAITING
+        self._all_settled().addCallback(lambda _: self._again() if self.state == WAITING else None)
+
+    # Messages on their way to `deliver`, and the answers.
+
+    def _take(self, batch: Batch, packet: Publish) -> None:
+        self.counts.add("messages")
+        batch.size += OVERHEAD + len(packet.topic) + len(packet.payload)
+        if packet.qos:
+            batch.answers.append((packet.qos, packet.packet_id))
+        if not packet.topic:
+            # Not to be kept by anybody: it is answered, else it would come again for ever.
+            self.counts.add("malformed", last="a topic that is not UTF-8")
+            return
+        if not packet.qos or not self.access.persistent:
+            batch.items.append((None, packet))
+            return
+        digest = blake2b(packet.topic.encode() + b"\0" + packet.payload, digest_size=8).hexdigest()
+        known = self._known.get(packet.packet_id) if packet.dup else None
+        if known is None or known.digest != digest:
+            self._number += 1
+            key = f"{self._who}:{packet.packet_id}:{digest}:{self._run:x}.{self._number:x}"
+            known = self._known[packet.packet_id] = Known(key, digest, False)
+        elif known.safe:
+            self.counts.add("repeated")
+            return
+        batch.known.append(known)
+        batch.items.append((known.key, packet))
+
+    def _let_go(self, batch: Batch, packet_id: int) -> None:
+        from anylog.network.outside_link import RELEASED
+
+        batch.answers.append((RELEASED, packet_id))
+        known = self._known.pop(packet_id, None)
+        if known is not None and self._release is not None:
+            batch.released.append(known.key)
+
+    def _remember(self, key: str) -> None:
+        parts = key.rsplit(":", 3)
+        if len(parts) == 4 and parts[0] == self._who and parts[1].isdigit():
+            self._known[int(parts[1])] = Known(key, parts[2], True)
+
+    async def _keep(self, batch: Batch) -> None:
+        if batch.items:
+            await maybeDeferred(self._deliver, batch.items)
+        if batch.released and self._release is not None:
+            await maybeDeferred(self._release, batch.released)
+
+    def _not_kept(self, batch: Batch, failure: Failure) -> None:
+        batch.why = failure.getErrorMessage() or repr(failure.value)
+        if not failure.check(AnyLogError):
+            self.log.failure("keeping messages of {broker}", failure, broker=self.access.address)
+
+    def _ended(self, batch: Batch) -> None:
+        batch.ended = True
+        for known in batch.known:
+            known.safe = not batch.why
+        while self._owed and self._owed[0].ended:
+            self._answer(self._owed.popleft())
+        if self._link is not None:
+            self._link.flush()
+        self._tank.take(batch.size)
+        if not self._owed:
+            settled, self._settled = self._settled, []
+            for waited in settled:
+                waited.callback(None)
+
+    def _answer(self, batch: Batch) -> None:
+        """Of what was kept the broker is told; what was not it shall send again."""
+        mine = batch.link is self._link and not self._broken
+        if not batch.why:
+            self.counts.add("kept", len(batch.items))
+            if mine and batch.answers:
+                for qos, packet_id in batch.answers:
+                    batch.link.answer(qos, packet_id)
+                self.counts.add("answered", len(batch.answers))
+                self._answered = True
+            return
+        self.counts.add("failed", len(batch.items), last=batch.why)
+        self.counts.add("lost", sum(1 for _, packet in batch.items if not packet.qos))
+        if mine and batch.answers:
+            self._broken = True
+            batch.link.drop(f"messages could not be kept: {batch.why}")
+        else:
+            self._error(f"messages could not be kept: {batch.why}")
+
+    def _all_settled(self) -> Deferred[None]:
+        waited: Deferred[None] = Deferred(lambda gone: self._settled.remove(gone))
+        if self._owed:
+            self._settled.append(waited)
+        else:
+            waited.callback(None)
+        return waited
+
+    def _filled(self, full: bool) -> None:
+        if full:
+            self.counts.add("pauses")
+        if self._link is not None:
+            (self._link.pause if full else self._link.resume)("full")
