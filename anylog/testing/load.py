@@ -19,7 +19,7 @@ DROPPABLE = "t9"
 POISON = "no number"
 
 
-@define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False, repr=False)
 class Body:
     """One body of readings."""
 
@@ -42,7 +42,7 @@ class Body:
         return f"k{self.number}" if self.mode == "key" else ""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Load:
     """Senders."""
 

@@ -19,7 +19,7 @@ from anylog.testing.world import Place
 _FULL = re.compile(r"[^.]+\.([^.]+)\.[^.]+\.[0-9a-f]{32}\.[^.]+\.(\d+)\.(\d+)\.\d{12}\.json(\.gz)?")
 
 
-@define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False, repr=False)
 class Snapshot:
     """Disk and databases of one place, of one moment of a life that goes on; and what senders were told by then."""
 

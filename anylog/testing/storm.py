@@ -51,7 +51,7 @@ RARE = {"both older": (8, 3), "home older": (16, 10), "lost soon": (16, 15)}
 OFTEN = 20  # their weight there
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Storm:
     """One storm."""
 
