@@ -7,7 +7,12 @@ they know nothing of it. What is known elsewhere is given up here and comes back
 file does not hold, such as were parked when it was made, are taken in anew.
 
 A stream that had no id yet when the copy was taken got one later, of which nobody here knows. It is found by what it
-holds, among those of its table that others have and that came after the copy (`later`).
+holds, among those of its table that others have and that came after the copy (`later`): one that begins with all of its
+rows. Rows that are all alike prove nothing; then it is kept, and its readings may be there twice, which is better than
+not at all.
+
+This ends: what is still kept back when the operator has run for a while (`LONGEST`) becomes a file without the answers
+that are missing. Somebody may have left for ever, or was declared and never started.
 
 Every step may happen twice. The stream is noted as counted under the file's id before its rows go, so that a start in
 between does not load it once more (`Registry.register`); only then the journal hears that it is done.
@@ -37,6 +42,8 @@ from anylog.processes.registry import Registry, stream_of, table_of
 from anylog.waiting import deferring, pause
 
 PAUSES = (1.0, 1.0, 2.0, 5.0, 10.0)  # seconds between questions while somebody does not answer
+LONGEST = 60.0  # seconds since the operator began, or since something was kept back if that was later
+UNTOLD = "filed untold"  # what is counted: recalled buffers that were not kept back any longer
 
 
 @frozen(kw_only=True)
@@ -103,6 +110,7 @@ class Earlier:
     others: Others = field(factory=Others)
     waiting: str = ""  # why some are kept back
     _held: list[Buffer] = field(factory=list)
+    _until: float = 0.0  # when that ends, in seconds of the clock
     _running: bool = False
     log = Logger()
 
@@ -123,6 +131,7 @@ class Earlier:
         """An operator runs now, or something came."""
         if self._held and not self._running and self._filing.options is not None:
             self._running = True
+            self._until = self._clock.seconds() + LONGEST
             self._clock.callLater(0, self._work)
 
     def begin_anew(self) -> None:
@@ -154,7 +163,9 @@ class Earlier:
                     self.log.warn("{count} recalled buffers wait: {why}", count=len(self._held), why=self.waiting)
                 if self._held:
                     attempt = 0 if len(self._held) < count else attempt
-                    await pause(self._clock, PAUSES[min(attempt, len(PAUSES) - 1)])
+                    seconds = PAUSES[min(attempt, len(PAUSES) - 1)]
+                    left = self._until - self._clock.seconds()
+                    await pause(self._clock, min(seconds, left) if left > 0 else seconds)
                     attempt += 1
         finally:
             self._running = False
@@ -181,52 +192,80 @@ class Earlier:
         first = await later(self._registry.tsd)
         fresh = {buffer.where for buffer in asked if first and buffer.tsd >= first}
         told = await self.others.known([buffer.tsd for buffer in asked], first if fresh else 0, fresh)
-        waits = told.silent
+        late = self._clock.seconds() >= self._until
+        silent = "" if late else told.silent
+        waits = silent
         for buffer in asked:
             files = [file for file in told.known.get(buffer.tsd, ()) if file.state not in NOBODYS]
-            if files:
-                waits = await self._known(buffer, member, files) or waits
-            elif told.silent:
-                continue
-            elif buffer.where in fresh and buffer.tsd >= first:
-                waits = await self._fresh(buffer, member, told) or waits
-            else:
-                self._release(buffer)
-        if not self._held and not told.silent:
+            try:
+                if files:
+                    waits = await self._known(buffer, member, files, late) or waits
+                elif silent:
+                    continue
+                elif buffer.where in fresh and buffer.tsd >= first:
+                    waits = await self._fresh(buffer, member, told, late) or waits
+                else:
+                    self._release(buffer, told.silent)
+            except AnyLogError as why:  # the others need not wait for this one
+                waits = str(why)
+        if not self._held:
             await self.settle(self._registry.tsd)
         return waits
 
-    def _release(self, buffer: Buffer) -> None:
-        """It is this node's to make a file of."""
-        if buffer in self._held:
-            self._held.remove(buffer)
-            self._filing.add(buffer)
+    def _release(self, buffer: Buffer, untold: str = "") -> None:
+        """It is this node's to make a file of. `untold`: what was not heard in time."""
+        if buffer not in self._held:
+            return
+        if untold:
+            where, id = buffer.where, buffer.tsd
+            self._filing.counts.add(UNTOLD, 1, f"{where.dbms}.{where.table} {id}")
+            told = "{dbms}.{table} {id} is made a file, though {why}"
+            self.log.warn(told, dbms=where.dbms, table=where.table, id=id, why=untold)
+        self._held.remove(buffer)
+        self._filing.add(buffer)
 
-    async def _known(self, buffer: Buffer, member: int, files: Sequence[Elsewhere]) -> str:
+    async def _content(self, buffer: Buffer, file: Elsewhere, late: bool) -> bytes | None:
+        """The file, unpacked; None if that member cannot give it, also for the moment if it is `late`. Raises
+        AnyLogError."""
+        try:
+            return await self.others.content(buffer.where, file)
+        except AnyLogError:
+            if late:
+                return None
+            raise
+
+    async def _known(self, buffer: Buffer, member: int, files: Sequence[Elsewhere], late: bool) -> str:
         """Somebody has a file under its id; gives why it has to wait."""
         hash, data = await self._filing.content(buffer)
         if all(file.hash == hash for file in files):
-            self._release(buffer)  # made and sent before the node ended, and is made once more
+            # Made and sent before the node ended, and is made once more; who lacks it asks for it.
+            self._registry.returned.add(buffer.tsd)
+            self._release(buffer)
             return ""
         whole = [file for file in files if file.state != "pending" and file.hash == files[0].hash]
         for file in whole:
-            content = await self.others.content(buffer.where, file)
+            content = await self._content(buffer, file, late)
             if content is None and file.state == DOUBLE:
                 content = data  # its rows are there under another id
             if content is not None:
-                await self._give_up(buffer, member, file, _without(data, content))
+                await self._give_up(buffer, member, file, "rest", _without(data, content))
                 return ""
+        if late:  # under its id no other file may come: its readings do without it, perhaps once more
+            self._filing.counts.add(UNTOLD, 1, f"{buffer.where.dbms}.{buffer.where.table} {buffer.tsd}")
+            await self._give_up(buffer, member, (whole or files)[0], "all", list(read_body(data)) if data else ())
+            return ""
         return f"member {files[0].member} has another file with the id {buffer.tsd}, and cannot give it now"
 
-    async def _fresh(self, buffer: Buffer, member: int, told: Told) -> str:
+    async def _fresh(self, buffer: Buffer, member: int, told: Told, late: bool) -> str:
         """It got its id in this life: perhaps it had another in a later one. Gives why it has to wait."""
-        if told.loading:
+        if told.loading and not late:
             return told.loading
+        untold = told.silent or told.loading
         tsd, database = self._registry.tsd, self._database(buffer.where.dbms)
         files = [file for file in told.later if file.where == buffer.where and file.state in GIVEN]
         ids = sorted({file.id for file in files} - {buffer.tsd})
         if not ids:
-            self._release(buffer)
+            self._release(buffer, untold)
             return ""
         here = await tsd.by_ids(OWN, ids)
         marks = await database.file_marks([(member, id) for id in ids])
@@ -239,26 +278,28 @@ class Earlier:
             if entry is not None and entry.rows and (mark is None or not mark.hash):
                 continue  # loaded here as a stream, not as a file that came back
             there = [file for file in files if file.id == id]
-            if all(file.state == "pending" for file in there):
+            if all(file.state == "pending" for file in there) and not late:
                 return f"member {there[0].member} has not loaded all files of this node yet"
             for file in there:
-                content = await self.others.content(buffer.where, file)
+                content = await self._content(buffer, file, late)
                 if content is None:
                     continue
-                if self._filing.hash_of(buffer, id, content) == file.hash and data and not _without(data, content):
-                    await self._give_up(buffer, member, file, ())
+                if self._filing.hash_of(buffer, id, content) == file.hash and _begins(content, data):
+                    await self._give_up(buffer, member, file, "rest", ())
                     return ""
                 break
-        self._release(buffer)
+        self._release(buffer, untold)
         return ""
 
-    async def _give_up(self, buffer: Buffer, member: int, file: Elsewhere, rest: Sequence[Mapping[str, Any]]) -> None:
-        """The file that others have takes its place. `rest`: rows that are not in that."""
+    async def _give_up(
+        self, buffer: Buffer, member: int, file: Elsewhere, what: str, rest: Sequence[Mapping[str, Any]]
+    ) -> None:  # fmt: skip
+        """The file that others have takes its place. `rest`: rows that are taken in anew, which are `what` of it."""
         if buffer not in self._held:
             return
         where, id = buffer.where, buffer.tsd
         if rest:
-            key = f"rest of {member}.{id}"  # once, however often this comes here
+            key = f"{what} of {member}.{id}"  # once, however often this comes here
             await self._accept(
                 where.dbms, where.table, normal_form(rest), rest, source=where.source,
                 instructions=where.instructions, key=key,
@@ -328,3 +369,9 @@ def _without(data: bytes, content: bytes) -> list[Mapping[str, Any]]:
         else:
             rest.append(row)
     return rest
+
+
+def _begins(content: bytes, data: bytes) -> bool:
+    """Whether one content begins with all rows of another, which are not all alike: then it is what became of that."""
+    rows = [normal_form([row]) for row in read_body(data)] if data else []
+    return len(set(rows)) > 1 and rows == [normal_form([row]) for row in read_body(content)][: len(rows)]

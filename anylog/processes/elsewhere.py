@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from attrs import define
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.databases.tsd_ranges import Line
@@ -15,7 +15,10 @@ from anylog.processes.agreement import Place
 from anylog.processes.buffers import Where
 from anylog.processes.earlier import Elsewhere, Others, Told
 from anylog.processes.pulling import Peer, Puller, Range
-from anylog.waiting import gather, pause
+from anylog.waiting import deadline, gather, pause
+
+UNANSWERED = 224  # of a member of an older version, which cannot tell: it counts as one that knows nothing
+PAGES = 30.0  # seconds for the list of a member's files
 
 Answer = tuple[dict[int, tuple[str, int, str]], list[Line], bool]
 
@@ -65,9 +68,10 @@ class Members(Others):
         try:
             # First what waits to be registered there: what is registered meanwhile is in the list.
             known, waits = await self._puller().known(peer, place, place.member, ids, max(0, first - 1))
-            return known, await self._lines(place, peer, first, wheres), waits
+            lines = Deferred.fromCoroutine(self._lines(place, peer, first, wheres))
+            return known, await deadline(self._clock, PAGES, lines, "asking for its files"), waits
         except AnyLogError as why:
-            return str(why)
+            return ({}, [], False) if why.number == UNANSWERED else str(why)
         except Exception as fault:
             if isinstance(fault, CancelledError):
                 raise

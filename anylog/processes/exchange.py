@@ -155,12 +155,15 @@ class Exchange:
             into = table_of(whose, place.member)
             if into in found:
                 parts[str(whose)] = list(await part(tsd, into, start, end, id))
+        # Which ids did it give: also those of files that are not registered here yet, which are looked for first.
+        lying = await self._lying(asking) if "safe" not in head else ()
+        known = max([await last_id(tsd, f"tsd_{asking}"), *(id for id in lying if id <= LARGEST_ID)])
         told = {
             "member": place.member,
             "complete": self._complete(),
             "tables": {str(member_of(into, place.member)): list(astuple(each)) for into, each in found.items()},
             "safe": {str(whose): id for whose, id in self.standing.of(place.member).items()},
-            "yours": await last_id(tsd, f"tsd_{asking}"),
+            "yours": known,
             "parts": parts,
         }
         self.counts.add("states told")
@@ -185,13 +188,8 @@ class Exchange:
         asked) waits to be registered. Fails with AnyLogError 5, 21, 40, 63 or 203."""
         place, tsd = self._here()
         self._known(place, {**head, "member": head.get("asker")})
-        member, folders, ids = whole(head, "member", 0, 255), self._folders(), _ids(head)
-        if folders is None:
-            raise AnyLogError(203, "no operator runs on this node")
-        try:  # first: what is taken from there meanwhile has its entry below
-            lying = await self._lane.run(ids_in, self._disk, folders.watch, member)
-        except OSError as why:
-            raise AnyLogError(63, f"{folders.watch}: {why.strerror or why}") from None
+        member, ids = whole(head, "member", 0, 255), _ids(head)
+        lying = await self._lying(member)  # first: what is taken from there meanwhile has its entry below
         found = await tsd.by_ids(table_of(member, place.member), ids)
         told = {
             id: [id, entry.hash, entry.rows, state_of(entry)]
@@ -205,6 +203,16 @@ class Exchange:
         after = whole(head, "after", 0, LARGEST_ID)
         waits = bool(after) and any(id > after for id in lying)
         return Reply(head={"known": [told[id] for id in sorted(told)], "waits": waits})
+
+    async def _lying(self, member: int) -> Mapping[int, str]:
+        """Files of a member that wait to be registered: id -> name. Raises AnyLogError 63 or 203."""
+        folders = self._folders()
+        if folders is None:
+            raise AnyLogError(203, "no operator runs on this node")
+        try:
+            return await self._lane.run(ids_in, self._disk, folders.watch, member)
+        except OSError as why:
+            raise AnyLogError(63, f"{folders.watch}: {why.strerror or why}") from None
 
     @deferring
     async def fetch(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:

@@ -266,7 +266,7 @@ class Filing:
         file.compress = options.compress
         name = full_name(buffer, file.hash, options.compress)
         # What came from a member is known there: also an own file that was lost here.
-        came = buffer.file is not None and (buffer.file.delivered or buffer.tsd in self._registry.returned)
+        came = buffer.tsd in self._registry.returned or (buffer.file is not None and buffer.file.delivered)
         own = not came and table_of(buffer, self._registry.member()) == "tsd_info"
         if own and options.distributes:
             file.path, file.pushed = options.distr_dir / name, True

@@ -13,7 +13,7 @@ from anylog.mapping.body import read_body
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lasting import LastingFiles
 from anylog.testing.laws import Holding
-from anylog.testing.load import Load
+from anylog.testing.load import POISON, Load
 from anylog.testing.world import Place
 
 _FULL = re.compile(r"[^.]+\.([^.]+)\.[^.]+\.[0-9a-f]{32}\.[^.]+\.(\d+)\.(\d+)\.\d{12}\.json(\.gz)?")
@@ -26,17 +26,25 @@ class Snapshot:
     disk: MemoryDisk
     files: LastingFiles
     heard: dict[int, int]  # how often the place said yes to each body
+    alone: frozenset[int] = frozenset()  # bodies of which one row may be all that a buffer held: nobody can tell it
     bad: dict[str, int] = field(factory=dict)  # files that cannot be loaded -> code
 
     @classmethod
-    def of(cls, place: Place, load: Load, chance: Random) -> Snapshot:
-        """Taken while it runs: what was not synced is in it or not, as after a power cut."""
+    def of(cls, place: Place, load: Load, chance: Random, held: Holding) -> Snapshot:
+        """Taken while it runs: what was not synced is in it or not, as after a power cut. `held`: what it has then."""
         assert place.files is not None
+        filed = rows_of([held], held.member)
         power = chance.random() < 0.5
         return cls(
             disk=place.disk.crash(chance, power),
             files=place.files.crash(chance, power),
             heard={body.number: body.heard[place.name] for body in load.bodies},
+            alone=frozenset(
+                body.number
+                for body in load.bodies
+                if body.mode == "stream" and body.sent[place.name] and sum(row["n"] != POISON for row in body.rows) < 2
+                if min(filed[body.table, row["v"]] for row in body.rows) < body.sent[place.name]
+            ),
             bad=dict(load.bad[place.name]),
         )
 
@@ -53,6 +61,7 @@ class Snapshot:
             copied = min((there[body.table, row["v"]] for row in body.rows), default=0)
             before, now = self.heard.get(body.number, 0), body.heard[place.name]
             body.heard[place.name] = max(before, min(now, copied))
+            body.sent[place.name] += body.number in self.alone  # it may come back, and be there as well
         load.bad[place.name] = dict(self.bad)
 
     def end(self) -> None:

@@ -324,7 +324,9 @@ class Storm:
                 if any(not buffer.whole and buffer.volume for buffer in buffers):
                     self.note(f"{operator} is copied with its home while buffers are open")
                     self.lost[operator] = "home"
-                    self.homes[operator] = Snapshot.of(self.world.places[operator], self.load, chance)
+                    self.homes[operator] = Snapshot.of(
+                        self.world.places[operator], self.load, chance, self.holding(operator)
+                    )  # fmt: skip
             case "lost soon" if operator in self.ready and operator not in self._after:
                 if not self.lost or self.lost.get(operator) == "both":
                     if operator not in self.older:

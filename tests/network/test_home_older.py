@@ -15,7 +15,7 @@ from anylog.testing.storm import Storm
 
 def copied(storm: Storm) -> Snapshot:
     """The home of the first operator as it is now."""
-    return Snapshot.of(storm.world.places["op1"], storm.load, storm.chance)
+    return Snapshot.of(storm.world.places["op1"], storm.load, storm.chance, storm.holding("op1"))
 
 
 def back(storm: Storm, home: Snapshot) -> None:
@@ -66,7 +66,7 @@ def test_a_buffer_that_was_filed_since(registered: bool) -> None:
 
     It had its id when the copy was taken, or not yet.
     """
-    storm = calm(2)
+    storm = calm(7)
     put(storm, "t0", [1], True)
     quiet(storm)
     put(storm, "t0", [2, 3], False)
@@ -91,7 +91,7 @@ def test_a_buffer_that_was_filed_since(registered: bool) -> None:
 
 def test_a_member_that_does_not_answer() -> None:
     """What was open is not filed before it has told; the operator takes other readings meanwhile, and says why."""
-    storm = calm(2)
+    storm = calm(7)
     put(storm, "t0", [1], True)
     quiet(storm)
     put(storm, "t0", [2, 3], False)
@@ -120,7 +120,7 @@ def test_a_member_that_does_not_answer() -> None:
 
 def test_nobody_knows_it() -> None:
     """The copy is of now: what was open becomes a file, with the id that it had."""
-    storm = calm(2)
+    storm = calm(7)
     put(storm, "t0", [1, 2], False)
     storm.world.until(lambda: any(buffer.stored == 2 for buffer in storm.world.nodes["op1"].intake._buffers.values()))
     id = next(buffer.tsd for buffer in storm.world.nodes["op1"].intake._buffers.values())
@@ -137,7 +137,7 @@ def test_killed_at_every_moment() -> None:
     moment = 0
     while True:
         moment += 9
-        storm = calm(2)
+        storm = calm(7)
         put(storm, "t0", [1, 2], False)
         node = storm.world.nodes["op1"]
         storm.world.until(lambda node=node: any(each.stored == 2 for each in node.intake._buffers.values()))  # type: ignore[misc]
