@@ -42,7 +42,7 @@ class Snapshot:
             alone=frozenset(
                 body.number
                 for body in load.bodies
-                if body.mode == "stream" and body.sent[place.name] and sum(row["n"] != POISON for row in body.rows) < 2
+                if body.mode != "whole" and body.sent[place.name] and sum(row["n"] != POISON for row in body.rows) < 2
                 if min(filed[body.table, row["v"]] for row in body.rows) < body.sent[place.name]
             ),
             bad=dict(load.bad[place.name]),
@@ -61,7 +61,7 @@ class Snapshot:
             copied = min((there[body.table, row["v"]] for row in body.rows), default=0)
             before, now = self.heard.get(body.number, 0), body.heard[place.name]
             body.heard[place.name] = max(before, min(now, copied))
-            body.sent[place.name] += body.number in self.alone  # it may come back, and be there as well
+        load.again_there.update(self.alone)  # each may come back, and be there as well
         load.bad[place.name] = dict(self.bad)
 
     def end(self) -> None:
