@@ -111,10 +111,11 @@ class Recovery:
             await note_later(tsd, max([last, *(id for id in ids if id < USABLE_IDS)]) + 1)
         elif None in known:
             await note_later(tsd, max([last, *(id for id in ids if id < USABLE_IDS)]) + 1)
-        if highest > last or (not last and known) or None in known:
+        lost = highest > last or (not last and bool(known))
+        if lost or None in known:
             # `almgm` was lost, or is an older copy; or it may be, and who could tell does not. Others may know ids
             # that are higher still, and of a life before this one there may be files that reached nobody.
-            await tsd.ids_beyond(highest)
+            await tsd.ids_beyond(highest, lost)
 
     async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:
         """Look at one database; gives what had to be done, and how often. Raises AnyLogError if it cannot be done."""
