@@ -14,6 +14,7 @@ from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
+from anylog.databases.unlisted import note_listed, unlisted_above
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
@@ -21,6 +22,7 @@ from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
+from anylog.processes.unlisted import Unlisted
 from anylog.processes.unread import Unread
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather
@@ -131,10 +133,37 @@ class Recovery:
             if owner not in comparisons:
                 comparisons[owner] = await self._comparison(name, database, options, owner, done)
             await comparisons[owner].leaning(entry)
+        await self._unlisted(name, database, options, done)
         if done:
             told = ", ".join(f"{times} {what}" for what, times in sorted(done.items()))
             self.log.warn("{name} and almgm were brought into agreement: {told}", name=name, told=told)
         return done
+
+    async def _unlisted(self, name: str, database: Marked, options: FilingOptions, done: dict[str, int]) -> None:
+        """After a loss of `almgm`: what has neither entry nor mark is registered again and loaded from the archive."""
+        tsd, member = self.registry.tsd, self.registry.member()
+        above = await unlisted_above(tsd.database, name)
+        if above is None or not member:
+            return
+        comparisons: dict[int, _Comparison] = {}
+
+        async def load(owner: int, entry: Entry, path: Path) -> None:
+            one = comparisons.get(owner)
+            if one is None:
+                one = comparisons[owner] = _Comparison(
+                    room=self, name=name, database=database, options=options, tsd=tsd, member=member, owner=owner,
+                    done=done,
+                )  # fmt: skip
+            await one.again(entry, path, "found in the archive alone")
+
+        found = Unlisted(
+            disk=self.disk, lane=self.lane, tsd=tsd, member=member, dbms=name, options=options, busy=self.registry.has,
+            load=load,
+        )  # fmt: skip
+        if not await found.load(above):
+            done[UNREAD] = done.get(UNREAD, 0) + 1  # it is looked at again in a while
+        elif UNREAD not in done:
+            await note_listed(tsd.database, name, above)
 
     async def _comparison(
         self, name: str, database: Marked, options: FilingOptions, owner: int, done: dict[str, int]
@@ -317,7 +346,7 @@ class _Comparison:
         # With its hash first: of what has none, and no mark, nobody would know that it can be loaded again.
         await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, hash=entry.hash)])
         await self.database.undo(mark.table, self.owner, mark.id)
-        await self._again(entry, path)
+        await self.again(entry, path)
 
     async def _more_than(self, mark: Mark) -> Path | None:
         """The file of a mark of a stream if it has more rows than that: both databases are copies of when it was open.
@@ -389,7 +418,7 @@ class _Comparison:
             await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
             self._note("lost without a file")
             return
-        await self._again(entry, path)
+        await self.again(entry, path)
 
     async def leaning(self, entry: Entry) -> None:
         """Its content was here under another entry, which holds it no more: its own file is loaded."""
@@ -398,13 +427,13 @@ class _Comparison:
             return  # held by what has no entry
         path = await self._find(_digits(entry.time), entry.id)
         if path is not None:
-            await self._again(entry, path)
+            await self.again(entry, path)
         else:
             await self.room.lacking(self.member)
             await self.tsd.forget([(self.into, entry.id)])
             self._note("missing")
 
-    async def _again(self, entry: Entry, path: Path) -> None:
+    async def again(self, entry: Entry, path: Path, told: str = "loaded again") -> None:
         """Load a file of the archive."""
         date = _digits(entry.time)
         try:
@@ -430,7 +459,7 @@ class _Comparison:
         )  # fmt: skip
         if outcome.kind == "failed":
             await self.room.lacking(self.member)
-        self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
+        self._note(told if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
 
     async def _damaged(self, entry: Entry, path: Path, damage: AnyLogError) -> None:
         """It makes room for a good copy, and is missing until that comes."""
@@ -478,7 +507,7 @@ class _Comparison:
             if hash:
                 await self._count(evolve(entry, hash=hash), mark)
         for first in range(0, len(again), TOGETHER):
-            await gather([self._again(entry, path) for entry, path in again[first : first + TOGETHER]])
+            await gather([self.again(entry, path) for entry, path in again[first : first + TOGETHER]])
 
 
 def _read(disk: Disk, path: Path, folder: Path) -> tuple[Path, bytes]:
