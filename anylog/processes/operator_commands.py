@@ -185,6 +185,7 @@ def _filing(options: Mapping[str, Any], folders: Mapping[str, Path]) -> FilingOp
         distr_dir=folders["distr_dir"],
         bkup_dir=folders["bkup_dir"],
         err_dir=folders["error_dir"],
+        watch_dir=folders["watch_dir"],
         distributor=bool(options["distributor"]),
         archive=options["archive"] is not False,
         compress=options["compress_json"],

@@ -83,7 +83,8 @@ class Recovery:
     async def see_ids(self, databases: Sequence[Marked], options: FilingOptions, *, files: bool = True) -> None:
         """Ids go on above all that was ever given here, as far as anybody knows of it: marks, files, other members.
 
-        Called before anything is registered; `files`: look at those in the archive, too. Raises AnyLogError.
+        Called before anything is registered; `files`: look at files, too, in the archive and before it, and at those
+        that failed. Raises AnyLogError.
         """
         tsd, member = self.registry.tsd, self.registry.member()
         today = f"{datetime.fromtimestamp(unix(self.clock), UTC):%y%m%d}"
@@ -91,10 +92,10 @@ class Recovery:
         try:
             if files:
                 # In the order in which files move: one on its way is seen before, or after, and never missed.
-                ids = [
-                    *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
-                    await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS),
-                ]
+                for folder in (options.watch_dir, options.err_dir, options.distr_dir):
+                    if folder is not None:
+                        ids += await self.lane.run(_own_ids, self.disk, folder, member)
+                ids.append(await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS))
         except OSError as fault:
             raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
         ids += [await database.highest_mark(member) for database in databases if database.lasting]
@@ -508,6 +509,11 @@ class _Comparison:
                 await self._count(evolve(entry, hash=hash), mark)
         for first in range(0, len(again), TOGETHER):
             await gather([self.again(entry, path) for entry, path in again[first : first + TOGETHER]])
+
+
+def _own_ids(disk: Disk, folder: Path, member: int) -> list[int]:
+    """In a lane: ids of this member in one directory, also of files that say with `@` that they are its own."""
+    return [*ids_in(disk, folder, member), *ids_in(disk, folder, "@")]
 
 
 def _read(disk: Disk, path: Path, folder: Path) -> tuple[Path, bytes]:

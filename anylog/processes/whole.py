@@ -72,6 +72,7 @@ class FilingOptions:
     distr_dir: Path
     bkup_dir: Path
     err_dir: Path
+    watch_dir: Path | None = None
     distributor: bool = False
     archive: bool = True
     compress: bool = True

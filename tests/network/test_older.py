@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from test_lasting import ALMGM, TOWN, begin, calm, put, quiet, values
 
+from anylog.mapping.body import content_hash, normal_form
 from anylog.testing import laws
 from anylog.testing.storm import Storm
 
@@ -66,3 +68,28 @@ def test_what_the_archive_has() -> None:
         if not crashed:
             break
     assert moment > 100
+
+
+@pytest.mark.parametrize("folder", ["watch_dir", "err_dir"])
+def test_ids_of_files_that_are_not_loaded(folder: str) -> None:
+    """A file had its id, and both databases are put back to before that: it is not given to another content, whether
+    the file waits in the watch directory still or is in that of errors."""
+    storm = calm(2)
+    put(storm, "t0", [1], True)
+    held = quiet(storm)
+    copies = copied(storm)
+    put(storm, "t0", [3], False)  # in the journal still: registered before anybody looks into the watch directory
+    end(storm, copies)
+    (last,) = held.entries["tsd_info"]
+    rows = [{"v": 2}]
+    hash = content_hash("town", "t0", normal_form(rows))
+    name = f"town.t0.s.{hash}.0.{held.member}.{last.id + 1}.270115080001"
+    name += ".json" if folder == "watch_dir" else ".err_27.1800000001.json"
+    path, at = held.places.folder(folder) / name, int(storm.world.clock.seconds() * 1e9)
+    storm.world.places["op1"].disk.put(path, normal_form(rows), changed=at)
+    assert begin(storm) is not None
+    held = quiet(storm)
+    assert values(held) == ([1, 2, 3] if folder == "watch_dir" else [1, 3])
+    (entry,) = [each for each in held.entries["tsd_info"] if each.hash not in (last.hash, hash)]
+    assert entry.id > last.id + 1
+    storm.world.end()
