@@ -369,10 +369,9 @@ class Storm:
         self._put_back(name)
 
     def _older_both(self, name: str) -> None:
-        """The copies that were taken while it ran are put back; what came after that others may have."""
+        """The copies that were taken while it ran are put back; what came after that has its files and journal."""
         self.note(f"{name} gets copies of its databases")
         self.load.parked_lost()
-        self.load.lost(name)
         self._keys = False
         self._put_back(name)
 
