@@ -203,7 +203,15 @@ class Recovery:
         told = "never loaded, and its source is gone"
         await tsd.finish(
             [
-                Done(into=into, id=entry.id, rows=0, status1=GONE, status2=told)
+                # A stream that never became a file has the hash of any that failed: of when it was open it has none.
+                Done(
+                    into=into,
+                    id=entry.id,
+                    rows=0,
+                    status1=GONE,
+                    status2=told,
+                    hash=entry.hash.replace(PLACEHOLDER, f"{GONE}:") if entry.hash.startswith(PLACEHOLDER) else "",
+                )
                 for into, entry in gone
                 if (into, entry.id) not in useless
             ]
