@@ -504,7 +504,13 @@ class _Comparison:
         for entry in waiting:
             mark = marks.get((self.owner, entry.id))
             if mark is None or not mark.rows:
-                path = None if entry.hash.startswith(PLACEHOLDER) else await self._find(_digits(entry.time), entry.id)
+                path = await self._find(_digits(entry.time), entry.id)
+                if path is not None and entry.hash.startswith(PLACEHOLDER):
+                    # A copy of when it was open and nothing of it was in its table: its file has all of that.
+                    entry = evolve(entry, hash=FileName.parse(path.name).hash)
+                    await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, hash=entry.hash)])
+                    if mark is not None:
+                        await self.database.undo(mark.table, self.owner, mark.id)
                 if path is not None:  # it was to be loaded from there once more
                     again.append((entry, path))
                 continue

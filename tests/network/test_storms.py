@@ -26,6 +26,7 @@ KEPT: tuple[int, ...] = (
     100361,  # an attempt to reach a member failed when it had dialled already: it was taken to be away for good
     147, 179,  # both databases of when a buffer was open were put back: a part of its file was taken for all of it
     51, 27,  # files that reached nobody lay in the archive, and both databases were put back to before them
+    1963,  # of the stream that the copy had, only a parked row was there: it was given up, and its file left
     723,  # a file in the watch directory had an id that databases put back gave to another, and was refused
     100107,  # a stream of when the copy was made was given up, and had no hash
     210269,  # the storm itself: the end of one node was the moment at which another crashed
