@@ -32,6 +32,7 @@ from anylog.databases.entries import is_files as is_files
 from anylog.databases.library import Connection
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import MEMBER_FILES, id_sum, quoted
+from anylog.databases.unlisted import note_loss
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
 from anylog.waiting import deferring
@@ -224,9 +225,11 @@ class Tsd:
 
     def ids_beyond(self, highest: int) -> Deferred[None]:
         """After a loss of which `highest` is the highest id that anybody knows: the next id of `tsd_info` is beyond all
-        that may have been given before. Never lowers it."""
+        that may have been given before. Never lowers it. In the same commit it is noted that files above the last id
+        may be in the archive alone (`unlisted`)."""
 
         def work(connection: Connection) -> None:
+            note_loss(connection, _last(connection)[0])
             if highest < FOREIGN_IDS:
                 _note_last(connection, self._beyond(highest), "")
 
