@@ -42,11 +42,12 @@ types: $(VENV)/.for-tests
 tests: $(VENV)/.for-tests tools
 	$(BIN)/python -m pytest
 
-# curl plays the stranger in some tests, iproute2 and iptables make hosts that fall silent, libfaketime makes clocks
-# that jump; where one is missing and cannot be installed the tests that need it are skipped by name.
+# curl, mosquitto_pub and mosquitto_sub play the strangers in some tests, iproute2 and iptables make hosts that fall
+# silent, libfaketime makes clocks that jump; where one is missing and cannot be installed the tests that need it are skipped by name.
 tools:
 	@command -v curl >/dev/null || $(call APT,curl) || echo "curl is missing: tests that need it are skipped"
-	@PATH=$$PATH:/usr/sbin:/sbin; for tool in ip:iproute2 iptables:iptables faketime:libfaketime; do \
+	@PATH=$$PATH:/usr/sbin:/sbin; for tool in ip:iproute2 iptables:iptables faketime:libfaketime \
+		mosquitto_pub:mosquitto-clients; do \
 		test "$$tool" = faketime:libfaketime && ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 \
 		|| command -v $${tool%:*} >/dev/null || $(call APT,$${tool#*:}) \
 		|| echo "$${tool#*:} is missing: tests that need it are skipped"; done

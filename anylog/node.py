@@ -18,6 +18,7 @@ import anylog.disk.file_commands
 import anylog.disk.folder_commands
 import anylog.language.commands
 import anylog.ledger.commands
+import anylog.network.broker_commands
 import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.tcp_commands
@@ -50,6 +51,7 @@ from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master
 from anylog.membership import Membership
 from anylog.net import INet
+from anylog.network.broker import Broker
 from anylog.network.client import CommandService
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
@@ -73,6 +75,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.commands.COMMANDS,
     *anylog.network.tcp_commands.COMMANDS,
     *anylog.network.client_commands.COMMANDS,
+    *anylog.network.broker_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.cluster_commands.COMMANDS,
@@ -303,6 +306,12 @@ class Node:
     def ledger(self) -> Ledger:
         """The local copy of the ledger."""
         return self.membership.ledger
+
+    @property
+    def broker(self) -> Broker | None:
+        """The message broker, while it runs."""
+        found = self.processes.find("broker")
+        return found if isinstance(found, Broker) else None
 
     @property
     def clusters(self) -> Clusters:

@@ -132,6 +132,9 @@ class Answers:
     def _say(self, link: Link, answer: Answer) -> None:
         reason, number = answer.reason, answer.packet_id
         answer.said = True
+        if reason >= 0x80 and reason is not Reason.NOT_AUTHORIZED:
+            link.refused += 1
+            link.ended = reason, "a message was not taken"
         first = b"\x40\x02" if answer.qos == 1 else b"\x50\x02"
         if reason and link.version == MQTT_5:
             kind = Puback if answer.qos == 1 else Pubrec

@@ -192,6 +192,11 @@ class Link:
     aliases: dict[int, str] = field(factory=dict)  # its own
     given: dict[str, int] = field(factory=dict)  # ours
     given_most: int = 0
+    published: int = 0  # messages that came on it
+    refused: int = 0  # those of them that were not taken
+    last: float = 0.0  # when the newest came, unix seconds; 0: never
+    accepted: bool = False  # a CONNACK said so
+    ended: tuple[Reason, str] | None = None  # why the broker closed it or did not take a message, in words
 
     @property
     def user_name(self) -> str | None:
