@@ -13,8 +13,9 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-
 def context_of(certificate: bytes, key: bytes, authority: bytes | None = None) -> Any:
     """What makes connections TLS 1.2 or newer, from PEM texts.
 
-    With an `authority` clients must have a certificate of it. The first certificate is the broker's own, those after it lead to an authority. Raises AnyLogError 99 where the
-    libraries are missing, 175 for a text that is not what it should be, naming the option.
+    With an `authority` clients must have a certificate of it. The first certificate is the broker's own, those after it
+    lead to an authority. Raises AnyLogError 99 where the libraries are missing, and 175 for a text that is not what it
+    should be, naming the option.
     """
     try:
         from OpenSSL.crypto import Error

@@ -124,6 +124,8 @@ class Users:
 def covers(pattern: str, filter: str) -> bool:
     """Whether a pattern matches every topic that a filter matches."""
     wanted, given = pattern.split("/"), filter.split("/")
+    if wanted == ["+", "#"]:  # a topic has at least one level
+        wanted = ["#"]
     for place, level in enumerate(wanted):
         hidden = place == 0 and given[0].startswith("$")
         if level == "#":
