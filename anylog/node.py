@@ -53,6 +53,7 @@ from anylog.membership import Membership
 from anylog.net import INet
 from anylog.network.broker import Broker
 from anylog.network.client import CommandService
+from anylog.network.lines import masked
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
@@ -238,7 +239,8 @@ class Node:
         self._relief.start()
         context = Context(origin="start", who="start", write=write)
         for command in commands:
-            write(f"AL {self.name} > {command}" if self.name else f"AL > {command}")
+            shown = masked(command)
+            write(f"AL {self.name} > {shown}" if self.name else f"AL > {shown}")
             result = await self.execute(command, context)
             if result.text:
                 write(result.text)

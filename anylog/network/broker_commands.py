@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LIMITS: dict[str, Option] = {
     "max_connections": Whole(default=10_000, least=1, most=1_000_000, help="clients at once"),
-    "max_packet_size": Bytes(help="the largest packet that is taken"),
+    "max_packet_size": Bytes(default=20 << 20, help="the largest packet that is taken"),
     "max_inflight_messages": Whole(least=1, most=65_535, help="sent to one client and not acknowledged"),
     "max_queued_messages": Whole(least=1, most=IDENTIFIERS, help="that wait for one client"),
     "max_queued_bytes": Bytes(help="that wait for one client"),
@@ -37,6 +37,7 @@ _LIMITS: dict[str, Option] = {
     "persistent_client_expiration": Seconds(help="how long a session waits for its client"),
     "sys_interval": Seconds(help="between two publications of $SYS; 0: never"),
 }
+LARGEST = 268_435_460  # bytes of a packet, of which the standard can say no more
 _PLACES = ("external_ip", "external_port", "internal_ip", "internal_port", "threads")
 
 
@@ -70,7 +71,7 @@ def user_of(text: str) -> User:
     inner = text.strip()
     if not (inner.startswith("(") and inner.endswith(")")):
         raise AnyLogError(175, "run message broker: 'user' is written as user = (name = .. and password = ..)")
-    pairs = [(pair.key, joined(pair.value)) for pair in split_pairs(tokens_of(inner[1:-1]))]
+    pairs = [(pair.key, _bare(joined(pair.value))) for pair in split_pairs(tokens_of(inner[1:-1]))]
     given = BrokerUser.read((), pairs)
     if given["name"] and given["password"] is None:
         raise AnyLogError(2, f"run message broker: user '{given['name']}' has no password")
@@ -85,6 +86,11 @@ def user_of(text: str) -> User:
         subscribe=(*given["allow"], *given["subscribe"]),
         deny=tuple(given["deny"]),
     )
+
+
+def _bare(text: str) -> str:
+    """Without single quotes, which the language keeps."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == "'" else text
 
 
 class RunMessageBroker(Command):
@@ -237,9 +243,10 @@ def _limits(options: dict[str, Any]) -> Limits:
     if expiration is not None:
         named["session_seconds"] = min(int(expiration), limits.session_seconds)
     packet = named["packet"]
-    if packet is not None and not 128 <= packet <= limits.packet:
-        most = f"{limits.packet:,}"
-        raise AnyLogError(175, f"run message broker: 'max_packet_size' is from 128 up to {most} bytes, not {packet:,}")
+    if not 128 <= packet <= LARGEST:
+        raise AnyLogError(
+            175, f"run message broker: 'max_packet_size' is from 128 up to {LARGEST:,} bytes, not {packet:,}"
+        )
     return evolve(limits, **{name: value for name, value in named.items() if value is not None})
 
 
