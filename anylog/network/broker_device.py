@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 LINGER = 5.0  # seconds in which a client may read why it is closed
 _CONNECT = 0x10  # first byte of MQTT: type and flags of CONNECT
+_REQUEST = b"GET "  # first bytes of a WebSocket
 _SHOWN = 100  # bytes of what came, in a trace
 
 
 @implementer(IPushProducer)
 class Device(Protocol):
-    """A client of the broker, by MQTT or by MQTT over WebSocket: its first byte tells which."""
+    """A client of the broker, by MQTT or by MQTT over WebSocket: its first bytes tell which."""
 
     transport: Any
     link: Link
@@ -41,6 +42,7 @@ class Device(Protocol):
         self.kind = ""  # "MQTT", "MQTT/WS", or "UNKNOWN" of what is neither; empty: it said nothing
         self.proof = b""  # of the password that it gave
         self._broker = broker
+        self._begun = b""
         self._talk: Talk | None = None
         self._full = False  # the transport holds bytes that the socket does not take
         self._held = False  # it is not read from
@@ -62,13 +64,16 @@ class Device(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """The first bytes; those that follow go where they belong without coming by here."""
-        first = data[0]
-        if first == 0x47:  # the G of GET
+        data = self._begun + data
+        if data[:4] == _REQUEST:
             self.kind = "MQTT/WS"
             self._talk = Talk(self.write, self._feed, self._left, lambda: self._full)
             self.dataReceived = self._talk.received  # type: ignore[method-assign]
+        elif _REQUEST.startswith(data):
+            self._begun = data  # too little to know
+            return
         else:
-            self.kind = "MQTT" if first & 0xF0 == _CONNECT else "UNKNOWN"
+            self.kind = "MQTT" if data[0] & 0xF0 == _CONNECT else "UNKNOWN"
             self.dataReceived = self._feed  # type: ignore[method-assign]
         self.dataReceived(data)
 

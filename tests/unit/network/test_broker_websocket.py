@@ -100,7 +100,7 @@ def test_upgrade(path: str, subprotocols: tuple[str, ...], answer: str | int) ->
 
 def test_no_websocket() -> None:
     """A request of plain HTTP is refused; so is what only begins like one."""
-    for text in (b"GET / HTTP/1.1\r\nHost: edge\r\n\r\n", b"GARBAGE\r\n\r\n"):
+    for text in (b"GET / HTTP/1.1\r\nHost: edge\r\n\r\n", b"GET nothing at all\r\n\r\n"):
         desk = Desk()
         client = desk.open().raw(text)
         assert client.wire.value().startswith(b"HTTP/1.1 400 ")
@@ -108,6 +108,18 @@ def test_no_websocket() -> None:
         client.raw(b"more")
         client.lose()
         assert not desk.broker.devices
+
+
+def test_the_first_bytes_one_by_one() -> None:
+    """A request that comes in pieces is one; what only begins like one is not MQTT either, and closed."""
+    desk = Desk()
+    client = desk.open()
+    for byte in b"GET / HTTP/1.1\r\n\r\n":
+        client.raw(bytes([byte]))
+    assert client.wire.value().startswith(b"HTTP/1.1 400 ") and client.device.kind == "MQTT/WS"
+    other = desk.open()
+    other.raw(b"GE").raw(b"TS")
+    assert other.wire.half_closed and not other.wire.value() and other.device.kind == "UNKNOWN"
 
 
 def test_packets_and_frames() -> None:
