@@ -133,6 +133,7 @@ class Node:
         self.membership: Membership
         self.copying: Copying
         self.network_queries: NetworkQueries
+        self._broker: Broker | None = None
         self.operator_seen = Seen()
         self._token, self._engine, self._point = token, engine, point
         self._sizes = (segment_size, journal_size)
@@ -311,9 +312,12 @@ class Node:
 
     @property
     def broker(self) -> Broker | None:
-        """The message broker, while it runs."""
-        found = self.processes.find("broker")
-        return found if isinstance(found, Broker) else None
+        """The message broker of this node, if it runs. Whoever starts or stops it says so by assigning it."""
+        return self._broker
+
+    @broker.setter
+    def broker(self, broker: Broker | None) -> None:
+        self._broker = broker
 
     @property
     def clusters(self) -> Clusters:

@@ -98,8 +98,13 @@ class Broker(Process):
         users: Users | None = None,
         client_name: Callable[[], str] | None = None,
         held: int = HELD,
+        ready: Callable[[Broker | None], None] = lambda broker: None,
     ) -> None:
-        """`client_name` gives an id to a client that has none; `held` is in bytes."""
+        """`client_name` gives an id to a client that has none; `held` is in bytes.
+
+        `ready` is told of this broker before anybody can come to it, so that the node's own clients subscribe first:
+        what comes must find them. When it has stopped it is told None.
+        """
         self.options, self.clock = options, clock
         self.users = users or Users()
         self.hub = Hub(limits or Limits(clients=options.connections), None, client_name)
@@ -111,7 +116,7 @@ class Broker(Process):
         self.websocket_port = options.websocket
         self.trace = options.trace > 1
         self.turning: DelayedCall | None = None
-        self._net, self._keeper = net, keeper
+        self._net, self._keeper, self._ready = net, keeper, ready
         self._ports: list[Any] = []
         self._locals: dict[str, Local] = {}
         self._open: dict[Ticket, tuple[int, int]] = {}  # of several clients: those that are left, and the worst reason
@@ -133,6 +138,7 @@ class Broker(Process):
         self.hub.restore(await self._keeper.load(), self.clock.seconds())
         self.users.changed = self._judge
         self._judge()
+        self._ready(self)
         self.turn_soon()
         place = self.options.place
         try:
@@ -144,6 +150,7 @@ class Broker(Process):
             self._stopped = True
             self._forget_time()
             await self._close_ports()
+            self._ready(None)
             await self._keeper.close()
             raise
         self.log.info("message broker listens on {address}", address=self.addresses()[2])
@@ -179,6 +186,7 @@ class Broker(Process):
         for _, waited in self._waiting:
             waited.errback(AnyLogError(506, "the message broker was stopped"))
         self._waiting = []
+        self._ready(None)
         await self._keeper.close()
 
     @property

@@ -164,6 +164,7 @@ class RunMessageBroker(Command):
             limits=_limits(options),
             users=users,
             client_name=lambda: f"auto-{node.chance.getrandbits(64):016x}",
+            ready=lambda broker: setattr(node, "broker", broker),
         )
         await node.processes.start(broker)
         return None
