@@ -116,7 +116,7 @@ class FileAccess:
         home = self.places.home
         own = (self.places.root, *self._folders(FOLDERS))
         secret = self._folders(SECRET_FOLDERS)
-        identity = (self.places.journal, home / "node.id", home / "node.lock")
+        identity = (self.places.journal, self.places.broker, home / "node.id", home / "node.lock")
         watched = self._folders(("watch_dir", "bwatch_dir"))
         if not local:
             return Confines(

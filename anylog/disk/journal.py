@@ -168,6 +168,10 @@ class Journal:
         settled = (segment for segment in self._segments.values() if segment is not self._current)
         return [(segment.number, frozenset(segment.buffers)) for segment in islice(settled, most)]
 
+    def holding(self, buffer: BufferId) -> list[Path]:
+        """The segments with records of `buffer`, the oldest first; what is synced may be read there by `scan`."""
+        return [self._path(number) for number in sorted(self._places.get(buffer, ()))]
+
     async def close(self) -> None:
         """Wait for what is being written and let the files go. An empty journal leaves no segment behind."""
         if self._writing:

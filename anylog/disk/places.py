@@ -40,7 +40,8 @@ class Places:
     """Every path of a node comes from here.
 
     `home` is where `--home` or `set anylog home` points; the work directories lie under `AnyLog-Network` in it. The
-    journal and the home's own id lie beside them and do not move with `set anylog home`: they belong to the node.
+    journal, what the message broker keeps, and the home's own id lie beside them and do not move with
+    `set anylog home`: they belong to the node.
     """
 
     home: Path
@@ -56,6 +57,11 @@ class Places:
     def journal(self) -> Path:
         """Where readings are kept until they are in their tables."""
         return self.home / "journal"
+
+    @property
+    def broker(self) -> Path:
+        """Where the message broker keeps sessions, retained messages and what is on its way."""
+        return self.home / "broker"
 
     def folder(self, key: str) -> Path:
         """The directory a dictionary key such as `watch_dir` stands for; AnyLogError 33 for an unknown key."""

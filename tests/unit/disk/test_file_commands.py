@@ -380,12 +380,15 @@ class Confined(Desk):
         self.assertEqual(self.refused("set file access where any = true", local=False)[0], 212)
 
     def test_what_the_node_alone_changes(self) -> None:
-        """Journal, identity and databases are not changed by these commands, however wide they are opened."""
+        """Journals, identity and databases are not changed by these commands, however wide they are opened."""
         home = self.node.places.home
         (self.prep / "a").write_bytes(SMALL)
         journal = self.node.places.journal / "a.journal"
         journal.write_bytes(SMALL)
-        for path in (journal, home / "node.id", home / "node.lock"):
+        broker = self.node.places.broker / "a.journal"
+        broker.parent.mkdir()
+        broker.write_bytes(SMALL)
+        for path in (journal, broker, home / "node.id", home / "node.lock"):
             before = path.read_bytes()
             for wide in ("false", "true"):
                 self.ask(f"set file access where any = {wide}")

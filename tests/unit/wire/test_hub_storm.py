@@ -300,7 +300,7 @@ class Storm:
         device.ready, device.known = True, device.lasting
         for number, sent in device.unacknowledged.items():  # [MQTT-4.4.0-1]
             packet = sent.packet
-            again = Publish(packet.topic, packet.payload, packet.qos, False, True, number)
+            again = Publish(packet.topic, packet.payload, packet.qos, packet.retain, True, number)
             self.say(device, Pubrel(number) if sent.released else again)
         if device.filter is not None and (device.subscribed is None or not device.lasting):
             self.say(device, Subscribe(60_000, (device.filter,)))
