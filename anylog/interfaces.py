@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -395,7 +395,7 @@ class IPeers(Protocol):
 class Keeper(Protocol):
     """Where the message broker keeps what must outlive it: sessions, what is retained, exchanges of QoS 2."""
 
-    def load(self) -> Deferred[Iterable[Record]]:
+    def load(self) -> Deferred[list[Record]]:
         """All records, in the order in which they were kept. Asked once, before anything is kept."""
 
     def keep(self, records: Sequence[Record]) -> Deferred[None]:

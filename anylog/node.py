@@ -135,7 +135,7 @@ class Node:
         self.network_queries: NetworkQueries
         self._broker: Broker | None = None
         self.operator_seen = Seen()
-        self._token, self._engine, self._point = token, engine, point
+        self.token, self.point, self._engine = token, point, engine
         self._sizes = (segment_size, journal_size)
         self._interpreter = Interpreter(
             words=self.words,
@@ -164,7 +164,7 @@ class Node:
             clock=self.clock,
             home_id=self.home_id,
             library=self._engine,
-            point=self._point,
+            point=self.point,
         )
         self.membership = Membership(
             name=lambda: self.name,
@@ -202,8 +202,8 @@ class Node:
             databases=self.databases,
             agree=self.membership.agreement.agree,
             tsd=self.membership.tsd,
-            token=self._token,
-            point=self._point,
+            token=self.token,
+            point=self.point,
             soon=lambda call: self.clock.callLater(0, call),
             gather=GATHER,
             segment_size=self._sizes[0],
@@ -229,7 +229,7 @@ class Node:
             out=out,
             returned=self.intake.registry.returned,
             conflicted=lambda: self.intake.registry.conflicts,
-            point=self._point,
+            point=self.point,
         )
         self.peers.serve("deliver", self.copying.delivery)
         self.intake.filing.to_distribute = self.copying.distribute
@@ -401,5 +401,5 @@ class Node:
         if identity.name in self.disk.names(self.places.home):
             self.home_id = self.disk.read(identity).decode().strip()
         if not self.home_id:
-            self.home_id = self._token(16).hex()
+            self.home_id = self.token(16).hex()
             self.disk.publish(identity, self.home_id.encode() + b"\n")

@@ -17,7 +17,7 @@ from anylog.language.tables import bar_table, framed
 from anylog.language.tokens import joined, tokens_of
 from anylog.language.where import split_pairs
 from anylog.network.broker import Broker, BrokerOptions
-from anylog.network.broker_passing import Passing
+from anylog.network.broker_store import BrokerStore
 from anylog.network.broker_tls import context_of
 from anylog.network.broker_users import User, Users
 from anylog.network.tcp import TcpOptions
@@ -43,7 +43,16 @@ _PLACES = ("external_ip", "external_port", "internal_ip", "internal_port", "thre
 
 def make_keeper(node: Node) -> Keeper:
     """Where the broker of a node keeps what must last: the one place where a store is wired to it."""
-    return Passing()
+    return BrokerStore(
+        disk=node.disk,
+        lane=node.lanes.open("broker"),
+        making=node.lanes.open("disk", 2),
+        work=node.lanes.open("broker reading"),
+        folder=node.places.broker,
+        token=node.token,
+        now=node.clock.seconds,
+        point=node.point,
+    )
 
 
 def _port(name: str, text: str) -> int:

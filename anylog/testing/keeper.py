@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -21,7 +21,7 @@ class MemoryKeeper:
     fault: Exception | None = None  # raised instead of keeping
     _waiting: list[tuple[Sequence[Record], Deferred[None]]] = field(factory=list)
 
-    def load(self) -> Deferred[Iterable[Record]]:
+    def load(self) -> Deferred[list[Record]]:
         """What was kept."""
         return succeed(list(self.records))
 
