@@ -38,6 +38,7 @@ from anylog.wire.topics import name_fault
 HELD = 64 << 20  # bytes of messages that the node's own clients may be busy with before nobody is read from
 OVERHEAD = 300  # bytes of memory that a small message costs beside its topic and payload
 STOP_SECONDS = 5.0  # what was begun may end this long after `exit broker`, and clients read why so long after that
+BACKLOG = 4096  # connections that may wait to be accepted: a network that comes back brings all its devices at once
 _LOOK = 0.05  # seconds between two looks whether it has
 _LONGEST_PAUSE = 10.0  # seconds between two attempts to keep what could not be kept
 
@@ -164,7 +165,7 @@ class Broker(Process):
             door = TLSMemoryBIOFactory(self.options.tls, False, door)
             door.noisy = False
         try:
-            port: Any = await self._net.listen(place.endpoint(), door)
+            port: Any = await self._net.listen(f"{place.endpoint()}:backlog={BACKLOG}", door)
         except (CannotListenError, OSError) as why:
             raise AnyLogError(3, f"Failed to open a message broker on {joined(place.ip, place.port)}: {why}") from None
         self._ports.append(port)

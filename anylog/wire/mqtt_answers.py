@@ -115,14 +115,14 @@ class Answers:
             if answer.needs > keep.kept:
                 self.delivery.waiting[link] = None
                 break
-            answers.popleft()
+            answers.pop(0)
             self._say(link, answer)
         while others:
             needs, data, ended = others[0]
             if needs > keep.kept:
                 self.delivery.waiting[link] = None
                 break
-            others.popleft()
+            others.pop(0)
             link.using.discard(ended)
             self.delivery.write(link, data)
             self.delivery.counts.packets_out += 1

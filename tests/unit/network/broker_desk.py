@@ -128,6 +128,7 @@ class Places:
 
     def listen(self, endpoint: str, factory: Any) -> Deferred[Any]:
         """A port."""
+        endpoint = endpoint.partition(":backlog")[0]
         if endpoint == self.taken:
             raise OSError("in use")
         self.doors[endpoint] = factory

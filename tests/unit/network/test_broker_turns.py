@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from broker_desk import Desk, payloads
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import capturedLogs, formatEvent
 
 from anylog.errors import AnyLogError
 from anylog.network.broker import Broker, BrokerOptions
@@ -390,3 +391,15 @@ def test_hold_is_not_silence(version: int) -> None:
     own.waiting[0].callback(None)
     desk.turn()
     assert acks(publisher.got()) == [(1, 0)]
+
+
+def test_trace() -> None:
+    """What comes is logged with its source, shortened, and nothing of a CONNECT, which may hold a password."""
+    desk = Desk(trace=2)
+    with capturedLogs() as events:
+        client = desk.client("c", user_name="u", password=b"secret")
+        client.send(Publish("a", b"payload" * 100))
+    texts = [str(formatEvent(event)) for event in events]
+    assert texts[0] == "10.0.0.7:40000 CONNECT"
+    assert texts[1].startswith("10.0.0.7:40000 0\\xc0\\x05") and texts[1].endswith(" ...") and "payload" in texts[1]
+    assert "secret" not in "".join(texts)
