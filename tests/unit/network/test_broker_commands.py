@@ -13,6 +13,7 @@ from anylog.errors import AnyLogError
 from anylog.language.context import Context, Result
 from anylog.network.broker import Broker
 from anylog.network.broker_commands import user_of
+from anylog.network.broker_tls import context_of
 from anylog.network.broker_users import User, Users
 from anylog.node import Node
 from anylog.testing.clock import HeapClock
@@ -217,6 +218,26 @@ def test_get_local_broker(desk: Desk) -> None:
     for title in ("Protocol", "IP", "Event", "Success", "Last message time", "Error", "Error Code", "Details"):
         assert title in text
     assert desk.ask("get local broker where format = json").data == []
+
+
+JUNK = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+LOCKED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "authority", "said"),
+    [
+        (b"nothing", b"", None, "file of 'tls_cert' has no certificate"),
+        (JUNK, b"", b"nothing", "file of 'users_ca' has no certificate"),
+        (JUNK, LOCKED, None, "the key of 'tls_key' has a password"),
+        (JUNK, b"nothing", None, "'tls_key' cannot be used"),
+    ],
+)
+def test_certificates_that_are_none(certificate: bytes, key: bytes, authority: bytes | None, said: str) -> None:
+    """The option is named, and nobody asks a terminal for a password."""
+    with pytest.raises(AnyLogError, match=said) as refused:
+        context_of(certificate, key, authority)
+    assert refused.value.number == 175
 
 
 def test_from_elsewhere(desk: Desk) -> None:
