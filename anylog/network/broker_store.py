@@ -9,7 +9,7 @@ lane, so that it is a state of one moment, all of which is synced, and costs the
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,7 +98,7 @@ class BrokerStore:
     # ------------------------------------------------------------------ from the disk
 
     @deferring
-    async def load(self) -> list[Record]:
+    async def load(self) -> Iterable[Record]:
         """Records for `Hub.restore`: the state that was kept, nothing that is over. To be called once, first.
 
         What is damaged is kept aside and reported; what then makes no sense any more is left out and counted. Fails

@@ -239,6 +239,20 @@ class ShortTests(StoreCase):
             clock.advance(1.0)
         self.successResultOf(told)
 
+    def test_killed_in_the_middle_of_it_again_and_again(self) -> None:
+        """What was written of short logs that have no end goes at the next start."""
+        disk = self.in_memory()
+        self.keep(self.store(), opened("a"), *(came("a", number) for number in range(1, 30)))
+        for _ in range(20):
+            clock = Clock()  # the work of the dead is not done
+            store = self.store(least=1 << 30, piece=50, segment_size=512)
+            store._work = ClockLane(clock, 1.0)
+            store._shorten()
+            clock.pump([1.0] * 8)
+            self.assertEqual(store.counts["shortened"], 0)
+        self.assertEqual(len(queued(self.again())), 29)
+        self.assertLess(len(disk.names(MEMORY)), 10)
+
     def test_what_was_retained_too_long(self) -> None:
         """It leaves the log as it leaves the broker: without a record."""
         message = Message(Publish("r", b"m", 1, True, message_expiry_interval=5), 1_000_005.0)
