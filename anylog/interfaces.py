@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
+
+if TYPE_CHECKING:
+    from anylog.wire.mqtt_records import Record
 
 T = TypeVar("T")
 
@@ -387,3 +390,19 @@ class IPeers(Protocol):
 
     def states(self) -> Sequence[PeerState]:
         """All that are known, by address."""
+
+
+class Keeper(Protocol):
+    """Where the message broker keeps what must outlive it: sessions, what is retained, exchanges of QoS 2."""
+
+    def load(self) -> Deferred[Iterable[Record]]:
+        """All records, in the order in which they were kept. Asked once, before anything is kept."""
+
+    def keep(self, records: Sequence[Record]) -> Deferred[None]:
+        """Fires when the records are synced. One call at a time.
+
+        A failure (AnyLogError, OSError) says that they are not kept; the same records are then offered again.
+        """
+
+    def close(self) -> Deferred[None]:
+        """Nothing more is kept."""
