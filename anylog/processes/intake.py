@@ -198,9 +198,6 @@ class Intake:
             self._buffers,
             self.once,
         )
-        for id in {each.buffer: None for each in stored}:
-            if id not in self._buffers:
-                self.journal.release(id)
         self._ready = True
         self.attaching.begin()
         if self._buffers:
