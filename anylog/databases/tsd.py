@@ -27,6 +27,7 @@ from anylog.databases.entries import OWN as OWN
 from anylog.databases.entries import Busy, Known, decide
 from anylog.databases.entries import Entry as Entry
 from anylog.databases.entries import Registered as Registered
+from anylog.databases.entries import Summary as Summary
 from anylog.databases.entries import Wanted as Wanted
 from anylog.databases.entries import is_files as is_files
 from anylog.databases.library import Connection
@@ -76,23 +77,6 @@ class Done:
     stream: str = ""
     status1: str = ""
     status2: str = ""
-
-
-@frozen(kw_only=True)
-class Summary:
-    """The files of one user table in one table of files."""
-
-    dbms: str
-    table: str
-    first_time: str
-    first_id: int
-    last_time: str
-    last_id: int
-    files: int
-    sources: int
-    status1: int  # different texts
-    status2: int
-    rows: int
 
 
 @frozen(kw_only=True)
