@@ -27,6 +27,7 @@ import anylog.processes.commands
 import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
+import anylog.processes.msg_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
@@ -37,7 +38,7 @@ from anylog.databases.taken_out import TakenOut
 from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, DiskFile, Lanes
+from anylog.interfaces import Clock, Disk, DiskFile, ILocalBroker, Lanes
 from anylog.jobs import Jobs
 from anylog.language.command import Command
 from anylog.language.context import Call, Context, Pages, Result
@@ -54,6 +55,9 @@ from anylog.network.client import CommandService
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
+from anylog.processes.msg_client import Door
+from anylog.processes.msg_clients import MsgClients
+from anylog.processes.msg_lines import LineFiles
 from anylog.processes.operator import Seen
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
@@ -79,6 +83,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.distributor_commands.COMMANDS,
     *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.consumer_commands.COMMANDS,
+    *anylog.processes.msg_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -129,6 +134,8 @@ class Node:
         self.membership: Membership
         self.copying: Copying
         self.network_queries: NetworkQueries
+        self.msg_clients: MsgClients
+        self._broker: ILocalBroker | None = None
         self.operator_seen = Seen()
         self._token, self._engine, self._point = token, engine, point
         self._sizes = (segment_size, journal_size)
@@ -203,6 +210,16 @@ class Node:
             gather=GATHER,
             segment_size=self._sizes[0],
             most=self._sizes[1],
+        )
+        self.msg_clients = MsgClients(
+            door=Door(
+                clock=self.clock,
+                keep=self.intake.accepting.messages,
+                declare=self.intake.declare,
+                lines=LineFiles(disk=self.disk, lane=self.lanes.open("message files")),
+                lane=self.lanes.open("cpu"),
+                logs=self.logs,
+            )
         )
         self.copying = Copying(
             clock=self.clock,
@@ -321,6 +338,16 @@ class Node:
     def ensure_table(self, dbms: str, table: str, needed: Sequence[str] = ()) -> Deferred[bool]:
         """Make or grow a local table as the ledger knows it."""
         return self.membership.ensure_table(dbms, table, needed)
+
+    @property
+    def broker(self) -> ILocalBroker | None:
+        """The message broker of this node, if it runs. Whoever starts or stops it says so by assigning it."""
+        return self._broker
+
+    @broker.setter
+    def broker(self, broker: ILocalBroker | None) -> None:
+        self._broker = broker
+        self.msg_clients.use(broker)
 
     def preset(self) -> None:
         """The dictionary keys that every node starts with (language.md 3)."""

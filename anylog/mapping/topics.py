@@ -275,9 +275,7 @@ class Columns:
         return fault(what, path, f"a list of {size} values, that of {first[0]} has {first[2]}")
 
 
-def _flat(
-    dbms: Place, table: Place, columns: Sequence[Column]
-) -> Callable[[dict[str, Any]], Mapped | None] | None:
+def _flat(dbms: Place, table: Place, columns: Sequence[Column]) -> Callable[[dict[str, Any]], Mapped | None] | None:
     """How most messages are mapped: an object whose attributes become columns, one by one. None if this one is not so.
 
     What it makes is None for a message that is not as most are; that is looked at in full, and has its reason there.

@@ -93,6 +93,7 @@ class Intake:
     registry: Registry = field(init=False)
     filing: Filing = field(init=False)
     _drafts: Drafts = field(factory=Drafts)
+    _declared: dict[tuple[str, str], dict[str, str]] = field(factory=dict)
     files: Bringing = field(init=False)
     recovery: Recovery = field(init=False)
     operating: Operating = field(init=False)
@@ -181,6 +182,10 @@ class Intake:
             attached=lambda: self._loaders.keys(),
         )
         self._databases.watch(self._connected)
+
+    def declare(self, dbms: str, table: str, columns: Mapping[str, str]) -> None:
+        """Column -> ledger type of a table, in case it is made: what its first rows hold does not decide then."""
+        self._declared[(dbms, table)] = dict(columns)
 
     def operate(self, options: FilingOptions | None, member: Callable[[], int] = lambda: 0) -> Deferred[None]:
         """An operator runs from now on: what comes is registered, if `options.tsd`, and kept as files; None: no more.
@@ -488,6 +493,7 @@ class Intake:
             clock=self._clock,
             lane=self._lanes.open("cpu"),
             agree=self._agree,
+            declared=lambda table: self._declared.get((database.name, table), {}),
             tank=self.tank,
             settled=self._loaded,
             register=self.registry.register,
