@@ -38,12 +38,12 @@ class MsgClients(Process):
 
     door: Door
     outside: Callable[[Outside], IOutsideBroker] | None = None  # how a broker elsewhere is reached
-    name: str = field(default="mqtt", init=False)
-    floor: int = field(default=SOURCES, init=False)
+    name = "mqtt"
+    floor = SOURCES
     _clients: dict[int, Client] = field(factory=dict)
     _number: int = 0
     _broker: ILocalBroker | None = None
-    _outside: dict[int, IOutsideBroker] = field(factory=dict)
+    _connections: dict[int, IOutsideBroker] = field(factory=dict)
     log = Logger()
 
     def __iter__(self) -> Iterator[Client]:
@@ -112,7 +112,7 @@ class MsgClients(Process):
             )
         )
         client.state = connection.describe
-        self._outside[client.number] = connection
+        self._connections[client.number] = connection
         connection.start()
 
     @deferring
@@ -121,7 +121,7 @@ class MsgClients(Process):
         client = self._clients.pop(number, None)
         if client is None:
             return False
-        connection = self._outside.pop(number, None)
+        connection = self._connections.pop(number, None)
         if connection is not None:
             await connection.stop()
         elif self._broker is not None and client.options.broker == "local":
