@@ -215,14 +215,13 @@ class Client:
                 if group is None:
                     group = groups[where] = _Group()
                     self._declare(to, dbms, table)
-                if not group.messages or group.messages[-1] != place:
+                more = bool(group.messages) and group.messages[-1] == place  # rows of the same message
+                if not more:
                     group.messages.append(place)
                 if known is not None:
                     key, token, repeat = known
                     key = f"{to.prefix}.{key}" if policy == source == "0" else f"{to.prefix}.{policy}.{source}.{key}"
-                    first = len(group.rows)
-                    if group.keyed and group.keyed[-1].key == key and group.keyed[-1].end == first:
-                        first = group.keyed.pop().first  # more rows of the same message
+                    first = group.keyed.pop().first if more else len(group.rows)
                     group.rows += some
                     group.keyed.append(Keyed(key, token, first, len(group.rows), repeat))
                 else:

@@ -39,7 +39,9 @@ def curl(node: NodeProcess, body: str, *headers: str) -> tuple[int, str]:
     words = ["curl", "-s", "-X", "POST", "-A", "AnyLog/1.23", "-w", "\n%{http_code}", "--data-binary", "@-"]
     for header in headers or ("command: data", "topic: new-data"):
         words += ["-H", header]
-    done = subprocess.run([*words, f"http://127.0.0.1:{node.port}/"], input=body.encode(), capture_output=True, timeout=30, check=True)
+    done = subprocess.run(
+        [*words, f"http://127.0.0.1:{node.port}/"], input=body.encode(), capture_output=True, timeout=30, check=True
+    )
     text, _, status = done.stdout.decode().rpartition("\n")
     return int(status), text
 
