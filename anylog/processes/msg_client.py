@@ -180,10 +180,10 @@ class Client:
         counted = self.counted
         counted.messages += len(batch)
         counted.last_message = now
-        debug = self._door.debug
+        debug, routes = self._door.debug, self._routes
         for place, (known, message) in enumerate(batch):
             name = message.topic
-            to = self.route(name)
+            to = routes.get(name) or self.route(name)
             if to is None:
                 continue
             to.counted.messages += 1

@@ -65,7 +65,11 @@ class Subscribed:
         """What becomes of a message. Raises AnyLogError 6, 28, 40 or 501 saying why it cannot be mapped."""
         if self.topic.dynamic:
             return [self._dynamic(name, payload, now)]
-        return self.mapped(read_message(payload), now)
+        message = read_message(payload)
+        mapping = self.topic.mapping
+        if mapping is not None and type(message) is dict:  # nearly all
+            return mapping.apply(message, now)
+        return self.mapped(message, now)
 
     def mapped(self, message: Any, now: float) -> list[Mapped]:
         """The same for a message that was read."""

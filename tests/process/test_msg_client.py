@@ -91,6 +91,47 @@ def test_attributes_become_columns(node: NodeProcess) -> None:
     until(lambda: node.asked("town", 'select speed, "on" from pump') == [(3, 1)])
 
 
+POLICY = {
+    "mapping": {
+        "id": "panel",
+        "dbms": "town",
+        "table": "bring [name]",
+        "source": {"bring": "[device]", "default": "none"},
+        "readings": "readings",
+        "schema": {
+            "timestamp": {"type": "timestamp", "bring": "[ts]", "root": True},
+            "value": {"type": "float", "bring": "[v]"},
+            "note": {"type": "str", "bring": "[note]", "default": ""},
+        },
+    }
+}
+
+
+def test_a_policy_maps(node: NodeProcess) -> None:
+    """A policy of the ledger maps what comes, also after the node was started again; one that is missing is named."""
+    command = "run msg client where broker = rest and user-agent = panels and topic = (name = panels and policy = {})"
+    status, told = node.request("POST", "/", b"", command=command.format("nosuch"), User_Agent="AnyLog/1.23")
+    assert status == 400 and b"nosuch" in told, told
+    node.command(f"blockchain add {json.dumps(POLICY)}", "POST")
+    node.command(command.format("panel"), "POST")
+    body = {
+        "name": "Panel 7",
+        "ts": "2026-11-20T10:00:00Z",
+        "device": "d1",
+        "readings": [{"v": 1}, {"v": 2, "note": 5}],
+    }
+    assert curl(node, json.dumps(body), "command: data", "User-Agent: Panels/3", "topic: panels") == (200, "")
+    # Who is known by its name alone needs no command.
+    assert curl(node, json.dumps({**body, "readings": [{"v": 3}]}), "User-Agent: Panels/3") == (200, "")
+    until(lambda: node.asked("town", "select value, note from panel_7 order by value") == [(1, ""), (2, "5"), (3, "")])
+    types = dict(node.asked("town", "select name, type from pragma_table_info('panel_7')"))
+    assert types["value"] == "REAL", types
+    shown = node.command("get msg clients where topic = panels").decode()
+    assert "|panel" in shown.replace(" ", ""), shown
+    number = int(shown.split("\r\n")[0].split()[-1])
+    node.command(f"exit msg client {number}", "POST")
+
+
 REFUSED = {
     "no such topic": ("{}", ("command: data", "topic: nosuch"), "nosuch"),
     "no json": ('{"dbms":', (), "JSON"),
