@@ -8,15 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import orjson
+from twisted.internet.defer import Deferred
+
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, Option, Text, Whole
-from anylog.language.context import Context, Result
+from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import Scope
 from anylog.language.statements import scope_of
 from anylog.language.tables import bar_table
+from anylog.ledger.commands import Insert, check_address
 from anylog.mapping.policies import compile_policy
 from anylog.mapping.topics import Column, Place, Topic, read_topic
 from anylog.processes.msg_client import Client, ClientOptions
+from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
 from anylog.wire.topics import filter_fault
 
@@ -98,6 +103,10 @@ class RunMsgClient(Command):
         )
         scope = scope_of(node, context)
         topics = [self._topic(node, scope, text, settings, options["qos"]) for text in options["topic"]]
+        if any(each.topic.dynamic for each in topics):
+            namespace = self._namespace(node, options["master_node"])
+            for each in topics:
+                each.seen = namespace.seen if each.topic.dynamic else None
         clients = node.msg_clients
         clients.add(settings, topics)
         if node.processes.find(clients.name) is None:
@@ -115,6 +124,23 @@ class RunMsgClient(Command):
             if server is not None and place in server.addresses():
                 return own
         return broker
+
+    def _namespace(self, node: Node, master: str | None) -> Namespace:
+        """Policies are written to the ledger of this node, and to the master that is named."""
+        if master is not None:
+            check_address(self.words, master)
+
+        def find(namespace: str) -> str:
+            found = [each for each in node.ledger.policies.find("uns", namespace=namespace) if each.id]
+            exact = [each for each in found if each.get("namespace") == namespace]
+            return (exact or found)[0].id if found else ""
+
+        def write(policy: dict[str, Any]) -> Deferred[None]:
+            asked = {"policy": orjson.dumps(policy).decode(), "local": True, "blockchain": []}
+            call = Call(command=Insert, options={**asked, "master": [] if master is None else [master]})
+            return node.execute(call, Context(origin="node", who=self.words)).addCallback(lambda result: None)
+
+        return Namespace(find, write, lambda text: node.logs.error.add("Error", text, self.words))
 
     def _topic(self, node: Node, scope: Scope, text: str, options: ClientOptions, qos: int) -> Subscribed:
         topic = read_topic(text, scope, only_log=options.only_log)

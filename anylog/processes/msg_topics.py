@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -44,6 +44,7 @@ class Subscribed:
     qos: int
     policies: Sequence[Mapper] = ()
     counted: Counted = field(factory=Counted)
+    seen: Callable[[str, str, str], None] | None = None  # told of topic, database and table of dynamic messages
     prefix: str = field(init=False)  # of keys of its messages
     _each: bool = field(init=False)  # a list is as many messages as it has entries
     _types: dict[tuple[str, str], Mapping[str, str]] = field(factory=dict)
@@ -105,6 +106,12 @@ class Subscribed:
     def _at(self, name: str, message: Any, now: float) -> Mapped:
         assert self.topic.dbms is not None
         dbms, table = self.topic.dbms.one(message), table_of(self.topic, name, message)
+        mapped = self._attributes(dbms, table, message, now)
+        if self.seen is not None:
+            self.seen(name, dbms, table)
+        return mapped
+
+    def _attributes(self, dbms: str, table: str, message: Any, now: float) -> Mapped:
         if isinstance(message, list):
             if not message or not all(type(each) is dict and each for each in message):
                 raise AnyLogError(6, "a list of objects is needed")

@@ -91,6 +91,22 @@ def test_attributes_become_columns(node: NodeProcess) -> None:
     until(lambda: node.asked("town", 'select speed, "on" from pump') == [(3, 1)])
 
 
+def test_levels_have_policies(node: NodeProcess) -> None:
+    """Each level of a dynamic topic has a policy of the namespace, which names its parent; the last has its table."""
+    for topic in ("plant/x/Fan", "plant/x/fan 2", "plant/x/Fan"):
+        assert curl(node, "3".join(('{"speed": ', "}")), "command: data", f"topic: {topic}") == (200, "")
+
+    def levels() -> dict[str, dict[str, str]]:
+        found = json.loads(node.command("blockchain get uns"))
+        return {each["uns"]["namespace"]: each["uns"] for each in found}
+
+    until(lambda: "plant/x/fan 2" in levels())
+    found = levels()
+    assert found["plant/x"]["parent"] == found["plant"]["id"] and "table" not in found["plant/x"]
+    assert found["plant/x/Fan"]["parent"] == found["plant/x"]["id"]
+    assert (found["plant/x/Fan"]["dbms"], found["plant/x/fan 2"]["table"]) == ("town", "fan_2")
+
+
 POLICY = {
     "mapping": {
         "id": "panel",
