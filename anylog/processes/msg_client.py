@@ -12,7 +12,7 @@ from zlib import crc32
 
 import orjson
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -255,7 +255,7 @@ class Client:
 
     def _kept(self, where: tuple[str, str, str, str], group: _Group, patient: bool) -> Deferred[int]:
         dbms, table, source, policy = where
-        kept = self._door.keep(dbms, table, group.rows, group.keyed, source=source, instructions=policy)
+        kept = maybeDeferred(self._door.keep, dbms, table, group.rows, group.keyed, source=source, instructions=policy)
         return kept.addErrback(self._patiently, where, group) if patient else kept
 
     def _patiently(self, failure: Failure, where: tuple[str, str, str, str], group: _Group) -> Any:
