@@ -29,6 +29,7 @@ import anylog.processes.commands
 import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
+import anylog.processes.msg_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
@@ -59,6 +60,9 @@ from anylog.network.outside_access import Debug
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
+from anylog.processes.msg_client import Door
+from anylog.processes.msg_clients import MsgClients
+from anylog.processes.msg_lines import LineFiles
 from anylog.processes.operator import Seen
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
@@ -86,6 +90,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.distributor_commands.COMMANDS,
     *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.consumer_commands.COMMANDS,
+    *anylog.processes.msg_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -137,6 +142,7 @@ class Node:
         self.membership: Membership
         self.copying: Copying
         self.network_queries: NetworkQueries
+        self.msg_clients: MsgClients
         self._broker: Broker | None = None
         self.operator_seen = Seen()
         self.token, self.point, self._engine = token, point, engine
@@ -212,6 +218,16 @@ class Node:
             gather=GATHER,
             segment_size=self._sizes[0],
             most=self._sizes[1],
+        )
+        self.msg_clients = MsgClients(
+            door=Door(
+                clock=self.clock,
+                keep=self.intake.accepting.messages,
+                declare=self.intake.declare,
+                lines=LineFiles(disk=self.disk, lane=self.lanes.open("message files")),
+                lane=self.lanes.open("cpu"),
+                logs=self.logs,
+            )
         )
         self.copying = Copying(
             clock=self.clock,
@@ -322,6 +338,7 @@ class Node:
     @broker.setter
     def broker(self, broker: Broker | None) -> None:
         self._broker = broker
+        self.msg_clients.use(broker)
 
     @property
     def clusters(self) -> Clusters:

@@ -63,8 +63,11 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
             seen.add((each.buffer, sequence))
             buffer = buffers[each.buffer]
             key = told.get("key", "")
-            buffer.pending.append(Pending(each, sequence, each.size, None, key))
+            tokens = told.get("tokens", {})
+            buffer.pending.append(Pending(each, sequence, each.size, None, key, tokens=tokens))
             buffer.volume += each.size
+            for name, token in tokens.items():
+                once.remember((buffer.where.dbms, buffer.where.table, name), told["at"], Receipt(token, 0))
             if key:
                 where = buffer.where
                 once.remember((where.dbms, where.table, key), told["at"], Receipt(buffer.whole or "0", told["rows"]))

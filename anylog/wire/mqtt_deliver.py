@@ -183,6 +183,7 @@ class Delivery:
                 answer.qos,
                 packet.dup,
                 answer,
+                sender is not None and sender.lasting,
             )
         self.local.append((ticket, packet, names))
 

@@ -232,6 +232,7 @@ class Ticket:
     `client_id`, `incarnation` and `packet_id` say which message it is, of one client within one session, `exchange`
     which use of that packet id at QoS 2: a message that comes again after a crash has the same four. At QoS 1
     `exchange` is 0 and `dup` says that it may have been there before. The client id is empty for the node's own.
+    `lasts`: whether the session outlives its connection, so that the message may come again at all.
     """
 
     number: int
@@ -242,3 +243,4 @@ class Ticket:
     qos: int = 0
     dup: bool = False
     answer: Answer | None = None
+    lasts: bool = False
