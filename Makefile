@@ -42,8 +42,8 @@ types: $(VENV)/.for-tests
 tests: $(VENV)/.for-tests tools
 	$(BIN)/python -m pytest
 
-# curl plays the stranger in some tests, iproute2 and iptables make hosts that fall silent, libfaketime makes clocks
-# that jump, Mosquitto is the broker of others; where one is missing and cannot be installed the tests that need it are skipped by name.
+# curl and mosquitto_pub play the strangers in some tests, iproute2 and iptables make hosts that fall silent, libfaketime
+# makes clocks that jump, Mosquitto is the broker of others; where one is missing and cannot be installed the tests that need it are skipped by name.
 tools:
 	@command -v curl >/dev/null || $(call APT,curl) || echo "curl is missing: tests that need it are skipped"
 	@PATH=$$PATH:/usr/sbin:/sbin; for tool in ip:iproute2 iptables:iptables openssl:openssl mosquitto:mosquitto \

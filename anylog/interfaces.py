@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
+
+if TYPE_CHECKING:
+    from anylog.wire.mqtt_records import Record
+    from anylog.wire.mqtt_session import Ticket
 
 T = TypeVar("T")
 
@@ -387,3 +391,91 @@ class IPeers(Protocol):
 
     def states(self) -> Sequence[PeerState]:
         """All that are known, by address."""
+
+
+class Keeper(Protocol):
+    """Where the message broker keeps what must outlive it: sessions, what is retained, exchanges of QoS 2."""
+
+    def load(self) -> Deferred[Iterable[Record]]:
+        """All records, in the order in which they were kept. Asked once, before anything is kept."""
+
+    def keep(self, records: Sequence[Record]) -> Deferred[None]:
+        """Fires when the records are synced. One call at a time.
+
+        A failure (AnyLogError, OSError) says that they are not kept; the same records are then offered again.
+        """
+
+    def close(self) -> Deferred[None]:
+        """Nothing more is kept."""
+
+
+class Arrived(Protocol):
+    """A message of a broker."""
+
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def payload(self) -> bytes: ...
+
+
+# The node's own client: all that came for it in one turn, in order. When it fires the messages are dealt with, those
+# named with the reason that is said; a ticket is there where a publisher waits.
+Deliver = Callable[["Sequence[tuple[Ticket | None, Arrived]]"], "Deferred[Mapping[Ticket, int] | None]"]
+
+
+class ILocalBroker(Protocol):
+    """The node's own message broker, as its own clients see it. Whoever starts one assigns it to `node.broker`."""
+
+    def subscribe_local(self, name: str, filter: str, qos: int, deliver: Deliver) -> None:
+        """The node's own client `name` wants messages of a filter from now on; its `deliver` is the last one given."""
+
+    def unsubscribe_local(self, name: str) -> bool:
+        """It wants no more, by none of its filters; whether there was such a client."""
+
+    def guard(self, name: str, filter: str, user: str, password: str) -> None:
+        """Only who connected as that user may publish to topics of a filter, until `unsubscribe_local(name)`."""
+
+
+class IOutsideBroker(Protocol):
+    """A connection to a message broker elsewhere, which is made again whenever it is lost."""
+
+    def start(self) -> None:
+        """Connect, soon."""
+
+    def stop(self) -> Deferred[None]:
+        """Connect no more; fires when what was taken is dealt with."""
+
+    def describe(self) -> str:
+        """The state of the connection in a few words."""
+
+
+@frozen(kw_only=True)
+class Outside:
+    """What a client of an outside broker is told."""
+
+    number: int  # of the client on this node
+    broker: str  # host or URL
+    port: int
+    user: str
+    password: str
+    client_id: str
+    log: bool  # what it says and hears is shown
+    topics: Sequence[tuple[str, int]]  # filters with their QoS
+    # Messages in order, each with the key under which it may come again; fires when all are dealt with, and fails
+    # with AnyLogError if some could not be kept: none of them may be answered then.
+    deliver: Callable[[Sequence[tuple[str | None, Arrived]]], Deferred[None]]
+
+
+class IPosts(Protocol):
+    """Where messages go that come by POST (ingest.md 3)."""
+
+    def products(self) -> Sequence[str]:
+        """The user agents of those who may send them, lower case, in the order in which they were declared."""
+
+    def posted(self, product: str, topic: str, body: bytes, key: str) -> Deferred[int]:
+        """Take the messages of a body; fires with their number when all are synced.
+
+        `topic` may be empty: the first one that was declared for the product. `key` is an Idempotency-Key or empty.
+        Fails with AnyLogError 6, 163, 167 and as `IIntake.accept`.
+        """

@@ -18,6 +18,7 @@ import anylog.disk.file_commands
 import anylog.disk.folder_commands
 import anylog.language.commands
 import anylog.ledger.commands
+import anylog.network.broker_commands
 import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.publish_commands
@@ -28,6 +29,7 @@ import anylog.processes.commands
 import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
+import anylog.processes.msg_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
@@ -51,11 +53,16 @@ from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master
 from anylog.membership import Membership
 from anylog.net import INet
+from anylog.network.broker import Broker
 from anylog.network.client import CommandService
+from anylog.network.lines import masked
 from anylog.network.outside_access import Debug
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
+from anylog.processes.msg_client import Door
+from anylog.processes.msg_clients import MsgClients
+from anylog.processes.msg_lines import LineFiles
 from anylog.processes.operator import Seen
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
@@ -76,12 +83,14 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.tcp_commands.COMMANDS,
     *anylog.network.client_commands.COMMANDS,
     *anylog.network.publish_commands.COMMANDS,
+    *anylog.network.broker_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.cluster_commands.COMMANDS,
     *anylog.processes.distributor_commands.COMMANDS,
     *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.consumer_commands.COMMANDS,
+    *anylog.processes.msg_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -133,8 +142,10 @@ class Node:
         self.membership: Membership
         self.copying: Copying
         self.network_queries: NetworkQueries
+        self.msg_clients: MsgClients
+        self._broker: Broker | None = None
         self.operator_seen = Seen()
-        self.token, self._engine, self._point = token, engine, point
+        self.token, self.point, self._engine = token, point, engine
         self._sizes = (segment_size, journal_size)
         self._interpreter = Interpreter(
             words=self.words,
@@ -163,7 +174,7 @@ class Node:
             clock=self.clock,
             home_id=self.home_id,
             library=self._engine,
-            point=self._point,
+            point=self.point,
         )
         self.membership = Membership(
             name=lambda: self.name,
@@ -202,11 +213,21 @@ class Node:
             agree=self.membership.agreement.agree,
             tsd=self.membership.tsd,
             token=self.token,
-            point=self._point,
+            point=self.point,
             soon=lambda call: self.clock.callLater(0, call),
             gather=GATHER,
             segment_size=self._sizes[0],
             most=self._sizes[1],
+        )
+        self.msg_clients = MsgClients(
+            door=Door(
+                clock=self.clock,
+                keep=self.intake.accepting.messages,
+                declare=self.intake.declare,
+                lines=LineFiles(disk=self.disk, lane=self.lanes.open("message files")),
+                lane=self.lanes.open("cpu"),
+                logs=self.logs,
+            )
         )
         self.copying = Copying(
             clock=self.clock,
@@ -228,7 +249,7 @@ class Node:
             out=out,
             returned=self.intake.registry.returned,
             conflicted=lambda: self.intake.registry.conflicts,
-            point=self._point,
+            point=self.point,
         )
         self.peers.serve("deliver", self.copying.delivery)
         self.intake.filing.to_distribute = self.copying.distribute
@@ -240,7 +261,8 @@ class Node:
         self._relief.start()
         context = Context(origin="start", who="start", write=write)
         for command in commands:
-            write(f"AL {self.name} > {command}" if self.name else f"AL > {command}")
+            shown = masked(command)
+            write(f"AL {self.name} > {shown}" if self.name else f"AL > {shown}")
             result = await self.execute(command, context)
             if result.text:
                 write(result.text)
@@ -308,6 +330,16 @@ class Node:
     def ledger(self) -> Ledger:
         """The local copy of the ledger."""
         return self.membership.ledger
+
+    @property
+    def broker(self) -> Broker | None:
+        """The message broker of this node, if it runs. Whoever starts or stops it says so by assigning it."""
+        return self._broker
+
+    @broker.setter
+    def broker(self, broker: Broker | None) -> None:
+        self._broker = broker
+        self.msg_clients.use(broker)
 
     @property
     def clusters(self) -> Clusters:

@@ -201,3 +201,20 @@ def _double(want: Wanted, own: Entry | None, holder: tuple[str, Entry]) -> Regis
 def _whole_time(text: str) -> str:
     """With six digits of a second, so that texts compare as times."""
     return text if "." in text else f"{text}.000000"
+
+
+@frozen(kw_only=True)
+class Summary:
+    """The files of one user table in one table of files."""
+
+    dbms: str
+    table: str
+    first_time: str
+    first_id: int
+    last_time: str
+    last_id: int
+    files: int
+    sources: int
+    status1: int  # different texts
+    status2: int
+    rows: int

@@ -27,11 +27,13 @@ from anylog.databases.entries import OWN as OWN
 from anylog.databases.entries import Busy, Known, decide
 from anylog.databases.entries import Entry as Entry
 from anylog.databases.entries import Registered as Registered
+from anylog.databases.entries import Summary as Summary
 from anylog.databases.entries import Wanted as Wanted
 from anylog.databases.entries import is_files as is_files
 from anylog.databases.library import Connection
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import MEMBER_FILES, id_sum, quoted
+from anylog.databases.unlisted import note_loss
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
 from anylog.waiting import deferring
@@ -75,23 +77,6 @@ class Done:
     stream: str = ""
     status1: str = ""
     status2: str = ""
-
-
-@frozen(kw_only=True)
-class Summary:
-    """The files of one user table in one table of files."""
-
-    dbms: str
-    table: str
-    first_time: str
-    first_id: int
-    last_time: str
-    last_id: int
-    files: int
-    sources: int
-    status1: int  # different texts
-    status2: int
-    rows: int
 
 
 @frozen(kw_only=True)
@@ -224,9 +209,11 @@ class Tsd:
 
     def ids_beyond(self, highest: int) -> Deferred[None]:
         """After a loss of which `highest` is the highest id that anybody knows: the next id of `tsd_info` is beyond all
-        that may have been given before. Never lowers it."""
+        that may have been given before. Never lowers it. In the same commit it is noted that files above the last id
+        may be in the archive alone (`unlisted`)."""
 
         def work(connection: Connection) -> None:
+            note_loss(connection, _last(connection)[0])
             if highest < FOREIGN_IDS:
                 _note_last(connection, self._beyond(highest), "")
 

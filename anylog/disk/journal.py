@@ -55,6 +55,9 @@ class _Segment:
     end: int
     file: DiskFile | None = None
     buffers: set[BufferId] = field(factory=set)
+    # Segments that are still there, with records of buffers of which one here tells that they are done with.
+    speaks_for: set[int] = field(factory=set)
+    told_by: set[int] = field(factory=set)  # the other way round
 
 
 @define(eq=False)
@@ -140,13 +143,31 @@ class Journal:
         places = [(self._segments[each.segment], each.offset, each.size) for each in wanted]
         return self._lane.run(_read_all, self._disk, places)
 
-    def release(self, buffer: BufferId) -> None:
-        """All that became of `buffer` lasts elsewhere: its segments may go."""
-        for number in self._places.pop(buffer, ()):
+    def release(self, buffer: BufferId, told: int | None = None) -> None:
+        """All that became of `buffer` lasts elsewhere: its segments may go.
+
+        `told`: the segment of the record that says so. It stays as long as one that others keep has records of
+        `buffer`, or these would be read back without it.
+        """
+        teller = self._segments.get(told) if told is not None else None
+        for number in sorted(self._places.pop(buffer, ())):
             segment = self._segments[number]
             segment.buffers.discard(buffer)
-            if not segment.buffers and segment is not self._current:
-                self._forget(segment)
+            gone = self._let_go(segment)
+            if teller is not None and not gone and number < teller.number:
+                teller.speaks_for.add(number)
+                segment.told_by.add(teller.number)
+
+    def _let_go(self, segment: _Segment) -> bool:
+        """Remove it if nothing needs it any more, and those that were needed for it alone; whether it is gone."""
+        if segment.buffers or segment.speaks_for or segment is self._current:
+            return False
+        self._forget(segment)
+        for number in sorted(segment.told_by):
+            teller = self._segments[number]
+            teller.speaks_for.discard(segment.number)
+            self._let_go(teller)
+        return True
 
     def moved(self, buffer: BufferId, segment: int) -> None:
         """Nothing in `segment` is needed any more for `buffer`: its records were written again further on."""
@@ -155,8 +176,7 @@ class Journal:
             held.discard(segment)
             kept = self._segments[segment]
             kept.buffers.discard(buffer)
-            if not kept.buffers and kept is not self._current:
-                self._forget(kept)
+            self._let_go(kept)
 
     @property
     def size(self) -> int:
@@ -184,8 +204,8 @@ class Journal:
             spare.close()
             await self._lane.run(self._disk.forget, self._path(self._next_segment))
         current, self._current = self._current, None
-        if current is not None and not current.buffers:
-            self._forget(current)
+        if current is not None:
+            self._let_go(current)
         await self._lane.run(self._close_all)
 
     def _begin_write(self) -> None:
@@ -277,8 +297,8 @@ class Journal:
         before, self._current = self._current, _Segment(number, path, size, SEGMENT_HEADER, file)
         self._segments[number] = self._current
         self._size += size
-        if before is not None and not before.buffers:
-            self._forget(before)
+        if before is not None:
+            self._let_go(before)
         return self._current
 
     def _path(self, number: int) -> Path:

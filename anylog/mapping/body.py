@@ -60,6 +60,28 @@ def read_body(body: bytes) -> list[dict[str, Any]]:
     return rows
 
 
+def read_message(payload: bytes) -> Any:
+    """The JSON value that a message is. Integers as in `read_body`.
+
+    Raises AnyLogError 6, saying what is wrong and where, or 501 for too many objects.
+    """
+    data = payload.removeprefix(b"\xef\xbb\xbf")
+    if len(data) > MOST_OBJECTS and data.count(b"{") + data.count(b"[") > MOST_OBJECTS:
+        raise AnyLogError(501, f"a message may have {MOST_OBJECTS:,} objects and lists, this one has more")
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError as why:
+        if not data or data.isspace():
+            raise _refused("the message is empty") from None
+        _check_utf8(data)
+        raise _refused(str(why)) from None
+    if len(data) > DEEPEST and data.count(b"{") + data.count(b"[") > DEEPEST:
+        _check_depth([parsed])
+    if _RUN in data[::2].translate(_DIGITS) and _WIDE.search(data):
+        parsed = json.loads(data, parse_int=_whole)
+    return parsed
+
+
 def written(value: Any) -> bytes:
     """A value as compact JSON in UTF-8, integers of any width digit by digit.
 

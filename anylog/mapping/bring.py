@@ -26,6 +26,7 @@ Find = Callable[[Any], Any]
 _BEGIN = re.compile(r"\s*bring(?=[\s.\[\"']|$)", re.IGNORECASE)
 _MOD = re.compile(r"\.([a-z_]+)", re.IGNORECASE)
 _KEY = re.compile(r"""\[(?:\s*'([^']*)'\s*|\s*"([^"]*)"\s*|([^\[\]]*))\]""")
+_PLAIN = re.compile(r"\s*\[[\w .\-]*[\w.\-][\w .\-]*\]\s*")
 _FUNCTION = re.compile(r"(.*?)\s*\(\s*(find|rfind|prefix|suffix)\s*\((.*)\)\s*\)", re.DOTALL | re.IGNORECASE)
 _OR = re.compile(r"\s*:\s*(?=\[)")
 _BLANK = re.compile(r"\s*")
@@ -49,6 +50,7 @@ class Bring:
     find: Find  # of a message: a value, Each, or MISSING; raises Unfit for values that cannot be a text
     many: bool  # whether a path of it goes through a list
     keys: tuple[str, ...]  # the first key of each path: attributes of the message it may look at
+    plain: str = ""  # the one attribute that is looked up, where that is all it does
 
     @classmethod
     def read(cls, text: str) -> Bring:
@@ -113,7 +115,10 @@ def _read(text: str) -> Bring:
         raise AnyLogError(2, f"'{text[:80]}' names no attribute: a path such as [device][name] is needed")
     one = items[0] if len(items) == 1 else _together(items)
     assert callable(one)
-    return Bring(text.strip(), _worked_on(one, mods, separator), many, tuple(keys))
+    plain = ""
+    if len(items) == 1 and not mods and separator is None and _PLAIN.fullmatch(text[begin.end() if begin else 0 :]):
+        plain = keys[0]
+    return Bring(text.strip(), _worked_on(one, mods, separator), many, tuple(keys), plain)
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -5,7 +5,7 @@ A message that cannot be mapped is AnyLogError 6 naming the column, its path and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from attrs import field, frozen
@@ -200,6 +200,10 @@ class Columns:
     dbms: Place
     table: Place
     columns: tuple[Column, ...]
+    _flat: Callable[[dict[str, Any]], Mapped | None] | None = field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_flat", _flat(self.dbms, self.table, self.columns))
 
     @property
     def types(self) -> dict[str, str]:
@@ -211,6 +215,10 @@ class Columns:
 
         Raises AnyLogError 6 naming the column, its path and why: then nothing of the message may be stored.
         """
+        if type(message) is dict and self._flat is not None:
+            quick = self._flat(message)
+            if quick is not None:
+                return [quick]
         found = [column.found(message, now) for column in self.columns]
         dbms, table = self.dbms.of(message), self.table.of(message)
         kinds = [column.kinds(message) for column in self.columns]
@@ -265,6 +273,47 @@ class Columns:
         first = lists[0]
         what, path, size = next(each for each in lists if each[2] != first[2])
         return fault(what, path, f"a list of {size} values, that of {first[0]} has {first[2]}")
+
+
+def _flat(dbms: Place, table: Place, columns: Sequence[Column]) -> Callable[[dict[str, Any]], Mapped | None] | None:
+    """How most messages are mapped: an object whose attributes become columns, one by one. None if this one is not so.
+
+    What it makes is None for a message that is not as most are; that is looked at in full, and has its reason there.
+    """
+    taken: list[tuple[str, str, Callable[[Any], Any]]] = []
+    for column in columns:
+        if column.bring is None or not column.bring.plain or column.kind is None:
+            return None
+        taken.append((column.name, column.bring.plain, column.kind.convert))
+    places: list[tuple[str, str, str]] = []
+    for place in (dbms, table):
+        if place.bring is not None and not place.bring.plain:
+            return None
+        places.append((place.name or "", place.bring.plain if place.bring else "", place.what))
+    (base, base_key, base_what), (name, name_key, name_what) = places
+
+    def flat(message: dict[str, Any]) -> Mapped | None:
+        try:
+            row = {}
+            for column, key, convert in taken:
+                value = message[key]
+                row[column] = None if value is None else convert(value)
+            into, under = base, name
+            if base_key:
+                into = message[base_key]
+                if type(into) is not str or not into:
+                    return None
+                into = place_name(into, base_what)
+            if name_key:
+                under = message[name_key]
+                if type(under) is not str or not under:
+                    return None
+                under = place_name(under, name_what)
+            return Mapped(into, under, [row])
+        except (KeyError, Unfit, AnyLogError):
+            return None
+
+    return flat
 
 
 def _by_table(dbms: str | Each, table: str | Each, rows: list[dict[str, Any]]) -> list[Mapped]:

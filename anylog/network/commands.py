@@ -92,6 +92,7 @@ class RunRestServer(Command):
             node_name=lambda: node.address,
             options=RestOptions(**given, trace=context.trace),
             lane=node.lanes.open("cpu"),
+            posts=node.msg_clients,
             uploads=Uploads(
                 disk=node.disk,
                 lane=lambda: lane_of(node),

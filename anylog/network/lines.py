@@ -12,7 +12,8 @@ REMEMBERED = 500  # lines of history
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O[ -~]|[^\[O])")
 _SECRET = re.compile(
-    r"((?:pass|passwd|password|secret|private|token|access_key|activation_key|authorization)\w*\s*=\s*)(\"[^\"]*\"|\S+)",
+    r"((?:pass|passwd|password|secret|private|token|access_key|activation_key|authorization)\w*\s*=\s*)"
+    r"(\"[^\"]*\"|'[^']*'|\S+)",
     re.IGNORECASE,
 )
 

@@ -123,7 +123,11 @@ class MqttPublish(Command):
 
 
 class SetMqttDebug(Command):
-    """Log each packet of MQTT that is sent to or received from outside brokers, or stop that."""
+    """Log what passes between this node and message brokers, or stop that.
+
+    Each packet that is sent to or received from outside brokers; each message that comes to a message client, and what
+    became of it.
+    """
 
     words = "set mqtt debug"
     operands = "[on/off]"
@@ -137,7 +141,7 @@ class SetMqttDebug(Command):
         found = {"on": True, "off": False}.get(operands[0].lower())
         if found is None:
             raise AnyLogError(175, f"set mqtt debug: '{operands[0]}' is neither on nor off")
-        node.mqtt_debug.on = found
+        node.mqtt_debug.on = node.msg_clients.door.debug = found
         return None
 
 

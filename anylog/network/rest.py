@@ -14,13 +14,14 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, IIntake, ILane, unix
+from anylog.interfaces import Clock, IIntake, ILane, IPosts, unix
 from anylog.language.context import Call, Context, Pages, Result
 from anylog.network import replies
 from anylog.network.asking import Asked, Lookup, check_method, decode_value, foreign, loopback, read_request, sent_on
 from anylog.network.calls import CallCounts
 from anylog.network.channel import Limits, Request, Site, address_text
 from anylog.network.ingest import Ingest
+from anylog.network.posted import Data, Posted
 from anylog.network.stream import send
 from anylog.network.upload import Incoming, Uploads, asks_to_keep
 from anylog.process import DOORS, Process
@@ -94,9 +95,11 @@ class RestServer(Process):
         limits: Limits | None = None,
         lane: ILane | None = None,
         uploads: Uploads | None = None,
+        posts: IPosts | None = None,
     ) -> None:
         """`lookup` gives the command class of a text, or None; it tells which HTTP methods may ask it."""
         self._uploads = uploads
+        self._posted = Posted(intake=intake, posts=posts) if posts is not None else None
         self.options = options
         self.calls = CallCounts()
         self.address = f"{options.ip}:{options.port}"
@@ -232,6 +235,10 @@ class RestServer(Process):
         }
         error: AnyLogError
         try:
+            data = self._posted.addressed(headers, request.query) if method == "POST" and self._posted else None
+            if data is not None:
+                await self._take(request, data)
+                return
             asked = read_request(method, request.query, headers, request.body)
             if not asked.command:
                 self._counted(request, None)
@@ -268,6 +275,17 @@ class RestServer(Process):
         except Exception:  # the client must hear of it; the log has the rest
             error = self._unexpected(Failure(), headers.get("command", request.uri.decode("latin-1")))
         self._fail(request, method, error)
+
+    async def _take(self, request: Request, data: Data) -> None:
+        """Messages by POST are answered when they are safe; they are kept also if the client leaves."""
+        assert self._posted is not None
+        try:
+            await _unhurried(self._posted.take(data, request.body), self._nobody_waits)
+        except AnyLogError as refused:
+            self._fail(request, "POST", refused, data=True)
+            return
+        self._counted(request, None)
+        request.reply(200, b"OK", b"", replies.TEXT)
 
     async def _give(
         self,
@@ -363,6 +381,11 @@ class RestServer(Process):
         elif outcome[0].pages is not None:
             outcome[0].pages.close()
 
+    def _nobody_waits(self, outcome: Any) -> None:
+        """Messages came to their end after their client had gone."""
+        if isinstance(outcome, Failure) and not outcome.check(AnyLogError, CancelledError):
+            self._unexpected(outcome, "messages whose client has left")
+
     def _context(self, request: Request, asked: Asked, headers: dict[str, str]) -> Context:
         peer = request.getClientAddress()
         return Context(
@@ -377,12 +400,12 @@ class RestServer(Process):
 
     # ------------------------------------------------------------------ what went wrong, and how often
 
-    def _fail(self, request: Request, method: str, error: AnyLogError) -> None:
+    def _fail(self, request: Request, method: str, error: AnyLogError, data: bool = False) -> None:
         self._counted(request, error.text)
         operator = str(error) if error.node else ""  # what another node said, or that it says nothing
         told = replies.error_object(method, self._node_name(), error, operator=operator)
-        if error.number == 163:  # known clients look for these two
-            told["Error"] = error.detail
+        if error.number == 163 or data:  # known clients look for these two
+            told["Error"] = error.detail or error.text
             told["Source"] = address_text(request.getClientAddress()).rpartition(":")[0]
         if request.startedWriting:
             request.cut(replies.dump(told))

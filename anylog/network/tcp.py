@@ -46,6 +46,12 @@ class TcpOptions:
         escaped = self.ip.strip("[]").replace(":", "\\:")
         return f"tcp:{self.port}:interface={escaped}" if self.bind and self.ip else f"tcp:{self.port}"
 
+    def addresses(self, port: int) -> tuple[str, str, str]:
+        """External, internal and bound address, if `port` is what is listened on."""
+        internal = joined(self.ip, port)
+        external = joined(self.external_ip, self.external_port or port) if self.external_ip else internal
+        return external, internal, internal if self.bind else f"0.0.0.0:{port}"
+
 
 class TcpServer(Process):
     """Takes the connections of other nodes."""
@@ -70,7 +76,7 @@ class TcpServer(Process):
         try:
             self._port = await self._net.listen(given.endpoint(), self.peers.factory)
         except (CannotListenError, OSError) as why:
-            raise AnyLogError(3, f"Failed to open a TCP server on {_join(given.ip, given.port)}: {why}") from None
+            raise AnyLogError(3, f"Failed to open a TCP server on {joined(given.ip, given.port)}: {why}") from None
         if not given.port:
             self.port = int(address_text(self._port.getHost()).rpartition(":")[2])
         self.since = self._clock.seconds()
@@ -106,10 +112,7 @@ class TcpServer(Process):
 
     def addresses(self) -> tuple[str, str, str]:
         """External, internal and bound address, as `get connections` shows them."""
-        given = self.options
-        internal = _join(given.ip, self.port)
-        external = _join(given.external_ip, given.external_port or self.port) if given.external_ip else internal
-        return external, internal, internal if given.bind else f"0.0.0.0:{self.port}"
+        return self.options.addresses(self.port)
 
     @property
     def busy(self) -> int:
@@ -123,6 +126,7 @@ class TcpServer(Process):
         return len(self.peers.slots().waiting)
 
 
-def _join(ip: str, port: int) -> str:
+def joined(ip: str, port: int) -> str:
+    """`ip:port`, with brackets where an address of IPv6 needs them."""
     host = ip.strip("[]")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

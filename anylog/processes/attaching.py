@@ -26,20 +26,27 @@ READ_AT_ONCE = 256  # journal records read back together at a start
 
 
 async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float) -> dict[BufferId, Buffer]:
-    """The buffers of records that were not done with when the journal ended, without their readings."""
+    """The buffers of records that were not done with when the journal ended, without their readings.
+
+    The records of all others are let go.
+    """
     told: dict[BufferId, Mapping[str, Any]] = {}
-    done: set[BufferId] = set()
+    done: dict[BufferId, int] = {}  # in which segment that is told
     kinds = (Kind.OPEN, Kind.CUT, Kind.DONE, Kind.WHOLE)
     wanted = [each for each in stored if each.kind in kinds and each.size]
     for first in range(0, len(wanted), READ_AT_ONCE):
         part = wanted[first : first + READ_AT_ONCE]
         for each, body in zip(part, await journal.read(part), strict=True):
             if each.kind is Kind.DONE:
-                done.update(unpack_ids(body))
+                done.update(dict.fromkeys(unpack_ids(body), each.segment))
             else:
                 told[each.buffer] = orjson.loads(unpack_rows(body)[0] if each.kind is Kind.WHOLE else body)
-    done.update(each.buffer for each in stored if each.kind is Kind.DONE)
-    return {id: Buffer.described(id, each.get("buffer", each), now) for id, each in told.items() if id not in done}
+    done.update({each.buffer: each.segment for each in stored if each.kind is Kind.DONE})
+    found = {id: Buffer.described(id, each.get("buffer", each), now) for id, each in told.items() if id not in done}
+    for id in {each.buffer: None for each in stored}:
+        if id not in found:
+            journal.release(id, done.get(id))
+    return found
 
 
 async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[BufferId, Buffer], once: Once) -> None:
@@ -56,8 +63,11 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
             seen.add((each.buffer, sequence))
             buffer = buffers[each.buffer]
             key = told.get("key", "")
-            buffer.pending.append(Pending(each, sequence, each.size, None, key))
+            tokens = told.get("tokens", {})
+            buffer.pending.append(Pending(each, sequence, each.size, None, key, tokens=tokens))
             buffer.volume += each.size
+            for name, token in tokens.items():
+                once.remember((buffer.where.dbms, buffer.where.table, name), told["at"], Receipt(token, 0))
             if key:
                 where = buffer.where
                 once.remember((where.dbms, where.table, key), told["at"], Receipt(buffer.whole or "0", told["rows"]))

@@ -37,6 +37,7 @@ class Pending:
     rows: Sequence[Mapping[str, Any]] | None  # None: read them back when needed
     key: str = ""  # Idempotency-Key
     early: Early | None = None  # the rows as they go to the table; then `rows` is None
+    tokens: Mapping[str, str] = field(factory=dict)  # of the messages in it, by key; see `accepting`
 
     def let_go(self) -> int:
         """Keep no rows in memory; gives the bytes that were held."""

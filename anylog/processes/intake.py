@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.databases.tables import RESERVED
 from anylog.databases.tsd import Tsd
 from anylog.disk.journal import Journal, Stored
 from anylog.disk.records import BufferId, Kind, pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Lanes, Receipt
 from anylog.mapping.body import normal_form
+from anylog.processes.accepting import NO_TOKENS, Accepting
 from anylog.processes.attaching import Attaching, recall, recall_buffers
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
 from anylog.processes.filing import MOST, Filing
-from anylog.processes.forms import MANY, NONE, Form, early_of, form_of, segment
+from anylog.processes.forms import MANY, Form, early_of
 from anylog.processes.loading import SMALL, Loader
 from anylog.processes.once import Once
 from anylog.processes.opening import Ending, Opening
@@ -41,9 +40,7 @@ from anylog.tank import Tank
 from anylog.waiting import deadline, deferring, gather, pause
 
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
-LONGEST_KEY = 200  # characters of an Idempotency-Key; of a longer one its hash is kept
 IN_MEMORY = 8 << 20  # bytes of readings held to be loaded, beyond which the yes waits
-LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
 ANEW = 1.0  # seconds before a journal that failed is opened anew
 
 
@@ -89,6 +86,7 @@ class Intake:
     _open: dict[Where, Buffer] = field(factory=dict)
     _buffers: dict[BufferId, Buffer] = field(factory=dict)  # all that are not done
     _loaders: dict[str, Loader] = field(factory=dict)
+    accepting: Accepting = field(init=False)
     attaching: Attaching = field(init=False)
     _opening: Opening = field(init=False)
     _ending: Ending = field(init=False)
@@ -96,6 +94,7 @@ class Intake:
     registry: Registry = field(init=False)
     filing: Filing = field(init=False)
     _drafts: Drafts = field(factory=Drafts)
+    _declared: dict[tuple[str, str], dict[str, str]] = field(factory=dict)
     files: Bringing = field(init=False)
     recovery: Recovery = field(init=False)
     operating: Operating = field(init=False)
@@ -137,6 +136,19 @@ class Intake:
             check=self._check,
             compared=lambda name: self.operating.compared(name),
         )
+        self.accepting = Accepting(
+            clock=self._clock,
+            databases=self._databases,
+            loaders=self._loaders,
+            attaching=self.attaching,
+            once=self.once,
+            lane=lambda: self._lanes.open("cpu"),
+            keep=self._keep,
+            columns=self._columns,
+            refusal=self.refusal,
+            away=self._away,
+            counts=self.counts,
+        )
         self.files = Bringing(
             clock=self._clock,
             disk=self._disk,
@@ -176,6 +188,10 @@ class Intake:
         )
         self._databases.watch(self._connected)
 
+    def declare(self, dbms: str, table: str, columns: Mapping[str, str]) -> None:
+        """Column -> ledger type of a table, in case it is made: what its first rows hold does not decide then."""
+        self._declared[(dbms, table)] = dict(columns)
+
     def operate(self, options: FilingOptions | None, member: Callable[[], int] = lambda: 0) -> Deferred[None]:
         """An operator runs from now on: what comes is registered, if `options.tsd`, and kept as files; None: no more.
 
@@ -202,9 +218,6 @@ class Intake:
             self._buffers,
             self.once,
         )
-        for id in {each.buffer: None for each in stored}:
-            if id not in self._buffers:
-                self.journal.release(id)
         self._ready = True
         self.attaching.begin()
         if self._buffers:
@@ -282,74 +295,31 @@ class Intake:
         key: str = "",
     ) -> Deferred[Receipt]:
         """See `interfaces.IIntake`. Names are normalised by the caller."""
-        refusal = self.refusal()
-        if refusal is None and dbms not in self._loaders:
-            try:
-                self._databases.get(dbms)
-            except AnyLogError as unknown:
-                refusal = unknown
-        if refusal is None and table.startswith(RESERVED):
-            refusal = AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
-        if refusal is not None:
-            self.counts.add("refused", 1, str(refusal))
-            return fail(refusal)
-        ready = self.attaching.ready(dbms)
-        if ready is not None:
-            # The keys of a database that was just connected are being read: a repeat must be known as one.
-            return ready.addCallback(
-                lambda _: self.accept(
-                    dbms, table, body, rows, source=source, instructions=instructions, whole=whole, key=key
-                )
-            )
-        if len(key) > LONGEST_KEY:
-            key = sha256(key.encode()).hexdigest()
-        where = Where(dbms, table, segment(source), segment(instructions))
-        now = self._clock.seconds()
-        if not whole and not key:
-            return self._keep(where, body, rows, "", NONE, now)
-        if not whole:
-            return self._once(where, body, rows, key, NONE, now)
-        asked = dbms, table, rows, self._columns(where) if len(rows) >= MANY else None
-        if len(body) > LARGE:
-            named = self._lanes.open("cpu").run(form_of, *asked)
-            return named.addCallback(lambda form: self._once(where, body, rows, key, form, now))
-        return self._once(where, body, rows, key, form_of(*asked), now)
-
-    def _once(
-        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float
-    ) -> Deferred[Receipt]:
-        """Keep what may be a repeat: of a sender's key, or of a whole content."""
-        away = self._away()
-        if away is not None:  # since before the hop: a journal that is being opened must not be written
-            return fail(away)
-        known = (where.dbms, where.table, key) if key else (where.dbms, form.hash)
-        coming = self.once.begin(known, now)
-        if coming is not None:
-            return coming
-        receipt = self._keep(where, body, rows, key, form, now)
-
-        def kept(receipt: Receipt) -> Receipt:
-            self.once.end(known, now, receipt)
-            return receipt
-
-        def unkept(failure: Any) -> Any:
-            self.once.fail(known, failure.value)
-            return failure
-
-        return receipt.addCallbacks(kept, unkept)
+        return self.accepting.accept(
+            dbms, table, body, rows, source=source, instructions=instructions, whole=whole, key=key
+        )
 
     def _keep(
-        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float
+        self,
+        where: Where,
+        body: bytes,
+        rows: Sequence[Mapping[str, Any]],
+        key: str,
+        form: Form,
+        now: float,
+        tokens: Mapping[str, str] = NO_TOKENS,
     ) -> Deferred[Receipt]:
-        """One record of the journal; the receipt follows its sync."""
+        """One record of the journal; the receipt follows its sync. `tokens` are those of messages, see `Accepting`."""
         hash = form.hash
         buffer = self._open.get(where) if not hash else None
         if buffer is None:
             buffer = self._begin(where, hash, now)
         if buffer.filed:
             # While the rows are at hand: later each of them has to be fetched from memory again.
-            self._drafts.add(buffer, form.normal if hash else normal_form(rows))
+            self._drafts.add(buffer, form.normal or normal_form(rows))
         told: dict[str, Any] = {"key": key, "at": now, "rows": len(rows)} if key else {}
+        if tokens:
+            told |= {"tokens": tokens, "at": now}
         if hash:
             told["buffer"] = buffer.description()
         kind, meta = Kind.WHOLE if hash else Kind.ROWS, orjson.dumps(told) if told else b""
@@ -359,7 +329,7 @@ class Intake:
             columns = self._columns(where)
             early = early_of(rows, columns)
             buffer.doubtful = early is None and columns is not None
-        pending = Pending(None, 0, weight, rows if early is None else None, key, early)
+        pending = Pending(None, 0, weight, rows if early is None else None, key, early, tokens)
         buffer.unsynced += 1
         buffer.volume += weight
         buffer.rows += len(rows)
@@ -517,6 +487,7 @@ class Intake:
             clock=self._clock,
             lane=self._lanes.open("cpu"),
             agree=self._agree,
+            declared=lambda table: self._declared.get((database.name, table), {}),
             tank=self.tank,
             settled=self._loaded,
             register=self.registry.register,

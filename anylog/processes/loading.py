@@ -58,6 +58,7 @@ class Loader:
     _rename: Callable[[Sequence[Buffer]], Awaitable[None]]  # and files their full names (S6)
     _holder: Callable[[Buffer, IDatabase], Awaitable[Verdict]]  # see `Registry.held`
     _drafts: Drafts = field(factory=Drafts)
+    _declared: Callable[[str], Mapping[str, str]] = field(default=lambda table: {})  # columns said before rows came
     # Seconds between rounds while less than a quarter of a full one waits: one transaction for what comes meanwhile
     # costs the engine and the disk a fraction of many, and a reading is still seen long before its second is over.
     _gather: float = 0.0
@@ -433,7 +434,8 @@ class Loader:
             if columns is None:
                 rows = await self._rows_of(share)
                 inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
-                plan.columns = self._agreed(table, inferred)
+                declared = self._declared(table)
+                plan.columns = self._agreed(table, {**declared, **inferred, **declared})
                 plan.create = dict(plan.columns)
             planned[table] = plan
         return plan

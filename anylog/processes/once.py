@@ -41,6 +41,11 @@ class Once:
         self.counts.add("repeats")
         return told
 
+    def known(self, key: Hashable) -> Receipt | None:
+        """What is remembered under it."""
+        found = self._known.get(key)
+        return None if found is None else found[1]
+
     def end(self, key: Hashable, now: float, receipt: Receipt) -> None:
         """It is safe: remember it and tell those who asked meanwhile."""
         self.remember(key, now, receipt)
@@ -55,6 +60,7 @@ class Once:
     def remember(self, key: Hashable, at: float, receipt: Receipt) -> None:
         """Known from before, for instance from a database."""
         self._known[key] = (at, receipt)
+        self._known.move_to_end(key)
         while len(self._known) > self.most:
             self._known.popitem(last=False)
             self.counts.add("keys dropped early")

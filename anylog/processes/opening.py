@@ -105,8 +105,8 @@ class Ending:
             return
         journal = self._journal()
 
-        def told(_: object) -> None:
+        def told(stored: object) -> None:
             for buffer in done:
-                journal.release(buffer)
+                journal.release(buffer, stored.segment if isinstance(stored, Stored) else None)
 
         journal.append(Kind.DONE, done[0], pack_ids(done[1:])).addBoth(told)

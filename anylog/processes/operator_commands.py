@@ -186,6 +186,7 @@ def _filing(options: Mapping[str, Any], folders: Mapping[str, Path], distributes
         distr_dir=folders["distr_dir"],
         bkup_dir=folders["bkup_dir"],
         err_dir=folders["error_dir"],
+        watch_dir=folders["watch_dir"],
         distributor=bool(options["distributor"]),
         follows=distributes if options["distributor"] is None else None,
         archive=options["archive"] is not False,

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from anylog.databases.returned import note_later
 from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
+from anylog.databases.unlisted import note_listed, unlisted_above
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
@@ -22,6 +23,7 @@ from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
+from anylog.processes.unlisted import Unlisted
 from anylog.processes.unread import Unread
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.waiting import deferring, gather
@@ -82,7 +84,8 @@ class Recovery:
     async def see_ids(self, databases: Sequence[Marked], options: FilingOptions, *, files: bool = True) -> None:
         """Ids go on above all that was ever given here, as far as anybody knows of it: marks, files, other members.
 
-        Called before anything is registered; `files`: look at those in the archive, too. Raises AnyLogError.
+        Called before anything is registered; `files`: look at files, too, in the archive and before it, and at those
+        that failed. Raises AnyLogError.
         """
         tsd, member = self.registry.tsd, self.registry.member()
         today = f"{datetime.fromtimestamp(unix(self.clock), UTC):%y%m%d}"
@@ -91,11 +94,10 @@ class Recovery:
             if files:
                 # In the order in which files move: one on its way is seen before, or after, and never missed.
                 # What failed has an id of ours in its name, and comes back under that name.
-                ids = [
-                    *await self.lane.run(ids_in, self.disk, options.err_dir, member),
-                    *await self.lane.run(ids_in, self.disk, options.distr_dir, member),
-                    await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS),
-                ]
+                for folder in (options.watch_dir, options.err_dir, options.distr_dir):
+                    if folder is not None:
+                        ids += await self.lane.run(_own_ids, self.disk, folder, member)
+                ids.append(await self.lane.run(highest_id, self.disk, options.archive_dir, member, today, USABLE_IDS))
         except OSError as fault:
             raise AnyLogError(63, f"{fault.filename or options.archive_dir}: {fault.strerror or fault}") from None
         ids += [await database.highest_mark(member) for database in databases if database.lasting]
@@ -140,10 +142,37 @@ class Recovery:
             if owner not in comparisons:
                 comparisons[owner] = await self._comparison(name, database, options, owner, done)
             await comparisons[owner].leaning(entry)
+        await self._unlisted(name, database, options, done)
         if done:
             told = ", ".join(f"{times} {what}" for what, times in sorted(done.items()))
             self.log.warn("{name} and almgm were brought into agreement: {told}", name=name, told=told)
         return done
+
+    async def _unlisted(self, name: str, database: Marked, options: FilingOptions, done: dict[str, int]) -> None:
+        """After a loss of `almgm`: what has neither entry nor mark is registered again and loaded from the archive."""
+        tsd, member = self.registry.tsd, self.registry.member()
+        above = await unlisted_above(tsd.database, name)
+        if above is None or not member:
+            return
+        comparisons: dict[int, _Comparison] = {}
+
+        async def load(owner: int, entry: Entry, path: Path) -> None:
+            one = comparisons.get(owner)
+            if one is None:
+                one = comparisons[owner] = _Comparison(
+                    room=self, name=name, database=database, options=options, tsd=tsd, member=member, owner=owner,
+                    done=done,
+                )  # fmt: skip
+            await one.again(entry, path, "found in the archive alone")
+
+        found = Unlisted(
+            disk=self.disk, lane=self.lane, tsd=tsd, member=member, dbms=name, options=options, busy=self.registry.has,
+            load=load,
+        )  # fmt: skip
+        if not await found.load(above):
+            done[UNREAD] = done.get(UNREAD, 0) + 1  # it is looked at again in a while
+        elif UNREAD not in done:
+            await note_listed(tsd.database, name, above)
 
     async def _comparison(
         self, name: str, database: Marked, options: FilingOptions, owner: int, done: dict[str, int]
@@ -184,7 +213,15 @@ class Recovery:
         told = "never loaded, and its source is gone"
         await tsd.finish(
             [
-                Done(into=into, id=entry.id, rows=0, status1=GONE, status2=told)
+                # A stream that never became a file has the hash of any that failed: of when it was open it has none.
+                Done(
+                    into=into,
+                    id=entry.id,
+                    rows=0,
+                    status1=GONE,
+                    status2=told,
+                    hash=entry.hash.replace(PLACEHOLDER, f"{GONE}:") if entry.hash.startswith(PLACEHOLDER) else "",
+                )
                 for into, entry in gone
                 if (into, entry.id) not in useless
             ]
@@ -328,7 +365,7 @@ class _Comparison:
         # With its hash first: of what has none, and no mark, nobody would know that it can be loaded again.
         await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, hash=entry.hash)])
         await self.database.undo(mark.table, self.owner, mark.id)
-        await self._again(entry, path)
+        await self.again(entry, path)
 
     async def _more_than(self, mark: Mark) -> Path | None:
         """The file of a mark of a stream if it has more rows than that: both databases are copies of when it was open.
@@ -400,7 +437,7 @@ class _Comparison:
             await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
             self._note("lost without a file")
             return
-        await self._again(entry, path)
+        await self.again(entry, path)
 
     async def leaning(self, entry: Entry) -> None:
         """Its content was here under another entry, which holds it no more: its own file is loaded."""
@@ -409,13 +446,13 @@ class _Comparison:
             return  # held by what has no entry
         path = await self._find(_digits(entry.time), entry.id)
         if path is not None:
-            await self._again(entry, path)
+            await self.again(entry, path)
         else:
             await self.room.lacking(self.member)
             await self.tsd.forget([(self.into, entry.id)])
             self._note("missing")
 
-    async def _again(self, entry: Entry, path: Path) -> None:
+    async def again(self, entry: Entry, path: Path, told: str = "loaded again") -> None:
         """Load a file of the archive."""
         date = _digits(entry.time)
         try:
@@ -441,7 +478,7 @@ class _Comparison:
         )  # fmt: skip
         if outcome.kind == "failed":
             await self.room.lacking(self.member)
-        self._note("loaded again" if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
+        self._note(told if outcome.kind != "failed" else f"not loaded again ({outcome.text})")
 
     async def _damaged(self, entry: Entry, path: Path, damage: AnyLogError) -> None:
         """It makes room for a good copy, and is missing until that comes."""
@@ -477,7 +514,13 @@ class _Comparison:
         for entry in waiting:
             mark = marks.get((self.owner, entry.id))
             if mark is None or not mark.rows:
-                path = None if entry.hash.startswith(PLACEHOLDER) else await self._find(_digits(entry.time), entry.id)
+                path = await self._find(_digits(entry.time), entry.id)
+                if path is not None and entry.hash.startswith(PLACEHOLDER):
+                    # A copy of when it was open and nothing of it was in its table: its file has all of that.
+                    entry = evolve(entry, hash=FileName.parse(path.name).hash)
+                    await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, hash=entry.hash)])
+                    if mark is not None:
+                        await self.database.undo(mark.table, self.owner, mark.id)
                 if path is not None:  # it was to be loaded from there once more
                     again.append((entry, path))
                 continue
@@ -489,7 +532,12 @@ class _Comparison:
             if hash:
                 await self._count(evolve(entry, hash=hash), mark)
         for first in range(0, len(again), TOGETHER):
-            await gather([self._again(entry, path) for entry, path in again[first : first + TOGETHER]])
+            await gather([self.again(entry, path) for entry, path in again[first : first + TOGETHER]])
+
+
+def _own_ids(disk: Disk, folder: Path, member: int) -> list[int]:
+    """In a lane: ids of this member in one directory, also of files that say with `@` that they are its own."""
+    return [*ids_in(disk, folder, member), *ids_in(disk, folder, "@")]
 
 
 def _read(disk: Disk, path: Path, folder: Path) -> tuple[Path, bytes]:

@@ -60,4 +60,5 @@ class Relief:
             pending.stored = stored
         journal.moved(buffer.id, segment)
         if buffer.state == "done":
-            journal.release(buffer.id)  # it was done with meanwhile: what was written again is needed no more
+            # It was done with meanwhile: what was written again is needed no more.
+            journal.release(buffer.id, (await journal.append(Kind.DONE, buffer.id)).segment)

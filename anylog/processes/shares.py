@@ -74,9 +74,12 @@ class Share:
         )
 
     def keys(self, now: float, hash: str) -> list[tuple[str, float, str]]:
-        """The Idempotency-Keys of its records."""
+        """The Idempotency-Keys of its records, and those of messages."""
         table = self.buffer.where.table
-        return [(f"{table}/{each.key}", now, hash) for each in self.pendings if each.key]
+        keys = [(f"{table}/{each.key}", now, hash) for each in self.pendings if each.key]
+        for each in self.pendings:
+            keys += [(f"{table}/{key}", now, token) for key, token in each.tokens.items()]
+        return keys
 
     def left_out(self, reasons: Mapping[int, str]) -> list[Parked]:
         """Misfits by their index in the share, each with the record and the place in it where it came."""

@@ -72,6 +72,7 @@ class FilingOptions:
     distr_dir: Path
     bkup_dir: Path
     err_dir: Path
+    watch_dir: Path | None = None
     distributor: bool = False
     follows: Callable[[], bool] | None = field(default=None, eq=False)  # whether the distributor runs, if that decides
     archive: bool = True

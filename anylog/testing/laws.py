@@ -246,7 +246,7 @@ def archived(held: Holding) -> Iterator[str]:
             yield f"I-5 {held.name} {into}: {there[0]} has {data.count(bytes((10,)))} lines, {lines} are wanted"
     for path in held.files["archive_dir"]:
         name = _FULL.match(path.rpartition("/")[2])
-        if path not in known and not held.older and not (held.forgetful and name is not None and name[1] in loaded):
+        if path not in known and not (held.forgetful and name is not None and name[1] in loaded):
             yield f"I-5 {held.name}: nobody knows {path}"
 
 

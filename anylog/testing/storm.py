@@ -364,10 +364,15 @@ class Storm:
         self._put_back(name)
 
     def _older_both(self, name: str) -> None:
-        """The copies that were taken while it ran are put back; what came after that others may have."""
+        """The copies that were taken while it ran are put back; what came after that has its files and journal."""
         self.note(f"{name} gets copies of its databases")
+        # An id that was given and stands in no name yet is known to nobody then: it may be given again.
+        held = laws.read(self.world.places[name], self.members[name], DBMS)
+        names = "".join(path for files in held.files.values() for path in files)
+        for entry in held.of(held.member):
+            if entry.pending and f".{held.member}.{entry.id}." not in names:
+                self.ids.pop((held.member, entry.id), None)
         self.load.parked_lost()
-        self.load.lost(name)
         self._keys = False
         self._put_back(name)
 

@@ -115,14 +115,14 @@ class Answers:
             if answer.needs > keep.kept:
                 self.delivery.waiting[link] = None
                 break
-            answers.popleft()
+            answers.pop(0)
             self._say(link, answer)
         while others:
             needs, data, ended = others[0]
             if needs > keep.kept:
                 self.delivery.waiting[link] = None
                 break
-            others.popleft()
+            others.pop(0)
             link.using.discard(ended)
             self.delivery.write(link, data)
             self.delivery.counts.packets_out += 1
@@ -132,6 +132,9 @@ class Answers:
     def _say(self, link: Link, answer: Answer) -> None:
         reason, number = answer.reason, answer.packet_id
         answer.said = True
+        if reason >= 0x80 and reason is not Reason.NOT_AUTHORIZED:
+            link.refused += 1
+            link.ended = reason, "a message was not taken"
         first = b"\x40\x02" if answer.qos == 1 else b"\x50\x02"
         if reason and link.version == MQTT_5:
             kind = Puback if answer.qos == 1 else Pubrec

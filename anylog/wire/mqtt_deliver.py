@@ -183,6 +183,7 @@ class Delivery:
                 answer.qos,
                 packet.dup,
                 answer,
+                sender is not None and sender.lasting,
             )
         self.local.append((ticket, packet, names))
 
@@ -345,7 +346,9 @@ class Delivery:
             else:
                 self._send_bare(link, message.packet, retain, ids)
             return
-        if len(session.out) >= self.limits.queue_messages or session.size + message.size > self.limits.queue_bytes:
+        waiting = len(session.out)  # if it is none, one message of any size has room
+        too_much = waiting and session.size + message.size > self.limits.queue_bytes
+        if too_much or waiting >= self.limits.queue_messages:
             self.counts.dropped_full += 1
             if link is not None and not link.closing:
                 self.crowded.append(link)

@@ -63,6 +63,10 @@ class Hub:
         self._pushed = 0
         self._incarnation = 0
 
+    def judge(self, allow: Allow | None) -> None:
+        """Who may do what is asked of `allow` from now on."""
+        self._allow = allow
+
     # ------------------------------------------------------------------ connections
 
     def open(self, peer: Any, now: float) -> Link:
@@ -86,7 +90,10 @@ class Hub:
             packets = link.reader.feed(data)
         except Malformed as why:
             packets, wrong = why.packets, why
+        before = link.published
         self._packets(link, packets)
+        if link.published != before:
+            link.last = now
         if wrong is not None and not link.closing:
             if link.asked:  # what came before it is still to be answered
                 link.fault = wrong
@@ -283,6 +290,8 @@ class Hub:
         if link.closing or link.over:
             return
         end = link.heard + link.keep_alive * 1.5  # [MQTT-3.1.2-22]; 3.1.1: [MQTT-3.1.2-24]
+        if link.hold and not self._unread(link):  # it may have said something: it is we who do not listen
+            end = max(end, self.delivery.now + link.keep_alive)
         if end <= self.delivery.now:
             self._leave(link, Reason.KEEP_ALIVE_TIMEOUT)
         else:
@@ -343,6 +352,7 @@ class Hub:
 
     def _refuse(self, link: Link, reason: Reason, text: str = "") -> None:
         self.counts.refused_connects += 1
+        link.ended = reason, text
         if link.version == MQTT_5:
             if reason in REASONS[Connack]:
                 said = text if text and link.problems else None
@@ -385,7 +395,7 @@ class Hub:
             link.connack_needs = keep.number
         link.connack = encode(accepted(self.limits, link, session, packet, present), link.version)
         self.counts.connects += 1
-        link.muted = True
+        link.accepted = link.muted = True
         self._answers.release(link)
         delivery.pump(session)
 
@@ -424,6 +434,7 @@ class Hub:
 
     def _publish(self, link: Link, packet: Publish) -> None:
         self.counts.messages_in += 1
+        link.published += 1
         if packet.topic_alias is not None:
             alias = packet.topic_alias
             topic = packet.topic or link.aliases.get(alias, "")
@@ -436,7 +447,10 @@ class Hub:
         allowed = True
         if self._allow is not None or topic[0] == "$":
             allowed = self._may(link, "publish", topic)
-            self.counts.refused_messages += not allowed
+            if not allowed:
+                self.counts.refused_messages += 1
+                link.refused += 1
+                link.ended = Reason.NOT_AUTHORIZED, f"may not publish to {topic[:80]}"
         if packet.qos:
             self._answers.publish(link, packet, allowed)
         elif allowed:
@@ -466,6 +480,7 @@ class Hub:
             self._fault(link, wrong.reason, wrong.text)
             return
         self.counts.faults += 1
+        link.ended = wrong.reason, wrong.text
         if wrong.version is not None:
             link.version = wrong.version
             self._refuse(link, wrong.reason, wrong.text)
@@ -480,6 +495,8 @@ class Hub:
         """A connection ends; a client of 5.0 is told the reason, if there is one to tell."""
         if link.closing:
             return
+        if reason is not None:
+            link.ended = reason, text
         if link.muted:
             link.out, link.pending, link.muted = [], 0, False
         elif reason is not None and link.version == MQTT_5 and link.session is not None and not link.over:
@@ -543,11 +560,14 @@ class Hub:
     def _mind(self, link: Link) -> None:
         """Whether to read from a connection."""
         unanswered = len(link.answers) + len(link.others)
-        unread = link.pending > 2 * self.limits.pending  # it asks and asks, and does not read what it is answered
-        hold = self.paused or link.asked or unread or unanswered >= self.limits.receive
+        hold = self.paused or link.asked or self._unread(link) or unanswered >= self.limits.receive
         if hold is not link.hold:
             link.hold = hold
             self.delivery.mark(link)
+
+    def _unread(self, link: Link) -> bool:
+        """Whether it asks and asks, and does not read what it is answered."""
+        return link.pending > 2 * self.limits.pending
 
     def _taken(self, link: Link, size: int) -> None:
         self.counts.bytes_out += size

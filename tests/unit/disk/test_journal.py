@@ -96,6 +96,39 @@ class KeepingTests(JournalCase):
         self.close(journal)
         self.assertEqual(self.disk.names(FOLDER), [])
 
+    def test_what_is_done_stays_done(self):
+        """The record that says so lasts as long as a segment with records of that buffer, which another one keeps."""
+        journal = self.journal()
+        slow, quick, other = (journal.new_buffer() for _ in range(3))
+
+        def write(buffer, count):
+            for _ in range(count):
+                self.successResultOf(journal.append(Kind.ROWS, buffer, bytes(1000)))
+
+        write(slow, 1)
+        write(quick, 2)
+        write(other, 2)
+        done = {}
+        for buffer in (quick, other):
+            done[buffer] = self.successResultOf(journal.append(Kind.DONE, buffer)).segment
+            write(other, 2)
+        self.assertEqual(done[quick], 2)
+        journal.release(quick, done[quick])
+        journal.release(other, done[other])
+        self.close(journal)
+        for _ in range(2):
+            again = self.journal()
+            self.assertIn((quick, Kind.ROWS), [(each.buffer, each.kind) for each in self.found])
+            self.assertIn((quick, Kind.DONE), [(each.buffer, each.kind) for each in self.found])
+            for buffer in (quick, other):
+                again.release(buffer, done[buffer])
+            self.close(again)
+        last = self.journal()
+        for buffer in (quick, slow, other):
+            last.release(buffer, done.get(buffer))
+        self.close(last)
+        self.assertEqual(self.disk.names(FOLDER), [])
+
     def test_a_lane_that_takes_nothing(self):
         """Whoever waits is told, as of a disk that fails: nobody is left without an answer."""
         journal = self.journal()

@@ -52,6 +52,7 @@ class CommandCase(SynchronousTestCase):
             lanes=InlineLanes(),
             execute=lambda text, context: succeed(Result(text="fine")),
             intake=FakeIntake(),
+            msg_clients=None,
             words=SimpleNamespace(command_of=lambda text: None, starting_with=lambda text: []),
             net=self.net,
             clock=clock,

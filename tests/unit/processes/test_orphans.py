@@ -42,6 +42,8 @@ class OrphansTests(FilesCase):
         other = f"town.t.s.{D}.0.9.5.{DATE}.json"
         self.assertEqual(self.look(named, f"town.t.s.{B}.json", other, "notes.txt", "town.other.json"), 3)
         self.assertEqual([self.status("tsd_info", id) for id in (1, 2, 3, 9)], ["", "", "03", "03"])
+        entries: dict[int, Entry] = self.get(self.tsd.by_ids("tsd_info", [3, 9]))
+        self.assertEqual([entries[id].hash for id in (3, 9)], [C, "03:e.1"])
         self.assertEqual(self.status("tsd_9", 5), "")
         self.assertEqual(self.look("town.t.json"), 3)
         self.assertEqual(self.look(), 0)

@@ -1,0 +1,264 @@
+"""What is looked at before readings are kept: may they come, and did they come before (decisions.md 8, 36)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.python.failure import Failure
+
+from anylog.counts import Counts
+from anylog.databases.tables import RESERVED
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, ILane, Receipt
+from anylog.mapping.body import normal_form
+from anylog.processes.attaching import Attaching
+from anylog.processes.buffers import Where
+from anylog.processes.forms import MANY, NONE, Form, form_of, segment
+from anylog.processes.once import Once
+
+LONGEST_KEY = 200  # characters of an Idempotency-Key; of a longer one its hash is kept
+LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
+NO_TOKENS: Mapping[str, str] = {}
+
+_Known = tuple[str, str, str]  # database, table, key
+
+
+class Keep(Protocol):
+    """Makes one record of the journal; the receipt follows its sync."""
+
+    def __call__(
+        self,
+        where: Where,
+        body: bytes,
+        rows: Sequence[Mapping[str, Any]],
+        key: str,
+        form: Form,
+        now: float,
+        tokens: Mapping[str, str] = NO_TOKENS,
+    ) -> Deferred[Receipt]: ...
+
+
+class Databases(Protocol):
+    """What is asked of the catalog."""
+
+    def get(self, name: str) -> Any:
+        """The connected database of that name; AnyLogError 5."""
+
+
+class Keyed(NamedTuple):
+    """A message that may come again: `rows[first:end]` are what was made of it.
+
+    The key says which place it has in its sender's numbering, which is used again and again, the token which message
+    that is: only under the same key and with the same token it is a repeat. `repeat`: whether it can be one at all.
+    """
+
+    key: str
+    token: str
+    first: int
+    end: int
+    repeat: bool = True
+
+
+@define(kw_only=True, eq=False)
+class Accepting:
+    """Refuses what cannot be kept, and keeps what may be a repeat once."""
+
+    _clock: Clock
+    _databases: Databases
+    _loaders: Mapping[str, Any]  # by the databases that are attached
+    _attaching: Attaching
+    _once: Once
+    _lane: Callable[[], ILane]
+    _keep: Keep
+    _columns: Callable[[Where], Mapping[str, str] | None]
+    _refusal: Callable[[], AnyLogError | None]
+    _away: Callable[[], AnyLogError | None]
+    _counts: Counts
+    _coming: dict[_Known, tuple[str, list[Deferred[None]]]] = field(factory=dict)  # token, who waits for its sync
+
+    def accept(
+        self,
+        dbms: str,
+        table: str,
+        body: bytes,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        source: str = "0",
+        instructions: str = "0",
+        whole: bool = False,
+        key: str = "",
+    ) -> Deferred[Receipt]:
+        """See `interfaces.IIntake`. Names are normalised by the caller."""
+        refusal = self._refused(dbms, table)
+        if refusal is not None:
+            return fail(refusal)
+        ready = self._attaching.ready(dbms)
+        if ready is not None:
+            # The keys of a database that was just connected are being read: a repeat must be known as one.
+            return ready.addCallback(
+                lambda _: self.accept(
+                    dbms, table, body, rows, source=source, instructions=instructions, whole=whole, key=key
+                )
+            )
+        if len(key) > LONGEST_KEY:
+            key = sha256(key.encode()).hexdigest()
+        where = Where(dbms, table, segment(source), segment(instructions))
+        now = self._clock.seconds()
+        if not whole and not key:
+            return self._keep(where, body, rows, "", NONE, now)
+        if not whole:
+            return self._only_once(where, body, rows, key, NONE, now)
+        asked = dbms, table, rows, self._columns(where) if len(rows) >= MANY else None
+        if len(body) > LARGE:
+            named = self._lane().run(form_of, *asked)
+            return named.addCallback(lambda form: self._only_once(where, body, rows, key, form, now))
+        return self._only_once(where, body, rows, key, form_of(*asked), now)
+
+    def messages(
+        self,
+        dbms: str,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        keyed: Sequence[Keyed] = (),
+        *,
+        source: str = "0",
+        instructions: str = "0",
+    ) -> Deferred[int]:
+        """Keep the rows of several messages in one record, repeats left out; gives how many rows were new.
+
+        `keyed` is in the order of the rows. Fires when all is synced, that of which they are repeats, too; what is
+        remembered of them lies in the same record as their rows. Names are normalised by the caller. Fails with
+        AnyLogError as `accept`.
+        """
+        refusal = self._refused(dbms, table)
+        if refusal is not None:
+            return fail(refusal)
+        ready = self._attaching.ready(dbms)
+        if ready is not None:
+            return ready.addCallback(
+                lambda _: self.messages(dbms, table, rows, keyed, source=source, instructions=instructions)
+            )
+        tokens, waits = NO_TOKENS, list[Deferred[None]]()
+        if keyed:
+            rows, tokens, waits = self._new(dbms, table, rows, keyed)
+        kept: Deferred[int] = succeed(0)
+        if rows:
+            kept = self._kept(Where(dbms, table, segment(source), segment(instructions)), rows, tokens)
+        if not waits:
+            return kept
+        return _all(kept, waits)
+
+    def _refused(self, dbms: str, table: str) -> AnyLogError | None:
+        refusal = self._refusal()
+        if refusal is None and dbms not in self._loaders:
+            try:
+                self._databases.get(dbms)
+            except AnyLogError as unknown:
+                refusal = unknown
+        if refusal is None and table.startswith(RESERVED):
+            refusal = AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
+        if refusal is not None:
+            self._counts.add("refused", 1, str(refusal))
+        return refusal
+
+    def _only_once(
+        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], key: str, form: Form, now: float
+    ) -> Deferred[Receipt]:
+        """Keep what may be a repeat: of a sender's key, or of a whole content."""
+        away = self._away()
+        if away is not None:  # since before the hop: a journal that is being opened must not be written
+            return fail(away)
+        known = (where.dbms, where.table, key) if key else (where.dbms, form.hash)
+        coming = self._once.begin(known, now)
+        if coming is not None:
+            return coming
+        receipt = self._keep(where, body, rows, key, form, now)
+
+        def kept(receipt: Receipt) -> Receipt:
+            self._once.end(known, now, receipt)
+            return receipt
+
+        def unkept(failure: Any) -> Any:
+            self._once.fail(known, failure.value)
+            return failure
+
+        return receipt.addCallbacks(kept, unkept)
+
+    def _new(
+        self, dbms: str, table: str, rows: Sequence[Mapping[str, Any]], keyed: Sequence[Keyed]
+    ) -> tuple[Sequence[Mapping[str, Any]], dict[str, str], list[Deferred[None]]]:
+        """The rows without those of repeats, the tokens of the others, and what the repeats wait for."""
+        tokens: dict[str, str] = {}
+        waits: list[Deferred[None]] = []
+        repeats: list[Keyed] = []
+        for each in keyed:
+            if each.repeat:
+                known = (dbms, table, each.key)
+                if tokens.get(each.key) == each.token:
+                    repeats.append(each)
+                    continue
+                coming = self._coming.get(known)
+                if coming is not None and coming[0] == each.token:
+                    waited: Deferred[None] = Deferred()
+                    coming[1].append(waited)
+                    waits.append(waited)
+                    repeats.append(each)
+                    continue
+                receipt = self._once.known(known)
+                if receipt is not None and receipt.hash == each.token:
+                    repeats.append(each)
+                    continue
+            tokens[each.key] = each.token
+        if not repeats:
+            return rows, tokens, waits
+        self._counts.add("repeats", len(repeats))
+        left, at = list[Mapping[str, Any]](), 0
+        for each in repeats:
+            left += rows[at : each.first]
+            at = each.end
+        return [*left, *rows[at:]], tokens, waits
+
+    def _kept(self, where: Where, rows: Sequence[Mapping[str, Any]], tokens: Mapping[str, str]) -> Deferred[int]:
+        body = normal_form(rows)
+        now = self._clock.seconds()
+        receipt = self._keep(where, body, rows, "", Form("", body), now, tokens)
+        if not tokens:
+            return receipt.addCallback(lambda receipt: receipt.rows)
+        waiting: list[Deferred[None]] = []
+        known = [(where.dbms, where.table, key) for key in tokens]
+        for each, token in zip(known, tokens.values(), strict=True):
+            self._coming[each] = token, waiting
+
+        def settle(outcome: Receipt | Failure) -> int | Failure:
+            fine = isinstance(outcome, Receipt)
+            for each, token in zip(known, tokens.values(), strict=True):
+                if self._coming.get(each, (None, None))[1] is waiting:
+                    del self._coming[each]
+                if fine:
+                    self._once.remember(each, now, Receipt(token, 0))
+            for waited in waiting:
+                if isinstance(outcome, Receipt):
+                    waited.callback(None)
+                else:
+                    waited.errback(outcome)
+            return outcome.rows if isinstance(outcome, Receipt) else outcome
+
+        return receipt.addBoth(settle)
+
+
+def _all(kept: Deferred[int], waits: Sequence[Deferred[None]]) -> Deferred[int]:
+    """`kept`, once all of `waits` have fired; the first failure of any."""
+    every: list[Deferred[Any]] = [kept, *waits]
+
+    def ended(outcomes: list[tuple[bool, Any]]) -> int | Failure:
+        for fine, value in outcomes:
+            if not fine:
+                assert isinstance(value, Failure)
+                return value
+        return int(outcomes[0][1])
+
+    return DeferredList(every, consumeErrors=True).addCallback(ended)

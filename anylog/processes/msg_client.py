@@ -1,0 +1,439 @@
+"""Clients of message brokers: what they subscribed to is mapped to rows and kept (ingest.md 3, 4, 7.3).
+
+A batch of messages becomes one record of the journal for each table. A publisher is answered when all of it is synced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from zlib import crc32
+
+import orjson
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from anylog.errors import AnyLogError
+from anylog.interfaces import Arrived, Clock, ILane, unix
+from anylog.language.logs import Logs
+from anylog.mapping.topics import Mapped
+from anylog.processes.accepting import Keyed
+from anylog.processes.msg_lines import LineFiles
+from anylog.processes.msg_topics import Counted, Subscribed, file_part
+from anylog.waiting import deferring, pause
+from anylog.wire.mqtt_packets import Reason
+from anylog.wire.mqtt_session import Ticket
+from anylog.wire.topics import most_specific
+
+TOPICS = 10_000  # names of topics whose subscription is remembered
+FULL = frozenset({502, 503})  # errors that say that there is no room at the moment
+# Errors of a message that it would have again, whenever it came: it is acknowledged, and told in the error log.
+MESSAGE_FAULTS = frozenset({6, 28, 40, 501})
+FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds until a batch for which there was no room is tried again
+
+# What tells a repeat of a message: its key within what its subscription gets, its token, whether it may be a repeat.
+Known = tuple[str, str, bool]
+
+
+class Keep(Protocol):
+    """Keeps rows, see `Accepting.messages`."""
+
+    def __call__(
+        self,
+        dbms: str,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        keyed: Sequence[Keyed] = (),
+        *,
+        source: str = "0",
+        instructions: str = "0",
+    ) -> Deferred[int]: ...
+
+
+@frozen(kw_only=True)
+class ClientOptions:
+    """What `run msg client` was told."""
+
+    broker: str  # "local", "rest", or a host or URL
+    port: int = 1883
+    user: str = "unused"
+    password: str = "unused"
+    client_id: str = ""
+    user_agent: str = ""  # lower case, for `rest`
+    log: bool = False
+    only_log: bool = False
+    log_error: bool = False
+    prep_dir: Path
+    watch_dir: Path
+    err_dir: Path
+    blobs_dir: Path
+    bwatch_dir: Path
+
+    @property
+    def place(self) -> str:
+        """The broker as it is shown."""
+        return self.broker if self.broker in ("local", "rest") else f"{self.broker}:{self.port}"
+
+
+@define(kw_only=True, eq=False)
+class Door:
+    """What clients need of the node."""
+
+    clock: Clock
+    keep: Keep
+    declare: Callable[[str, str, Mapping[str, str]], None]  # columns of a table, before its first rows come
+    lines: LineFiles
+    lane: ILane  # for reading large bodies
+    logs: Logs
+    debug: bool = False  # each message and what became of it is shown
+
+
+@define(eq=False)
+class _Group:
+    """Rows of one batch that go to one place."""
+
+    rows: list[dict[str, Any]] = field(factory=list)
+    keyed: list[Keyed] = field(factory=list)
+    messages: list[int] = field(factory=list)  # places in the batch, each once
+
+
+@define(eq=False)
+class Client:
+    """A numbered client with its topics."""
+
+    number: int
+    options: ClientOptions
+    topics: Mapping[str, Subscribed]  # by filter
+    _door: Door
+    counted: Counted = field(factory=Counted)
+    state: Callable[[], str] = field(default=lambda: "")
+    stopped: bool = False
+    _routes: dict[str, Subscribed | None] = field(factory=dict)
+    _declared: set[tuple[str, str]] = field(factory=set)
+    _waiting: Deferred[None] | None = None  # until what could not be kept is tried again
+    _sharing: list[Deferred[None]] = field(factory=list)  # who waits for that
+    log = Logger()
+
+    @property
+    def name(self) -> str:
+        """By which the node's own broker knows it."""
+        return f"msg client {self.number}"
+
+    def route(self, name: str) -> Subscribed | None:
+        """The most specific subscription that a topic name matches (ingest.md 7.3)."""
+        try:
+            return self._routes[name]
+        except KeyError:
+            filter = most_specific(self.topics, name)
+            if len(self._routes) >= TOPICS:
+                self._routes.clear()
+            found = self._routes[name] = self.topics[filter] if filter is not None else None
+            return found
+
+    def deliver(self, batch: Sequence[tuple[Ticket | None, Arrived]]) -> Deferred[Mapping[Ticket, int] | None]:
+        """Take messages; fires when all are dealt with, and tells the reasons of those that were not taken.
+
+        A message that cannot be mapped is acknowledged: it would come for ever. It is counted and in the error log.
+        """
+        kept = self.take([(_known(ticket, message), message) for ticket, message in batch])
+
+        def told(lost: Mapping[int, AnyLogError]) -> Mapping[Ticket, int] | None:
+            if not lost:
+                return None
+            return {
+                ticket: _reason(why)
+                for place, why in lost.items()
+                if why.number not in MESSAGE_FAULTS and (ticket := batch[place][0]) is not None
+            }
+
+        return kept.addCallback(told)
+
+    def deliver_keyed(self, batch: Sequence[tuple[str | None, Arrived]]) -> Deferred[None]:
+        """As `deliver`, for messages with keys of another kind; fails if any could not be kept."""
+        kept = self.take([(None if key is None else (key, "1", True), message) for key, message in batch])
+
+        def told(lost: Mapping[int, AnyLogError]) -> None:
+            for why in lost.values():
+                if why.number not in MESSAGE_FAULTS:
+                    raise why
+
+        return kept.addCallback(told)
+
+    def take(
+        self,
+        batch: Sequence[tuple[Known | None, Arrived]],
+        rows: Sequence[list[Mapped]] | None = None,
+        *,
+        patient: bool = True,
+    ) -> Deferred[dict[int, AnyLogError]]:
+        """Map the messages and keep what they hold; fires with those that are not kept, by their place.
+
+        `rows` is what they hold, if they were mapped already. While there is no room this waits, if it is `patient`.
+        """
+        now = unix(self._door.clock)
+        groups: dict[tuple[str, str, str, str], _Group] = {}
+        lines: list[tuple[Path, bytes]] = []
+        logged: list[int] = []
+        counted = self.counted
+        counted.messages += len(batch)
+        counted.last_message = now
+        debug, routes = self._door.debug, self._routes
+        for place, (known, message) in enumerate(batch):
+            name = message.topic
+            to = routes.get(name) or self.route(name)
+            if to is None:
+                continue
+            to.counted.messages += 1
+            to.counted.last_message = now
+            try:
+                if rows is not None:
+                    made = rows[place]
+                elif to.logged:
+                    lines.append(self._line(to, message))
+                    logged.append(place)
+                    continue
+                else:
+                    made = to.rows(name, message.payload, now)
+            except AnyLogError as why:
+                self._unmapped(to, message, why, now, lines)
+                continue
+            except Exception:  # a fault of ours over one message must not keep the others
+                self.log.failure("mapping a message of {topic}", topic=name[:200])
+                self._unmapped(to, message, AnyLogError(500, "a fault of this node; its log has more"), now, lines)
+                continue
+            if debug:
+                self._show(message, f"{sum(len(each.rows) for each in made)} rows")
+            if not made:  # its policies do not apply, which is no error
+                counted.success += 1
+                to.counted.success += 1
+            for dbms, table, some, source, policy in made:
+                where = (dbms, table, source, policy)
+                group = groups.get(where)
+                if group is None:
+                    group = groups[where] = _Group()
+                    self._declare(to, dbms, table)
+                more = bool(group.messages) and group.messages[-1] == place  # rows of the same message
+                if not more:
+                    group.messages.append(place)
+                if known is not None:
+                    key, token, repeat = known
+                    key = f"{to.prefix}.{key}" if policy == source == "0" else f"{to.prefix}.{policy}.{source}.{key}"
+                    first = group.keyed.pop().first if more else len(group.rows)
+                    group.rows += some
+                    group.keyed.append(Keyed(key, token, first, len(group.rows), repeat))
+                else:
+                    group.rows += some
+        if len(groups) == 1 and not lines:
+            ((where, group),) = groups.items()
+            return self._kept(where, group, patient).addCallbacks(
+                self._settled, self._lost, callbackArgs=(batch, [group]), errbackArgs=(batch, group)
+            )
+        return self._all(batch, groups, lines, logged, patient)
+
+    @deferring
+    async def refuse(self, to: Subscribed, message: Arrived, why: AnyLogError) -> None:
+        """A message that was found to be wrong is counted, and where errors are kept it is kept with them."""
+        now = unix(self._door.clock)
+        lines: list[tuple[Path, bytes]] = []
+        for counted in (self.counted, to.counted):
+            counted.messages += 1
+            counted.last_message = now
+        self._unmapped(to, message, why, now, lines)
+        if lines:
+            await self._door.lines.append(lines)
+
+    def stop(self) -> None:
+        """Take nothing more; who waits for room is told that there is none."""
+        self.stopped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    # ------------------------------------------------------------------ keeping
+
+    def _kept(self, where: tuple[str, str, str, str], group: _Group, patient: bool) -> Deferred[int]:
+        dbms, table, source, policy = where
+        kept = maybeDeferred(self._door.keep, dbms, table, group.rows, group.keyed, source=source, instructions=policy)
+        return kept.addErrback(self._patiently, where, group) if patient else kept
+
+    def _patiently(self, failure: Failure, where: tuple[str, str, str, str], group: _Group) -> Any:
+        """There is no room: the publishers wait, and with them their messages."""
+        why = failure.value
+        if not isinstance(why, AnyLogError) or why.number not in FULL:
+            return failure
+        return self._again(where, group, why)
+
+    @deferring
+    async def _again(self, where: tuple[str, str, str, str], group: _Group, why: AnyLogError) -> int:
+        dbms, table, source, policy = where
+        wait = FIRST_WAIT
+        while True:
+            if self.stopped:
+                raise why
+            await self._pause(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+            try:
+                return await self._door.keep(dbms, table, group.rows, group.keyed, source=source, instructions=policy)
+            except AnyLogError as still:
+                if still.number not in FULL:
+                    raise
+                why = still
+
+    async def _pause(self, seconds: float) -> None:
+        """Batches that wait do so together."""
+        if self._waiting is None:
+            waiting = self._waiting = pause(self._door.clock, seconds)
+
+            def over(result: Any) -> None:
+                self._waiting = None
+                sharing, self._sharing = self._sharing, []
+                for each in sharing:
+                    each.callback(None)
+
+            waiting.addBoth(over)
+        shared: Deferred[None] = Deferred()
+        self._sharing.append(shared)
+        await shared
+
+    def _settled(self, rows: int, batch: Sequence[tuple[Any, Arrived]], groups: Sequence[_Group]) -> dict[int, Any]:
+        places = (
+            groups[0].messages if len(groups) == 1 else sorted({each for group in groups for each in group.messages})
+        )
+        self._succeeded(batch, places)
+        return {}
+
+    def _succeeded(self, batch: Sequence[tuple[Any, Arrived]], places: Sequence[int]) -> None:
+        self.counted.success += len(places)
+        if len(self.topics) == 1:
+            for to in self.topics.values():
+                to.counted.success += len(places)
+            return
+        for place in places:
+            found = self.route(batch[place][1].topic)
+            if found is not None:
+                found.counted.success += 1
+
+    def _lost(self, failure: Failure, batch: Sequence[tuple[Any, Arrived]], group: _Group) -> dict[int, AnyLogError]:
+        why = failure.value
+        if not isinstance(why, AnyLogError):
+            self.log.failure("keeping messages of {name}", failure, name=self.name)
+            why = AnyLogError(500, "a fault of this node; its log has more")
+        now = unix(self._door.clock)
+        for place in group.messages:
+            to = self.route(batch[place][1].topic)
+            if to is not None:
+                self._failed(to, why, now)
+        self._tell(batch[group.messages[0]][1].topic, why, len(group.messages))
+        return dict.fromkeys(group.messages, why)
+
+    @deferring
+    async def _all(
+        self,
+        batch: Sequence[tuple[Any, Arrived]],
+        groups: Mapping[tuple[str, str, str, str], _Group],
+        lines: Sequence[tuple[Path, bytes]],
+        logged: Sequence[int],
+        patient: bool,
+    ) -> dict[int, AnyLogError]:
+        """Several places at once; each fails for itself."""
+        waits: list[Deferred[Any]] = [self._kept(where, group, patient) for where, group in groups.items()]
+        written: Deferred[None] = self._door.lines.append(lines) if lines else succeed(None)
+        outcomes = await DeferredList([*waits, written], consumeErrors=True)
+        lost: dict[int, AnyLogError] = {}
+        missed: set[int] = set()
+        for (fine, value), group in zip(outcomes[:-1], groups.values(), strict=True):
+            if not fine:
+                assert isinstance(value, Failure)
+                lost.update(self._lost(value, batch, group))
+                missed.update(group.messages)
+        fine, value = outcomes[-1]
+        if not fine:
+            assert isinstance(value, Failure)
+            group = _Group(messages=list(logged))
+            if logged:
+                lost.update(self._lost(value, batch, group))
+                missed.update(logged)
+            else:
+                self._tell("", value.value, 1)
+        places = {each for group in groups.values() for each in group.messages} | set(logged)
+        self._succeeded(batch, sorted(places - missed))
+        return lost
+
+    # ------------------------------------------------------------------ what is said of it
+
+    def _declare(self, to: Subscribed, dbms: str, table: str) -> None:
+        if (dbms, table) in self._declared:
+            return
+        if len(self._declared) < TOPICS:
+            self._declared.add((dbms, table))
+        types = to.types(dbms, table)
+        if types:
+            self._door.declare(dbms, table, types)
+
+    def _unmapped(
+        self, to: Subscribed, message: Arrived, why: AnyLogError, now: float, lines: list[tuple[Path, bytes]]
+    ) -> None:
+        self._failed(to, why, now)
+        self._tell(message.topic, why, 1)
+        if self._door.debug:
+            self._show(message, str(why))
+        if self.options.log_error:
+            name = f"err_{file_part(self.options.place)}_{file_part(message.topic)}.json"
+            told = {"topic": message.topic, "error": str(why), "msg": _shown(message.payload)}
+            lines.append((self.options.err_dir / name, orjson.dumps(told) + b"\n"))
+
+    def _failed(self, to: Subscribed, why: AnyLogError, now: float) -> None:
+        text = str(why)
+        to.counted.failed(now, text)
+        self.counted.failed(now, text)
+
+    def _tell(self, topic: str, why: object, messages: int) -> None:
+        many = f"{messages:,} messages" if messages > 1 else "a message"
+        self._door.logs.error.add("Error", f"{many} of topic '{topic[:200]}': {why}", self.name)
+
+    def _show(self, message: Arrived, outcome: str) -> None:
+        text = message.payload[:2000].decode("utf-8", "replace")
+        self.log.info("{name} {topic}: {text} -> {out}", name=self.name, topic=message.topic, text=text, out=outcome)
+
+    def _line(self, to: Subscribed, message: Arrived) -> tuple[Path, bytes]:
+        if to.topic.persist:
+            dbms, table = file_part(self.options.place), file_part(message.topic)
+            body = message.payload.replace(b"\r", b" ").replace(b"\n", b" ")
+            return self.options.prep_dir / f"{dbms}.{table}.json", body + b"\n"
+        place = f"log_{file_part(self.options.broker)}_{self.options.port}.json"
+        told = {"topic": message.topic, "msg": _shown(message.payload)}
+        return self.options.prep_dir / place, orjson.dumps(told) + b"\n"
+
+
+def _known(ticket: Ticket | None, message: Arrived) -> Known | None:
+    """At QoS 2 the use of a packet id says which message it is; at QoS 1 the sender may use it for another one, so what
+    the message holds has to be the same, too (decisions.md 36). Of a session that ends with its connection nothing
+    comes again."""
+    if ticket is None or not ticket.lasts:
+        return None
+    key = f"{ticket.incarnation:x}.{ticket.packet_id}.{_client(ticket.client_id)}"
+    if ticket.qos == 2:
+        return key, f"2.{ticket.exchange}", True
+    return key, f"1.{crc32(message.payload, crc32(message.topic.encode('utf-8', 'replace'))):08x}", ticket.dup
+
+
+def _client(client_id: str) -> str:
+    """A client's id as a part of a key: of a long one its ends and a checksum; the incarnation tells most apart."""
+    if len(client_id) <= 64:
+        return client_id
+    return f"{client_id[:24]}~{crc32(client_id.encode('utf-8', 'replace')):08x}~{client_id[-24:]}"
+
+
+def _reason(why: AnyLogError) -> int:
+    """How a publisher is told that its message is not kept, and may be sent again."""
+    return Reason.QUOTA_EXCEEDED if why.number in FULL else Reason.IMPLEMENTATION_SPECIFIC_ERROR
+
+
+def _shown(payload: bytes) -> Any:
+    """The JSON of a message, or its text."""
+    try:
+        return orjson.Fragment(orjson.dumps(orjson.loads(payload)))
+    except (orjson.JSONDecodeError, TypeError):
+        return payload.decode("utf-8", "replace")

@@ -1,0 +1,218 @@
+"""All clients of message brokers that run on a node, by number (ingest.md 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from anylog.errors import AnyLogError
+from anylog.interfaces import ILocalBroker, IOutsideBroker, Outside, unix
+from anylog.mapping.body import read_body, written
+from anylog.mapping.topics import Mapped
+from anylog.process import SOURCES, Process
+from anylog.processes.msg_client import Client, ClientOptions, Door, Known
+from anylog.processes.msg_topics import Subscribed
+from anylog.waiting import deferring, gather, pause
+
+LOCAL = "Connected to local Message Server"
+
+
+LARGE = 256 << 10  # bytes of a body from which reading it is worth a hop to another thread
+SLICE = 2000  # messages of one body that are mapped without a pause
+
+
+@frozen
+class Posted:
+    """A message that came by POST."""
+
+    topic: str
+    payload: bytes
+
+
+@define(kw_only=True, eq=False)
+class MsgClients(Process):
+    """Runs as long as there is a client. The numbers of clients are not used again while the node runs."""
+
+    door: Door
+    outside: Callable[[Outside], IOutsideBroker] | None = None  # how a broker elsewhere is reached
+    name = "mqtt"
+    floor = SOURCES
+    _clients: dict[int, Client] = field(factory=dict)
+    _number: int = 0
+    _broker: ILocalBroker | None = None
+    _connections: dict[int, IOutsideBroker] = field(factory=dict)
+    log = Logger()
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(list(self._clients.values()))
+
+    def find(self, number: int) -> Client | None:
+        """The client of that number."""
+        return self._clients.get(number)
+
+    # ------------------------------------------------------------------ they come and go
+
+    def add(self, options: ClientOptions, topics: Sequence[Subscribed]) -> Client:
+        """A client subscribes. Raises AnyLogError 40 naming the owner of a topic that is taken, 237, and as brokers do.
+
+        Of what fails nothing is left.
+        """
+        by_filter: dict[str, Subscribed] = {}
+        for each in topics:
+            filter = each.topic.name
+            if filter in by_filter:
+                raise AnyLogError(40, f"topic '{filter[:80]}' is given twice")
+            for other in self._clients.values():
+                if filter in other.topics and other.options.place == options.place:
+                    raise AnyLogError(40, f"topic '{filter[:80]}' of {options.place} belongs to client {other.number}")
+            by_filter[filter] = each
+        client = Client(self._number + 1, options, by_filter, self.door)
+        if options.broker == "local":
+            client.state = lambda: LOCAL if self._broker is not None else "Waits for 'run message broker'"
+            if self._broker is not None:
+                self._subscribe(self._broker, client)
+        elif options.broker == "rest":
+            client.state = lambda: LOCAL
+        else:
+            self._connect(client)
+        self._number += 1
+        self._clients[client.number] = client
+        return client
+
+    def _subscribe(self, broker: ILocalBroker, client: Client) -> None:
+        options = client.options
+        try:
+            for filter, each in client.topics.items():
+                broker.subscribe_local(client.name, filter, each.qos, client.deliver)
+                if options.user != "unused":
+                    broker.guard(client.name, filter, options.user, options.password)
+        except AnyLogError:
+            broker.unsubscribe_local(client.name)
+            raise
+
+    def _connect(self, client: Client) -> None:
+        """To a broker elsewhere."""
+        options = client.options
+        if self.outside is None:
+            raise AnyLogError(237, f"not in this build: the message broker {options.place}; there are local and rest")
+        connection = self.outside(
+            Outside(
+                number=client.number,
+                broker=options.broker,
+                port=options.port,
+                user=options.user,
+                password=options.password,
+                client_id=options.client_id,
+                log=options.log,
+                topics=[(filter, each.qos) for filter, each in client.topics.items()],
+                deliver=client.deliver_keyed,
+            )
+        )
+        client.state = connection.describe
+        self._connections[client.number] = connection
+        connection.start()
+
+    @deferring
+    async def remove(self, number: int) -> bool:
+        """A client ends; what it was given is kept first. Whether there was one."""
+        client = self._clients.pop(number, None)
+        if client is None:
+            return False
+        connection = self._connections.pop(number, None)
+        if connection is not None:
+            await connection.stop()
+        elif self._broker is not None and client.options.broker == "local":
+            self._broker.unsubscribe_local(client.name)
+        client.stop()
+        return True
+
+    def use(self, broker: ILocalBroker | None) -> None:
+        """The node's own broker runs from now on, or no more."""
+        self._broker = broker
+        if broker is None:
+            return
+        for client in self:
+            if client.options.broker == "local":
+                try:
+                    self._subscribe(broker, client)
+                except AnyLogError as why:
+                    self.log.error("{name} cannot subscribe: {why}", name=client.name, why=str(why))
+
+    # ------------------------------------------------------------------ a process
+
+    def stop(self) -> Deferred[None]:
+        """All clients end."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await gather([self.remove(number) for number in list(self._clients)])
+
+    def describe(self) -> str:
+        """As `get processes` shows it."""
+        places = {client.options.place: None for client in self}
+        return f"Clients: {len(self._clients)}, Brokers: {', '.join(places)}"
+
+    # ------------------------------------------------------------------ messages by POST
+
+    def products(self) -> Sequence[str]:
+        """See `interfaces.IPosts`."""
+        return [client.options.user_agent for client in self._posted_to()]
+
+    def _posted_to(self) -> list[Client]:
+        return [client for client in self._clients.values() if client.options.broker == "rest"]
+
+    def posted(self, product: str, topic: str, body: bytes, key: str) -> Deferred[int]:
+        """See `interfaces.IPosts`."""
+        return Deferred.fromCoroutine(self._post(product, topic, body, key))
+
+    async def _post(self, product: str, topic: str, body: bytes, key: str) -> int:
+        client, name = self._addressed(product, topic)
+        to = client.route(name)
+        if to is None:
+            raise AnyLogError(167, f"Unrecognized topic '{name[:80]}'")
+        clock = self.door.clock
+        entries = await self.door.lane.run(read_body, body) if len(body) > LARGE else read_body(body)
+        now = unix(clock)
+        fault: AnyLogError | None = None
+        mapped: list[list[Mapped]] = []
+        taken: list[tuple[Known | None, Posted]] = []
+        for place, entry in enumerate(entries):
+            if place % SLICE == SLICE - 1:
+                await pause(clock, 0)  # others are served meanwhile
+            try:
+                mapped.append([] if to.logged else to.posted(name, entry, now))
+            except AnyLogError as why:
+                fault = why
+                break
+            known = (f"{key[:200]}.{place}", "1", True) if key else None
+            taken.append((known, Posted(name, written(entry) if to.logged else b"")))
+        refusals = await client.take(taken, None if to.logged else mapped, patient=False) if taken else {}
+        for refusal in refusals.values():
+            raise refusal
+        if fault is not None:
+            await client.refuse(to, Posted(name, written(entries[len(taken)])), fault)
+            told = f"{len(taken)} of {len(entries)} messages processed; message {len(taken) + 1}: "
+            raise AnyLogError(fault.number, told + (fault.detail or fault.text))
+        return len(taken)
+
+    def _addressed(self, product: str, topic: str) -> tuple[Client, str]:
+        """Which client is meant, and the topic. Raises AnyLogError 167 without any, 163 or 6."""
+        clients = self._posted_to()
+        if not clients:
+            raise AnyLogError(
+                167, "first say 'run msg client where broker = rest and user-agent = ... and topic = (...)'"
+            )
+        own = [client for client in clients if client.options.user_agent == product]
+        if not own:
+            known = ", ".join(sorted({client.options.user_agent for client in clients}))
+            raise AnyLogError(163, f"no client takes data of the 'User-Agent' '{product[:80]}', only of {known}")
+        if not topic:
+            return own[0], next(iter(own[0].topics))
+        for client in own:
+            if client.route(topic) is not None:
+                return client, topic
+        known = ", ".join(sorted({filter for client in own for filter in client.topics}))
+        raise AnyLogError(167, f"Unrecognized topic '{topic[:80]}'; there are {known[:500]}")

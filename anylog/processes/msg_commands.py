@@ -1,0 +1,386 @@
+"""Words about clients of message brokers (ingest.md 4, 8.5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+from twisted.internet.defer import Deferred
+
+from anylog.errors import AnyLogError
+from anylog.language.command import Command, Flag, Format, Option, Text, Whole
+from anylog.language.context import Call, Context, Result
+from anylog.language.dictionary import Scope
+from anylog.language.statements import scope_of
+from anylog.language.tables import bar_table
+from anylog.ledger.commands import Insert, check_address
+from anylog.mapping.policies import compile_policy
+from anylog.mapping.topics import Column, Place, Topic, read_topic
+from anylog.processes.msg_client import Client, ClientOptions
+from anylog.processes.msg_namespace import Namespace
+from anylog.processes.msg_topics import Subscribed
+from anylog.wire.topics import filter_fault
+
+if TYPE_CHECKING:
+    from anylog.node import Node
+
+NONE = "No message client subscriptions"
+_INDENT = 5
+
+
+class RunMsgClient(Command):
+    """Subscribe to topics of a message broker; what comes is mapped to rows of tables.
+
+    The broker is `local` (the one of this node), `rest` (messages by POST, whose user agent is named), or the address
+    of one elsewhere. A topic is written `( name = .. and dbms = .. and table = .. and column.name.type = .. )`: values
+    are literals, `now`, or `"bring [key][key]"`, which takes them from the message. Instead of table and columns it
+    may name policies, or say `dynamic = true`: attributes become columns. A message that cannot be mapped is in the
+    error log with the reason; with log_error = true it is also kept in the error directory.
+    """
+
+    words = "run msg client"
+    also = ("run mqtt client",)
+    where: ClassVar[Mapping[str, Option]] = {
+        "broker": Text(required=True, help="local, rest, or host or URL of a broker"),
+        "port": Whole(least=0, most=65535, help="of the broker, 1883 if not given"),
+        "user": Text(default="unused"),
+        "password": Text(default="unused"),
+        "client_id": Text(help="by which an outside broker knows the client"),
+        "project_id": Text(),
+        "location": Text(),
+        "private_key": Text(),
+        "user-agent": Text(also=("user_agent",), help="who sends by POST, with broker = rest"),
+        "log": Flag(default=False, help="show what an outside broker says"),
+        "only_log": Flag(default=False, help="write messages to a file, and nothing else"),
+        "log_error": Flag(default=False, help="keep messages that could not be mapped"),
+        "qos": Whole(default=0, least=0, most=2, help="of topics that do not say theirs"),
+        "prep_dir": Text(),
+        "watch_dir": Text(),
+        "err_dir": Text(also=("error_dir",)),
+        "blobs_dir": Text(),
+        "bwatch_dir": Text(),
+        "master_node": Text(help="ip:port of the master"),
+        "blockchain": Text(),
+        "topic": Text(required=True, many=True, late=True, nested=True, help="( name = .. and .. )"),
+    }
+    examples = (
+        'run msg client where broker = local and topic = (name = plant/# and dbms = plant and table = "bring [sensor]"'
+        ' and column.timestamp.timestamp = "bring [ts]" and column.value.float = "bring [value]")',
+        "run msg client where broker = rest and user-agent = anylog and topic = (name = new-data and policy = 6a77)",
+    )
+    index = ("background processes", "streaming", "mqtt")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2, 40, 87, 113, 237."""
+        broker = self._broker(node, options)
+        if broker == "kafka":
+            raise AnyLogError(237, f"{self.words}: not in this build: kafka")
+        for name in ("project_id", "location", "private_key", "blockchain"):
+            if options[name] is not None:
+                raise AnyLogError(237, f"{self.words}: not in this build: {name}")
+        if broker == "rest" and not options["user_agent"]:
+            raise AnyLogError(2, f"{self.words}: broker = rest needs 'user-agent'")
+        folders = {
+            name: Path(options[name]) if options[name] else node.places.folder(name)
+            for name in ("prep_dir", "watch_dir", "err_dir", "blobs_dir", "bwatch_dir")
+        }
+        settings = ClientOptions(
+            broker=broker,
+            port=1883 if options["port"] is None else options["port"],
+            user=options["user"],
+            password=options["password"],
+            client_id=options["client_id"] or "",
+            user_agent=(options["user_agent"] or "").partition("/")[0].strip().lower(),
+            log=options["log"],
+            only_log=options["only_log"],
+            log_error=options["log_error"],
+            **folders,
+        )
+        scope = scope_of(node, context)
+        topics = [self._topic(node, scope, text, settings, options["qos"]) for text in options["topic"]]
+        if any(each.topic.dynamic for each in topics):
+            namespace = self._namespace(node, options["master_node"])
+            for each in topics:
+                each.seen = namespace.seen if each.topic.dynamic else None
+        clients = node.msg_clients
+        clients.add(settings, topics)
+        if node.processes.find(clients.name) is None:
+            await node.processes.start(clients)
+        return None
+
+    def _broker(self, node: Node, options: Mapping[str, Any]) -> str:
+        """`local` or `rest` also for the addresses of this node's own servers."""
+        broker = str(options["broker"]).strip()
+        if broker.lower() in ("local", "rest", "kafka"):
+            return broker.lower()
+        place = f"{broker}:{1883 if options['port'] is None else options['port']}"
+        for name, own in (("broker", "local"), ("rest", "rest")):
+            server: Any = node.processes.find(name)
+            if server is not None and place in server.addresses():
+                return own
+        return broker
+
+    def _namespace(self, node: Node, master: str | None) -> Namespace:
+        """Policies are written to the ledger of this node, and to the master that is named."""
+        if master is not None:
+            check_address(self.words, master)
+
+        def find(namespace: str) -> str:
+            found = [each for each in node.ledger.policies.find("uns", namespace=namespace) if each.id]
+            exact = [each for each in found if each.get("namespace") == namespace]
+            return (exact or found)[0].id if found else ""
+
+        def write(policy: dict[str, Any]) -> Deferred[None]:
+            asked = {"policy": orjson.dumps(policy).decode(), "local": True, "blockchain": []}
+            call = Call(command=Insert, options={**asked, "master": [] if master is None else [master]})
+            return node.execute(call, Context(origin="node", who=self.words)).addCallback(lambda result: None)
+
+        return Namespace(find, write, lambda text: node.logs.error.add("Error", text, self.words))
+
+    def _topic(self, node: Node, scope: Scope, text: str, options: ClientOptions, qos: int) -> Subscribed:
+        topic = read_topic(text, scope, only_log=options.only_log)
+        wrong = filter_fault(topic.name)
+        if wrong:
+            raise AnyLogError(40, f"{self.words}: {wrong}")
+        if options.only_log and not topic.only_log:
+            topic = read_topic(topic.name, scope)
+        policies = node.ledger.policies
+
+        def find(ident: str) -> Mapping[str, Any] | None:
+            found = policies.get(ident)
+            return None if found is None else {found.type: found.body}
+
+        compiled = []
+        for ident in topic.policies:
+            policy = find(ident)
+            if policy is None:
+                raise AnyLogError(113, f"{self.words}: topic '{topic.name[:80]}': there is no policy '{ident[:80]}'")
+            compiled.append(compile_policy(policy, scope, find))
+        return Subscribed(topic, qos if topic.qos is None else topic.qos, compiled)
+
+
+class ExitMsgClient(Command):
+    """End a message client by its number, or all of them; what they were given is kept first."""
+
+    words = "exit msg client"
+    also = ("exit mqtt client",)
+    operands = "[id or all]"
+    least = most = 1
+    examples = ("exit msg client 1", "exit msg client all")
+    index = ("background processes", "mqtt")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2 for what is no number."""
+        asked, clients = operands[0].lower(), node.msg_clients
+        if asked in ("all", "pool"):
+            ended = await node.processes.exit(clients.name)
+            return None if ended else Result(text=NONE)
+        if not re.fullmatch(r"[0-9]{1,9}", asked):
+            raise AnyLogError(2, f"{self.words}: '{operands[0]}' is neither the number of a client nor 'all'")
+        if not await clients.remove(int(asked)):
+            return Result(text=f"there is no message client {int(asked)}")
+        if not list(clients):
+            await node.processes.exit(clients.name)
+        return None
+
+
+class GetMsgClient(Command):
+    """Show the message clients: their brokers, counters, and how the messages of their topics become columns.
+
+    `statistics` leaves the topics out; with `detailed` the directories are shown, too.
+    """
+
+    words = "get msg client"
+    also = ("get msg clients",)
+    operands = "[statistics]"
+    most = 1
+    where = {
+        "id": Whole(least=1, help="number of a client"),
+        "broker": Text(help="local, rest or ip:port"),
+        "topic": Text(help="a topic that was subscribed to"),
+        "detailed": Flag(default=False),
+        "format": Format,
+    }
+    examples = ("get msg client", "get msg client where id = 1", "get msg clients where topic = new-data")
+    index = ("monitor", "streaming", "mqtt")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2 for another word than statistics."""
+        if operands and operands[0].lower() not in ("statistics", "detailed"):
+            raise AnyLogError(2, f"{self.words}: unexpected '{operands[0]}'; usage: {self.usage_text()}")
+        brief = bool(operands) and operands[0].lower() == "statistics"
+        detailed = options["detailed"] or (bool(operands) and not brief)
+        found = [each for each in node.msg_clients if _is_meant(each, options)]
+        if not found:
+            return Result(text=NONE, data=[], format=options["format"] or "text")
+        data = [_data(each, brief, detailed) for each in found]
+        text = "\r\n\r\n".join(_block(each, brief, detailed) for each in found)
+        return Result(text=text + "\r\n", data=data, format=options["format"] or "text")
+
+
+def _is_meant(client: Client, options: Mapping[str, Any]) -> bool:
+    return (
+        options["id"] in (None, client.number)
+        and (options["broker"] is None or options["broker"].lower() == client.options.place.lower())
+        and (options["topic"] is None or options["topic"] in client.topics)
+    )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
+
+
+_FOLDERS = (
+    ("Prep", "prep_dir"),
+    ("Watch", "watch_dir"),
+    ("Bwatch", "bwatch_dir"),
+    ("Error", "err_dir"),
+    ("Blobs", "blobs_dir"),
+)
+_TITLES = (
+    "Topic", "Dynamic", "QOS", "DBMS", "Table", "Column name", "Column Type", "Mapping Function", "Optional",
+    "Policies",
+)  # fmt: skip
+
+
+def _block(client: Client, brief: bool, detailed: bool) -> str:
+    """What a console shows of one client."""
+    options, counted = client.options, client.counted
+    lines = [
+        f"Subscription: {client.number:04d}",
+        f"User:         {options.user}",
+        f"Broker:       {options.place}",
+        f"Connection:   {client.state()}",
+        "",
+        "     Messages    Success     Errors      Last message time    Last error time      Last Error",
+        "     ----------  ----------  ----------  -------------------  -------------------  "
+        "----------------------------------",
+        f"     {counted.messages:>10}  {counted.success:>10}  {counted.errors:>10}  "
+        f"{_moment(counted.last_message):19}  {_moment(counted.last_error):19}  {_one_line(counted.error)}".rstrip(),
+    ]
+    if not brief:
+        lines += ["", "     Subscribed Topics:"]
+        lines.append(bar_table(_TITLES, _rows(client), indent=_INDENT))
+    if detailed:
+        rows = [(name, str(getattr(options, key))) for name, key in _FOLDERS]
+        lines += ["", bar_table(("Directory Name", "Location"), rows, indent=_INDENT)]
+    return "\r\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("|", "¦").split())[:200]
+
+
+def _rows(client: Client) -> list[tuple[str, ...]]:
+    """A line for each column of each topic."""
+    rows: list[tuple[str, ...]] = []
+    for each in client.topics.values():
+        topic = each.topic
+        first = (
+            topic.name,
+            str(topic.dynamic),
+            str(each.qos),
+            _place(topic.dbms),
+            _place(topic.table),
+        )
+        columns = [_column(column) for column in topic.mapping.columns] if topic.mapping else []
+        policies = list(topic.policies)
+        for number in range(max(len(columns), len(policies), 1)):
+            begin = first if number == 0 else ("", str(topic.dynamic), "", "", "")
+            middle = columns[number] if number < len(columns) else ("", "", "", "")
+            rows.append((*begin, *middle, policies[number] if number < len(policies) else ""))
+    return rows
+
+
+def _place(place: Place | None) -> str:
+    return "" if place is None else _path(place.bring.text) if place.bring else place.text
+
+
+def _column(column: Column) -> tuple[str, str, str, str]:
+    kind = column.kind.name if column.kind else _path(column.type_from.text) if column.type_from else ""
+    return column.name, kind, _path(column.path), str(column.optional)
+
+
+def _path(text: str) -> str:
+    """A mapping function without the word `bring` before it."""
+    return re.sub(r"(?i)^bring\s+", "", text)
+
+
+def _data(client: Client, brief: bool, detailed: bool) -> dict[str, Any]:
+    """The same as JSON."""
+    options, counted = client.options, client.counted
+    data: dict[str, Any] = {
+        "Subscription": client.number,
+        "User": options.user,
+        "Broker": options.place,
+        "Connection": client.state(),
+        "Messages": counted.messages,
+        "Success": counted.success,
+        "Errors": counted.errors,
+        "Last message time": _moment(counted.last_message),
+        "Last error time": _moment(counted.last_error),
+        "Last Error": counted.error,
+    }
+    if not brief:
+        data["Topics"] = [_topic_data(each) for each in client.topics.values()]
+    if detailed:
+        data["Directories"] = {name: str(getattr(options, key)) for name, key in _FOLDERS}
+    return data
+
+
+def _topic_data(each: Subscribed) -> dict[str, Any]:
+    topic: Topic = each.topic
+    columns: Iterable[Column] = topic.mapping.columns if topic.mapping else ()
+    names = ("Column name", "Column Type", "Mapping Function")
+    return {
+        "Topic": topic.name,
+        "Dynamic": topic.dynamic,
+        "QOS": each.qos,
+        "DBMS": _place(topic.dbms),
+        "Table": _place(topic.table),
+        "Columns": [
+            {**dict(zip(names, _column(column), strict=False)), "Optional": column.optional} for column in columns
+        ],
+        "Policies": list(topic.policies),
+    }
+
+
+class GetMsgBrokers(Command):
+    """Show for each topic that was subscribed to how many messages came, and how many were taken."""
+
+    words = "get msg brokers"
+    also = ("get msg broker",)
+    where = {"format": Format}
+    examples = ("get msg brokers",)
+    index = ("monitor", "streaming", "mqtt")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        titles = ("Broker", "Topic", "Client ID", "Messages", "Success", "Failure")
+        rows = [
+            (
+                client.options.place,
+                filter,
+                client.number,
+                each.counted.messages,
+                each.counted.success,
+                each.counted.errors,
+            )
+            for client in node.msg_clients
+            for filter, each in client.topics.items()
+        ]
+        data = [dict(zip(titles, row, strict=True)) for row in rows]
+        if not rows:
+            return Result(text=NONE, data=data, format=options["format"] or "text")
+        text = "\r\n" + bar_table(titles, rows, indent=_INDENT)
+        return Result(text=text, data=data, format=options["format"] or "text")
+
+
+COMMANDS: tuple[type[Command], ...] = (RunMsgClient, ExitMsgClient, GetMsgClient, GetMsgBrokers)
