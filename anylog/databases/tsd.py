@@ -207,13 +207,14 @@ class Tsd:
             )
         )
 
-    def ids_beyond(self, highest: int) -> Deferred[None]:
+    def ids_beyond(self, highest: int, lost: bool = True) -> Deferred[None]:
         """After a loss of which `highest` is the highest id that anybody knows: the next id of `tsd_info` is beyond all
-        that may have been given before. Never lowers it. In the same commit it is noted that files above the last id
-        may be in the archive alone (`unlisted`)."""
+        that may have been given before. Never lowers it. If entries are `lost` for sure it is noted in the same commit
+        that files above the last id may be in the archive alone (`unlisted`)."""
 
         def work(connection: Connection) -> None:
-            note_loss(connection, _last(connection)[0])
+            if lost:
+                note_loss(connection, _last(connection)[0])
             if highest < FOREIGN_IDS:
                 _note_last(connection, self._beyond(highest), "")
 
