@@ -117,7 +117,7 @@ class Recovery:
         if lost or None in known:
             # `almgm` was lost, or is an older copy; or it may be, and who could tell does not. Others may know ids
             # that are higher still, and of a life before this one there may be files that reached nobody.
-            await tsd.ids_beyond(highest, lost)
+            await tsd.ids_beyond(max(highest, last), lost)
 
     async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:
         """Look at one database; gives what had to be done, and how often. Raises AnyLogError if it cannot be done."""
