@@ -186,6 +186,7 @@ def test_a_member_that_never_started() -> None:
     assert earlier(node).depth == 1 and values(storm.holding("op1")) == [1, 2, 3]
     storm.world.until(lambda: not node.intake._buffers and not earlier(node).depth, 2 * LONGEST)
     assert node.intake.counts[UNTOLD] == 1
+    assert "1 became files without answers" in str(storm.world.run(node, "get operator").text)
     put(storm, "t0", [4], False)
     storm.world.until(lambda: all(values(storm.holding(name)) == [1, 2, 3, 4] for name in storm.names), 120)
     storm.world.end()
