@@ -268,9 +268,6 @@ class Filing:
         # What came from a member is known there: also an own file that was lost here.
         came = buffer.tsd in self._registry.returned or (buffer.file is not None and buffer.file.delivered)
         own = not came and table_of(buffer, self._registry.member()) == "tsd_info"
-        if own and options.distributes and options.archive and buffer.recalled and buffer.tsd:
-            # Made before the node ended, found by the distributor at this start, and brought to the others meanwhile.
-            own = not await self._there(folder_of(options.archive_dir, buffer.date[:6]) / name)
         if own and options.distributes:
             file.path, file.pushed = options.distr_dir / name, True
         elif options.archive:
@@ -281,13 +278,6 @@ class Filing:
         elif options.move or not options.delete:
             plain = full_name(buffer, file.hash, False)
             file.path = options.bkup_dir / (name if buffer.tsd else _backup_name(plain, 0, options.compress))
-
-    async def _there(self, path: Path) -> bool:
-        try:
-            await self._lane.run(self._disk.stat, path)
-        except OSError:
-            return False
-        return True
 
     async def content(self, buffer: Buffer) -> tuple[str, bytes]:
         """The hash and the bytes of the file that a stream of which all is loaded becomes. Raises AnyLogError."""
