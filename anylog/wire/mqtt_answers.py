@@ -47,12 +47,8 @@ class Answers:
         if session is None:
             return
         if packet.qos == 2 and number in session.received:
-            before = session.received[number]
-            if not before.open and _refused(before):  # which it was not told: it tries anew
-                self._release(session, before)
-            else:
-                self._again(link, session, packet, before)
-                return
+            self._again(link, session, packet, session.received[number])
+            return
         if not self._counted(link, number):
             return
         answer = Answer(link, number, packet.qos)
@@ -85,6 +81,9 @@ class Answers:
         if not self._counted(link, answer.packet_id):
             return
         answer.link, answer.said = link, False
+        if not answer.open and _refused(answer):
+            # It is not taken yet. Others have it, and so may some of the node's own: it stays the same exchange.
+            answer.reason, answer.again = Reason.SUCCESS, True
         if answer.again:
             answer.again = False
             names = self.delivery.names_for(packet.topic)
@@ -144,7 +143,6 @@ class Answers:
             if reason >= 0x80:
                 self.delivery.counts.refused_messages += reason is not Reason.NOT_AUTHORIZED
                 if _refused(answer):
-                    self._release(link.session, answer)
                     self.fault(link, reason, "a message was not taken")
                     return
             data = first + number.to_bytes(2, "big")

@@ -172,6 +172,7 @@ class Hub:
         """Records up to that of a batch are safe: what waited for them is said."""
         keep = self.delivery.keep
         keep.kept = max(keep.kept, number)
+        self.delivery.let_go()
         waiting, self.delivery.waiting = self.delivery.waiting, {}
         for link in waiting:
             self._answers.release(link)
