@@ -68,7 +68,7 @@ class Device:
     visits: list[list[str]] = field(factory=lambda: [[]])  # what it heard, by session
     since: list[int | None] = field(factory=lambda: [None])  # `subscribed` of each
     last: int = 0
-    early: set[int] = field(factory=set)  # messages that it sent on this connection before CONNACK
+    early: set[int] = field(factory=set)  # packet ids that it began to use before CONNACK
 
 
 @define(eq=False)
@@ -169,8 +169,8 @@ class Storm:
         )
         device.early = set()
         while device.name.startswith("eager") and self.chance.random() < 0.6 and len(device.unacknowledged) < 8:
-            device.early.add(len(self.sent))
             self.publish(device)
+            device.early.add(device.last)
 
     def cut(self, device: Device) -> None:
         """The network is gone, and what was on it."""
@@ -309,7 +309,7 @@ class Storm:
         device.ready, device.known = True, device.lasting
         for number, sent in device.unacknowledged.items():  # [MQTT-4.4.0-1]
             packet = sent.packet
-            if sent.order in device.early and not sent.released:
+            if number in device.early and not sent.released:
                 continue
             again = Publish(packet.topic, packet.payload, packet.qos, packet.retain, True, number)
             self.say(device, Pubrel(number) if sent.released else again)
