@@ -8,8 +8,10 @@ from attrs import define
 
 from anylog.wire.mqtt_deliver import Delivery
 from anylog.wire.mqtt_packets import (
+    BROKER_REASONS,
     MQTT_5,
     REASONS,
+    Disconnect,
     Packet,
     Puback,
     Pubcomp,
@@ -26,6 +28,7 @@ from anylog.wire.mqtt_write import encode
 _OWN_FAULT = frozenset(
     {Reason.PAYLOAD_FORMAT_INVALID, Reason.TOPIC_NAME_INVALID, Reason.NOT_AUTHORIZED, Reason.PACKET_TOO_LARGE}
 )
+_NOT_TAKEN = "a message was not taken"
 
 
 @define(eq=False)
@@ -133,8 +136,14 @@ class Answers:
         answer.said = True
         if reason >= 0x80 and reason is not Reason.NOT_AUTHORIZED:
             link.refused += 1
-            link.ended = reason, "a message was not taken"
+            link.ended = reason, _NOT_TAKEN
         first = b"\x40\x02" if answer.qos == 1 else b"\x50\x02"
+        if _refused(answer) and (answer.qos == 2 or link.version != MQTT_5):
+            # To 3.1.1 there is no word for it. At QoS 2 there is, but if it is lost the same message is a new one
+            # ([MQTT-4.3.3-11]), and other clients have had it: what comes again has to be known.
+            self.delivery.counts.refused_messages += 1
+            self.fault(link, reason if reason in BROKER_REASONS[Disconnect] else Reason.UNSPECIFIED_ERROR, _NOT_TAKEN)
+            return
         if reason and link.version == MQTT_5:
             kind = Puback if answer.qos == 1 else Pubrec
             reason = reason if reason in REASONS[kind] else Reason.UNSPECIFIED_ERROR
@@ -142,9 +151,6 @@ class Answers:
         else:
             if reason >= 0x80:
                 self.delivery.counts.refused_messages += reason is not Reason.NOT_AUTHORIZED
-                if _refused(answer):
-                    self.fault(link, reason, "a message was not taken")
-                    return
             data = first + number.to_bytes(2, "big")
         if answer.qos == 1:
             link.using.discard(number)

@@ -215,7 +215,8 @@ class Hub:
         """The node's own clients have synced what they made of a message, or `reason` says why not.
 
         A publisher of 5.0 is told the reason. To one of 3.1.1 there is no word for it: where the message itself is at
-        fault, so that to send it again would not help, it is acknowledged, else the connection is closed.
+        fault, so that to send it again would not help, it is acknowledged, else the connection is closed. So is that of
+        one of 5.0 at QoS 2: the message comes again in the same exchange.
         """
         answer = ticket.answer
         if answer is None or not answer.open:
