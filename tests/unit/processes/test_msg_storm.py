@@ -175,6 +175,8 @@ class WithRows(OnDisk):
 
     def disk(self) -> None:
         crashes = self.crashes
+        self.now += 0.01
+        self.pass_time()
         super().disk()
         for _ in range(self.chance.randrange(12)):
             if self.crashes == crashes:
