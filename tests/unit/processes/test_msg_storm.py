@@ -168,6 +168,8 @@ class WithRows(OnDisk):
     def step(self) -> None:
         super().step()
         self.pass_time()
+        if self.image is not None:
+            self.crash()
 
     def pass_time(self) -> None:
         self.clock.advance(max(0.0, self.now - self.clock.seconds()))
@@ -259,7 +261,7 @@ class WithRows(OnDisk):
 
 def storm(seed: int, steps: int) -> WithRows:
     """One storm from its beginning to its end."""
-    made = WithRows(seed, eager=True)
+    made = WithRows(seed, eager=True, ids=9)
     for device in made.devices:
         made.connect(device)
     for _ in range(steps):

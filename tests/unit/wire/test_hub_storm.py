@@ -78,6 +78,7 @@ class Storm:
     seed: int
     # Also publishers that do not wait for CONNACK: their new messages go before those that come again.
     eager: bool = False
+    ids: int = 20  # packet ids that a device uses, in turn
     chance: Random = field(init=False)
     hub: Hub = field(init=False)
     now: float = 1_000_000.0
@@ -196,9 +197,9 @@ class Storm:
     def publish(self, device: Device) -> None:
         """A new message."""
         qos = self.chance.randrange(3)
-        device.last = device.last % 20 + 1
+        device.last = device.last % self.ids + 1
         while device.last in device.unacknowledged:
-            device.last = device.last % 20 + 1
+            device.last = device.last % self.ids + 1
         packet = Publish(
             self.chance.choice(TOPICS), f"{device.name} {qos} {len(self.sent)}".encode(), qos, packet_id=device.last
         )
