@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from broker_clients import SECONDS, Paho, until
+from broker_clients import SECONDS, Paho, patient, until
 from node import NodeProcess, free_port
 
 CLIENT = (
@@ -27,11 +27,6 @@ CLIENT = (
 )
 DEVICES, WINDOW = 3, 40
 Row = tuple[str, int, int]
-
-
-def patient(client: Any) -> None:
-    """It comes back soon."""
-    client.reconnect_delay_set(0.05, 0.2)
 
 
 class Device:
