@@ -1,7 +1,7 @@
 """Devices publish into a table of a real node that is killed with `kill -9` again and again.
 
-What was acknowledged is in the table, each message of QoS 2 once, and one of QoS 1 as well, since it comes again with DUP
-within its session (decisions.md 36). A reader with a session that lasts hears the same, and what is retained stays.
+What was acknowledged is in the table, each message of QoS 2 once, and one of QoS 1 as well, since it comes again with
+DUP within its session (decisions.md 36). A reader whose session lasts hears the same, and what is retained stays.
 """
 
 from __future__ import annotations

@@ -405,7 +405,7 @@ class Storm:
 
 @pytest.mark.parametrize("seed", range(2000, 2015))
 def test_eager_publishers(seed: int) -> None:
-    """Which message comes again is known whatever order they come in: after a crash, too, each is once in the journal."""
+    """Which message comes again is known whatever order they come in, after a crash, too."""
     storm = Storm(seed, eager=True)
     for device in storm.devices:
         storm.connect(device)
