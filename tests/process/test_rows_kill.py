@@ -66,7 +66,7 @@ def test_rows_over_kills(tmp_path: Path, rounds: int, version: int) -> None:
     node = NodeProcess(tmp_path / "home")
     port = free_port({node.port})
     node.commands = (CLIENT, f"run message broker where internal_ip = 127.0.0.1 and internal_port = {port}")
-    node.start()
+    node.start(wait=300.0)
     lasting: dict[str, Any] = {"version": version, "clean": False, "prepare": (patient,)}
     if version == 5:
         lasting["properties"] = {"SessionExpiryInterval": 36_000}
@@ -97,7 +97,7 @@ def test_rows_over_kills(tmp_path: Path, rounds: int, version: int) -> None:
             for device in devices:
                 for _ in range(chance.randrange(5)):  # while nobody is there
                     device.publish(chance.choice([1, 2]))
-            node.start()
+            node.start(wait=300.0)  # on a machine that is busy with other things, too
             until(lambda safe=safe: safe <= set(found()))
             until(lambda retained=retained: retained in devices[0].done)
         until(lambda: not any(device.look() for device in devices))
