@@ -176,7 +176,7 @@ class Broker(Process):
         """Listen no more, answer what came, tell clients why they are closed, keep their sessions."""
         await self._close_ports()
         self._hold("stopping", True)
-        await self._until(lambda: not self._delivering and not self._unkept)
+        await self._until(lambda: not self._delivering and not self._unkept and not self.hub.local)
         self.hub.stop(Reason.SERVER_SHUTTING_DOWN, self.clock.seconds())
         self.turn_soon()
         await self._until(lambda: not self.devices and not self._unkept)

@@ -256,6 +256,8 @@ class Intake:
         if away is not None:
             return away
         if self.journal.broken:
+            # Perhaps by a record that says that something is done: no reading failed that would have had this begun.
+            self._start_anew()
             return AnyLogError(504, self.journal.broken)
         if self.journal.size >= self.most:
             return AnyLogError(502, f"{self.journal.size:,} bytes wait in the journal to be loaded")

@@ -285,6 +285,31 @@ class OnceTests(MessagesCase):
         self.clock.advance(1)
         self.assertEqual(self.values(), [1, 1])
 
+    def test_a_packet_id_that_is_used_again(self):
+        """What waits in the journal is newer than what the database remembers of the same packet id."""
+        for qos in (1, 2):
+            self.setUp()
+            self.begin()
+            self.broke()
+            self.client()
+            device = self.table.lasting("d")
+            for number in (1, 2):
+                device.publish("plant/a", payload(number), qos, 5)
+                self.broker.turn()
+                if number == 1:
+                    device.send(Pubrel(5))
+                    self.clock.advance(1)
+                    self.assertEqual(self.values(), [1])
+                    self.engine.refuses = "away"
+            self.clock.advance(1)
+            self.crash()
+            self.engine.refuses = ""
+            device = self.table.lasting("d")
+            device.publish("plant/a", payload(2), qos, 5, dup=True)
+            self.broker.turn()
+            self.clock.pump([0.5] * 10)
+            self.assertEqual(self.values(), [1, 2], qos)
+
     def test_what_never_comes_again_is_not_remembered(self):
         """A session that ends with its connection costs no memory and no rows of keys."""
         self.begin()
