@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -186,6 +189,77 @@ def test_tls(tmp_path: Path, node: NodeProcess) -> None:
         until(lambda: "certificate of the broker is not accepted" in shown(node, 3)["Last connection error"])
     finally:
         broker.stop()
+
+
+class Deaf:
+    """Between node and broker: what the node says goes on for so many bytes, and then nowhere."""
+
+    def __init__(self, port: int, taken: Container[int]) -> None:
+        self.port, self.budget = free_port(taken), 1 << 60
+        self._behind = port
+        self._lock = threading.Lock()
+        self._listening = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                front, _ = self._listening.accept()
+            except OSError:
+                return
+            back = socket.create_connection(("127.0.0.1", self._behind))
+            threading.Thread(target=self._pass, args=(back, front, False), daemon=True).start()
+            threading.Thread(target=self._pass, args=(front, back, True), daemon=True).start()
+
+    def _pass(self, come: socket.socket, go: socket.socket, counted: bool) -> None:
+        with suppress(OSError):
+            while data := come.recv(65536):
+                with self._lock:
+                    if counted:
+                        data, self.budget = data[: self.budget], self.budget - len(data[: self.budget])
+                go.sendall(data)
+        for end in (come, go):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.long)])
+def test_kill_before_the_broker_has_heard(node: NodeProcess, broker: Mosquitto, rounds: int, version: str) -> None:
+    """What was kept, but not answered to the end, comes again when the node is back, and is no second row.
+
+    Anywhere between the first answer and the last one the broker hears no more; then the node is killed.
+    """
+    chance = Random(rounds)
+    deaf = Deaf(broker.port, {node.port, broker.port})
+    node.commands = (client(deaf.port, ("a", 1, "one"), ("b", 2, "two"), more=f" and version = {version}"),)
+    node.start()
+    connected(node)
+    each = 500
+    try:
+        for number in range(rounds):
+            deaf.budget = chance.randrange(0, 4 * 2 * each)  # there are three answers of 4 bytes for two messages
+            for topic, qos in (("a", 1), ("b", 2)):
+                broker.send(topic, messages(each, number * each), qos)
+            for table in ("one", "two"):
+                until(lambda table=table, wanted=(number + 1) * each: len(values(node, table)) >= wanted)
+            node.kill()
+            deaf.budget = 1 << 60
+            node.start()
+            until(lambda: shown(node)["Answered"] >= 1)
+            broker.send("b", [json.dumps({"ts": "2026-11-20T10:00:00Z", "seq": -1 - number})], 2)
+            until(lambda last=-1 - number: values(node, "two")[last] == 1)  # what waited for us came before it
+            for table in ("one", "two"):
+                found = values(node, table)
+                assert {seq: often for seq, often in found.items() if often > 1} == {}, (number, table)
+                assert len([seq for seq in found if seq >= 0]) == (number + 1) * each
+        assert "Traceback" not in node.log.read_text()
+    finally:
+        deaf.close()
 
 
 @pytest.mark.parametrize("version", ["3.1.1", "5"])
