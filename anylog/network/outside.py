@@ -81,6 +81,7 @@ async def open_link(
     link = Link(clock=clock, access=access, layers=layers, listener=listener, debug=debug)
     try:
         factory: Any = Factory.forProtocol(lambda: link)
+        factory.noisy = False
         await net.connect(access.endpoint, factory)
     except (AnyLogError, CancelledError):
         raise

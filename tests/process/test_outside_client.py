@@ -154,7 +154,7 @@ def test_who_cannot_be_reached(tmp_path: Path, node: NodeProcess) -> None:
         node.command(client(broker.port, ("open/a", 1, "a"), ("shut/a", 1, "b"), more=f"{user}right"), "POST")
         said = ("-u", "edge", "-P", "right")
         until(lambda: shown(node, 4)["Connection"].startswith("connected"))
-        # Mosquitto grants what it will not send; where one refuses, `refused` names it (see the tests by hand).
+        # Mosquitto grants what it will not send.
         rules.write_text("user edge\ntopic readwrite #\n")
         assert broker.process is not None
         broker.process.send_signal(1)
@@ -163,6 +163,32 @@ def test_who_cannot_be_reached(tmp_path: Path, node: NodeProcess) -> None:
         assert "right" not in node.command("get msg client").decode()
     finally:
         broker.stop()
+
+
+def test_a_topic_is_refused(tmp_path: Path, node: NodeProcess) -> None:
+    """Another node is the broker: of a topic that it refuses the state tells why, and the others go on."""
+    users = "user = (name = edge and password = right and publish = open/# and subscribe = open/#)"
+    other = BrokerNode(tmp_path / "other", users)
+    other.port = free_port({node.port})
+    other.broker = free_port({node.port, other.port})
+    other.set(users)
+    node.start()
+    try:
+        other.start()
+        topics = (("open/a", 2, "a"), ("shut/a", 1, "b"))
+        for number, version in ((1, "3.1.1"), (2, "5")):
+            more = f" and user = edge and password = right and client_id = edge{number} and version = {version}"
+            node.command(client(other.broker, *topics, more=more), "POST")
+            until(lambda number=number: "connected, refused: shut/a (" in shown(node, number)["Connection"])
+            until(lambda number=number: shown(node, number)["Connection errors"] >= 2)  # it was asked for again
+            assert shown(node, number)["Connects"] == 1
+            where = f"broker = 127.0.0.1 and port = {other.broker} and user = edge and password = right and qos = 2"
+            node.command(f"set reading = {messages(1, number - 1)[0]}", "POST")
+            node.command(f"mqtt publish where {where} and topic = open/a and message = !reading", "POST")
+            once_each(node, "a", number)
+            node.command(f"exit msg client {number}", "POST")
+    finally:
+        other.remove()
 
 
 def test_tls(tmp_path: Path, node: NodeProcess) -> None:
