@@ -437,17 +437,28 @@ class ILocalBroker(Protocol):
         """Only who connected as that user may publish to topics of a filter, until `unsubscribe_local(name)`."""
 
 
+# What tells a repeat of a message: its key within what its subscription gets, its token, whether it may be a repeat.
+Repeat = tuple[str, str, bool]
+
+
 class IOutsideBroker(Protocol):
     """A connection to a message broker elsewhere, which is made again whenever it is lost."""
+
+    host: str
+    port: int
+    client_id: str  # by which that broker knows us
 
     def start(self) -> None:
         """Connect, soon."""
 
-    def stop(self) -> Deferred[None]:
-        """Connect no more; fires when what was taken is dealt with."""
+    def stop(self, forget: bool = False) -> Deferred[None]:
+        """Connect no more; fires when what was taken is dealt with. With `forget` the topics are unsubscribed."""
 
     def describe(self) -> str:
-        """The state of the connection in a few words."""
+        """The state of the connection in a few words, and why it is not there."""
+
+    def figures(self) -> Mapping[str, Any]:
+        """What else there is to say of it, by titles."""
 
 
 @frozen(kw_only=True)
@@ -456,15 +467,18 @@ class Outside:
 
     number: int  # of the client on this node
     broker: str  # host or URL
-    port: int
+    port: int | None
     user: str
     password: str
-    client_id: str
+    client_id: str  # empty: one that is the same after a restart, if the topics are
     log: bool  # what it says and hears is shown
+    reach: Mapping[str, Any]  # values of the options that say how it is reached, see `publish_commands.REACH`
+    clean: bool  # the session ends with its connection, also at QoS 1 and 2
+    keep_alive: int  # seconds
     topics: Sequence[tuple[str, int]]  # filters with their QoS
-    # Messages in order, each with the key under which it may come again; fires when all are dealt with, and fails
-    # with AnyLogError if some could not be kept: none of them may be answered then.
-    deliver: Callable[[Sequence[tuple[str | None, Arrived]]], Deferred[None]]
+    # Messages in order, each with what tells its repeats; fires when all are dealt with, and fails with AnyLogError if
+    # some could not be kept: none of them may be answered then.
+    deliver: Callable[[Sequence[tuple[Repeat | None, Arrived]]], Deferred[None]]
 
 
 class IPosts(Protocol):

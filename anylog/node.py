@@ -57,6 +57,7 @@ from anylog.network.broker import Broker
 from anylog.network.client import CommandService
 from anylog.network.lines import masked
 from anylog.network.outside_access import Debug
+from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
@@ -227,7 +228,18 @@ class Node:
                 lines=LineFiles(disk=self.disk, lane=self.lanes.open("message files")),
                 lane=self.lanes.open("cpu"),
                 logs=self.logs,
-            )
+            ),
+            outside=OutsideClients(
+                clock=self.clock,
+                net=self.net,
+                disk=self.disk,
+                chance=self.chance,
+                token=self.token,
+                lane=self.lanes.open,
+                places=self.places,
+                debug=self.mqtt_debug,
+                home_id=lambda: self.home_id,
+            ),
         )
         self.copying = Copying(
             clock=self.clock,

@@ -345,12 +345,16 @@ class OutsideTests(MessagesCase):
             def __init__(self, told: Outside) -> None:
                 made.append(told)
                 self.going = False
+                self.host, self.port, self.client_id = told.broker, told.port, "me"
+
+            def figures(self) -> dict[str, Any]:
+                return {"Reconnects": 3}
 
             def start(self) -> None:
                 self.going = True
 
-            def stop(self) -> Deferred[None]:
-                self.going = False
+            def stop(self, forget: bool = False) -> Deferred[None]:
+                self.going, self.forgets = False, forget
                 done: Deferred[None] = Deferred()
                 done.callback(None)
                 return done
@@ -366,7 +370,7 @@ class OutsideTests(MessagesCase):
         self.assertEqual((told.broker, told.port, told.topics), ("far.example", 8883, [("plant/#", 0)]))
         self.assertEqual((client.number, client.state(), client.options.place), (1, "connected", "far.example:8883"))
         batch = [
-            ("k1", Publish("plant/a", payload(1))),
+            (("k1", "t", True), Publish("plant/a", payload(1))),
             (None, Publish("plant/a", b"{")),
             (None, Publish("plant/a", payload(2))),
         ]
@@ -376,4 +380,6 @@ class OutsideTests(MessagesCase):
         self.assertEqual(self.values(), [1, 2, 2])
         self.catalog.disconnect("town")
         self.assertEqual(self.failureResultOf(told.deliver(batch), AnyLogError).value.number, 5)
+        with self.assertRaisesRegex(AnyLogError, "client_id 'me' is that of client 1"):
+            self.client(PLAIN.replace("plant/#", "other"), broker="far.example", port=8883)
         self.assertTrue(self.successResultOf(self.clients.remove(1)))
