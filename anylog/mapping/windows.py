@@ -106,9 +106,10 @@ class Interval:
 
     def row(self, bounds: bool) -> dict[str, Any]:
         """As it is stored."""
-        limits = {"min_val": self.least, "max_val": self.most} if bounds else {}
+        # As floats, so that a column is not made for whole numbers because the first ones were whole.
+        limits = {"min_val": float(self.least), "max_val": float(self.most)} if bounds else {}
         times = {"timestamp": self.first, "end_interval": self.last}
-        return {**times, **limits, "avg_val": self.average, "events": self.count}
+        return {**times, **limits, "avg_val": float(self.average), "events": self.count}
 
 
 @define(eq=False)
@@ -409,7 +410,10 @@ def number_in(value: Any) -> float | None:
             return None
     else:
         return None
-    return found if isfinite(found) else None
+    try:
+        return found if isfinite(found) else None
+    except OverflowError:  # a whole number beyond all floats
+        return None
 
 
 def _text(now: float) -> str:

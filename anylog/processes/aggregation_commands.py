@@ -345,7 +345,7 @@ def _intervals(series: Series, now: float, rounded: bool, digits: int = 3) -> li
     for each in series.intervals:
         age = max(0.0, now - each.begin)
         seconds = max(1.0, min(age, series.declared.time)) if each is series.open else series.declared.time
-        values = (each.count / seconds, each.count, each.least, each.most, each.average)
+        values = (round(each.count / seconds, digits), each.count, each.least, each.most, each.average)
         whole = max(0, int(age if each is not series.open else 0))
         shown = tuple(round(value, digits) if rounded else value for value in values)
         rows.append((f"{whole // 3600}:{whole // 60 % 60}:{whole % 60}", *shown))
