@@ -150,7 +150,7 @@ class GetStreaming(Command):
         )
         if tables and not operands:
             titles = (
-                "DBMS-Table", "Put\nfiles", "Put\nRows", "Streaming\nCalls", "Streaming\nRows", "Cached\nRows",
+                "\nDBMS-Table", "Put\nfiles", "Put\nRows", "Streaming\nCalls", "Streaming\nRows", "Cached\nRows",
                 "Counter\nImmediate", "Threshold\nVolume(KB)", "Buffer\nFill(%)", "Threshold\nTime(sec)",
                 "Time Left\n(Sec)", "Last Process\nHH:MM:SS",
             )  # fmt: skip
