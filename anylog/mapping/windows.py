@@ -20,7 +20,7 @@ from anylog.mapping.times import timestamp_of
 from anylog.names import normalise
 
 MOST_SERIES = 10_000  # columns of tables that are followed; beyond it the one that is silent for longest is let go
-MOST_WAITING = 100_000  # rows that wait to be stored; beyond it the oldest are let go
+MOST_WAITING = 100_000  # rows that wait to be stored; beyond it the newest are let go
 
 FUNCTIONS = ("count", "min", "max", "avg")
 

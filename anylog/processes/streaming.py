@@ -234,7 +234,7 @@ class Stream:
                 self.failed[where] = str(why)
                 self._late.extend(Derived(*where, row) for row in rows)
         while len(self._late) > MOST_WAITING:
-            self._late.popleft()
+            self._late.pop()
             self.counts.add("rows of aggregations dropped")
 
     def late(self, dbms: str, table: str) -> int:

@@ -26,7 +26,7 @@ from node import NodeProcess, free_port
 
 LAUNCHER = Path(__file__).with_name("narrow_node.py")
 LONG = 240.0  # seconds that all may take on a busy machine
-ROOM = 48 << 20  # bytes by which the process may grow: buffers, pools and threads, and far less than what is offered
+ROOM = 64 << 20  # bytes by which the process may grow: buffers, pools and threads, and far less than what is offered
 MESSAGES, PAYLOAD = 16_000, 4000  # 64 MB
 STALLED = 2.0  # seconds for which a socket takes nothing
 
