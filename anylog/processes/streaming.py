@@ -73,7 +73,8 @@ class Stream:
         now = unix(self._clock)
         self.aggregations.close(now, all=True)
         await self._give_out(self.aggregations.take(now, all=True))
-        self._use(None)
+        if len(self.conditions) or self.aggregations.declares:
+            self._use(None)
         if self._late:
             self.log.error("{rows} rows of aggregations could not be stored", rows=len(self._late))
 
