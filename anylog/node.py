@@ -23,6 +23,7 @@ import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.publish_commands
 import anylog.network.tcp_commands
+import anylog.processes.aggregation_commands
 import anylog.processes.audit_commands
 import anylog.processes.cluster_commands
 import anylog.processes.commands
@@ -31,6 +32,7 @@ import anylog.processes.distributor_commands
 import anylog.processes.later_commands
 import anylog.processes.msg_commands
 import anylog.processes.operator_commands
+import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
 from anylog.copying import Copying
@@ -44,7 +46,7 @@ from anylog.interfaces import Clock, Disk, DiskFile, Lanes
 from anylog.jobs import Jobs
 from anylog.language.command import Command
 from anylog.language.context import Call, Context, Pages, Result
-from anylog.language.dictionary import Dictionary
+from anylog.language.dictionary import Dictionary, Scope
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
 from anylog.language.words import Words
@@ -65,6 +67,7 @@ from anylog.processes.msg_client import Door
 from anylog.processes.msg_clients import MsgClients
 from anylog.processes.msg_lines import LineFiles
 from anylog.processes.operator import Seen
+from anylog.processes.streaming import Stream
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
 from anylog.query.watch import QueryTimes
@@ -92,6 +95,8 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.consumer_commands.COMMANDS,
     *anylog.processes.msg_commands.COMMANDS,
+    *anylog.processes.streaming_commands.COMMANDS,
+    *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -140,6 +145,7 @@ class Node:
         self.home_id = ""
         self.databases: Catalog
         self.intake: Intake
+        self.stream: Stream
         self.membership: Membership
         self.copying: Copying
         self.network_queries: NetworkQueries
@@ -220,6 +226,17 @@ class Node:
             segment_size=self._sizes[0],
             most=self._sizes[1],
         )
+        self.stream = Stream(
+            clock=self.clock,
+            scope=Scope(self.dictionary, self.environ),
+            execute=lambda text: self.execute(text, Context(who="streaming condition")),
+            assign=self.dictionary.set,
+            store=self.intake.accepting.store,
+            use=self._pass,
+            disk=self.disk,
+            lane=self.lanes.open("disk", 2),
+            cpu=self.lanes.open("cpu"),
+        )
         self.msg_clients = MsgClients(
             door=Door(
                 clock=self.clock,
@@ -280,6 +297,11 @@ class Node:
                 write(result.text)
             if result.pages is not None:
                 await self._write_out(result.pages, write)
+
+    def _pass(self, stream: Stream | None) -> None:
+        """Rows pass conditions and aggregations from now on, or no more."""
+        self.intake.accepting.stream = stream
+        self.intake.passing = None if stream is None else stream.bring
 
     def execute(self, asked: str | Call, context: Context) -> Deferred[Result]:
         """One way to ask, for every door (architecture.md 5). Fails with AnyLogError."""
@@ -409,6 +431,8 @@ class Node:
     @deferring
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
+        if hasattr(self, "stream"):
+            steps.append(self.stream.stop)
         if hasattr(self, "intake"):
             steps += [self.intake.stop, self.membership.stop, self.databases.stop]
         # Threads of a lane that is left open would hold the process.

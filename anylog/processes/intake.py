@@ -87,6 +87,8 @@ class Intake:
     _buffers: dict[BufferId, Buffer] = field(factory=dict)  # all that are not done
     _loaders: dict[str, Loader] = field(factory=dict)
     accepting: Accepting = field(init=False)
+    # What files of a watch directory pass, as long as there is anything to be done with their rows.
+    passing: Callable[[WholeFile, Callable[[WholeFile], Deferred[Outcome]]], Deferred[Outcome]] | None = None
     attaching: Attaching = field(init=False)
     _opening: Opening = field(init=False)
     _ending: Ending = field(init=False)
@@ -282,7 +284,8 @@ class Intake:
 
     def bring(self, file: WholeFile) -> Deferred[Outcome]:
         """See `whole.IFiles`."""
-        return self.files.bring(file)
+        passing = self.passing
+        return self.files.bring(file) if passing is None else passing(file, self.files.bring)
 
     def accept(
         self,
