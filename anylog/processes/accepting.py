@@ -78,6 +78,7 @@ class Accepting:
     _refusal: Callable[[], AnyLogError | None]
     _away: Callable[[], AnyLogError | None]
     _counts: Counts
+    _published: Callable[[str], bool] = field(default=lambda dbms: False)  # whether its readings go to operators
     _coming: dict[_Known, tuple[str, list[Deferred[None]]]] = field(factory=dict)  # token, who waits for its sync
 
     def accept(
@@ -154,7 +155,7 @@ class Accepting:
 
     def _refused(self, dbms: str, table: str) -> AnyLogError | None:
         refusal = self._refusal()
-        if refusal is None and dbms not in self._loaders:
+        if refusal is None and dbms not in self._loaders and not self._published(dbms):
             try:
                 self._databases.get(dbms)
             except AnyLogError as unknown:

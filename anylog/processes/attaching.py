@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -77,9 +77,25 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
         ordered = sorted(buffer.pending, key=lambda pending: pending.sequence)
         buffer.pending.clear()
         buffer.pending.extend(ordered)
-        if buffer.filed:
+        if buffer.filed or buffer.published:
             buffer.records = list(ordered)
+        if buffer.published:
+            buffer.pending.clear()
         buffer.last = ordered[-1].sequence if ordered else 0
+
+
+def reasons(loaders: Mapping[str, Loader], buffers: Iterable[Buffer], outgoing: Callable[[], str]) -> dict[str, str]:
+    """Database, or `database.table` -> why its readings wait in the journal; `outgoing`: those that are to be sent."""
+    found = {name: loader.waiting for name, loader in loaders.items() if loader.waiting}
+    for name, loader in loaders.items():
+        found |= {f"{name}.{table}": "waits for the ledger" for table in loader.agreeing}
+        found |= {f"{name}.{buffer.where.table}": why for buffer, why in loader.held.items()}
+    for buffer in buffers:
+        if buffer.published and (why := outgoing()):
+            found.setdefault(f"{buffer.where.dbms}.{buffer.where.table}", why)
+        if buffer.pending and buffer.where.dbms not in loaders:
+            found.setdefault(buffer.where.dbms, "not connected")
+    return found
 
 
 class Databases(Protocol):
@@ -198,4 +214,8 @@ class Attaching:
         await self._compared(name)
 
     def _of(self, name: str) -> list[Buffer]:
-        return [buffer for buffer in self._buffers.values() if buffer.where.dbms == name and buffer.file is None]
+        return [
+            buffer
+            for buffer in self._buffers.values()
+            if buffer.where.dbms == name and buffer.file is None and not buffer.published
+        ]
