@@ -62,6 +62,9 @@ class SetBufferThreshold(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        if options["write_immediate"] and node.processes.find("publisher") is not None:
+            told = "a publisher has no table to write to"
+            raise AnyLogError(2, f"set buffer threshold: write_immediate = true: {told}")
         node.intake.thresholds.set(
             normalise(options["dbms_name"]) if options["dbms_name"] else "",
             normalise(options["table_name"]) if options["table_name"] else "",

@@ -404,7 +404,7 @@ class Watch:
             early=content.early,
             normal=content.normal,
             stamp=job.lying.stamp,
-            delivered=job.lying.delivered,
+            delivered=job.lying.delivered and name.full,  # by a member; a publisher gives short names
             kind="sql" if name.kind == "sql" else "json",
             member=name.member,
             id=name.id,
