@@ -39,8 +39,8 @@ def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, s
 
     A hash in the name must be one of this content, else it is replaced and noted: of the normal form, of the bytes as
     they came, or with member and id of the name in front, as for files cut from streams (ingest.md 9.2), or with the
-    seal of a publisher. The bytes of a file that another member hashed are kept as they are, so that every member keeps the same; with another content
-    than its hash tells it was damaged on its way, and is none.
+    seal of a publisher. The bytes of a file that another member hashed are kept as they are, so that every member keeps
+    the same; with another content than its hash tells it was damaged on its way, and is none.
     With the `columns` of its table the rows are converted, too. Raises AnyLogError 6, 16 or 501.
     """
     if name.compressed:

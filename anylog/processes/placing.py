@@ -34,7 +34,7 @@ class Placing:
 
     _clusters: Clusters
     _policies: Callable[[], Iterable[Policy]]  # those of type `distribution`
-    _self: Callable[[], Policy | None]  # the policy of this publisher
+    _own: Callable[[], Policy | None]  # the policy of this publisher
     company: str = ""
     # (dbms, table or *) -> ip:port
     fixed: Mapping[tuple[str, str], Sequence[str]] = field(factory=dict)
@@ -88,7 +88,7 @@ class Placing:
     def _policy(self, dbms: str, table: str, source: str) -> Policy | None:
         """The most specific distribution policy: of the source, else of this publisher, else of the table."""
         best: tuple[tuple[bool, bool, bool, bool], Policy] | None = None
-        own = self._self()
+        own = self._own()
         names = {"publisher"} if own is None else {"publisher", own.id, folded(own.name), folded(own.text_of("type"))}
         for policy in self._policies():
             body = policy.body

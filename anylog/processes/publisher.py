@@ -1,4 +1,4 @@
-"""The publisher: takes the files of its watch directory, and what came here as streams, to operators (operator-ha.md 5)."""
+"""The publisher: takes files of its watch directory, and what came here as streams, to operators (operator-ha.md 5)."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class RunPublisher(Command):
         placing = Placing(
             clusters=node.clusters,
             policies=lambda: node.ledger.policies.of_type("distribution"),
-            self=lambda: _own_policy(node),
+            own=lambda: _own_policy(node),
             company=options["company"] or "",
             fixed=node.distribution,
         )
@@ -208,7 +208,8 @@ class SetDataDistribution(Command):
     }
     examples = (
         "set data distribution where dbms = lsl_demo and table = * and dest = 10.0.0.78:32148",
-        "set data distribution where dbms = lsl_demo and table = ping and dest = 10.0.0.7:32148 and dest = 10.0.0.8:32148",
+        "set data distribution where dbms = lsl_demo and table = ping and dest = 10.0.0.7:32148"
+        " and dest = 10.0.0.8:32148",
         "set data distribution where dbms = lsl_demo and table = ping and remove = true",
     )
     index = ("configuration", "data")

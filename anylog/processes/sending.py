@@ -268,10 +268,9 @@ class Sending:
 
     def _rested(self, key: str, line: Line) -> None:
         line.busy = False
-        if not line.jobs:
-            self.waits.pop(key, None)
-            line.attempt = 0
-        elif not self._stopping:
+        if not (self._new or self._homeless or any(each.jobs or each.busy for each in self._lines.values())):
+            self.waits.clear()  # what a group refused, another has
+        if line.jobs and not self._stopping:
             self._clock.callLater(PAUSES[0], self._go_on, key)
 
     @deferring
@@ -388,16 +387,16 @@ class Sending:
         for job in left:
             free = not job.doubtful and len(job.order) > 1 and job.order[-1] != key
             (others if free else stay).append(job)
+        self.waits[key] = self.counts.last("errors")
         self._new += others
         if others:
             self.counts.add("passed on", len(others))
             self._plan_soon()
         if not stay:
             return
-        # Those that went round begin again with the first group once this one has rested.
+        # Those that went round begin again with the first group a while later, by the ledger of then.
         again = [job for job in stay if not job.doubtful]
         line.jobs.extendleft(reversed([job for job in stay if job.doubtful]))
-        self.waits[key] = self.counts.last("errors")
         line.pausing = pause(self._clock, PAUSES[min(line.attempt, len(PAUSES) - 1)])
         line.attempt += 1
         self._homeless += again
