@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -36,9 +37,11 @@ class Fleet:
     world: World = field(init=False)
     members: dict[str, int] = field(factory=dict)
     values: list[int] = field(factory=list)  # that were acknowledged
+    crashes: list[str] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         world = self.world = World(self.seed)
+        world.crashed = lambda name, at: self.crashes.append(name)
         script = [
             door("10.0.0.1", 32048), "connect dbms blockchain where type = sqlite",
             "create table ledger where dbms = blockchain", SYNC,
@@ -62,7 +65,8 @@ class Fleet:
         host = f"10.0.1.{number}"
         run = f"run operator where policy = {number:032} and master_node = {MASTER} and update_tsd_info = true"
         script = [
-            door(host, 32148), SYNC, "connect dbms almgm where type = sqlite", "create table tsd_info where dbms = almgm",
+            door(host, 32148), SYNC,
+            "connect dbms almgm where type = sqlite", "create table tsd_info where dbms = almgm",
             "connect dbms town where type = sqlite", "run streamer", run, "run data distributor",
             "run data consumer where start_date = -30d",
         ]  # fmt: skip
@@ -227,8 +231,7 @@ def test_the_target_dies_in_the_middle(first: int, power: bool) -> None:
         fleet = Fleet()
         fleet.put([1, 2, 3], whole=True)
         fleet.settle()
-        crashed: list[str] = []
-        fleet.world.crashed = lambda name, at: crashed.append(name)
+        crashed = fleet.crashes
         fleet.world.crash_after("op1", moment, power)
         for value in range(10, 14):
             fleet.put([value, value], whole=True)
@@ -254,8 +257,7 @@ def test_the_publisher_dies_in_the_middle(first: int, power: bool) -> None:
     while True:
         fleet = Fleet(("a", "b"))
         fleet.hold("t")
-        crashed: list[str] = []
-        fleet.world.crashed = lambda name, at: crashed.append(name)
+        crashed = fleet.crashes
         fleet.world.crash_after("pub", moment, power)
         for value in range(6):
             if "pub" in fleet.world.nodes:
@@ -276,6 +278,44 @@ def test_the_publisher_dies_in_the_middle(first: int, power: bool) -> None:
             break
         moment += 3 * 9
     assert tried > 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bad_weather(seed: int) -> None:
+    """Nodes crash and links break while readings come: in the end each that was acknowledged is there once."""
+    fleet = Fleet(("a", "a", "b"), seed=1000 + seed)
+    fleet.hold("t")
+    chance = Random(seed)
+    hosts = {"op1": "10.0.1.1", "op2": "10.0.1.2", "op3": "10.0.1.3"}
+    for value in range(40):
+        name = chance.choice(["op1", "op2", "op3", "pub"])
+        what = chance.choice(["", "", "crash", "cut", "heal", "cut"])
+        if what == "crash" and name in fleet.world.nodes:
+            fleet.world.crash_after(name, chance.randint(1, 60), chance.random() < 0.5)
+        elif what == "cut" and name in hosts:
+            fleet.world.network.cut("10.0.2.1", hosts[name])
+        elif what == "heal":
+            for host in hosts.values():
+                fleet.world.network.heal("10.0.2.1", host)
+        if "pub" in fleet.world.nodes:
+            fleet.try_to_put(value, whole=chance.random() < 0.5)
+        fleet.world.advance(chance.choice([0.05, 0.5, 3.0]))
+        for down in sorted({*hosts, "pub"} - fleet.world.nodes.keys()):
+            if chance.random() < 0.5:
+                fleet.world.wait(fleet.world.restart(down))
+    for place in fleet.world.places.values():
+        place.moments = 0
+    for host in hosts.values():
+        fleet.world.network.heal("10.0.2.1", host)
+    for down in sorted({*hosts, "pub"} - fleet.world.nodes.keys()):
+        fleet.world.wait(fleet.world.restart(down))
+    fleet.rest()
+    found = sorted(fleet.rows_of("op1") + fleet.rows_of("op3"))
+    assert set(fleet.values) <= set(found) and len(set(found)) == len(found)
+    assert len(fleet.values) > 10 and fleet.crashes
+    fleet.values = found
+    fleet.settle()
+    fleet.end()
 
 
 def test_an_answer_that_is_lost() -> None:
@@ -410,7 +450,7 @@ def test_a_node_that_is_not_known() -> None:
 
 
 def test_keys_outlive_the_journal() -> None:
-    """A sender that repeats with its key is answered as the first time, also when the file went and the node crashed."""
+    """A sender that repeats with its key is answered as the first time, also if the file went and the node crashed."""
     fleet = Fleet()
     fleet.put([1, 2], key="k")
     fleet.settle()
