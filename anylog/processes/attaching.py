@@ -78,8 +78,10 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
         ordered = sorted(buffer.pending, key=lambda pending: pending.sequence)
         buffer.pending.clear()
         buffer.pending.extend(ordered)
-        if buffer.filed:
+        if buffer.filed or buffer.published:
             buffer.records = list(ordered)
+        if buffer.published:
+            buffer.pending.clear()
         buffer.last = ordered[-1].sequence if ordered else 0
 
 
@@ -209,4 +211,8 @@ class Attaching:
                 self._once.remember((where.dbms, where.table, key), now, Receipt(token, 0))
 
     def _of(self, name: str) -> list[Buffer]:
-        return [buffer for buffer in self._buffers.values() if buffer.where.dbms == name and buffer.file is None]
+        return [
+            buffer
+            for buffer in self._buffers.values()
+            if buffer.where.dbms == name and buffer.file is None and not buffer.published
+        ]
