@@ -18,6 +18,7 @@ from anylog.interfaces import Clock, Receipt
 from anylog.processes.buffers import Buffer, Pending
 from anylog.processes.loading import Loader
 from anylog.processes.once import Once
+from anylog.processes.recovery import Marked
 from anylog.processes.registry import Registry
 from anylog.processes.shares import Schemas
 from anylog.tank import Tank
@@ -85,11 +86,18 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
         buffer.last = ordered[-1].sequence if ordered else 0
 
 
-class Databases(Protocol):
-    """What is asked of the catalog."""
+class Kept(Schemas, Marked, Protocol):
+    """A database of readings."""
 
-    def get(self, name: str) -> Schemas:
+
+class Databases(Protocol):
+    """What the intake asks of the catalog."""
+
+    def get(self, name: str) -> Kept:
         """The connected database of that name; AnyLogError 5."""
+
+    def watch(self, told: Callable[[str, bool], None]) -> None:
+        """Call `told(name, connected)`."""
 
 
 @define(kw_only=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from attrs import define, field
@@ -20,7 +20,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Lanes, Receipt
 from anylog.mapping.body import normal_form
 from anylog.processes.accepting import NO_TOKENS, Accepting
-from anylog.processes.attaching import Attaching, recall, recall_buffers
+from anylog.processes.attaching import Attaching, Databases, recall, recall_buffers
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
 from anylog.processes.filing import MOST, Filing
@@ -30,7 +30,7 @@ from anylog.processes.once import Once
 from anylog.processes.opening import Ending, Opening
 from anylog.processes.operating import Operating
 from anylog.processes.outgoing import Outgoing
-from anylog.processes.recovery import Marked, Recovery
+from anylog.processes.recovery import Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.relief import Relief
 from anylog.processes.shares import Agree, Schemas
@@ -43,20 +43,6 @@ from anylog.waiting import deadline, deferring, gather, pause
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 IN_MEMORY = 8 << 20  # bytes of readings held to be loaded, beyond which the yes waits
 ANEW = 1.0  # seconds before a journal that failed is opened anew
-
-
-class Kept(Schemas, Marked, Protocol):
-    """A database of readings."""
-
-
-class Databases(Protocol):
-    """What the intake asks of the catalog."""
-
-    def get(self, name: str) -> Kept:
-        """The connected database of that name; AnyLogError 5."""
-
-    def watch(self, told: Callable[[str, bool], None]) -> None:
-        """Call `told(name, connected)`."""
 
 
 @define(kw_only=True, eq=False)
