@@ -16,6 +16,7 @@ from anylog.databases.tsd_ranges import remember, remembered
 from anylog.waiting import deferring
 
 _TABLE = "create table if not exists anylog_returned (file_id integer primary key)"
+_HERE = "create table if not exists anylog_here (file_id integer primary key)"
 
 
 def note_returned(tsd: Tsd, ids: Sequence[int]) -> Deferred[None]:
@@ -56,6 +57,8 @@ async def note_later(tsd: Tsd, first: int) -> None:
     before = await later(tsd)
     if bool(before) != bool(first):
         await remember(tsd, {"later": first})
+    if not first:
+        await tsd.database.write(lambda connection: connection.execute("drop table if exists anylog_here"))
 
 
 @deferring
@@ -64,18 +67,31 @@ async def later(tsd: Tsd) -> int:
     return (await remembered(tsd)).get("later", 0)
 
 
+def note_here(tsd: Tsd, ids: Sequence[int]) -> Deferred[None]:
+    """These own files were found in the archive: they are of this life, whatever else begins as they do."""
+    asked = orjson.dumps(list(ids)).decode()
+
+    def work(connection: Connection) -> None:
+        connection.execute(_HERE)
+        connection.execute("insert or ignore into anylog_here select value from json_each(?)", (asked,))
+
+    return tsd.database.write(work)
+
+
 def counted_as(tsd: Tsd, ids: Sequence[int]) -> Deferred[dict[int, str]]:
     """Which of these own files a stream of here was counted as lately: id -> what it was called, "open:" and its
-    name."""
+    name; "archive" for those that were found there."""
     asked = orjson.dumps(list(ids)).decode()
 
     def work(connection: Connection) -> dict[int, str]:
-        there = "select 1 from sqlite_master where type = 'table' and name = 'anylog_counted'"
-        if not connection.execute(there).fetchall():
-            return {}
-        rows = connection.execute(
-            "select file_id, stream from anylog_counted where file_id in (select value from json_each(?))", (asked,)
-        ).fetchall()
-        return {row[0]: row[1] for row in rows}
+        found: dict[int, str] = {}
+        for table, stream in (("anylog_here", "'archive'"), ("anylog_counted", "stream")):
+            there = "select 1 from sqlite_master where type = 'table' and name = ?"
+            if connection.execute(there, (table,)).fetchall():
+                rows = connection.execute(
+                    f"select file_id, {stream} from {table} where file_id in (select value from json_each(?))", (asked,)
+                ).fetchall()
+                found |= {row[0]: row[1] for row in rows}
+        return found
 
     return tsd.database.read(work)

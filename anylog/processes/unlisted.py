@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import define, frozen
 
+from anylog.databases.returned import note_here
 from anylog.databases.tsd import OWN, Entry, Tsd
 from anylog.disk.archive import days_in, folder_of
 from anylog.disk.names import FileName
@@ -91,6 +92,8 @@ class Unlisted:
                 done = False
             else:
                 now.append((entry, path))
+        if into == OWN and now:
+            await note_here(self._tsd, [entry.id for entry, _ in now])
         for first in range(0, len(now), TOGETHER):
             await gather([self._load(owner, entry, path) for entry, path in now[first : first + TOGETHER]])
         return done
