@@ -30,9 +30,11 @@ import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
 import anylog.processes.msg_commands
+import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
+import anylog.southbound.commands
 from anylog.copying import Copying
 from anylog.databases.catalog import Catalog
 from anylog.databases.library import STANDARD, Library
@@ -58,11 +60,13 @@ from anylog.network.client import CommandService
 from anylog.network.lines import masked
 from anylog.network.outside_access import Debug
 from anylog.network.peers import Peers
+from anylog.plugins import find
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
 from anylog.processes.msg_client import Door
 from anylog.processes.msg_clients import MsgClients
 from anylog.processes.msg_lines import LineFiles
+from anylog.processes.msg_rules import MsgRules
 from anylog.processes.operator import Seen
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
@@ -91,6 +95,8 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.consumer_commands.COMMANDS,
     *anylog.processes.msg_commands.COMMANDS,
+    *anylog.processes.msg_rule_commands.COMMANDS,
+    *anylog.southbound.commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -132,7 +138,7 @@ class Node:
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()
-        self.words = Words(ALL_COMMANDS)
+        self.words = Words((*ALL_COMMANDS, *anylog.southbound.commands.commands(find().plugins.values())))
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
         self.started = 0.0
@@ -143,6 +149,7 @@ class Node:
         self.copying: Copying
         self.network_queries: NetworkQueries
         self.msg_clients: MsgClients
+        self.msg_rules: MsgRules
         self._broker: Broker | None = None
         self.operator_seen = Seen()
         self.token, self.point, self._engine = token, point, engine
@@ -228,6 +235,13 @@ class Node:
                 lane=self.lanes.open("cpu"),
                 logs=self.logs,
             )
+        )
+        self.msg_rules = MsgRules(
+            clock=self.clock,
+            keep=self.intake.accepting.messages,
+            declare=self.intake.declare,
+            local=self.msg_clients.told,
+            logs=self.logs,
         )
         self.copying = Copying(
             clock=self.clock,
@@ -397,7 +411,7 @@ class Node:
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
         if hasattr(self, "intake"):
-            steps += [self.intake.stop, self.membership.stop, self.databases.stop]
+            steps += [self.msg_rules.stop, self.intake.stop, self.membership.stop, self.databases.stop]
         # Threads of a lane that is left open would hold the process.
         for step in [*steps, lambda: self.lanes.open("disk", 2).run(self.disk.stop), self.lanes.stop]:
             try:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import ILocalBroker, IOutsideBroker, Outside, unix
+from anylog.interfaces import Arrived, ILocalBroker, IOutsideBroker, Outside, unix
 from anylog.mapping.body import read_body, written
 from anylog.mapping.topics import Mapped
 from anylog.process import SOURCES, Process
@@ -55,10 +55,15 @@ class MsgClients(Process):
 
     # ------------------------------------------------------------------ they come and go
 
-    def add(self, options: ClientOptions, topics: Sequence[Subscribed]) -> Client:
+    def add(
+        self,
+        options: ClientOptions,
+        topics: Sequence[Subscribed],
+        outside: Callable[[Outside], IOutsideBroker] | None = None,
+    ) -> Client:
         """A client subscribes. Raises AnyLogError 40 naming the owner of a topic that is taken, 237, and as brokers do.
 
-        Of what fails nothing is left.
+        `outside` makes its connection, if it is of a kind of its own. Of what fails nothing is left.
         """
         by_filter: dict[str, Subscribed] = {}
         for each in topics:
@@ -70,14 +75,16 @@ class MsgClients(Process):
                     raise AnyLogError(40, f"topic '{filter[:80]}' of {options.place} belongs to client {other.number}")
             by_filter[filter] = each
         client = Client(self._number + 1, options, by_filter, self.door)
-        if options.broker == "local":
+        if outside is not None:
+            self._connect(client, outside)
+        elif options.broker == "local":
             client.state = lambda: LOCAL if self._broker is not None else "Waits for 'run message broker'"
             if self._broker is not None:
                 self._subscribe(self._broker, client)
         elif options.broker == "rest":
             client.state = lambda: LOCAL
         else:
-            self._connect(client)
+            self._connect(client, self.outside)
         self._number += 1
         self._clients[client.number] = client
         return client
@@ -93,12 +100,12 @@ class MsgClients(Process):
             broker.unsubscribe_local(client.name)
             raise
 
-    def _connect(self, client: Client) -> None:
+    def _connect(self, client: Client, outside: Callable[[Outside], IOutsideBroker] | None) -> None:
         """To a broker elsewhere."""
         options = client.options
-        if self.outside is None:
+        if outside is None:
             raise AnyLogError(237, f"not in this build: the message broker {options.place}; there are local and rest")
-        connection = self.outside(
+        connection = outside(
             Outside(
                 number=client.number,
                 broker=options.broker,
@@ -154,6 +161,25 @@ class MsgClients(Process):
         """As `get processes` shows it."""
         places = {client.options.place: None for client in self}
         return f"Clients: {len(self._clients)}, Brokers: {', '.join(places)}"
+
+    # ------------------------------------------------------------------ messages of the node itself
+
+    @deferring
+    async def told(self, messages: Sequence[Arrived]) -> None:
+        """Messages for those who subscribed to their topics at the node's own broker, whether that runs or not.
+
+        Fires when they are kept. Raises AnyLogError 226 if nobody subscribed to a topic of theirs: none is kept then.
+        """
+        local = [client for client in self if client.options.broker == "local"]
+        given: list[tuple[Client, list[tuple[str | None, Arrived]]]] = []
+        for client in local:
+            its: list[tuple[str | None, Arrived]] = [(None, each) for each in messages if client.route(each.topic)]
+            if its:
+                given.append((client, its))
+        for each in messages:
+            if not any(client.route(each.topic) for client in local):
+                raise AnyLogError(226, f"nobody subscribed to '{each.topic[:80]}' with 'broker = local'")
+        await gather([client.deliver_keyed(its) for client, its in given])
 
     # ------------------------------------------------------------------ messages by POST
 
