@@ -175,6 +175,7 @@ class Consumer:
     async def _consume(self, lane: ILane, reader: Reader) -> None:
         while not self._stopping:
             came = await lane.run(reader.look, self._tank.full)
+            self.counts.add("looks")
             for fault in came.faults:
                 self._error(fault)
             if came.fatal:
