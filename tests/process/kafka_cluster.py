@@ -12,7 +12,7 @@ confluent_kafka = pytest.importorskip("confluent_kafka", reason="the extra kafka
 
 
 class Cluster:
-    """Some brokers, as long as this lives, and a producer to them. Topics are made when first named, of 4 partitions."""
+    """Some brokers, as long as this lives, and a producer to them. Topics are made when first named: 4 partitions."""
 
     def __init__(self, brokers: int = 1) -> None:
         self.producer: Any = confluent_kafka.Producer({"test.mock.num.brokers": brokers, "bootstrap.servers": "none"})

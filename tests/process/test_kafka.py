@@ -29,7 +29,7 @@ from anylog.network.southbound.kafka_reader import Access
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from node import NodeProcess
 
-SESSION = 2.0
+SESSION = 6.0
 
 
 class Kept:
@@ -120,10 +120,13 @@ class ConsumerTests(TestCase):
         made.start()
         return made
 
-    async def until(self, what: Callable[[], object], seconds: float = 120.0) -> None:
+    async def until(self, what: Callable[[], object], seconds: float = 90.0) -> None:
         end = time.monotonic() + seconds
         while not what():
-            assert time.monotonic() < end, (what, [each.describe() for each in self.made], len(self.kept.values))
+            assert time.monotonic() < end, (
+                [(each.describe(), dict(each.counts)) for each in self.made],
+                len(self.kept.values),
+            )
             await deferLater(reactor, 0.02, lambda: None)
 
     async def test_all_of_it_and_where_it_ended(self) -> None:
@@ -219,7 +222,7 @@ def command(cluster: Cluster, *topics: str, more: str = "") -> str:
     ]
     return (
         f"run kafka consumer where ip = {cluster.host} and port = {cluster.port} and reset = earliest"
-        f" and session_timeout = 2 seconds{more} and {' and '.join(texts)}"
+        f" and session_timeout = 6 seconds{more} and {' and '.join(texts)}"
     )
 
 

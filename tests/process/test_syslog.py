@@ -74,8 +74,11 @@ def rules(node: NodeProcess) -> dict[str, dict[str, Any]]:
 needs_logger = pytest.mark.skipif(shutil.which("logger") is None, reason="logger of util-linux is missing")
 
 
+FORMS = [("-d", "--rfc5424"), ("-T", "--rfc5424"), ("-d", "--rfc3164"), ("-T", "--rfc3164"), ("-T", "--octet-count")]
+
+
 @needs_logger
-@pytest.mark.parametrize(("how", "form"), [("-d", "--rfc5424"), ("-T", "--rfc5424"), ("-d", "--rfc3164"), ("-T", "--rfc3164"), ("-T", "--octet-count")])  # fmt: skip
+@pytest.mark.parametrize(("how", "form"), FORMS)
 def test_logger(node: NodeProcess, how: str, form: str) -> None:
     """What `logger` of util-linux sends is read in each of its forms."""
     text = f"by {how} {form}: 'quoted' [brackets] 50%"
