@@ -283,7 +283,7 @@ def test_commands(node: NodeProcess) -> None:
     assert b"belongs to client 1" in refused(command(cluster, "a"))
     assert b"not the name of a topic" in refused(command(cluster, "c").replace("name = c", "name = c/#"))
     assert b"'reset'" in refused(command(cluster, "c").replace("earliest", "sometimes"))
-    assert b"run kafka consumer" in refused("run msg client where broker = kafka and topic = #")
+    assert b"run kafka consumer" in refused("run msg client where broker = kafka and topic = '#'")
     node.command(command(cluster, "c"), "POST")
     cluster.send("c", [{"v": 4}])
     until(lambda: values(node, "c_rows") == [4])
