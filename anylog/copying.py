@@ -31,6 +31,7 @@ from anylog.processes.consumer import Consumer, Mode
 from anylog.processes.courier import Courier
 from anylog.processes.delivery import WAITING, Delivery
 from anylog.processes.distributor import Cluster, Distributor
+from anylog.processes.elsewhere import Members
 from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
@@ -284,6 +285,15 @@ class Copying:
     def peers_of_cluster(self) -> list[Peer]:
         """The other members, as the consumer knows them."""
         return [Peer(each.member or 0, each.address, each.name) for each in self.members()]
+
+    def elsewhere(self) -> Members:
+        """Asks the other members, also those that cannot be, what they have of this node's own files."""
+
+        def peers() -> list[Peer] | None:
+            others = self.others()
+            return None if others is None else [Peer(each.member or 0, each.address, each.name) for each in others]
+
+        return Members(clock=self.clock, place=self.place, peers=peers, puller=self.puller)
 
     def puller(self) -> Puller:
         """Asks other members for this one."""

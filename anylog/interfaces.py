@@ -438,17 +438,31 @@ class ILocalBroker(Protocol):
         """Only who connected as that user may publish to topics of a filter, until `unsubscribe_local(name)`."""
 
 
+# What tells a repeat of a message: its key within what its subscription gets, its token, whether it may be a repeat.
+Repeat = tuple[str, str, bool]
+
+
 class IOutsideBroker(Protocol):
     """A connection to a message broker elsewhere, which is made again whenever it is lost."""
+
+    host: str
+    port: int
+    client_id: str  # by which that broker knows us
 
     def start(self) -> None:
         """Connect, soon."""
 
-    def stop(self) -> Deferred[None]:
-        """Connect no more; fires when what was taken is dealt with."""
+    def stop(self, forget: bool = False) -> Deferred[None]:
+        """Connect no more; fires when what was taken is dealt with. With `forget` the topics are unsubscribed."""
 
     def describe(self) -> str:
-        """The state of the connection in a few words."""
+        """The state of the connection in a few words, and why it is not there."""
+
+    def figures(self) -> Mapping[str, Any]:
+        """What else there is to say of it, by titles."""
+
+
+Connection = TypeVar("Connection", bound=IOutsideBroker)
 
 
 @frozen(kw_only=True)
@@ -457,15 +471,18 @@ class Outside:
 
     number: int  # of the client on this node
     broker: str  # host or URL
-    port: int
+    port: int | None
     user: str
     password: str
-    client_id: str
+    client_id: str  # empty: one that is the same after a restart, if the topics are
     log: bool  # what it says and hears is shown
+    reach: Mapping[str, Any]  # values of the options that say how it is reached, see `publish_commands.REACH`
+    clean: bool  # the session ends with its connection, also at QoS 1 and 2
+    keep_alive: int  # seconds
     topics: Sequence[tuple[str, int]]  # filters with their QoS
-    # Messages in order, each with the key under which it may come again; fires when all are dealt with, and fails
-    # with AnyLogError if some could not be kept: none of them may be answered then.
-    deliver: Callable[[Sequence[tuple[str | None, Arrived]]], Deferred[None]]
+    # Messages in order, each with what tells its repeats; fires when all are dealt with, and fails with AnyLogError if
+    # some could not be kept: none of them may be answered then.
+    deliver: Callable[[Sequence[tuple[Repeat | None, Arrived]]], Deferred[None]]
     log_error: bool = False  # what cannot be mapped is kept in the error directory
 
 
@@ -545,8 +562,8 @@ class ISouthboundIntake(Protocol):
         """Why nothing is taken at the moment, or None; to be asked before something is read."""
 
     def subscribe(
-        self, outside: Outside, topics: Sequence[str], make: Callable[[Outside], IOutsideBroker]
-    ) -> tuple[int, IOutsideBroker]:
+        self, outside: Outside, topics: Sequence[str], make: Callable[[Outside], Connection]
+    ) -> tuple[int, Connection]:
         """A message client with that connection, its messages mapped by `topics` written as for `run msg client`.
 
         `make` is given `outside` with its number, the names of the topics, and `deliver`. Gives the number and what

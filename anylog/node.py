@@ -23,6 +23,7 @@ import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.publish_commands
 import anylog.network.tcp_commands
+import anylog.processes.aggregation_commands
 import anylog.processes.audit_commands
 import anylog.processes.cluster_commands
 import anylog.processes.commands
@@ -32,6 +33,7 @@ import anylog.processes.later_commands
 import anylog.processes.msg_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
+import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
 import anylog.southbound.commands
@@ -46,7 +48,7 @@ from anylog.interfaces import Clock, Disk, DiskFile, Lanes
 from anylog.jobs import Jobs
 from anylog.language.command import Command
 from anylog.language.context import Call, Context, Pages, Result
-from anylog.language.dictionary import Dictionary
+from anylog.language.dictionary import Dictionary, Scope
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
 from anylog.language.words import Words
@@ -59,6 +61,7 @@ from anylog.network.broker import Broker
 from anylog.network.client import CommandService
 from anylog.network.lines import masked
 from anylog.network.outside_access import Debug
+from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
 from anylog.plugins import find
 from anylog.process import Processes, Rhythm
@@ -68,6 +71,7 @@ from anylog.processes.msg_clients import MsgClients
 from anylog.processes.msg_lines import LineFiles
 from anylog.processes.msg_rules import MsgRules
 from anylog.processes.operator import Seen
+from anylog.processes.streaming import Stream
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
 from anylog.query.watch import QueryTimes
@@ -97,6 +101,8 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.msg_commands.COMMANDS,
     *anylog.processes.msg_rule_commands.COMMANDS,
     *anylog.southbound.commands.COMMANDS,
+    *anylog.processes.streaming_commands.COMMANDS,
+    *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -145,6 +151,7 @@ class Node:
         self.home_id = ""
         self.databases: Catalog
         self.intake: Intake
+        self.stream: Stream
         self.membership: Membership
         self.copying: Copying
         self.network_queries: NetworkQueries
@@ -226,6 +233,17 @@ class Node:
             segment_size=self._sizes[0],
             most=self._sizes[1],
         )
+        self.stream = Stream(
+            clock=self.clock,
+            scope=Scope(self.dictionary, self.environ),
+            execute=lambda text: self.execute(text, Context(who="streaming condition")),
+            assign=self.dictionary.set,
+            store=self.intake.accepting.store,
+            use=self._pass,
+            disk=self.disk,
+            lane=self.lanes.open("disk", 2),
+            cpu=self.lanes.open("cpu"),
+        )
         self.msg_clients = MsgClients(
             door=Door(
                 clock=self.clock,
@@ -234,7 +252,18 @@ class Node:
                 lines=LineFiles(disk=self.disk, lane=self.lanes.open("message files")),
                 lane=self.lanes.open("cpu"),
                 logs=self.logs,
-            )
+            ),
+            outside=OutsideClients(
+                clock=self.clock,
+                net=self.net,
+                disk=self.disk,
+                chance=self.chance,
+                token=self.token,
+                lane=self.lanes.open,
+                places=self.places,
+                debug=self.mqtt_debug,
+                home_id=lambda: self.home_id,
+            ),
         )
         self.msg_rules = MsgRules(
             clock=self.clock,
@@ -270,6 +299,7 @@ class Node:
         self.intake.recovery.known_by_members = self.copying.known_by_members
         self.intake.recovery.lacking = self.copying.lacking
         self.intake.recovery.waiting = self.copying.watched
+        self.intake.operating.earlier.others = self.copying.elsewhere()
         await self.intake.start()
         self._relief.start()
         context = Context(origin="start", who="start", write=write)
@@ -281,6 +311,11 @@ class Node:
                 write(result.text)
             if result.pages is not None:
                 await self._write_out(result.pages, write)
+
+    def _pass(self, stream: Stream | None) -> None:
+        """Rows pass conditions and aggregations from now on, or no more."""
+        self.intake.accepting.stream = stream
+        self.intake.passing = None if stream is None else stream.bring
 
     def execute(self, asked: str | Call, context: Context) -> Deferred[Result]:
         """One way to ask, for every door (architecture.md 5). Fails with AnyLogError."""
@@ -410,8 +445,12 @@ class Node:
     @deferring
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
+        if hasattr(self, "msg_rules"):  # its last rows pass the stream, too
+            steps.append(self.msg_rules.stop)
+        if hasattr(self, "stream"):
+            steps.append(self.stream.stop)
         if hasattr(self, "intake"):
-            steps += [self.msg_rules.stop, self.intake.stop, self.membership.stop, self.databases.stop]
+            steps += [self.intake.stop, self.membership.stop, self.databases.stop]
         # Threads of a lane that is left open would hold the process.
         for step in [*steps, lambda: self.lanes.open("disk", 2).run(self.disk.stop), self.lanes.stop]:
             try:

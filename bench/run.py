@@ -23,6 +23,7 @@ import copies
 import distributed
 import files
 import load
+import outside_rows
 from node import NodeProcess
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -190,6 +191,7 @@ def filed(folder: Path, scale: float) -> dict[str, Callable[[], None]]:
         "large": lambda: sent(some(1_000_000), 5000, name="PUT a file of 5,000 rows x 4, until filed", mode="file",
                               connections=4, unit="rows/s", goal=0.45),
         "watched": watched,
+        "outside": lambda: outside_rows.rows(folder, show, some(100_000)),
         "delay": lambda: copies.delay(folder, show, bodies(202_000, 100)),
         "push": lambda: copies.push(folder, show, bodies(some(500_000), 1000)),
         "wiped": lambda: copies.wiped(folder, show, bodies(some(1_000_000), 1000)),

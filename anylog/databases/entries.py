@@ -116,7 +116,7 @@ def decide(wanted: Sequence[Wanted], known: Known, last: int, now: str, busy: Bu
     for want in wanted:
         seen = _seen(want, known, lambda into, id: (into, id) in known.made or busy(into, id))
         if isinstance(seen, Registered):
-            if seen.entry.rows and not want.id:
+            if (seen.entry.rows or seen.entry.hash != want.hash) and not want.id:
                 # Registered before, when nobody held it; now nobody is going to load that one.
                 for into, entry in list(known.by_hash.get(want.hash, ())):
                     if (

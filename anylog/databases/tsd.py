@@ -207,13 +207,14 @@ class Tsd:
             )
         )
 
-    def ids_beyond(self, highest: int) -> Deferred[None]:
+    def ids_beyond(self, highest: int, lost: bool = True) -> Deferred[None]:
         """After a loss of which `highest` is the highest id that anybody knows: the next id of `tsd_info` is beyond all
-        that may have been given before. Never lowers it. In the same commit it is noted that files above the last id
-        may be in the archive alone (`unlisted`)."""
+        that may have been given before. Never lowers it. If entries are `lost` for sure it is noted in the same commit
+        that files above the last id may be in the archive alone (`unlisted`)."""
 
         def work(connection: Connection) -> None:
-            note_loss(connection, _last(connection)[0])
+            if lost:
+                note_loss(connection, _last(connection)[0])
             if highest < FOREIGN_IDS:
                 _note_last(connection, self._beyond(highest), "")
 
@@ -349,6 +350,17 @@ class Tsd:
         """Above it, and above the time in milliseconds, by a gap that is another one each time (operator-ha.md 8.3)."""
         return max(highest, int(unix(self._clock) * 1000)) + GAP + self._chance.getrandbits(GAP_BITS)
 
+    def came_back(self, connection: Connection, ids: Iterable[int]) -> None:
+        """Own ids that others tell, before they are entered in the transaction at hand.
+
+        Those above the last one here were given in a life of this member that is forgotten. Behind them there may be
+        more, which are known elsewhere and are not back yet: to go on from here would give them again.
+        """
+        last, _ = _last(connection)
+        back = max((id for id in ids if last < id < FOREIGN_IDS), default=0)
+        if back:
+            _note_last(connection, self._beyond(back), "")
+
     def _register(self, connection: Connection, wanted: Sequence[Wanted], busy: Busy) -> list[Registered]:
         tables = _tables(connection)
         if OWN not in tables:
@@ -361,12 +373,8 @@ class Tsd:
                 by_id[into, entry.id] = entry
         before = [want.hash for want in wanted if want.before]
         counted = _counted(connection, before) if before else {}
+        self.came_back(connection, [want.id for want in wanted if want.into == OWN])
         last, time = _last(connection)
-        back = max((want.id for want in wanted if want.into == OWN and last < want.id < FOREIGN_IDS), default=0)
-        if back:
-            # Given in a life of this member that is forgotten here. Behind it there may be others, which are known
-            # elsewhere and are not back yet: to go on from here would give them again.
-            last = self._beyond(back)
         # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
         now = max(_time(unix(self._clock)), time)
         known = Known(by_hash, by_id, counted)
@@ -374,7 +382,7 @@ class Tsd:
         _delete(connection, known.removed)
         _insert(connection, known.made)
         own = [entry for (into, _), entry in known.made.items() if into == OWN]
-        if own or back:
+        if own:
             pairs = zip(wanted, told, strict=True)
             given = [each.entry.id for want, each in pairs if not want.id and each.kind in ("new", "double")]
             _note_last(connection, max([last, *given]), max((entry.time for entry in own), default=""))

@@ -221,6 +221,8 @@ async def record(tsd: Tsd, into: str, told: Sequence[tuple[Line, str, str]]) -> 
     picked = ", ".join(f"value->>{place}" for place in range(10))
 
     def work(connection: Connection) -> None:
+        if into == OWN:
+            tsd.came_back(connection, [value[0] for value in values])
         connection.execute(
             f'delete from {quoted(into)} where coalesce("rows", 0) = 0 and status1 in (?, ?) and (file_id in'
             " (select value->>0 from json_each(?)) or file_hash in (select value->>4 from json_each(?)))",

@@ -40,8 +40,8 @@ class Places:
     """Every path of a node comes from here.
 
     `home` is where `--home` or `set anylog home` points; the work directories lie under `AnyLog-Network` in it. The
-    journal, what the message broker keeps, and the home's own id lie beside them and do not move with
-    `set anylog home`: they belong to the node.
+    journal, what the message broker and clients of other brokers keep, and the home's own id lie beside them and do not
+    move with `set anylog home`: they belong to the node.
     """
 
     home: Path
@@ -62,6 +62,11 @@ class Places:
     def broker(self) -> Path:
         """Where the message broker keeps sessions, retained messages and what is on its way."""
         return self.home / "broker"
+
+    @property
+    def outside(self) -> Path:
+        """Where clients of brokers elsewhere keep what they must know of their sessions."""
+        return self.home / "outside"
 
     def folder(self, key: str) -> Path:
         """The directory a dictionary key such as `watch_dir` stands for; AnyLogError 33 for an unknown key."""

@@ -32,20 +32,23 @@ def holds(tokens: Sequence[Token], scope: Scope, row: Mapping[str, Any] | None =
     return condition(tokens)(scope, row)
 
 
-def condition(tokens: Sequence[Token]) -> Test:
-    """The condition, ready to be evaluated as often as wanted. Raises AnyLogError 181."""
+def condition(tokens: Sequence[Token], *, strict: bool = False) -> Test:
+    """The condition, ready to be evaluated as often as wanted. Raises AnyLogError 181.
+
+    `strict`: a comparison with an attribute or a key that is not there is false, `!=` too.
+    """
     tokens = _operands_joined(tokens)
     tests: list[Test] = []
     words: list[str] = []
     part: list[Token] = []
     for token in tokens:
         if token.is_word("and", "or"):
-            tests.append(_simple(part, tokens))
+            tests.append(_simple(part, tokens, strict))
             words.append(token.text.lower())
             part = []
         else:
             part.append(token)
-    tests.append(_simple(part, tokens))
+    tests.append(_simple(part, tokens, strict))
 
     def evaluate(scope: Scope, row: Mapping[str, Any] | None) -> bool:
         # Equal precedence, right-nested: a false term before `and` ends it, and so does a true one before `or`.
@@ -91,13 +94,13 @@ def _number_in(text: str) -> float | int | None:
 _Reader = Callable[[Scope, "Mapping[str, Any] | None"], _Value]
 
 
-def _simple(part: Sequence[Token], whole: Sequence[Token]) -> Test:
+def _simple(part: Sequence[Token], whole: Sequence[Token], strict: bool) -> Test:
     """`operand`, `not operand`, `operand operator operand`, `[attribute] is|not declared`, or a group."""
     negated = False
     if part and part[0].is_word("not"):
         negated, part = True, part[1:]
     if len(part) == 1 and part[0].kind is Kind.GROUP:
-        inner = condition(tokens_of(part[0].text[1:-1]))
+        inner = condition(tokens_of(part[0].text[1:-1]), strict=strict)
         return (lambda scope, row: not inner(scope, row)) if negated else inner
     if len(part) == 1 and _is_operand(part[0]):
         operand = _reader(part[0])
@@ -110,10 +113,22 @@ def _simple(part: Sequence[Token], whole: Sequence[Token]) -> Test:
         operator = part[1].text.lower()
         operator = _ALIASES.get(operator, operator)
         if part[1].kind is Kind.OPERATOR and operator in _OPERATORS:
-            return lambda scope, row: _compare(left(scope, row), operator, right(scope, row))
+            return _both(left, right, strict, lambda one, other: _compare(one, operator, other))
         if part[1].kind is Kind.WORD and operator in _TEXT_OPERATORS:
-            return lambda scope, row: _text_test(left(scope, row).text, operator, right(scope, row).text)
+            return _both(left, right, strict, lambda one, other: _text_test(one.text, operator, other.text))
     raise AnyLogError(181, f"cannot read '{joined(part)[:200]}' in the condition '{joined(whole)[:200]}'")
+
+
+def _both(left: _Reader, right: _Reader, strict: bool, test: Callable[[_Value, _Value], bool]) -> Test:
+    """A test of two operands."""
+    if not strict:
+        return lambda scope, row: test(left(scope, row), right(scope, row))
+
+    def there(scope: Scope, row: Mapping[str, Any] | None) -> bool:
+        one, other = left(scope, row), right(scope, row)
+        return one.defined and other.defined and test(one, other)
+
+    return there
 
 
 def _is_operand(token: Token) -> bool:

@@ -31,6 +31,9 @@ class TooWide:
 
     digits: str
 
+    def __str__(self) -> str:
+        return self.digits
+
 
 def read_body(body: bytes) -> list[dict[str, Any]]:
     """The rows of a PUT or POST body: an object, a list of objects, or objects one after the other.

@@ -178,7 +178,7 @@ class Broker(Process):
         """Listen no more, answer what came, tell clients why they are closed, keep their sessions."""
         await self._close_ports()
         self._hold("stopping", True)
-        await self._until(lambda: not self._delivering and not self._unkept)
+        await self._until(lambda: not self._delivering and not self._unkept and not self.hub.local)
         for device in list(self.devices):
             if device.text is not None:
                 device.transport.loseConnection()

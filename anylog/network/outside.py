@@ -2,38 +2,43 @@
 
 `OutsideBroker` keeps a connection, whatever happens to it: it subscribes, hands over what comes in the order in which
 it came, and answers in that order. What could not be kept is not answered: the connection is dropped, and the broker
-sends it again. A message that comes again has the key of the first time (decisions.md 36).
+sends it again. A message that comes again is known by what its key and token say (decisions.md 36):
+
+* At QoS 2 the packet id is the broker's name for the message until it is released. How often an id was released lasts
+  (`Exchanges`), so the token says which message it was, also after a crash.
+* At QoS 1 nobody says when an id is free again: the token says what the message holds, and only one that is marked as
+  sent again is a repeat.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from anylog.counts import Counts
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, DelayedCall
+from anylog.interfaces import Clock, DelayedCall, Repeat
 from anylog.net import INet
 from anylog.network.outside_access import Access, Debug, Layer, TlsLayer
+from anylog.network.outside_memory import Exchanges
 from anylog.network.outside_websocket import WebSocketLayer
 from anylog.tank import Tank
-from anylog.waiting import deadline
+from anylog.waiting import deadline, gather
 from anylog.wire.mqtt_packets import Publish
 
 if TYPE_CHECKING:
     from anylog.network.outside_link import Link, Listener
 
-Deliver = Callable[[Sequence[tuple[str | None, Publish]]], Deferred[Any]]
-Release = Callable[[Sequence[str]], Deferred[Any]]
+Deliver = Callable[[Sequence[tuple[Repeat | None, Publish]]], Deferred[Any]]
 
 OVERHEAD = 200  # bytes that a message costs beside its topic and payload
 HIGH, LOW = 8 << 20, 4 << 20  # bytes that wait for `deliver`: reading pauses, goes on
@@ -76,6 +81,7 @@ async def open_link(
     link = Link(clock=clock, access=access, layers=layers, listener=listener, debug=debug)
     try:
         factory: Any = Factory.forProtocol(lambda: link)
+        factory.noisy = False
         await net.connect(access.endpoint, factory)
     except (AnyLogError, CancelledError):
         raise
@@ -88,8 +94,7 @@ async def open_link(
 class Known:
     """The newest message that came under a packet id."""
 
-    key: str
-    digest: str
+    token: str
     safe: bool
 
 
@@ -99,10 +104,10 @@ class Batch:
 
     link: Link
     size: int = 0
-    items: list[tuple[str | None, Publish]] = field(factory=list)
+    items: list[tuple[Repeat | None, Publish]] = field(factory=list)
     answers: list[tuple[int, int]] = field(factory=list)  # QoS and packet id, in the order of the broker
     known: list[Known] = field(factory=list)
-    released: list[str] = field(factory=list)
+    released: list[int] = field(factory=list)  # packet ids
     ended: bool = False
     why: str = ""  # why it could not be kept
 
@@ -123,20 +128,20 @@ class OutsideBroker:
         access: Access,
         topics: Sequence[tuple[str, int]],
         deliver: Deliver,
-        release: Release | None = None,
-        known: Iterable[str] = (),
+        memory: Exchanges | None = None,
         high: int = HIGH,
         low: int = LOW,
         debug: Debug | None = None,
     ) -> None:
         """Nothing happens before `start`.
 
-        `deliver` is given (key, message) in order and fires when all are durable; it fails if any could not be kept.
-        A key is there where the broker may send a message again (QoS 1 and 2 of a persistent session): of two with
-        the same key one is to be kept. `release` is told of keys of QoS 2 that will not come again, and fires when
-        that is durable. `known` are keys of earlier runs whose messages are safe, oldest first. `high` and `low` are
-        the bytes waiting for `deliver` at which reading pauses and goes on. `debug` is told of each packet.
+        `deliver` is given (what tells a repeat, message) in order and fires when all are durable; it fails if any could
+        not be kept. Something tells a repeat where the broker may send a message again: QoS 1 and 2 of a persistent
+        session, which needs a `memory`. `high` and `low` are the bytes waiting for `deliver` at which reading pauses
+        and goes on. `debug` is told of each packet.
         """
+        if access.persistent and memory is None:
+            raise ValueError("a session that lasts needs a memory")
         self.access, self.topics = access, list(topics)
         self.counts = Counts()
         self.state = IDLE
@@ -144,7 +149,8 @@ class OutsideBroker:
         self.last_message_at = self.connected_at = 0.0
         self.refused: dict[str, str] = {}  # topic filter -> why the broker does not send it
         self._clock, self._net, self._chance, self._read, self._token = clock, net, chance, read, token
-        self._deliver, self._release, self._debug = deliver, release, debug
+        self._deliver, self._debug = deliver, debug
+        self._memory = memory if access.persistent else None
         self._tank = Tank(low=low, high=high)
         self._tank.watch(self._filled)
         self._link: Link | None = None  # on which we are connected
@@ -158,11 +164,12 @@ class OutsideBroker:
         self._owed: deque[Batch] = deque()
         self._settled: list[Deferred[None]] = []
         self._gone: list[Deferred[None]] = []
-        self._who = f"{access.address}/{access.client_id}"
+        who = f"{access.address}/{access.client_id}".encode()
+        self._who = blake2b(who, digest_size=8).hexdigest()
         self._known: dict[int, Known] = {}
-        self._run, self._number = int(clock.seconds() * 1000), 0
-        for key in known:
-            self._remember(key)
+        self._asked: list[tuple[str, int]] = []  # by the last SUBSCRIBE
+        self._refusals = 0
+        self._ask_again: DelayedCall | None = None
 
     # Going and stopping.
 
@@ -185,43 +192,58 @@ class OutsideBroker:
         if self.state == STOPPED:
             return
         self.state = STOPPED
-        if self._retry is not None and self._retry.active():
-            self._retry.cancel()
+        for call in (self._retry, self._ask_again):
+            if call is not None and call.active():
+                call.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
         if self._fresh is not None:
             self._fresh.drop("stopped")
         link = self._link
-        if link is None:
-            return
-        link.pause("stopping")
+        if link is not None:
+            link.pause("stopping")
         gone: Deferred[None] = Deferred()
         self._gone.append(gone)
         try:
             await deadline(self._clock, SETTLE, self._all_settled(), "keeping the last messages")
         except AnyLogError as late:
             self._error(str(late))
-        if self._link is None:
-            return
         if forget:
-            link.unsubscribe([name for name, _ in self.topics])
-        link.disconnect()
-        await gone
+            await self._forget()
+        if link is not None and self._link is link:
+            if forget:
+                link.unsubscribe([name for name, _ in self.topics])
+            link.disconnect()
+            await gone
+        if self._memory is not None:
+            await self._memory.close()
+
+    async def _forget(self) -> None:
+        """Whoever takes up the session later is to subscribe: known before the broker is told."""
+        if self._memory is not None:
+            try:
+                await self._memory.open()
+                await self._memory.subscribed(())
+            except AnyLogError as why:
+                self._error(str(why))
 
     def _try(self) -> None:
         self.state, self._retry = CONNECTING, None
-        self._attempt = Deferred.fromCoroutine(
-            open_link(
-                clock=self._clock,
-                net=self._net,
-                read=self._read,
-                token=self._token,
-                access=self.access,
-                listener=self,
-                debug=self._debug,
-            )
-        )
+        self._attempt = Deferred.fromCoroutine(self._open())
         self._attempt.addCallbacks(self._opened, self._unreached)
+
+    async def _open(self) -> Link:
+        if self._memory is not None:
+            await self._memory.open()
+        return await open_link(
+            clock=self._clock,
+            net=self._net,
+            read=self._read,
+            token=self._token,
+            access=self.access,
+            listener=self,
+            debug=self._debug,
+        )
 
     def _opened(self, link: Link) -> None:
         self._attempt = None
@@ -241,9 +263,12 @@ class OutsideBroker:
     def _again(self) -> None:
         """Try later: a little more later each time, and not all at once with others."""
         self.state = WAITING
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._failures, 16)) * (0.5 + 0.5 * self._chance.random())
+        self._retry = self._clock.callLater(self._wait(self._failures), self._try)
         self._failures += 1
-        self._retry = self._clock.callLater(wait, self._try)
+
+    def _wait(self, failures: int) -> float:
+        """Seconds, after so many failures."""
+        return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(failures, 16)) * (0.5 + 0.5 * self._chance.random())
 
     def _error(self, why: str) -> None:
         self.last_error, self.last_error_at = why, self._clock.seconds()
@@ -260,24 +285,72 @@ class OutsideBroker:
         self._link, self._fresh, self._broken, self._answered = link, None, False, False
         self.connected_at = self._clock.seconds()
         self.counts.add("connects")
-        if not session_present:
-            self._known.clear()  # packet ids begin anew
+        self.refused.clear()
+        self._refusals = 0
         if self._tank.full:
             link.pause("full")
         if session_present and self._subscribed:
             self.state = CONNECTED
             return
         self.state = SUBSCRIBING
-        link.subscribe(self.topics)
+        begun: Deferred[None] = succeed(None)
+        if not session_present:
+            self._known.clear()  # packet ids begin anew
+            if self._memory is not None:
+                begun = self._memory.begin()
+        begun.addCallbacks(lambda _: self._subscribe(link), lambda failure: link.drop(failure.getErrorMessage()))
+
+    def _subscribe(self, link: Link) -> None:
+        """What is not subscribed yet; what an earlier run subscribed to and nobody wants any more is given up."""
+        if self._link is not link or self.state != SUBSCRIBING:
+            return
+        before = dict(self._memory.topics) if self._memory is not None else {}
+        wanted = dict(self.topics)
+        if unwanted := [name for name in before if name not in wanted]:
+            link.unsubscribe(unwanted)
+        # In 3.1.1 each SUBSCRIBE brings retained messages once more: what the broker has is not asked for again.
+        self._ask(link, [each for each in self.topics if before.get(each[0]) != each[1]], bool(unwanted))
+
+    def _ask(self, link: Link, topics: list[tuple[str, int]], changed: bool = False) -> None:
+        self._asked = topics
+        if topics:
+            link.subscribe(topics)
+            link.flush()
+            return
+        self.state, self._subscribed = CONNECTED, True
+        if changed:
+            self._remember()
+        link.flush()
+
+    def _remember(self) -> None:
+        """In the memory: what the broker sends. If that fails it is asked for again some time, which does no harm."""
+        if self._memory is not None:
+            done = self._memory.subscribed([each for each in self.topics if each[0] not in self.refused])
+            done.addErrback(lambda failure: self._error(failure.getErrorMessage()))
 
     def subscribed(self, link: Link, refused: Sequence[tuple[int, str]]) -> None:
-        """Refused filters are named; the others go on."""
-        self.refused = {self.topics[at][0]: why for at, why in refused if at < len(self.topics)}
-        self._subscribed = not refused
+        """Refused filters are named and asked for again, later each time; the others go on."""
+        asked, self._asked = self._asked, []
+        for name, _ in asked:
+            self.refused.pop(name, None)
+        self.refused.update({asked[at][0]: why for at, why in refused if at < len(asked)})
+        self._subscribed = not self.refused
         if self.state == SUBSCRIBING:
             self.state = CONNECTED
-        for name, why in self.refused.items():
-            self._error(f"the broker does not send {name}: {why}")
+        if self.state == STOPPED:
+            return
+        if len(refused) < len(asked):
+            self._remember()
+        for at, why in refused:
+            if at < len(asked):
+                self._error(f"the broker does not send {asked[at][0]}: {why}")
+        if refused:
+            self._ask_again = self._clock.callLater(self._wait(self._refusals), self._asking, link)
+            self._refusals += 1
+
+    def _asking(self, link: Link) -> None:
+        if self._link is link and self.state == CONNECTED:
+            self._ask(link, [each for each in self.topics if each[0] in self.refused])
 
     def published(self, link: Link, packet_id: int, why: str) -> None:
         """Nothing is published here."""
@@ -305,6 +378,8 @@ class OutsideBroker:
         if self._link is not link and self._link is not None:
             return
         self._link = self._fresh = None
+        if self._ask_again is not None and self._ask_again.active():
+            self._ask_again.cancel()
         for gone in self._gone:
             gone.callback(None)
         self._gone.clear()
@@ -329,39 +404,38 @@ class OutsideBroker:
             # Not to be kept by anybody: it is answered, else it would come again for ever.
             self.counts.add("malformed", last="a topic that is not UTF-8")
             return
-        if not packet.qos or not self.access.persistent:
+        if not packet.qos or self._memory is None:
             batch.items.append((None, packet))
             return
         digest = blake2b(packet.topic.encode() + b"\0" + packet.payload, digest_size=8).hexdigest()
-        known = self._known.get(packet.packet_id) if packet.dup else None
-        if known is None or known.digest != digest:
-            self._number += 1
-            key = f"{self._who}:{packet.packet_id}:{digest}:{self._run:x}.{self._number:x}"
-            known = self._known[packet.packet_id] = Known(key, digest, False)
+        if packet.qos == 2:
+            # Until it is released it is the same message, whether it is marked or not (MQTT 4.3.3).
+            token, repeat = f"2.{self._memory.exchange(packet.packet_id)}.{digest}", True
+        else:
+            token, repeat = f"1.{self._memory.session}.{digest}", packet.dup
+        known = self._known.get(packet.packet_id) if repeat else None
+        if known is None or known.token != token:
+            known = self._known[packet.packet_id] = Known(token, False)
         elif known.safe:
             self.counts.add("repeated")
             return
         batch.known.append(known)
-        batch.items.append((known.key, packet))
+        batch.items.append(((f"{self._who}.{packet.packet_id}", token, repeat), packet))
 
     def _let_go(self, batch: Batch, packet_id: int) -> None:
         from anylog.network.outside_link import RELEASED
 
         batch.answers.append((RELEASED, packet_id))
-        known = self._known.pop(packet_id, None)
-        if known is not None and self._release is not None:
-            batch.released.append(known.key)
-
-    def _remember(self, key: str) -> None:
-        parts = key.rsplit(":", 3)
-        if len(parts) == 4 and parts[0] == self._who and parts[1].isdigit():
-            self._known[int(parts[1])] = Known(key, parts[2], True)
+        self._known.pop(packet_id, None)
+        batch.released.append(packet_id)
 
     async def _keep(self, batch: Batch) -> None:
+        waits: list[Deferred[Any]] = []
         if batch.items:
-            await maybeDeferred(self._deliver, batch.items)
-        if batch.released and self._release is not None:
-            await maybeDeferred(self._release, batch.released)
+            waits.append(maybeDeferred(self._deliver, batch.items))
+        if batch.released and self._memory is not None:
+            waits.append(self._memory.release(batch.released))
+        await gather(waits)
 
     def _not_kept(self, batch: Batch, failure: Failure) -> None:
         batch.why = failure.getErrorMessage() or repr(failure.value)

@@ -19,6 +19,7 @@ from anylog.processes.attaching import Attaching
 from anylog.processes.buffers import Where
 from anylog.processes.forms import MANY, NONE, Form, form_of, segment
 from anylog.processes.once import Once
+from anylog.waiting import deferring
 
 LONGEST_KEY = 200  # characters of an Idempotency-Key; of a longer one its hash is kept
 LARGE = 256 << 10  # bytes of a whole file from which its hash is worth a hop to another thread
@@ -47,6 +48,27 @@ class Databases(Protocol):
 
     def get(self, name: str) -> Any:
         """The connected database of that name; AnyLogError 5."""
+
+
+class Stream(Protocol):
+    """What rows pass before they are kept: conditions, and aggregation (ingest.md 14, 15)."""
+
+    def watches(self, dbms: str, table: str) -> bool:
+        """Whether it has anything to do with rows of that table."""
+
+    def screen(self, dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """The rows that conditions leave."""
+
+    def through(
+        self, dbms: str, table: str, rows: Sequence[Mapping[str, Any]]
+    ) -> Deferred[Sequence[Mapping[str, Any]]]:
+        """As `screen`, for many rows, between which others are served."""
+
+    def stores(self, dbms: str, table: str) -> bool:
+        """Whether rows of that table are kept themselves."""
+
+    def passed(self, dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> Deferred[None]:
+        """Count rows that are safe; fires when they are counted."""
 
 
 class Keyed(NamedTuple):
@@ -78,6 +100,7 @@ class Accepting:
     _refusal: Callable[[], AnyLogError | None]
     _away: Callable[[], AnyLogError | None]
     _counts: Counts
+    stream: Stream | None = None  # as long as there is anything to be done with passing rows
     _coming: dict[_Known, tuple[str, list[Deferred[None]]]] = field(factory=dict)  # token, who waits for its sync
 
     def accept(
@@ -106,7 +129,28 @@ class Accepting:
             )
         if len(key) > LONGEST_KEY:
             key = sha256(key.encode()).hexdigest()
-        where = Where(dbms, table, segment(source), segment(instructions))
+        stream = self.stream
+        if stream is not None and stream.watches(dbms, table) and not (key and self._once.knows((dbms, table, key))):
+            return self._streamed(
+                stream, Where(dbms, table, segment(source), segment(instructions)), body, rows, whole, key
+            )
+        return self._take(Where(dbms, table, segment(source), segment(instructions)), body, rows, whole, key)
+
+    def store(self, dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> Deferred[Receipt]:
+        """Keep rows that the node made itself of passing data: they do not pass again. Fails as `accept`."""
+        refusal = self._refused(dbms, table)
+        if refusal is not None:
+            return fail(refusal)
+        ready = self._attaching.ready(dbms)
+        if ready is not None:
+            return ready.addCallback(lambda _: self.store(dbms, table, rows))
+        return self._take(Where(dbms, table), normal_form(rows), rows, False, "")
+
+    def _take(
+        self, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], whole: bool, key: str
+    ) -> Deferred[Receipt]:
+        """As streaming rows, or as a whole file."""
+        dbms, table = where.dbms, where.table
         now = self._clock.seconds()
         if not whole and not key:
             return self._keep(where, body, rows, "", NONE, now)
@@ -117,6 +161,25 @@ class Accepting:
             named = self._lane().run(form_of, *asked)
             return named.addCallback(lambda form: self._only_once(where, body, rows, key, form, now))
         return self._only_once(where, body, rows, key, form_of(*asked), now)
+
+    @deferring
+    async def _streamed(
+        self, stream: Stream, where: Where, body: bytes, rows: Sequence[Mapping[str, Any]], whole: bool, key: str
+    ) -> Receipt:
+        """As `_take`, of the rows that conditions leave; what is kept is counted where the table is aggregated."""
+        dbms, table = where.dbms, where.table
+        left = await stream.through(dbms, table, rows)
+        stores = stream.stores(dbms, table)
+        if left and stores:
+            away = self._away()
+            if away is not None:  # since before: many rows take several turns
+                raise away
+            receipt = await self._take(where, body if len(left) == len(rows) else normal_form(left), left, whole, key)
+        else:
+            receipt = Receipt("0", 0)
+        if not receipt.repeated:
+            await stream.passed(dbms, table, left)
+        return receipt
 
     def messages(
         self,
@@ -146,11 +209,27 @@ class Accepting:
         if keyed:
             rows, tokens, waits = self._new(dbms, table, rows, keyed)
         kept: Deferred[int] = succeed(0)
-        if rows:
+        stream = self.stream
+        if rows and stream is not None and stream.watches(dbms, table):
+            kept = self._messages(stream, Where(dbms, table, segment(source), segment(instructions)), rows, tokens)
+        elif rows:
             kept = self._kept(Where(dbms, table, segment(source), segment(instructions)), rows, tokens)
         if not waits:
             return kept
         return _all(kept, waits)
+
+    def _messages(
+        self, stream: Stream, where: Where, rows: Sequence[Mapping[str, Any]], tokens: Mapping[str, str]
+    ) -> Deferred[int]:
+        """As `_kept`, of the rows that conditions leave. At once: what of it may come again has to be known at once."""
+        left = stream.screen(where.dbms, where.table, rows)
+        if not left or not stream.stores(where.dbms, where.table):
+            return stream.passed(where.dbms, where.table, left).addCallback(lambda _: 0)
+
+        def counted(new: int) -> Deferred[int]:
+            return stream.passed(where.dbms, where.table, left).addCallback(lambda _: new)
+
+        return self._kept(where, left, tokens).addCallback(counted)
 
     def _refused(self, dbms: str, table: str) -> AnyLogError | None:
         refusal = self._refusal()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
 
 import orjson
@@ -193,9 +194,19 @@ class Attaching:
             if buffer.pending and buffer.loadable:
                 loader.add(buffer, list(buffer.pending))
             self._check(buffer)
+        self._newer(name)
         for ready in self._waiting.pop(name):
             ready.callback(None)
         await self._compared(name)
+
+    def _newer(self, name: str) -> None:
+        """What waits to be loaded was kept after what the database holds: a token of the same key is that of an older
+        message there, which had the same packet id (see `accepting.Keyed`)."""
+        waiting = [(each.sequence, buffer.where, each.tokens) for buffer in self._of(name) for each in buffer.pending]
+        now = self._clock.seconds()
+        for _, where, tokens in sorted(waiting, key=itemgetter(0)):
+            for key, token in tokens.items():
+                self._once.remember((where.dbms, where.table, key), now, Receipt(token, 0))
 
     def _of(self, name: str) -> list[Buffer]:
         return [buffer for buffer in self._buffers.values() if buffer.where.dbms == name and buffer.file is None]

@@ -62,6 +62,8 @@ class SetBufferThreshold(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        if options["write_immediate"] is not None and node.processes.find("publisher") is not None:
+            raise AnyLogError(2, f"{self.words}: 'write_immediate' has no meaning on a publisher, it has no tables")
         node.intake.thresholds.set(
             normalise(options["dbms_name"]) if options["dbms_name"] else "",
             normalise(options["table_name"]) if options["table_name"] else "",
@@ -91,6 +93,11 @@ class FlushBuffers(Command):
 def _hms(seconds: float) -> str:
     whole = max(0, int(seconds))
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _shown(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Counters with commas."""
+    return tuple([f"{value:,}" if type(value) is int else value for value in row.values()])
 
 
 class GetStreaming(Command):
@@ -143,11 +150,11 @@ class GetStreaming(Command):
         )
         if tables and not operands:
             titles = (
-                "DBMS-Table", "Put\nfiles", "Put\nRows", "Streaming\nCalls", "Streaming\nRows", "Cached\nRows",
+                "\nDBMS-Table", "Put\nfiles", "Put\nRows", "Streaming\nCalls", "Streaming\nRows", "Cached\nRows",
                 "Counter\nImmediate", "Threshold\nVolume(KB)", "Buffer\nFill(%)", "Threshold\nTime(sec)",
                 "Time Left\n(Sec)", "Last Process\nHH:MM:SS",
             )  # fmt: skip
-            text += "\r\n" + bar_table(titles, [tuple(row.values()) for row in tables], heading="Statistics")
+            text += "\r\n" + bar_table(titles, [_shown(row) for row in tables], heading="Statistics")
         return Result(text=text, data=data, format="table")
 
     def _tables(self, node: Node) -> list[dict[str, Any]]:

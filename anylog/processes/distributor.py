@@ -37,6 +37,7 @@ MANY = 64  # files that wait for a member from which on a second question is ask
 TOGETHER = 256  # files moved in one go
 PATIENCE = 10.0  # seconds that stopping waits for questions that are on their way
 TOLD = 10_000  # names of which it was said that they are left alone
+REMEMBERED = 5_000  # names of files that went to others
 BACKUP = "backup"  # files of this name are for loggers
 
 
@@ -130,6 +131,8 @@ class Distributor(Process):
         self._files: dict[str, Waiting] = {}
         self._done: dict[str, Path] = {}  # name -> where it goes now
         self._told: dict[str, str] = {}  # name -> why it is left alone
+        # name -> to whom it went. What is found again, as after a start in the middle, goes to nobody a second time.
+        self._went: dict[str, set[str]] = {}
         self._gone: set[str] = set()  # archived since the last look began: its list may still have them
         self._moving: Deferred[None] | None = None
         self._stopping = False
@@ -263,7 +266,7 @@ class Distributor(Process):
         for file in sorted(new, key=lambda each: (each.parsed.id, each.name)):
             self._files[file.name] = file
             for other in others:
-                if other.member in file.has:
+                if other.member in file.has or other.address in self._went.get(file.name, ()):
                     continue
                 line = self.lines.get(other.address)
                 if line is None:
@@ -347,6 +350,10 @@ class Distributor(Process):
         """Gives why those that were not answered for were not."""
         if not self._active(line.address):
             return "the member is not active"
+        for file in files:
+            self._went.setdefault(file.name, set()).add(line.address)
+        while len(self._went) > REMEMBERED:
+            del self._went[next(iter(self._went))]
         folder = self._folders().distr
         by_path = {file.archived or folder / file.name: file for file in files}
         try:

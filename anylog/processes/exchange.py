@@ -15,12 +15,12 @@ from attrs import astuple, define, field, frozen
 from anylog.counts import Counts
 from anylog.databases.tsd import OWN, Entry, Tsd
 from anylog.databases.tsd_ranges import Line, last_id, lines, part, state_of, totals
-from anylog.disk.archive import LARGEST, folder_of
+from anylog.disk.archive import LARGEST, folder_of, ids_in
 from anylog.disk.names import LARGEST_ID, FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, IBody, ILane, Read, Reply
 from anylog.processes.agreement import Place
-from anylog.processes.missing import OFFERED
+from anylog.processes.missing import NO_HASH, OFFERED, SETTLED
 from anylog.processes.standing import Standing
 from anylog.waiting import deferring
 
@@ -97,7 +97,7 @@ class Slices:
 
 @define(kw_only=True, eq=False)
 class Exchange:
-    """Answers the kinds `members`, `entries` and `fetch`."""
+    """Answers the kinds `members`, `entries`, `known` and `fetch`."""
 
     _clock: Clock
     _disk: Disk
@@ -116,7 +116,7 @@ class Exchange:
 
     def handlers(self) -> Mapping[str, Any]:
         """Kind -> who answers it."""
-        return {"members": self.members, "entries": self.entries, "fetch": self.fetch}
+        return {"members": self.members, "entries": self.entries, "known": self.known, "fetch": self.fetch}
 
     def _here(self) -> tuple[Place, Tsd]:
         """Raises AnyLogError 203 or 5 while this node can tell nothing."""
@@ -155,12 +155,15 @@ class Exchange:
             into = table_of(whose, place.member)
             if into in found:
                 parts[str(whose)] = list(await part(tsd, into, start, end, id))
+        # Which ids did it give: also those of files that are not registered here yet, which are looked for first.
+        lying = await self._lying(asking) if "safe" not in head else ()
+        known = max([await last_id(tsd, f"tsd_{asking}"), *(id for id in lying if id <= LARGEST_ID)])
         told = {
             "member": place.member,
             "complete": self._complete(),
             "tables": {str(member_of(into, place.member)): list(astuple(each)) for into, each in found.items()},
             "safe": {str(whose): id for whose, id in self.standing.of(place.member).items()},
-            "yours": await last_id(tsd, f"tsd_{asking}"),
+            "yours": known,
             "parts": parts,
         }
         self.counts.add("states told")
@@ -180,16 +183,43 @@ class Exchange:
         return Reply(head={"more": len(found) > most}, body=Held(memoryview(data)))
 
     @deferring
+    async def known(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
+        """What is here under ids of one member, loaded or on its way; and whether any file of it `after` an id (0: not
+        asked) waits to be registered. Fails with AnyLogError 5, 21, 40, 63 or 203."""
+        place, tsd = self._here()
+        self._known(place, {**head, "member": head.get("asker")})
+        member, ids = whole(head, "member", 0, 255), _ids(head)
+        lying = await self._lying(member)  # first: what is taken from there meanwhile has its entry below
+        found = await tsd.by_ids(table_of(member, place.member), ids)
+        told = {
+            id: [id, entry.hash, entry.rows, state_of(entry)]
+            for id, entry in found.items()
+            if not entry.hash.startswith(NO_HASH)
+        }
+        for id in ids:
+            if id in lying and (id not in told or told[id][3] not in SETTLED):
+                told[id] = [id, FileName.parse(lying[id]).hash, 0, "pending"]
+        self.counts.add("ids told", len(told))
+        after = whole(head, "after", 0, LARGEST_ID)
+        waits = bool(after) and any(id > after for id in lying)
+        return Reply(head={"known": [told[id] for id in sorted(told)], "waits": waits})
+
+    async def _lying(self, member: int) -> Mapping[int, str]:
+        """Files of a member that wait to be registered: id -> name. Raises AnyLogError 63 or 203."""
+        folders = self._folders()
+        if folders is None:
+            raise AnyLogError(203, "no operator runs on this node")
+        try:
+            return await self._lane.run(ids_in, self._disk, folders.watch, member)
+        except OSError as why:
+            raise AnyLogError(63, f"{folders.watch}: {why.strerror or why}") from None
+
+    @deferring
     async def fetch(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
         """Files of one member by id, as many as fit. Fails with AnyLogError 5, 21, 40, 63 or 203."""
         place, tsd = self._here()
         asking = self._known(place, {**head, "member": head.get("asker")})
-        member, folders, ids = whole(head, "member", 0, 255), self._folders(), head.get("ids")
-        if not isinstance(ids, list | tuple) or not 0 < len(ids) <= MOST_IDS:
-            raise AnyLogError(21, f"a question for files without a list of 1 to {MOST_IDS} ids")
-        for id in ids:
-            if not isinstance(id, int) or isinstance(id, bool) or not 0 < id <= LARGEST_ID:
-                raise AnyLogError(40, f"{str(id)[:40]!r} is not the id of a file")
+        member, folders, ids = whole(head, "member", 0, 255), self._folders(), _ids(head)
         if folders is None:
             raise AnyLogError(203, "no operator runs on this node")
         wanted = list(dict.fromkeys(ids))
@@ -261,6 +291,17 @@ def date(head: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_DATE:
         raise AnyLogError(21, f"a question with a wrong '{key}'")
     return value
+
+
+def _ids(head: Mapping[str, Any]) -> list[int]:
+    """Which files are asked for. Raises AnyLogError 21 or 40."""
+    ids = head.get("ids")
+    if not isinstance(ids, list | tuple) or not 0 < len(ids) <= MOST_IDS:
+        raise AnyLogError(21, f"a question for files without a list of 1 to {MOST_IDS} ids")
+    for id in ids:
+        if not isinstance(id, int) or isinstance(id, bool) or not 0 < id <= LARGEST_ID:
+            raise AnyLogError(40, f"{str(id)[:40]!r} is not the id of a file")
+    return list(ids)
 
 
 def numbers(head: Mapping[str, Any], key: str) -> dict[int, int]:

@@ -266,7 +266,7 @@ class Filing:
         file.compress = options.compress
         name = full_name(buffer, file.hash, options.compress)
         # What came from a member is known there: also an own file that was lost here.
-        came = buffer.file is not None and (buffer.file.delivered or buffer.tsd in self._registry.returned)
+        came = buffer.tsd in self._registry.returned or (buffer.file is not None and buffer.file.delivered)
         own = not came and table_of(buffer, self._registry.member()) == "tsd_info"
         if own and options.distributes:
             file.path, file.pushed = options.distr_dir / name, True
@@ -278,6 +278,16 @@ class Filing:
         elif options.move or not options.delete:
             plain = full_name(buffer, file.hash, False)
             file.path = options.bkup_dir / (name if buffer.tsd else _backup_name(plain, 0, options.compress))
+
+    async def content(self, buffer: Buffer) -> tuple[str, bytes]:
+        """The hash and the bytes of the file that a stream of which all is loaded becomes. Raises AnyLogError."""
+        data = await self._bytes(buffer)
+        return streamed_hash(_whose(buffer), data), data
+
+    @staticmethod
+    def hash_of(buffer: Buffer, id: int, data: bytes) -> str:
+        """The hash of those bytes as a stream of that buffer's table and member under an id."""
+        return streamed_hash(f"{buffer.where.dbms}.{buffer.where.table}.{buffer.member}.{id}", data)
 
     async def _bytes(self, buffer: Buffer) -> bytes:
         """The normal form of its records in order; of streamed ones without the rows that were parked."""

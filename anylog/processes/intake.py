@@ -34,6 +34,7 @@ from anylog.processes.registry import Registry
 from anylog.processes.relief import Relief
 from anylog.processes.shares import Agree, Schemas
 from anylog.processes.thresholds import Thresholds
+from anylog.processes.waits import reasons
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.tank import Tank
 from anylog.waiting import deadline, deferring, gather, pause
@@ -86,6 +87,8 @@ class Intake:
     _buffers: dict[BufferId, Buffer] = field(factory=dict)  # all that are not done
     _loaders: dict[str, Loader] = field(factory=dict)
     accepting: Accepting = field(init=False)
+    # What files of a watch directory pass, as long as there is anything to be done with their rows.
+    passing: Callable[[WholeFile, Callable[[WholeFile], Deferred[Outcome]]], Deferred[Outcome]] | None = None
     attaching: Attaching = field(init=False)
     _opening: Opening = field(init=False)
     _ending: Ending = field(init=False)
@@ -181,6 +184,9 @@ class Intake:
             recovery=self.recovery,
             tsd=self._tsd,
             attached=lambda: self._loaders.keys(),
+            buffers=self._buffers,
+            accept=self.accept,
+            ended=self._finish,
         )
         self._databases.watch(self._connected)
 
@@ -252,6 +258,8 @@ class Intake:
         if away is not None:
             return away
         if self.journal.broken:
+            # Perhaps by a record that says that something is done: no reading failed that would have had this begun.
+            self._start_anew()
             return AnyLogError(504, self.journal.broken)
         if self.journal.size >= self.most:
             return AnyLogError(502, f"{self.journal.size:,} bytes wait in the journal to be loaded")
@@ -276,7 +284,8 @@ class Intake:
 
     def bring(self, file: WholeFile) -> Deferred[Outcome]:
         """See `whole.IFiles`."""
-        return self.files.bring(file)
+        passing = self.passing
+        return self.files.bring(file) if passing is None else passing(file, self.files.bring)
 
     def accept(
         self,
@@ -414,14 +423,7 @@ class Intake:
 
     def waiting(self) -> dict[str, str]:
         """Database, or `database.table` -> why its readings wait in the journal."""
-        reasons = {name: loader.waiting for name, loader in self._loaders.items() if loader.waiting}
-        for name, loader in self._loaders.items():
-            reasons |= {f"{name}.{table}": "waits for the ledger" for table in loader.agreeing}
-            reasons |= {f"{name}.{buffer.where.table}": why for buffer, why in loader.held.items()}
-        for buffer in self._buffers.values():
-            if buffer.pending and buffer.where.dbms not in self._loaders:
-                reasons.setdefault(buffer.where.dbms, "not connected")
-        return reasons
+        return reasons(self._loaders, self._buffers.values())
 
     def _cut(self, buffer: Buffer) -> Deferred[None]:
         """No more readings for this buffer; the next one begins another. Fires when all of it is synced, or failed."""
@@ -454,7 +456,7 @@ class Intake:
             buffer.leaving = True
             if buffer.file is not None:
                 buffer.file.let_go()
-            self.filing.add(buffer)
+            self.operating.earlier.add(buffer)
 
     def _filed(self, buffer: Buffer, outcome: Outcome) -> None:
         """Its file lies where it belongs, and is counted."""
@@ -541,7 +543,7 @@ class Intake:
                 for pending in buffer.pending:
                     self.tank.take(pending.let_go())
             self._open.clear()
-            self.filing.begin_anew()
+            self.operating.begin_anew()
             for id, buffer in list(self._buffers.items()):
                 if buffer.file is None:
                     self._drafts.drop(self._buffers.pop(id))
@@ -564,6 +566,6 @@ class Intake:
     def _waits(self, buffer: Buffer) -> bool:
         """Whether nobody knows how long it will keep its segment."""
         if buffer.leaving:
-            return bool(self.filing.waiting) or self.filing.options is None
+            return self.operating.waits or bool(self.filing.waiting)
         loader = self._loaders.get(buffer.where.dbms)
         return loader is None or loader.waits_for(buffer)

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Arrived, Clock, ILane, unix
+from anylog.interfaces import Arrived, Clock, ILane, Repeat, unix
 from anylog.language.logs import Logs
 from anylog.mapping.topics import Mapped
 from anylog.processes.accepting import Keyed
@@ -33,9 +33,6 @@ FULL = frozenset({502, 503})  # errors that say that there is no room at the mom
 # Errors of a message that it would have again, whenever it came: it is acknowledged, and told in the error log.
 MESSAGE_FAULTS = frozenset({6, 28, 40, 501})
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds until a batch for which there was no room is tried again
-
-# What tells a repeat of a message: its key within what its subscription gets, its token, whether it may be a repeat.
-Known = tuple[str, str, bool]
 
 
 class Keep(Protocol):
@@ -57,7 +54,7 @@ class Keep(Protocol):
 class ClientOptions:
     """What `run msg client` was told."""
 
-    broker: str  # "local", "rest", or a host or URL
+    broker: str  # "local", "rest", or a host or URL; of a client that was added the host
     port: int = 1883
     user: str = "unused"
     password: str = "unused"
@@ -66,6 +63,9 @@ class ClientOptions:
     log: bool = False
     only_log: bool = False
     log_error: bool = False
+    reach: Mapping[str, Any] = field(factory=dict)  # how a broker elsewhere is reached, see `interfaces.Outside`
+    clean: bool = False
+    keep_alive: int = 60  # seconds
     prep_dir: Path
     watch_dir: Path
     err_dir: Path
@@ -75,7 +75,9 @@ class ClientOptions:
     @property
     def place(self) -> str:
         """The broker as it is shown."""
-        return self.broker if self.broker in ("local", "rest") else f"{self.broker}:{self.port}"
+        if self.broker in ("local", "rest"):
+            return self.broker
+        return f"[{self.broker}]:{self.port}" if ":" in self.broker else f"{self.broker}:{self.port}"
 
 
 @define(kw_only=True, eq=False)
@@ -110,6 +112,7 @@ class Client:
     _door: Door
     counted: Counted = field(factory=Counted)
     state: Callable[[], str] = field(default=lambda: "")
+    figures: Callable[[], Mapping[str, Any]] = field(default=dict)  # of the connection, by titles
     stopped: bool = False
     _routes: dict[str, Subscribed | None] = field(factory=dict)
     _declared: set[tuple[str, str]] = field(factory=set)
@@ -151,9 +154,9 @@ class Client:
 
         return kept.addCallback(told)
 
-    def deliver_keyed(self, batch: Sequence[tuple[str | None, Arrived]]) -> Deferred[None]:
-        """As `deliver`, for messages with keys of another kind; fails if any could not be kept."""
-        kept = self.take([(None if key is None else (key, "1", True), message) for key, message in batch])
+    def deliver_keyed(self, batch: Sequence[tuple[Repeat | None, Arrived]]) -> Deferred[None]:
+        """As `deliver`, where another tells what is a repeat; fails if any could not be kept."""
+        kept = self.take(batch)
 
         def told(lost: Mapping[int, AnyLogError]) -> None:
             for why in lost.values():
@@ -164,7 +167,7 @@ class Client:
 
     def take(
         self,
-        batch: Sequence[tuple[Known | None, Arrived]],
+        batch: Sequence[tuple[Repeat | None, Arrived]],
         rows: Sequence[list[Mapped]] | None = None,
         *,
         patient: bool = True,
@@ -407,7 +410,7 @@ class Client:
         return self.options.prep_dir / place, orjson.dumps(told) + b"\n"
 
 
-def _known(ticket: Ticket | None, message: Arrived) -> Known | None:
+def _known(ticket: Ticket | None, message: Arrived) -> Repeat | None:
     """At QoS 2 the use of a packet id says which message it is; at QoS 1 the sender may use it for another one, so what
     the message holds has to be the same, too (decisions.md 36). Of a session that ends with its connection nothing
     comes again."""

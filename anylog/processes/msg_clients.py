@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Arrived, ILocalBroker, IOutsideBroker, Outside, unix
+from anylog.interfaces import Arrived, ILocalBroker, IOutsideBroker, Outside, Repeat, unix
 from anylog.mapping.body import read_body, written
 from anylog.mapping.topics import Mapped
 from anylog.process import SOURCES, Process
-from anylog.processes.msg_client import Client, ClientOptions, Door, Known
+from anylog.processes.msg_client import Client, ClientOptions, Door
 from anylog.processes.msg_topics import Subscribed
 from anylog.waiting import deferring, gather, pause
 
@@ -67,27 +67,40 @@ class MsgClients(Process):
         """
         by_filter: dict[str, Subscribed] = {}
         for each in topics:
-            filter = each.topic.name
-            if filter in by_filter:
-                raise AnyLogError(40, f"topic '{filter[:80]}' is given twice")
-            for other in self._clients.values():
-                if filter in other.topics and other.options.place == options.place:
-                    raise AnyLogError(40, f"topic '{filter[:80]}' of {options.place} belongs to client {other.number}")
-            by_filter[filter] = each
+            if by_filter.setdefault(each.topic.name, each) is not each:
+                raise AnyLogError(40, f"topic '{each.topic.name[:80]}' is given twice")
         client = Client(self._number + 1, options, by_filter, self.door)
         if outside is not None:
-            self._connect(client, outside)
+            if options.broker in ("local", "rest"):
+                raise AnyLogError(40, f"'{options.broker}' is this node's own broker, not the name of a host elsewhere")
+            connection: IOutsideBroker | None = self._connection(client, outside)
+        else:
+            connection = None if options.broker in ("local", "rest") else self._connection(client, self.outside)
+        self._check(client)
+        if connection is not None:
+            for number, other in self._connections.items():
+                mine, theirs = ((each.host, each.port, each.client_id) for each in (connection, other))
+                if mine == theirs:
+                    raise AnyLogError(40, f"client_id '{connection.client_id}' is that of client {number}")
+            self._connections[client.number] = connection
+            connection.start()
         elif options.broker == "local":
             client.state = lambda: LOCAL if self._broker is not None else "Waits for 'run message broker'"
             if self._broker is not None:
                 self._subscribe(self._broker, client)
-        elif options.broker == "rest":
-            client.state = lambda: LOCAL
         else:
-            self._connect(client, self.outside)
+            client.state = lambda: LOCAL
         self._number += 1
         self._clients[client.number] = client
         return client
+
+    def _check(self, client: Client) -> None:
+        """A topic of a broker belongs to one client."""
+        place = client.options.place
+        for filter in client.topics:
+            for other in self._clients.values():
+                if filter in other.topics and other.options.place == place:
+                    raise AnyLogError(40, f"topic '{filter[:80]}' of {place} belongs to client {other.number}")
 
     def _subscribe(self, broker: ILocalBroker, client: Client) -> None:
         options = client.options
@@ -100,8 +113,8 @@ class MsgClients(Process):
             broker.unsubscribe_local(client.name)
             raise
 
-    def _connect(self, client: Client, outside: Callable[[Outside], IOutsideBroker] | None) -> None:
-        """To a broker elsewhere."""
+    def _connection(self, client: Client, outside: Callable[[Outside], IOutsideBroker] | None) -> IOutsideBroker:
+        """To a broker elsewhere; the client learns what that is called."""
         options = client.options
         if outside is None:
             raise AnyLogError(237, f"not in this build: the message broker {options.place}; there are local and rest")
@@ -109,28 +122,34 @@ class MsgClients(Process):
             Outside(
                 number=client.number,
                 broker=options.broker,
-                port=options.port,
+                port=options.port or None,
                 user=options.user,
                 password=options.password,
                 client_id=options.client_id,
                 log=options.log,
+                reach=options.reach,
+                clean=options.clean,
+                keep_alive=options.keep_alive,
                 topics=[(filter, each.qos) for filter, each in client.topics.items()],
                 deliver=client.deliver_keyed,
             )
         )
-        client.state = connection.describe
-        self._connections[client.number] = connection
-        connection.start()
+        client.options = evolve(options, broker=connection.host, port=connection.port)
+        client.state, client.figures = connection.describe, connection.figures
+        return connection
 
     @deferring
-    async def remove(self, number: int) -> bool:
-        """A client ends; what it was given is kept first. Whether there was one."""
+    async def remove(self, number: int, forget: bool = True) -> bool:
+        """A client ends; what it was given is kept first. Whether there was one.
+
+        With `forget` a broker elsewhere is to send no more, also not to the same client later.
+        """
         client = self._clients.pop(number, None)
         if client is None:
             return False
         connection = self._connections.pop(number, None)
         if connection is not None:
-            await connection.stop()
+            await connection.stop(forget)
         elif self._broker is not None and client.options.broker == "local":
             self._broker.unsubscribe_local(client.name)
         client.stop()
@@ -151,11 +170,11 @@ class MsgClients(Process):
     # ------------------------------------------------------------------ a process
 
     def stop(self) -> Deferred[None]:
-        """All clients end."""
+        """All clients end; with the node that comes back they go on where they were."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        await gather([self.remove(number) for number in list(self._clients)])
+        await gather([self.remove(number, forget=False) for number in list(self._clients)])
 
     def describe(self) -> str:
         """As `get processes` shows it."""
@@ -171,9 +190,9 @@ class MsgClients(Process):
         Fires when they are kept. Raises AnyLogError 226 if nobody subscribed to a topic of theirs: none is kept then.
         """
         local = [client for client in self if client.options.broker == "local"]
-        given: list[tuple[Client, list[tuple[str | None, Arrived]]]] = []
+        given: list[tuple[Client, list[tuple[Repeat | None, Arrived]]]] = []
         for client in local:
-            its: list[tuple[str | None, Arrived]] = [(None, each) for each in messages if client.route(each.topic)]
+            its: list[tuple[Repeat | None, Arrived]] = [(None, each) for each in messages if client.route(each.topic)]
             if its:
                 given.append((client, its))
         for each in messages:
@@ -204,7 +223,7 @@ class MsgClients(Process):
         now = unix(clock)
         fault: AnyLogError | None = None
         mapped: list[list[Mapped]] = []
-        taken: list[tuple[Known | None, Posted]] = []
+        taken: list[tuple[Repeat | None, Posted]] = []
         for place, entry in enumerate(entries):
             if place % SLICE == SLICE - 1:
                 await pause(clock, 0)  # others are served meanwhile

@@ -12,7 +12,7 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Flag, Format, Option, Text, Whole
+from anylog.language.command import Command, Flag, Format, Option, Seconds, Text, Whole
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import Scope
 from anylog.language.statements import scope_of
@@ -23,6 +23,7 @@ from anylog.mapping.topics import Column, Place, Topic, read_topic
 from anylog.processes.msg_client import Client, ClientOptions
 from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
+from anylog.waiting import gather
 from anylog.wire.topics import filter_fault
 
 if TYPE_CHECKING:
@@ -46,10 +47,17 @@ class RunMsgClient(Command):
     also = ("run mqtt client",)
     where: ClassVar[Mapping[str, Option]] = {
         "broker": Text(required=True, help="local, rest, or host or URL of a broker"),
-        "port": Whole(least=0, most=65535, help="of the broker, 1883 if not given"),
+        "port": Whole(least=0, most=65535, help="of the broker; 1883 if not given, 8883 with TLS"),
         "user": Text(default="unused"),
         "password": Text(default="unused"),
-        "client_id": Text(help="by which an outside broker knows the client"),
+        "client_id": Text(help="by which an outside broker knows the client; made of node and topics if not given"),
+        "version": Text(default="3.1.1", help="3.1.1 or 5, of an outside broker"),
+        "tls_ca": Text(default="", help="file with the authorities that are trusted; the system's if not given"),
+        "tls_cert": Text(default="", help="file with our own certificate, if an outside broker asks for one"),
+        "tls_key": Text(default="", help="file with its key"),
+        "tls_insecure": Flag(default=False, help="take any certificate of an outside broker"),
+        "keep_alive": Seconds(default=60.0, help="silence after which an outside broker is asked whether it lives"),
+        "clean": Flag(default=False, help="an outside broker forgets us with the connection, also at QoS 1 and 2"),
         "project_id": Text(),
         "location": Text(),
         "private_key": Text(),
@@ -76,7 +84,7 @@ class RunMsgClient(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 40, 87, 113, 237."""
+        """Raises AnyLogError 2, 40, 87, 99, 113, 175, 237."""
         broker = self._broker(node, options)
         if broker == "kafka":
             raise AnyLogError(
@@ -93,7 +101,7 @@ class RunMsgClient(Command):
         }
         settings = ClientOptions(
             broker=broker,
-            port=1883 if options["port"] is None else options["port"],
+            port=(1883 if broker in ("local", "rest") else 0) if options["port"] is None else options["port"],
             user=options["user"],
             password=options["password"],
             client_id=options["client_id"] or "",
@@ -101,6 +109,9 @@ class RunMsgClient(Command):
             log=options["log"],
             only_log=options["only_log"],
             log_error=options["log_error"],
+            reach={name: options[name] for name in ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure")},
+            clean=options["clean"],
+            keep_alive=min(65535, round(options["keep_alive"])),
             **folders,
         )
         scope = scope_of(node, context)
@@ -133,10 +144,10 @@ class RunMsgClient(Command):
         broker = str(options["broker"]).strip()
         if broker.lower() in ("local", "rest", "kafka"):
             return broker.lower()
-        place = f"{broker}:{1883 if options['port'] is None else options['port']}"
+        places = {broker, f"{broker}:{1883 if options['port'] is None else options['port']}"}
         for name, own in (("broker", "local"), ("rest", "rest")):
             server: Any = node.processes.find(name)
-            if server is not None and place in server.addresses():
+            if server is not None and not places.isdisjoint(server.addresses()):
                 return own
         return broker
 
@@ -194,8 +205,9 @@ class ExitMsgClient(Command):
         """Raises AnyLogError 2 for what is no number."""
         asked, clients = operands[0].lower(), node.msg_clients
         if asked in ("all", "pool"):
-            ended = await node.processes.exit(clients.name)
-            return None if ended else Result(text=NONE)
+            ended = await gather([clients.remove(each.number) for each in clients])
+            ran = await node.processes.exit(clients.name)  # not if a plug-in made all of them
+            return None if ran or any(ended) else Result(text=NONE)
         if not re.fullmatch(r"[0-9]{1,9}", asked):
             raise AnyLogError(2, f"{self.words}: '{operands[0]}' is neither the number of a client nor 'all'")
         if not await clients.remove(int(asked)):
@@ -272,7 +284,8 @@ def _block(client: Client, brief: bool, detailed: bool) -> str:
         f"Subscription: {client.number:04d}",
         f"User:         {options.user}",
         f"Broker:       {options.place}",
-        f"Connection:   {client.state()}",
+        f"Connection:   {_one_line(client.state())}",
+        *(f"{title + ':':13} {_one_line(str(value))}".rstrip() for title, value in client.figures().items()),
         "",
         "     Messages    Success     Errors      Last message time    Last error time      Last Error",
         "     ----------  ----------  ----------  -------------------  -------------------  "
@@ -336,6 +349,7 @@ def _data(client: Client, brief: bool, detailed: bool) -> dict[str, Any]:
         "User": options.user,
         "Broker": options.place,
         "Connection": client.state(),
+        **client.figures(),
         "Messages": counted.messages,
         "Success": counted.success,
         "Errors": counted.errors,

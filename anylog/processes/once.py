@@ -41,6 +41,10 @@ class Once:
         self.counts.add("repeats")
         return told
 
+    def knows(self, key: Hashable) -> bool:
+        """Whether it is a repeat, of what is safe or of what is on its way."""
+        return key in self._known or key in self._coming
+
     def known(self, key: Hashable) -> Receipt | None:
         """What is remembered under it."""
         found = self._known.get(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,10 +13,13 @@ from twisted.logger import Logger
 from anylog.databases.returned import returned
 from anylog.databases.tsd import Tsd
 from anylog.databases.tsd_ranges import check_sums
+from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane
 from anylog.process import Rhythm
 from anylog.processes.agreement import SYSTEM
+from anylog.processes.buffers import Buffer
+from anylog.processes.earlier import Accept, Earlier
 from anylog.processes.filing import Filing
 from anylog.processes.recovery import UNREAD, Marked, Recovery
 from anylog.processes.registry import Registry
@@ -50,6 +53,10 @@ class Operating:
     _recovery: Recovery
     _tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
     _attached: Callable[[], Collection[str]]  # databases that take readings
+    _buffers: Mapping[BufferId, Buffer]  # all that are not done
+    _accept: Accept
+    _ended: Callable[[Buffer], None]  # nothing of it is left here: the journal may let go of it
+    earlier: Earlier = field(init=False)
     runs: bool = False
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
     noted: int = 0  # what the note says: the member in whose name readings were registered here last
@@ -63,6 +70,28 @@ class Operating:
     _checked: Tsd | None = None  # whose sums were compared with what they are sums of
     _late: Any = None  # the call that looks for what nobody came with
     log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self.earlier = Earlier(
+            clock=self._clock,
+            registry=self._registry,
+            filing=self._filing,
+            database=self._databases.get,
+            accept=self._accept,
+            ended=self._ended,
+            lacking=lambda member: self._recovery.lacking(member),
+            buffers=self._buffers,
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether nobody knows how long some files are not made."""
+        return self._filing.options is None or self.earlier.depth > 0
+
+    def begin_anew(self) -> None:
+        """The journal is read again: forget what was known of before."""
+        self._filing.begin_anew()
+        self.earlier.begin_anew()
 
     @property
     def agrees(self) -> bool:
@@ -135,6 +164,7 @@ class Operating:
         await self.note(self._registry.member())
         if not options.tsd:
             self._filing.options = options
+            self.earlier.go_on()
             self._begun = True
             return
         while self.runs and not await self._begin_with(options):
@@ -161,8 +191,10 @@ class Operating:
             self._told = True
             return False
         self._registry.returned.update(await returned(tsd))
+        await self.earlier.settle(tsd)
         self._told, self._registry.sure = False, tsd
         self._filing.options = options
+        self.earlier.go_on()
         await gather([self.compared(name) for name in sorted(self._attached())])
         if tsd is not self._checked:
             self._checked = tsd

@@ -21,13 +21,14 @@ from anylog.mapping.body import content_hash
 from anylog.pages import Patient, all_pages
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import Folders
-from anylog.processes.told import State, files_told, lines_told, state_told
+from anylog.processes.told import Files, State, files_told, known_told, lines_told, state_told
 from anylog.waiting import deadline
 
 QUESTION = 10.0  # seconds for a state
 SILENCE = 60.0  # seconds until an answer begins, and between its bytes
 SLOWEST = 4096  # bytes a second, with which a large file over a slow link still comes to its end
 ENTRIES = 1000  # of one page
+IDS = 500  # of one question what is known of them
 LONGEST_PAGE = 8 << 20  # bytes
 
 T = TypeVar("T")
@@ -127,11 +128,46 @@ class Puller:
         found = _of(peer, lines_told, data, after)
         return found, bool(reply.head.get("more")) and bool(found)
 
+    async def known(
+        self, peer: Peer, place: Place, whose: int, ids: Sequence[int], after: int = 0
+    ) -> tuple[dict[int, tuple[str, int, str]], bool]:  # fmt: skip
+        """What a member has under ids of somebody's files: id -> hash, rows, state; and whether it has files of that
+        one, `after` an id (0: not asked), that it has not registered yet. Raises AnyLogError."""
+        found: dict[int, tuple[str, int, str]] = {}
+        waits = False
+        for first in range(0, len(ids), IDS):
+            asked = list(ids[first : first + IDS])
+            head = {"cluster": place.cluster, "asker": place.member, "member": whose, "ids": asked, "after": after}
+            reply = await self._asked(peer, "known", head, QUESTION)
+            _close(reply.body)
+            known, waiting = _of(peer, known_told, reply.head, asked)
+            found, waits = found | known, waits or waiting
+        return found, waits
+
+    async def content(self, peer: Peer, place: Place, whose: int, line: Line) -> bytes | None:
+        """One file of a member, unpacked; None if it has none. Raises AnyLogError, 502 while it is on its way."""
+        told, came = await self._fetched(peer, place, whose, [line])
+        if line.id in told.later:
+            raise AnyLogError(502, f"member {peer.member} is about to put the file {line.id} into its archive")
+        for _, name, data in came:
+            return gunzip(data, LARGEST) if FileName.parse(name).compressed else data
+        return None
+
     async def fetch(self, peer: Peer, place: Place, whose: int, asked: Sequence[Line]) -> Got:
         """Files of a member, published in the watch directory in one batch. Raises AnyLogError."""
         folders = self._folders()
         if folders is None:
             raise AnyLogError(203, "no operator runs on this node")
+        told, came = await self._fetched(peer, place, whose, asked)
+        damaged = {id for id, _, _ in told.files} - {id for id, _, _ in came}
+        without = set(told.without) | (damaged & {line.id for line in asked})
+        published, names, full = await self._publish(folders.watch, came)
+        return Got(published=published, names=names, size=told.size, without=without, later=told.later, full=full)
+
+    async def _fetched(
+        self, peer: Peer, place: Place, whose: int, asked: Sequence[Line]
+    ) -> tuple[Files, list[tuple[int, str, bytes]]]:  # fmt: skip
+        """The answer to a question for files, and those of them that are sound: id, name, bytes. Raises AnyLogError."""
         head = {
             "cluster": place.cluster, "asker": place.member, "member": whose, "ids": [line.id for line in asked],
         }  # fmt: skip
@@ -144,20 +180,17 @@ class Puller:
             _close(body)
         if len(data) != told.size:
             raise AnyLogError(15, f"{len(data):,} of {told.size:,} bytes of files came", node=peer.address)
-        came, at, without = [], 0, set(told.without)
+        came, at = [], 0
         for id, name, length in told.files:
             came.append((id, name, bytes(data[at : at + length])))
             at += length
         good = await self._cpu.run(_sound_files, [(name, wanted.get(id), whose, content) for id, name, content in came])
-        for (id, name, _), fine in zip(came, good, strict=True):
+        for (_, name, _), fine in zip(came, good, strict=True):
             if not fine:
                 self.log.error("{name} of member {member} is not what it should be", name=name, member=peer.member)
                 self.counts.add("damaged", last=f"{name} at member {peer.member}")
-                if id in wanted:
-                    without.add(id)
         came = [each for each, fine in zip(came, good, strict=True) if fine]
-        published, names, full = await self._publish(folders.watch, came)
-        return Got(published=published, names=names, size=told.size, without=without, later=told.later, full=full)
+        return told, came
 
     async def _publish(
         self, watch: Path, files: Sequence[tuple[int, str, bytes]]

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
+from anylog.databases.returned import note_later
 from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
 from anylog.databases.unlisted import note_listed, unlisted_above
 from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
@@ -107,10 +108,16 @@ class Recovery:
         told = [*ids, self.registry.highest(), *(id for id in known if id is not None)]
         highest = max((id for id in told if id < USABLE_IDS), default=0)
         last = await tsd.last_id()
-        if highest > last or (not last and known):
-            # `almgm` was lost, or is an older copy. Others may know ids that are higher still, and of a life before
-            # this one there may be files that reached nobody.
-            await tsd.ids_beyond(highest)
+        if any(id is not None and last < id < USABLE_IDS for id in known):
+            await self.lacking(member)  # what has these ids is not here
+            await note_later(tsd, max([last, *(id for id in ids if id < USABLE_IDS)]) + 1)
+        elif None in known:
+            await note_later(tsd, max([last, *(id for id in ids if id < USABLE_IDS)]) + 1)
+        lost = highest > last or (not last and bool(known))
+        if lost or None in known:
+            # `almgm` was lost, or is an older copy; or it may be, and who could tell does not. Others may know ids
+            # that are higher still, and of a life before this one there may be files that reached nobody.
+            await tsd.ids_beyond(max(highest, last), lost)
 
     async def compare(self, name: str, database: Marked, options: FilingOptions) -> dict[str, int]:
         """Look at one database; gives what had to be done, and how often. Raises AnyLogError if it cannot be done."""
@@ -198,7 +205,9 @@ class Recovery:
         gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
         held = await tsd.by_hash([entry.hash for _, entry in gone])
         useless = [
-            (into, entry.id) for into, entry in gone if into != OWN or any(each.rows for _, each in held[entry.hash])
+            (into, entry.id)
+            for into, entry in gone  # own files that others have are asked for, too
+            if into != OWN or entry.id in self.registry.returned or any(each.rows for _, each in held[entry.hash])
         ]
         await tsd.forget(useless)
         told = "never loaded, and its source is gone"

@@ -137,6 +137,10 @@ class Registry:
                 held = f"{each.holder[0]} {each.holder[1].id}" if each.holder is not None else ""
                 verdicts.append(Verdict("repeated", f"its content is loaded as {held}"))
                 continue
+            if want.before and not want.id and each.kind == "pending" and entry.id in self.returned:
+                # It was given up for the file that others have, which is not back yet.
+                verdicts.append(Verdict("duplicate", f"its content comes back as {each.into} {entry.id}"))
+                continue
             same = each.into == want.into and (not want.id or entry.id == want.id)
             # What comes again after its database was dropped is wanted; what the journal did not let go of came before.
             dropped = entry.status2 == DROPPED and each.into == want.into and not want.before

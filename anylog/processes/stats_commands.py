@@ -9,6 +9,7 @@ from anylog.errors import AnyLogError
 from anylog.language.command import Command, Format, OneOf, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
+from anylog.processes.earlier import UNTOLD
 from anylog.processes.operator import Operator
 from anylog.processes.record import Failures, FileCount
 from anylog.processes.synchronizer import hms
@@ -33,6 +34,11 @@ def _topic(text: str, command: str) -> str:
 def _told(node: Node, topics: Sequence[str], alone: bool, format: str | None) -> Result:
     made = [(topic, *_MADE[topic](node)) for topic in topics]
     text = "\r\n".join(f"\r\nStats: OPERATOR {topic.upper()}{framed(table)}" for topic, table, _ in made)
+    earlier = node.intake.operating.earlier
+    if earlier.waiting:
+        text += f"\r\n{earlier.depth} buffers of before the start wait to become files: {earlier.waiting}"
+    if untold := node.intake.counts[UNTOLD]:
+        text += f"\r\n{untold} became files without answers of other members, last {node.intake.counts.last(UNTOLD)}"
     return Result(text=text, data=made[0][2] if alone else [each[2] for each in made], format=format or "table")
 
 

@@ -90,6 +90,20 @@ def files_told(head: Mapping[str, Any], wanted: Collection[int]) -> Files:
     return told
 
 
+def known_told(head: Mapping[str, Any], wanted: Collection[int]) -> tuple[dict[int, tuple[str, int, str]], bool]:
+    """The answer to a question of the kind `known`: id -> hash, rows, state; and whether files wait to be registered.
+
+    Raises AnyLogError 21 if it makes no sense."""
+    try:
+        found = [_list(each) for each in _list(head["known"])]
+        told = {_whole(id): (_text(hash), _whole(rows), _text(state)) for id, hash, rows, state in found}
+    except (KeyError, ValueError):
+        raise AnyLogError(21, "what it knows of ids makes no sense") from None
+    if not told.keys() <= set(wanted) or any(state not in STATES for _, _, state in told.values()):
+        raise AnyLogError(21, "what it knows of ids makes no sense")
+    return told, head.get("waits") is True
+
+
 def _whole(value: Any, least: int = 0, most: int = LARGEST_ID) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{str(value)[:40]} is no number from {least} to {most}")

@@ -12,7 +12,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import IOutsideBroker, Outside
+from anylog.interfaces import Connection, Outside
 from anylog.language.command import Command, Format, Option
 from anylog.language.context import Context, Result
 from anylog.language.dictionary import Scope
@@ -99,23 +99,26 @@ def intake_of(node: Node, name: str, scope: Scope) -> SouthboundIntake:
     """The doors of a plug-in; `scope` is that of who asked."""
 
     def subscribe(
-        outside: Outside, topics: Sequence[str], make: Callable[[Outside], IOutsideBroker]
-    ) -> tuple[int, IOutsideBroker]:
+        outside: Outside, topics: Sequence[str], make: Callable[[Outside], Connection]
+    ) -> tuple[int, Connection]:
         folders: dict[str, Any] = {each: node.places.folder(each) for each in _FOLDERS}
         settings = ClientOptions(
             broker=outside.broker,
-            port=outside.port,
+            port=outside.port or 0,
             user=outside.user,
             password=outside.password,
             client_id=outside.client_id,
             log=outside.log,
             log_error=outside.log_error,
+            reach=outside.reach,
+            clean=outside.clean,
+            keep_alive=outside.keep_alive,
             **folders,
         )
         read = RunMsgClient().topics(node, scope, topics, settings)
-        made: list[IOutsideBroker] = []
+        made: list[Connection] = []
 
-        def connect(told: Outside) -> IOutsideBroker:
+        def connect(told: Outside) -> Connection:
             made.append(make(evolve(told, log_error=outside.log_error)))
             return made[0]
 

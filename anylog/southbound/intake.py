@@ -10,7 +10,7 @@ from attrs import define
 from twisted.internet.defer import Deferred, fail
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import IOutsideBroker, IRules, Outside, Readings
+from anylog.interfaces import Connection, IRules, Outside, Readings
 from anylog.language.logs import Logs
 from anylog.mapping.body import normal_form, read_body
 from anylog.mapping.names import normalise
@@ -24,8 +24,8 @@ class Subscribing(Protocol):
     """Makes a message client of topics that are written as in the command."""
 
     def __call__(
-        self, outside: Outside, topics: Sequence[str], make: Callable[[Outside], IOutsideBroker]
-    ) -> tuple[int, IOutsideBroker]: ...
+        self, outside: Outside, topics: Sequence[str], make: Callable[[Outside], Connection]
+    ) -> tuple[int, Connection]: ...
 
 
 @define(kw_only=True, eq=False)
@@ -62,8 +62,8 @@ class SouthboundIntake:
         return self._intake.refusal()
 
     def subscribe(
-        self, outside: Outside, topics: Sequence[str], make: Callable[[Outside], IOutsideBroker]
-    ) -> tuple[int, IOutsideBroker]:
+        self, outside: Outside, topics: Sequence[str], make: Callable[[Outside], Connection]
+    ) -> tuple[int, Connection]:
         """See `interfaces.ISouthboundIntake`."""
         return self._subscribing(outside, topics, make)
 

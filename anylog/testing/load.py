@@ -19,7 +19,7 @@ DROPPABLE = "t9"
 POISON = "no number"
 
 
-@define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False, repr=False)
 class Body:
     """One body of readings."""
 
@@ -42,7 +42,7 @@ class Body:
         return f"k{self.number}" if self.mode == "key" else ""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Load:
     """Senders."""
 
@@ -50,6 +50,7 @@ class Load:
     bodies: list[Body] = field(factory=list)
     bad: dict[str, dict[str, int]] = field(factory=lambda: defaultdict(dict))  # member -> name of a file -> code
     forgotten: set[int] = field(factory=set)  # bodies whose parked rows may be lost, with the database they were in
+    again_there: Counter[int] = field(factory=Counter)  # body -> how often it may have been taken once more since
     _numbers: Iterator[int] = field(factory=lambda: count(1))
 
     def new(self, members: Sequence[str], droppable: bool = False) -> Body:
@@ -96,6 +97,7 @@ class Load:
                 sent, heard = min(sent, 1), min(heard, 1)
             if body.table in dropped or body.number in self.forgotten:
                 heard = 0
+            sent += self.again_there[body.number]
             there = [rows.pop((body.table, row["v"]), 0) for row in body.rows]
             what = f"I-3 {held.name}: {body.table}, v = {[row['v'] for row in body.rows]} ({body.mode})"
             if max(there) > sent:

@@ -24,15 +24,15 @@ from attrs import define, field
 from twisted.logger import globalLogBeginner, globalLogPublisher
 from twisted.python.failure import Failure
 
-from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.node import Node
-from anylog.processes.courier import BUSY
 from anylog.testing import laws
+from anylog.testing.deliveries import hear
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLanes, InlineLanes
 from anylog.testing.lasting import LastingFiles
 from anylog.testing.load import DROPPABLE, Body, Load
+from anylog.testing.snapshot import Snapshot, forget_ids
 from anylog.testing.world import World
 
 MASTER = "10.0.0.1:32048"
@@ -46,11 +46,12 @@ TROUBLES: dict[str, int] = {  # by weight
     "flush": 2, "bad file": 2,
 }  # fmt: skip
 NEED_COPIES = {"wipe"}
-BOTH_OLDER = 20  # the weight of that trouble, in the storms that have it
-LOST_SOON = 20  # and of this one
+# Troubles for which others have what is lacking then -> in which seeds they come: by what divided, and with which rest.
+RARE = {"both older": (8, 3), "home older": (16, 10), "lost soon": (16, 15)}
+OFTEN = 20  # their weight there
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Storm:
     """One storm."""
 
@@ -68,7 +69,9 @@ class Storm:
     ids: dict[tuple[int, int], tuple[str, str]] = field(factory=dict)
     ready: set[str] = field(factory=set)  # whose script is done
     pushed: Counter[tuple[str, int, str, str]] = field(factory=Counter)  # name, life, to which address, file
-    lost: dict[str, str] = field(factory=dict)  # which of its databases a member loses: one, or has both put back
+    # Which of its databases a member loses: one, or has both put back, or all of its home.
+    lost: dict[str, str] = field(factory=dict)
+    homes: dict[str, Snapshot] = field(factory=dict)  # whose whole home was copied
     _after: dict[str, Callable[[str], None]] = field(factory=dict)  # what is done to a place while it is down
     _empty: set[str] = field(factory=set)  # who lost everything and has not found its place again
     _keys: bool = True  # whether keys of before are known still
@@ -185,34 +188,9 @@ class Storm:
         begun.addCallbacks(self._up, self._not_up, callbackArgs=(node,), errbackArgs=(node,))
 
     def _hear(self, node: Node) -> None:
-        """I-8: what is delivered to a member is of the one that delivers it; how often it is sent is counted."""
-        courier: Any = node.copying.courier
-        ask, life = courier._ask, self.world.places[node.name].lives
-
-        def asked(address: str, kind: str, head: Any, body: bytes, **options: Any) -> Any:
-            def told(answer: Any) -> Any:
-                # One that had no room took nothing, and is asked again.
-                why = answer.value if isinstance(answer, Failure) else None
-                if not (isinstance(why, AnyLogError) and why.number == BUSY):
-                    self.pushed.update((node.name, life, address, name) for name, _ in head["files"])
-                return answer
-
-            return ask(address, kind, head, body, **options).addBoth(told)
-
-        courier._ask = asked
-        deliver: Any = node.peers._handlers.get("deliver")
-        if deliver is None:
-            return
+        """What it delivers is counted, and what is delivered to it is of the one that delivers it."""
         of = {self._host(name): str(member) for name, member in self.members.items()}
-
-        def heard(head: Any, body: bytes, asker: Any) -> Any:
-            for name, _ in head.get("files", ()):
-                owner = FileName.parse(name).member
-                if of.get(asker.host, owner) != owner:
-                    self.broken.append(f"I-8 {asker.host}: {name} is pushed to {node.name}")
-            return deliver(head, body, asker)
-
-        node.peers.serve("deliver", heard)
+        hear(node, self.world.places[node.name].lives, self.pushed, of, self.broken)
 
     def _up(self, _: object, node: Node | None) -> None:
         if node is not None and self.world.lives(node):
@@ -282,16 +260,6 @@ class Storm:
         """Whether a table may be dropped in this storm."""
         return self.seed % 4 == 0
 
-    @property
-    def both_older(self) -> bool:
-        """Whether both databases of a member may be put back in this storm: others have what it lacks then."""
-        return self.seed % 8 == 3 and len(self.names) > 1
-
-    @property
-    def lost_soon(self) -> bool:
-        """Whether a member may crash about when a file is made, and lose what would tell the id of that."""
-        return self.seed % 16 == 15 and len(self.names) > 1
-
     def trouble(self, kind: str) -> None:
         """It comes."""
         chance, network = self.chance, self.world.network
@@ -329,7 +297,7 @@ class Storm:
                 watch = Path("/") / operator / "AnyLog-Network/data/watch"
                 self.world.places[operator].disk.put(watch / f"{file}.json", b"not json" if code == 6 else b'{"v": 0}')
             case "town lost" | "town older" | "almgm lost" | "wipe" if operator in self.world.nodes:
-                what, others = kind.partition(" ")[0], "both" not in self.lost.values()
+                what, others = kind.partition(" ")[0], not {"both", "home"} & set(self.lost.values())
                 if others and operator not in self._after and self.lost.setdefault(operator, what) == what:
                     self._after[operator] = {
                         "town lost": self._lose_town, "town older": self._older_town, "almgm lost": self._lose_almgm,
@@ -346,6 +314,19 @@ class Storm:
                 if any(not buffer.whole and buffer.stored for buffer in buffers):
                     self.note(f"{operator} is copied while buffers are open")
                     self.lost[operator], self.older[operator] = "both", self._copy(operator, DBMS, "almgm")
+            case "home older" if self.homes:
+                (operator,) = self.homes
+                if operator in self.ready and operator not in self._after:
+                    self._after[operator] = self._older_home
+                    self.world.crash(operator, power=chance.random() < 0.5)
+            case "home older" if operator in self.ready and not self.lost:
+                buffers = self.world.nodes[operator].intake._buffers.values()
+                if any(not buffer.whole and buffer.volume for buffer in buffers):
+                    self.note(f"{operator} is copied with its home while buffers are open")
+                    self.lost[operator] = "home"
+                    self.homes[operator] = Snapshot.of(
+                        self.world.places[operator], self.load, chance, self.holding(operator)
+                    )  # fmt: skip
             case "lost soon" if operator in self.ready and operator not in self._after:
                 if not self.lost or self.lost.get(operator) == "both":
                     if operator not in self.older:
@@ -394,6 +375,15 @@ class Storm:
         self.load.parked_lost()
         self._keys = False
         self._put_back(name)
+
+    def _older_home(self, name: str) -> None:
+        """All of it is as it was when it was copied; what came after that others may have."""
+        self.note(f"{name} gets its home of before")
+        self.load.parked_lost()
+        self._keys = False
+        others = [self.holding(each) for each in self.names if each != name]
+        self.homes[name].put_back(self.world.places[name], self.load, self.chance, others, self.members[name])
+        forget_ids(self.ids, others, self.members[name])
 
     def _lose_soon(self, name: str) -> None:
         """The tables of files are lost, and the readings are those of a copy: the journal alone knows ids."""
@@ -445,6 +435,8 @@ class Storm:
             sys.unraisablehook = lambda _: None
             try:
                 self.world.end()
+                for copy in self.homes.values():
+                    copy.end()
                 if collects:
                     gc.collect()
                     gc.enable()
@@ -463,10 +455,9 @@ class Storm:
         kinds = [kind for kind in TROUBLES if self.copies or kind not in NEED_COPIES]
         kinds = [kind for kind in kinds if chance.random() < 0.6] or ["crash soon"]
         weights = dict(TROUBLES)
-        if self.both_older:
-            kinds, weights["both older"] = [*kinds, "both older"], BOTH_OLDER
-        if self.lost_soon:
-            kinds, weights["lost soon"] = [*kinds, "lost soon"], LOST_SOON
+        for kind, (parts, rest) in RARE.items():
+            if self.seed % parts == rest and len(self.names) > 1:
+                kinds, weights[kind] = [*kinds, kind], OFTEN
         often = chance.choice([0.03, 0.1, 0.3])
         for _ in range(chance.randint(20, 120)):
             for _ in range(chance.choice([0, 1, 1, 2])):
@@ -578,12 +569,13 @@ def _alone() -> None:
 def main() -> int:
     """Many storms; prints the seeds that break a law."""
     parser = argparse.ArgumentParser(prog="python -m anylog.testing.storm", description=main.__doc__)
-    parser.add_argument("--seeds", default="0:100", help="from:to, or one seed")
+    parser.add_argument("--seeds", default="0:100", help="from:to, from:to:step, or one seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--story", action="store_true", help="print what happened in each")
     asked = parser.parse_args()
     first, _, end = asked.seeds.partition(":")
-    seeds = range(int(first), int(end or int(first) + 1))
+    end, _, step = end.partition(":")
+    seeds = range(int(first), int(end or int(first) + 1), int(step or 1))
     if asked.story:
         _alone()
         for seed in seeds:

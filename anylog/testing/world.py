@@ -48,7 +48,7 @@ class NodeClock:
             call(*args, **kwargs)
 
 
-@define(kw_only=True, eq=False)
+@define(kw_only=True, eq=False, repr=False)
 class Place:
     """What a node is made of, and what is left of it while it is down."""
 
@@ -69,7 +69,7 @@ class Place:
         return Path("/") / self.name
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class World:
     """Nodes by name. All that happens follows from the seed."""
 

@@ -8,8 +8,10 @@ from attrs import define
 
 from anylog.wire.mqtt_deliver import Delivery
 from anylog.wire.mqtt_packets import (
+    BROKER_REASONS,
     MQTT_5,
     REASONS,
+    Disconnect,
     Packet,
     Puback,
     Pubcomp,
@@ -26,6 +28,7 @@ from anylog.wire.mqtt_write import encode
 _OWN_FAULT = frozenset(
     {Reason.PAYLOAD_FORMAT_INVALID, Reason.TOPIC_NAME_INVALID, Reason.NOT_AUTHORIZED, Reason.PACKET_TOO_LARGE}
 )
+_NOT_TAKEN = "a message was not taken"
 
 
 @define(eq=False)
@@ -47,12 +50,8 @@ class Answers:
         if session is None:
             return
         if packet.qos == 2 and number in session.received:
-            before = session.received[number]
-            if not before.open and _refused(before):  # which it was not told: it tries anew
-                self._release(session, before)
-            else:
-                self._again(link, session, packet, before)
-                return
+            self._again(link, session, packet, session.received[number])
+            return
         if not self._counted(link, number):
             return
         answer = Answer(link, number, packet.qos)
@@ -85,6 +84,9 @@ class Answers:
         if not self._counted(link, answer.packet_id):
             return
         answer.link, answer.said = link, False
+        if not answer.open and _refused(answer):
+            # It is not taken yet. Others have it, and so may some of the node's own: it stays the same exchange.
+            answer.reason, answer.again = Reason.SUCCESS, True
         if answer.again:
             answer.again = False
             names = self.delivery.names_for(packet.topic)
@@ -134,8 +136,14 @@ class Answers:
         answer.said = True
         if reason >= 0x80 and reason is not Reason.NOT_AUTHORIZED:
             link.refused += 1
-            link.ended = reason, "a message was not taken"
+            link.ended = reason, _NOT_TAKEN
         first = b"\x40\x02" if answer.qos == 1 else b"\x50\x02"
+        if _refused(answer) and (answer.qos == 2 or link.version != MQTT_5):
+            # To 3.1.1 there is no word for it. At QoS 2 there is, but if it is lost the same message is a new one
+            # ([MQTT-4.3.3-11]), and other clients have had it: what comes again has to be known.
+            self.delivery.counts.refused_messages += 1
+            self.fault(link, reason if reason in BROKER_REASONS[Disconnect] else Reason.UNSPECIFIED_ERROR, _NOT_TAKEN)
+            return
         if reason and link.version == MQTT_5:
             kind = Puback if answer.qos == 1 else Pubrec
             reason = reason if reason in REASONS[kind] else Reason.UNSPECIFIED_ERROR
@@ -143,10 +151,6 @@ class Answers:
         else:
             if reason >= 0x80:
                 self.delivery.counts.refused_messages += reason is not Reason.NOT_AUTHORIZED
-                if _refused(answer):
-                    self._release(link.session, answer)
-                    self.fault(link, reason, "a message was not taken")
-                    return
             data = first + number.to_bytes(2, "big")
         if answer.qos == 1:
             link.using.discard(number)

@@ -5,6 +5,8 @@ It owns the sessions and what they subscribed to; who may do what is decided in 
 
 from __future__ import annotations
 
+from collections import deque
+
 from attrs import define, evolve, field
 
 from anylog.wire.mqtt_fields import text, variable
@@ -61,6 +63,7 @@ class Delivery:
     crowded: list[Link] = field(factory=list)  # whose queue is full
     waiting: dict[Link, None] = field(factory=dict)  # for a record
     local: list[tuple[Ticket | None, Publish, tuple[str, ...]]] = field(factory=list)
+    held: deque[tuple[int, Ticket, Publish, tuple[str, ...]]] = field(factory=deque)  # for the node's own, too early
     tickets: int = 0
     serial: int = 0
     shelf: Shelf = field(init=False)
@@ -169,7 +172,11 @@ class Delivery:
         return bool(route.targets or route.groups or route.locals)
 
     def tell(self, packet: Publish, names: tuple[str, ...], sender: Session | None, answer: Answer | None) -> None:
-        """Give a message to the node's own clients. Only at QoS 1 and 2 there is an answer that waits for them."""
+        """Give a message to the node's own clients. Only at QoS 1 and 2 there is an answer that waits for them.
+
+        At QoS 2 they get it once its record is kept: they sync what they make of it under the number of the exchange,
+        and a crash must not forget which number that was. After one the client may say new things before old ones.
+        """
         ticket = None
         if answer is not None:
             self.tickets += 1
@@ -185,7 +192,16 @@ class Delivery:
                 answer,
                 sender is not None and sender.lasting,
             )
+            if ticket.lasts and ticket.qos == 2 and answer.needs > self.keep.kept:
+                self.held.append((answer.needs, ticket, packet, names))
+                return
         self.local.append((ticket, packet, names))
+
+    def let_go(self) -> None:
+        """Records were kept: the node's own clients get what waited for that."""
+        held, kept = self.held, self.keep.kept
+        while held and held[0][0] <= kept:
+            self.local.append(held.popleft()[1:])
 
     def names_for(self, topic: str) -> tuple[str, ...]:
         """The node's own clients that want messages of a topic."""

@@ -172,6 +172,7 @@ class Hub:
         """Records up to that of a batch are safe: what waited for them is said."""
         keep = self.delivery.keep
         keep.kept = max(keep.kept, number)
+        self.delivery.let_go()
         waiting, self.delivery.waiting = self.delivery.waiting, {}
         for link in waiting:
             self._answers.release(link)
@@ -214,7 +215,8 @@ class Hub:
         """The node's own clients have synced what they made of a message, or `reason` says why not.
 
         A publisher of 5.0 is told the reason. To one of 3.1.1 there is no word for it: where the message itself is at
-        fault, so that to send it again would not help, it is acknowledged, else the connection is closed.
+        fault, so that to send it again would not help, it is acknowledged, else the connection is closed. So is that of
+        one of 5.0 at QoS 2: the message comes again in the same exchange.
         """
         answer = ticket.answer
         if answer is None or not answer.open:

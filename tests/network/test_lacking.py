@@ -40,14 +40,14 @@ def test_a_database_that_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     storm.world.crash("op1", power=False)
     storm._files("op1").remove(TOWN)
     told: list[bool] = []
-    again = recovery._Comparison._again
+    again = recovery._Comparison.again
 
     async def loads(one: Any, *asked: Any) -> None:
         told.append(storm.world.nodes["op1"].copying.complete)
         await again(one, *asked)
         told.append(storm.world.nodes["op1"].copying.complete)
 
-    monkeypatch.setattr(recovery._Comparison, "_again", loads)
+    monkeypatch.setattr(recovery._Comparison, "again", loads)
     node = begin(storm)
     assert node is not None
     assert values(quiet(storm)) == [1, 2]

@@ -32,6 +32,9 @@ KEPT: tuple[int, ...] = (
     723,  # a file in the watch directory had an id that databases put back gave to another, and was refused
     100475,  # the record that a buffer was done with went from the journal before the rows of that buffer
     100107,  # a stream of when the copy was made was given up, and had no hash
+    234, 1562, 1994, 2410, 3018,  # a home was put back as a whole: ids that others knew, pushes of before
+    1000624,  # a file that was made before a crash, and brought after it, was brought once more
+    1001783,  # of a forgotten life one id was told, without its file, and those behind it were given again
     210269,  # the storm itself: the end of one node was the moment at which another crashed
 )  # fmt: skip
 FIRST, MANY = int(os.environ.get("FROM", "10000")), int(os.environ.get("SEEDS", "1000"))

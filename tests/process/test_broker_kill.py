@@ -12,14 +12,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from broker_clients import SECONDS, BrokerNode, Paho, until
+from broker_clients import SECONDS, BrokerNode, Paho, patient, until
 
 EACH = 150  # messages of each QoS in a round
-
-
-def patient(client: Any) -> None:
-    """It comes back soon."""
-    client.reconnect_delay_set(0.05, 0.2)
 
 
 @pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5.0"])

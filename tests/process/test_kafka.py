@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from anylog.disk.lanes import ThreadLanes
 from anylog.errors import AnyLogError
-from anylog.interfaces import Arrived, Outside
+from anylog.interfaces import Arrived, Outside, Repeat
 from anylog.network.southbound import kafka
 from anylog.network.southbound.kafka import Consumer
 from anylog.network.southbound.kafka_reader import Access
@@ -37,21 +37,21 @@ class Kept:
 
     def __init__(self) -> None:
         self.values: list[int] = []
-        self.keys: set[str] = set()
+        self.keys: set[tuple[str, str]] = set()
         self.repeats = self.failures = 0
         self.hold = False
         self.held: list[Deferred[None]] = []
 
-    def deliver(self, batch: Sequence[tuple[str | None, Arrived]]) -> Deferred[None]:
+    def deliver(self, batch: Sequence[tuple[Repeat | None, Arrived]]) -> Deferred[None]:
         if self.failures:
             self.failures -= 1
             raise AnyLogError(5, "there is no such database")
-        for key, message in batch:
-            assert key is not None
-            if key in self.keys:
+        for repeat, message in batch:
+            assert repeat is not None
+            if repeat[:2] in self.keys and repeat[2]:
                 self.repeats += 1
                 continue
-            self.keys.add(key)
+            self.keys.add(repeat[:2])
             self.values.append(json.loads(message.payload))
         if not self.hold:
             return succeed(None)
@@ -110,6 +110,9 @@ class ConsumerTests(TestCase):
                 password="unused",
                 client_id="",
                 log=False,
+                reach={},
+                clean=False,
+                keep_alive=0,
                 topics=[(topic, 0) for topic in topics],
                 deliver=self.kept.deliver,
             ),
@@ -270,6 +273,8 @@ def test_commands(node: NodeProcess) -> None:
     shown = json.loads(node.command(f"get msg client where broker = {place} and format = json"))
     assert (shown[0]["Messages"], shown[0]["Success"], shown[0]["Errors"]) == (6, 3, 3), shown
     assert "connected, 8 partitions" in shown[0]["Connection"]
+    assert (shown[0]["Protocol"], shown[0]["Connection errors"]) == ("Kafka", 0), shown
+    assert shown[0]["Group"].startswith("anylog-") and shown[0]["Client ID"].startswith(shown[0]["Group"]), shown
     text = node.command("get processes").decode()
     assert re.search(rf"Kafka Consumer *\|Running *\|Clients: 1, Brokers: {place}", text), text
     assert node.command("test process kafka") == b"true"
@@ -284,6 +289,8 @@ def test_commands(node: NodeProcess) -> None:
     assert b"not the name of a topic" in refused(command(cluster, "c").replace("name = c", "name = c/#"))
     assert b"'reset'" in refused(command(cluster, "c").replace("earliest", "sometimes"))
     assert b"run kafka consumer" in refused("run msg client where broker = kafka and topic = '#'")
+    assert b"own broker" in refused(command(cluster, "c").replace(f"ip = {cluster.host}", "ip = local"))
+    assert "Clients: 1" in node.command("get processes").decode()  # of what was refused nothing is left
     node.command(command(cluster, "c"), "POST")
     cluster.send("c", [{"v": 4}])
     until(lambda: values(node, "c_rows") == [4])
@@ -296,6 +303,11 @@ def test_commands(node: NodeProcess) -> None:
     node.command(command(cluster, "c"), "POST")
     cluster.send("c", [{"v": 5}])
     until(lambda: sorted(values(node, "c_rows")) == [4, 5])
+    assert b"No message client" not in node.command("exit msg client all", "POST")
+    until(lambda: node.command("test process kafka") == b"false")
+    node.command(command(cluster, "c"), "POST")
+    cluster.send("c", [{"v": 6}])
+    until(lambda: sorted(values(node, "c_rows")) == [4, 5, 6])
     (only,) = json.loads(node.command("get msg client where format = json"))
     node.command(f"exit msg client {only['Subscription']}", "POST")
     until(lambda: node.command("test process kafka") == b"false")

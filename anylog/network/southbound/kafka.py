@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib import import_module
 from random import Random
@@ -25,7 +26,7 @@ from zope.interface import implementer
 
 from anylog.counts import Counts
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, ILane, IOutsideBroker, ISouthbound, ISouthboundIntake, Lanes, Outside
+from anylog.interfaces import Clock, ILane, ISouthbound, ISouthboundIntake, Lanes, Outside, unix
 from anylog.language.command import Flag, OneOf, Option, Seconds, Text, Whole
 from anylog.network.southbound.kafka_reader import OVERHEAD, Access, Came, Place, Reader
 from anylog.process import SOURCES, Process
@@ -71,8 +72,10 @@ class Consumer:
     ) -> None:
         """Nothing happens before `start`. `library` is confluent_kafka."""
         self.number, self.access, self.topics = outside.number, access, [name for name, _ in outside.topics]
+        self.host, self.port, self.client_id = outside.broker, outside.port or DEFAULT_PORT, access.instance
         self.counts = Counts()
-        self.state, self.last_error = "not started", ""
+        self.state = "not started"
+        self.last_error, self.last_error_at = "", 0.0  # unix seconds
         self.assigned = -1
         self._clock, self._lanes, self._chance, self._library = clock, lanes, chance, library
         self._deliver, self._told_stopped = outside.deliver, stopped
@@ -97,8 +100,8 @@ class Consumer:
         self._served.addErrback(lambda failure: self.log.failure("{name} ended", failure, name=self._name))
 
     @deferring
-    async def stop(self) -> None:
-        """See `interfaces.IOutsideBroker`."""
+    async def stop(self, forget: bool = False) -> None:
+        """See `interfaces.IOutsideBroker`. What the group committed stays in any case: it is not ours alone."""
         if self._stopping:
             return
         self._stopping = True
@@ -115,14 +118,28 @@ class Consumer:
         parts = [self.state]
         if self.assigned >= 0 and self.state == "connected":
             parts.append(f"{self.assigned} partitions")
-        for name in ("pauses", "again", "without content"):
-            if self.counts[name]:
-                parts.append(f"{name}: {self.counts[name]:,}")
         if self.last_error and self.state != "connected":
             parts.append(self.last_error)
         elif self.last_error:
             parts.append(f"last error: {self.last_error}")
         return ", ".join(parts)
+
+    def figures(self) -> Mapping[str, Any]:
+        """See `interfaces.IOutsideBroker`."""
+        counts = self.counts
+        at = datetime.fromtimestamp(self.last_error_at, UTC).strftime("%Y-%m-%d %H:%M:%S") if self.last_error else ""
+        return {
+            "Client ID": self.client_id,
+            "Group": self.access.group,
+            "Protocol": "TLS, Kafka" if self.access.tls else "Kafka",
+            "Kept": counts["kept"],
+            "Read again": counts["again"],
+            "Without content": counts["without content"],
+            "Pauses": counts["pauses"],
+            "Connection errors": counts["errors"],
+            "Last connection error time": at,
+            "Last connection error": self.last_error,
+        }
 
     async def _serve(self) -> None:
         lane = self._lanes.open(self._name)
@@ -207,7 +224,7 @@ class Consumer:
         if not came.messages:
             self._ended(batch, reader)
             return
-        kept = maybeDeferred(self._deliver, [(message.key, message) for message in came.messages])
+        kept = maybeDeferred(self._deliver, [(message.repeat, message) for message in came.messages])
         kept.addErrback(self._not_kept, batch)
         kept.addCallback(lambda _: self._ended(batch, reader))
         kept.addErrback(lambda failure: self.log.failure("{name}: what was kept", failure, name=self._name))
@@ -261,7 +278,7 @@ class Consumer:
         return waited
 
     def _error(self, why: str) -> None:
-        self.last_error = why[:300]
+        self.last_error, self.last_error_at = why[:300], unix(self._clock)
         self.counts.add("errors", last=why)
         self.log.info("{name}: {why}", name=self._name, why=why)
 
@@ -356,13 +373,13 @@ class Kafka:
         host = options["ip"].strip("[]")
         brokers = f"[{host}]:{options['port']}" if ":" in host else f"{host}:{options['port']}"
 
-        def begin(outside: Outside) -> IOutsideBroker:
+        def begin(outside: Outside) -> Consumer:
             names = [name for name, _ in outside.topics]
             for name in names:
                 if not TOPIC.fullmatch(name) or name in (".", ".."):
                     raise AnyLogError(40, f"run kafka consumer: '{name[:80]}' is not the name of a topic of Kafka")
             told = blake2b("\n".join([brokers, *sorted(names)]).encode(), digest_size=4).hexdigest()
-            consumer = Consumer(
+            return Consumer(
                 clock=clock,
                 lanes=lanes,
                 chance=chance,
@@ -381,8 +398,6 @@ class Kafka:
                 outside=outside,
                 stopped=process.stopped,
             )
-            process.consumers[outside.number] = consumer
-            return consumer
 
         outside = Outside(
             number=0,
@@ -390,13 +405,17 @@ class Kafka:
             port=options["port"],
             user=options["user"],
             password=options["password"],
-            client_id=group,
+            client_id="",
             log=False,
+            reach={},
+            clean=False,
+            keep_alive=0,
             topics=(),
             deliver=_nowhere,
             log_error=options["log_error"],
         )
-        intake.subscribe(outside, options["topic"], begin)
+        number, consumer = intake.subscribe(outside, options["topic"], begin)
+        process.consumers[number] = consumer
         return None if running is not None else process
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
+from anylog.interfaces import Repeat
+
 OVERHEAD = 300  # bytes of memory that a message costs beside its content
 AT_ONCE, BYTES_AT_ONCE = 1000, 2 << 20  # messages, and bytes, of one hand-over
 POLL = 0.2  # seconds that the lane waits for a first message
@@ -26,10 +28,14 @@ class Message(NamedTuple):
     time: int  # milliseconds since 1970 as its producer or the broker says; -1: not said
 
     @property
-    def key(self) -> str:
-        """The same whenever it comes. A topic that was made anew counts from 0 again: so the content belongs to it."""
+    def repeat(self) -> Repeat:
+        """What tells that it is the same, whenever it comes: nothing marks it when it comes again.
+
+        A topic that was made anew counts from 0 again, and so do those of another cluster. Time and content are part of
+        the key, not its token, so that what others have at the same place does not make this one forgotten.
+        """
         digest = blake2b(self.payload, digest_size=8).hexdigest()
-        return f"{self.topic}:{self.partition}:{self.offset}:{self.time:x}:{digest}"
+        return f"{self.topic}:{self.partition}:{self.offset}:{self.time:x}:{digest}", "1", True
 
 
 Place = tuple[str, int]  # topic and partition

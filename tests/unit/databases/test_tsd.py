@@ -14,6 +14,7 @@ from anylog.databases.library import Library
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import BUILT_IN
 from anylog.databases.tsd import FOREIGN_IDS, GAP, GAP_BITS, Asked, Done, Entry, Registered, Tsd, Wanted, is_files
+from anylog.databases.tsd_ranges import Line, record
 from anylog.errors import AnyLogError
 
 DEFINITION = BUILT_IN["almgm", "tsd_info"]
@@ -159,6 +160,16 @@ class RegisterTests(FilesCase):
         (new,) = self.register(want(C))
         self.assertGreater(new.entry.id, was + GAP)
         self.assertEqual(self.told(want("d" * 32, id=was + 1)), [("new", "tsd_info", was + 1)])
+
+    def test_ids_that_are_only_told(self) -> None:
+        """Another member says that it has no row of such a file; behind its id there may be others all the same."""
+        first = self.beyond(0)
+        self.get(self.tsd.ids_beyond(0))
+        was = first + (2 << GAP_BITS)
+        line = Line(was, "d" * 32, "town", "a", 0, "double", "2026-09-01 10:00:00.000000")
+        self.get(record(self.tsd, "tsd_info", [(line, "02", "tsd_2 4")]))
+        (new,) = self.register(want(A))
+        self.assertGreater(new.entry.id, was + GAP)
 
     def test_an_id_that_is_not_recorded_was_given_all_the_same(self) -> None:
         """The content has another id here already; the old one and those behind it are not given again."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,10 +17,14 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
+from anylog.interfaces import Repeat
 from anylog.network.outside import CONNECTED, STOPPED, WAITING, OutsideBroker
 from anylog.network.outside_access import Access, Refused, Tls, TlsLayer, read_broker
+from anylog.network.outside_memory import Exchanges
 from anylog.network.outside_websocket import WebSocketLayer
 from anylog.network.publish_commands import access_of
+from anylog.testing.disk import MemoryDisk
+from anylog.testing.lanes import InlineLane
 from anylog.wire.mqtt_packets import (
     Connack,
     Connect,
@@ -49,21 +55,26 @@ class Wire(StringTransport):
         self.desk.clock.callLater(0, self.desk.cut)
 
 
+def remembering(disk: MemoryDisk) -> Exchanges:
+    return Exchanges(disk=disk, lane=InlineLane(), path=Path("/home/outside/x.session"), token=os.urandom)
+
+
 class Desk:
     """A broker on paper: what it is told, and what it says."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, disk: MemoryDisk | None = None, **more: Any) -> None:
+        self.disk = disk or MemoryDisk()
         self.clock = Clock()
         self.clock.advance(1000)
         self.up, self.attempts = True, []
         self.line: Any = None
-        self.kept: list[tuple[str | None, Publish]] = []
+        self.kept: list[tuple[Repeat | None, Publish]] = []
         self.waits: list[Deferred[None]] = []
         access = Access(**{"host": "h", "client_id": "me", "persistent": True, "keep_alive": 20, **more})
         self.version = access.version
         self.broker = OutsideBroker(
             clock=self.clock, net=self, chance=Random(1), read=lambda function: succeed(function()),  # type: ignore
-            token=bytes, access=access, topics=[("a/#", 2)], deliver=self.deliver,
+            token=bytes, access=access, topics=[("a/#", 2)], deliver=self.deliver, memory=remembering(self.disk),
         )  # fmt: skip
         self.broker.start()
 
@@ -76,7 +87,7 @@ class Desk:
         self.line.makeConnection(self.wire)
         return succeed(self.line)
 
-    def deliver(self, items: Sequence[tuple[str | None, Publish]]) -> Deferred[None]:
+    def deliver(self, items: Sequence[tuple[Repeat | None, Publish]]) -> Deferred[None]:
         self.kept += items
         self.waits.append(Deferred())
         return self.waits[-1]
@@ -97,13 +108,11 @@ class Desk:
         """Up to the subscription."""
         before = self.told()
         self.say(Connack(session_present=present))
-        for packet in before_and(self.told()):
-            self.say(Suback(packet.packet_id, (Reason.GRANTED_QOS_2,)))
-        return before
-
-
-def before_and(packets: list[Any]) -> list[Any]:
-    return [packet for packet in packets if isinstance(packet, Subscribe)]
+        asked = self.told()
+        for packet in asked:
+            if isinstance(packet, Subscribe):
+                self.say(Suback(packet.packet_id, (Reason.GRANTED_QOS_2,)))
+        return before + asked
 
 
 def test_answers_follow_the_disk_in_order() -> None:
@@ -123,20 +132,20 @@ def test_answers_follow_the_disk_in_order() -> None:
     assert desk.told() == [Pubcomp(2)]
     desk.say(Pubrel(9))
     assert desk.told() == [Pubcomp(9)]
-    keys = [key for key, _ in desk.kept]
-    assert keys[2] is None and len({keys[0], keys[1], keys[3]}) == 3
+    known = [known for known, _ in desk.kept]
+    assert known[2] is None and len({each[0] for each in known if each}) == 3
 
 
 def test_repeats_are_known() -> None:
-    """With DUP, the same packet id and content it is the same message; without DUP, or with another content, a new one.
+    """At QoS 1 with DUP, packet id and content it is the same message; at QoS 2 by its id, until that is released.
 
-    Once a packet id of QoS 2 was released, or the broker has forgotten the session, nothing is a repeat.
+    When the broker has forgotten the session nothing is a repeat.
     """
     desk = Desk()
     desk.accept()
 
-    def again(packet: Publish) -> str | None:
-        """The key under which it is handed over, None if it is only answered."""
+    def again(packet: Publish) -> Repeat | None:
+        """With what it is handed over, None if it is only answered."""
         before = len(desk.kept)
         desk.say(packet)
         if len(desk.kept) > before:
@@ -144,23 +153,81 @@ def test_repeats_are_known() -> None:
             return desk.kept[-1][0]
         return None
 
-    key = again(Publish("a/1", b"x", 1, packet_id=1))
+    first = again(Publish("a/1", b"x", 1, packet_id=1))
+    assert first is not None and not first[2]
     desk.told()
     desk.cut()
     desk.clock.advance(2)
     desk.accept(present=True)
     assert again(Publish("a/1", b"x", 1, dup=True, packet_id=1)) is None
     assert desk.told() == [Puback(1)] and desk.broker.counts["repeated"] == 1
-    assert again(Publish("a/1", b"other", 1, dup=True, packet_id=1)) not in (None, key)
-    assert again(Publish("a/1", b"other", 1, packet_id=1)) is not None
-    assert again(Publish("a/2", b"y", 2, packet_id=2)) is not None
+    other = again(Publish("a/1", b"other", 1, dup=True, packet_id=1))
+    assert other is not None and other[0] == first[0] and other[1] != first[1]
+    assert again(Publish("a/1", b"other", 1, packet_id=1)) == (*other[:2], False)
+    second = again(Publish("a/2", b"y", 2, packet_id=2))
+    assert second is not None
+    assert again(Publish("a/2", b"y", 2, packet_id=2)) is None
     assert again(Publish("a/2", b"y", 2, dup=True, packet_id=2)) is None
     desk.say(Pubrel(2))
-    assert again(Publish("a/2", b"y", 2, dup=True, packet_id=2)) is not None
+    third = again(Publish("a/2", b"y", 2, dup=True, packet_id=2))
+    assert third is not None and third[0] == second[0] and third[1] != second[1]
     desk.cut()
     desk.clock.advance(2)
     desk.accept(present=False)
-    assert again(Publish("a/1", b"other", 1, dup=True, packet_id=1)) is not None
+    last = again(Publish("a/1", b"other", 1, dup=True, packet_id=1))
+    assert last is not None and last[1] != other[1]
+
+
+def test_repeats_are_known_after_a_crash() -> None:
+    """What is on its way has the name of the first time; what was released since has not."""
+    desk = Desk()
+    assert desk.accept()
+    desk.say(Publish("a/1", b"x", 1, packet_id=1), Publish("a/2", b"y", 2, packet_id=2))
+    desk.waits[0].callback(None)
+    one, two = (known for known, _ in desk.kept)
+    assert one is not None and two is not None
+
+    def crashed(desk: Desk) -> Desk:
+        found = Desk(desk.disk.crash(Random(1)))
+        assert not [each for each in found.accept(present=True) if isinstance(each, Subscribe)]
+        return found
+
+    desk = crashed(desk)
+    assert desk.broker.state == CONNECTED
+    desk.say(Publish("a/1", b"x", 1, dup=True, packet_id=1), Publish("a/2", b"y", 2, dup=True, packet_id=2))
+    assert [known for known, _ in desk.kept] == [(*one[:2], True), two]
+    desk.waits[0].callback(None)
+    desk.say(Pubrel(2))
+    assert desk.told() == [Puback(1), Pubrec(2), Pubcomp(2)]
+    desk = crashed(desk)
+    desk.say(Publish("a/2", b"y", 2, dup=True, packet_id=2))
+    ((known, _),) = desk.kept
+    assert known is not None and known[0] == two[0] and known[1] != two[1]
+
+
+def test_a_broken_memory() -> None:
+    """A line that was not whole says nothing; what cannot be written is not answered, and is made good by the next."""
+    disk = MemoryDisk()
+    memory = remembering(disk)
+    memory.open()
+    memory.subscribed([("a", 1)])
+    memory.release([5, 6, 5])
+    path = Path("/home/outside/x.session")
+    names = {memory.exchange(each) for each in (5, 6, 7)}
+    assert len(names) == 3
+    whole = disk.read(path)
+    for cut in range(2, 30):
+        disk.publish(path, whole[:-cut])
+        again = remembering(disk)
+        again.open()
+        assert again.session == memory.session and again.topics == {"a": 1}
+        assert again.exchange(6) == again.exchange(7)
+    disk.publish(path, whole)
+    again = remembering(disk)
+    again.open()
+    assert {again.exchange(each) for each in (5, 6, 7)} == names and again.topics == {"a": 1}
+    again.begin()
+    assert again.exchange(7) not in names and not again.topics
 
 
 def test_what_was_not_kept_has_the_key_of_the_first_time() -> None:
@@ -181,7 +248,8 @@ def test_what_was_not_kept_has_the_key_of_the_first_time() -> None:
     desk.clock.advance(2)
     desk.accept(present=True)
     desk.say(Publish("a/1", b"x", 1, dup=True, packet_id=1), Publish("a/1", b"y", 1, dup=True, packet_id=2))
-    assert [key for key, _ in desk.kept][2:] == [desk.kept[0][0]]
+    (before, _), _, (after, _) = desk.kept
+    assert before is not None and after == (*before[:2], True)
     desk.waits[-1].callback(None)
     assert desk.told() == [Puback(1), Puback(2)]
 
@@ -265,6 +333,16 @@ def test_no_answer_and_refusals() -> None:
     desk.say(Suback(asked.packet_id, (Reason.NOT_AUTHORIZED,)))
     assert desk.broker.refused == {"a/#": "Not authorized"}
     assert desk.broker.last_error == "the broker does not send a/#: Not authorized"
+    for _ in range(2):  # it is asked for again, later each time
+        desk.clock.advance(2)
+        (asked,) = desk.told()
+        desk.say(Suback(asked.packet_id, (Reason.NOT_AUTHORIZED,)))
+    desk.clock.advance(0.5)
+    assert desk.told() == []
+    desk.clock.advance(4)
+    (asked,) = desk.told()
+    desk.say(Suback(asked.packet_id, (Reason.GRANTED_QOS_2,)))
+    assert not desk.broker.refused
 
 
 def test_topics_that_are_no_text() -> None:

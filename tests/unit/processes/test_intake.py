@@ -394,6 +394,22 @@ class RefusalTests(IntakeCase):
         self.clock.pump([0.5] * 10)
         self.assertEqual([v for v in self.values() if v != 2], [1, 4])  # 2 may appear: it was not promised
 
+    def test_a_journal_that_failed_with_no_reading(self):
+        """A record that says that something is done may be the one that fails: the door has the journal begun anew."""
+        self.begin()
+        self.successResultOf(self.put({"v": 1}))
+        self.disk.fails.add("sync")
+        self.clock.pump([0.5] * 10)
+        self.intake._cut(self.intake.open_buffers()[0])
+        self.clock.pump([0.5] * 10)
+        self.assertTrue(self.intake.journal.broken)
+        self.disk.fails.clear()
+        self.assertEqual(self.failureResultOf(self.put({"v": 2}), AnyLogError).value.number, 504)
+        self.clock.pump([0.5] * 10)
+        self.successResultOf(self.put({"v": 3}))
+        self.clock.pump([0.5] * 10)
+        self.assertEqual(self.values(), [1, 3])
+
     def test_a_full_journal(self):
         """At the limit the door says so; when the database takes rows again, so does the door."""
         self.begin(most=20_000)

@@ -285,6 +285,31 @@ class OnceTests(MessagesCase):
         self.clock.advance(1)
         self.assertEqual(self.values(), [1, 1])
 
+    def test_a_packet_id_that_is_used_again(self):
+        """What waits in the journal is newer than what the database remembers of the same packet id."""
+        for qos in (1, 2):
+            self.setUp()
+            self.begin()
+            self.broke()
+            self.client()
+            device = self.table.lasting("d")
+            for number in (1, 2):
+                device.publish("plant/a", payload(number), qos, 5)
+                self.broker.turn()
+                if number == 1:
+                    device.send(Pubrel(5))
+                    self.clock.advance(1)
+                    self.assertEqual(self.values(), [1])
+                    self.engine.refuses = "away"
+            self.clock.advance(1)
+            self.crash()
+            self.engine.refuses = ""
+            device = self.table.lasting("d")
+            device.publish("plant/a", payload(2), qos, 5, dup=True)
+            self.broker.turn()
+            self.clock.pump([0.5] * 10)
+            self.assertEqual(self.values(), [1, 2], qos)
+
     def test_what_never_comes_again_is_not_remembered(self):
         """A session that ends with its connection costs no memory and no rows of keys."""
         self.begin()
@@ -320,12 +345,16 @@ class OutsideTests(MessagesCase):
             def __init__(self, told: Outside) -> None:
                 made.append(told)
                 self.going = False
+                self.host, self.port, self.client_id = told.broker, told.port, "me"
+
+            def figures(self) -> dict[str, Any]:
+                return {"Reconnects": 3}
 
             def start(self) -> None:
                 self.going = True
 
-            def stop(self) -> Deferred[None]:
-                self.going = False
+            def stop(self, forget: bool = False) -> Deferred[None]:
+                self.going, self.forgets = False, forget
                 done: Deferred[None] = Deferred()
                 done.callback(None)
                 return done
@@ -341,7 +370,7 @@ class OutsideTests(MessagesCase):
         self.assertEqual((told.broker, told.port, told.topics), ("far.example", 8883, [("plant/#", 0)]))
         self.assertEqual((client.number, client.state(), client.options.place), (1, "connected", "far.example:8883"))
         batch = [
-            ("k1", Publish("plant/a", payload(1))),
+            (("k1", "t", True), Publish("plant/a", payload(1))),
             (None, Publish("plant/a", b"{")),
             (None, Publish("plant/a", payload(2))),
         ]
@@ -351,4 +380,6 @@ class OutsideTests(MessagesCase):
         self.assertEqual(self.values(), [1, 2, 2])
         self.catalog.disconnect("town")
         self.assertEqual(self.failureResultOf(told.deliver(batch), AnyLogError).value.number, 5)
+        with self.assertRaisesRegex(AnyLogError, "client_id 'me' is that of client 1"):
+            self.client(PLAIN.replace("plant/#", "other"), broker="far.example", port=8883)
         self.assertTrue(self.successResultOf(self.clients.remove(1)))

@@ -6,14 +6,15 @@ import errno
 from pathlib import Path
 from typing import Any
 
+from filing_case import MEMBER
 from pull_case import FOLDERS, OTHER, Body, PullCase
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.disk.archive import folder_of
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
-from anylog.interfaces import Read, Reply
-from anylog.processes.pulling import SILENCE, Got, Range
+from anylog.interfaces import Asker, Read, Reply
+from anylog.processes.pulling import IDS, SILENCE, Got, Range
 
 
 class FetchTests(PullCase):
@@ -133,3 +134,82 @@ class GiveTests(PullCase):
         on_way, gone = self.give(1, archived=False), self.give(2, archived=False)
         self.busy.add(on_way.hash)
         self.assertEqual(self.told(1, 2), ([], [gone.id], [on_way.id]))
+
+
+class KnownTests(PullCase):
+    """What a member has under ids of another one's files."""
+
+    def known(self, *ids: int, after: int = 0) -> Any:
+        return self.get(Deferred.fromCoroutine(self.puller.known(self.peer, self.place, MEMBER, ids, after)))
+
+    def mine(self, id: int, rows: int = 1) -> str:
+        """A file of this node that the other one has; without rows it is on its way there."""
+        name = self.name(id, b'{"v":%d}\n' % id, MEMBER)
+        self.hold(self.other, f"tsd_{MEMBER}", name, rows)
+        return name.hash
+
+    def lies(self, id: int) -> str:
+        """One that waits to be registered there."""
+        name = self.name(id, b'{"v":%d}\n' % id, MEMBER)
+        self.other_disk.put(FOLDERS.watch / str(name), b'{"v":%d}\n' % id)
+        return name.hash
+
+    def test_loaded_and_on_their_way(self) -> None:
+        """What is loaded, what waits, and what nobody knows."""
+        self.get(self.other.make_of(MEMBER))
+        loaded, begun, lying = self.mine(5), self.mine(6, 0), self.lies(7)
+        told = {5: (loaded, 1, "loaded"), 7: (lying, 0, "pending")}
+        found, waits = self.known(5, 6, 7, 8)
+        self.assertEqual((found[6][:2], waits), ((begun, 0), False))
+        self.assertEqual({id: each for id, each in found.items() if id != 6}, told)
+        self.assertEqual(self.known(8), ({}, False))
+        self.assertEqual(self.exchange.counts["ids told"], 3)
+
+    def test_what_lies_there_under_an_id_that_is_missing(self) -> None:
+        """It comes, and is told instead of the entry without rows."""
+        self.get(self.other.make_of(MEMBER))
+        self.mine(6, 0)
+        hash = self.lies(6)
+        self.assertEqual(self.known(6), ({6: (hash, 0, "pending")}, False))
+
+    def test_what_waits_behind_an_id(self) -> None:
+        """Only if it was asked for, and only what is behind it."""
+        self.lies(7)
+        self.assertEqual([self.known(5, after=each)[1] for each in (0, 6, 7)], [False, True, False])
+
+    def test_many(self) -> None:
+        """They are asked for in parts."""
+        self.get(self.other.make_of(MEMBER))
+        hash = self.mine(2 * IDS)
+        self.assertEqual(self.known(*range(1, 2 * IDS + 1)), ({2 * IDS: (hash, 1, "loaded")}, False))
+        self.assertEqual(self.count("known"), 2)
+
+    def test_refusals(self) -> None:
+        """Nobody of the cluster asks, or the question or the answer makes no sense, or the disk does not answer."""
+        good = {"cluster": "c", "asker": MEMBER, "member": MEMBER, "ids": [5], "after": 0}
+        asker = Asker(host="", address="")
+        for odd, number in [
+            ({"cluster": "d"}, 40), ({"asker": 9}, 40), ({"ids": []}, 21), ({"ids": None}, 21), ({"ids": ["5"]}, 40),
+            ({"ids": [0]}, 40), ({"ids": [True]}, 40), ({"after": -1}, 40),
+        ]:  # fmt: skip
+            refusal = self.failureResultOf(self.exchange.known({**good, **odd}, b"", asker), AnyLogError).value
+            self.assertEqual(refusal.number, number, odd)
+        self.odd["known"] = lambda head: succeed(Reply(head={"known": [[9, "h", 1, "loaded"]]}))
+        asked = Deferred.fromCoroutine(self.puller.known(self.peer, self.place, MEMBER, [5]))
+        self.assertEqual(self.failureResultOf(asked, AnyLogError).value.number, 21)
+
+        def unreadable(folder: Path) -> list[str]:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.other_disk.names = unreadable  # type: ignore[method-assign]
+        refusal = self.failureResultOf(self.exchange.known(good, b"", asker), AnyLogError).value
+        self.assertEqual(refusal.number, 63)
+
+    def test_the_last_id(self) -> None:
+        """One who asks for the last of its ids is told of files that are not registered yet, too."""
+        self.get(self.other.make_of(MEMBER))
+        self.mine(5)
+        self.lies(7)
+        for safe, last in ((None, 7), ({}, 5)):
+            asked = self.puller.members(self.peer, self.place, Range(""), safe=safe, complete=False)
+            self.assertEqual(self.get(Deferred.fromCoroutine(asked)).known, last)

@@ -13,7 +13,7 @@ from anylog.databases.tsd_ranges import Line, Totals
 from anylog.disk.archive import LARGEST
 from anylog.errors import AnyLogError
 from anylog.processes.exchange import numbers
-from anylog.processes.told import files_told, lines_told, state_told
+from anylog.processes.told import files_told, known_told, lines_told, state_told
 
 HUGE = 1 << 63
 TOTALS = [2, 30, 1, 2, "2026-09-21 14:13:20", 0, 0]
@@ -71,3 +71,19 @@ class ToldTests(SynchronousTestCase):
         ]:  # fmt: skip
             self.assertTrue(self.refused(files_told, {**good, **odd}, [5, 6, 7, 8]), odd)
         self.assertTrue(self.refused(files_told, {}, [5]))
+
+    def test_known_ids(self) -> None:
+        """Of those that were asked for alone, each with hash, rows and state; and whether more waits."""
+        good = {"known": [[5, "h5", 3, "loaded"], [6, "h6", 0, "pending"]], "waits": True}
+        told = {5: ("h5", 3, "loaded"), 6: ("h6", 0, "pending")}
+        self.assertEqual(known_told(good, [4, 5, 6]), (told, True))
+        self.assertEqual(known_told({"known": []}, [5]), ({}, False))
+        self.assertEqual(known_told({**good, "waits": 1}, [5, 6]), (told, False))
+        for odd in [
+            None, "x", 7, [5], [[]], [[5, "h5", 3]], [[5, "h5", 3, "loaded", 1]], [["5", "h5", 3, "loaded"]],
+            [[HUGE, "h5", 3, "loaded"]], [[True, "h5", 3, "loaded"]], [[5, 7, 3, "loaded"]], [[5, "h5", -1, "loaded"]],
+            [[5, "h5", "3", "loaded"]], [[5, "h5", 3.0, "loaded"]], [[5, "h5", 3, "gone"]], [[5, "h5", 3, None]],
+            [[7, "h7", 3, "loaded"]],
+        ]:  # fmt: skip
+            self.assertTrue(self.refused(known_told, {"known": odd}, [5, 6]), odd)
+        self.assertTrue(self.refused(known_told, {}, [5]))

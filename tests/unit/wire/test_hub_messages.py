@@ -431,11 +431,13 @@ def test_the_nodes_own_clients() -> None:
 
 
 def test_the_nodes_own_clients_refuse() -> None:
-    """5.0 hears the reason; 3.1.1 is acknowledged where it would send the same in vain, else closed."""
+    """5.0 hears the reason; 3.1.1 is acknowledged where it would send the same in vain, else closed, as is QoS 2."""
     bad, full = Reason.PAYLOAD_FORMAT_INVALID, Reason.QUOTA_EXCEEDED
     for version, qos, reason, said, closed in [
         (5, 1, bad, bad, False),
-        (5, 2, full, full, False),
+        (5, 1, full, full, False),
+        (5, 2, bad, bad, False),
+        (5, 2, full, full, True),
         (4, 1, bad, Reason.SUCCESS, False),
         (4, 2, bad, Reason.SUCCESS, False),
         (4, 1, full, None, True),

@@ -68,6 +68,7 @@ class Device:
     visits: list[list[str]] = field(factory=lambda: [[]])  # what it heard, by session
     since: list[int | None] = field(factory=lambda: [None])  # `subscribed` of each
     last: int = 0
+    early: set[int] = field(factory=set)  # packet ids that it began to use before CONNACK
 
 
 @define(eq=False)
@@ -75,6 +76,9 @@ class Storm:
     """Devices, the broker, the disk, and one of the node's own clients."""
 
     seed: int
+    # Also publishers that do not wait for CONNACK: their new messages go before those that come again.
+    eager: bool = False
+    ids: int = 20  # packet ids that a device uses, in turn
     chance: Random = field(init=False)
     hub: Hub = field(init=False)
     now: float = 1_000_000.0
@@ -102,6 +106,8 @@ class Storm:
             ("fleeting", 5, False, None),
         ]:
             self.devices.append(Device(name, version, lasting, filter))
+        if self.eager:
+            self.devices += [Device("eager4", 4, True, None), Device("eager5", 5, True, None)]
 
     def fresh(self) -> Hub:
         hub = Hub(LIMITS)
@@ -162,6 +168,10 @@ class Storm:
                 receive_maximum=most,
             ),
         )
+        device.early = set()
+        while device.name.startswith("eager") and self.chance.random() < 0.6 and len(device.unacknowledged) < 8:
+            self.publish(device)
+            device.early.add(device.last)
 
     def cut(self, device: Device) -> None:
         """The network is gone, and what was on it."""
@@ -187,9 +197,9 @@ class Storm:
     def publish(self, device: Device) -> None:
         """A new message."""
         qos = self.chance.randrange(3)
-        device.last = device.last % 20 + 1
+        device.last = device.last % self.ids + 1
         while device.last in device.unacknowledged:
-            device.last = device.last % 20 + 1
+            device.last = device.last % self.ids + 1
         packet = Publish(
             self.chance.choice(TOPICS), f"{device.name} {qos} {len(self.sent)}".encode(), qos, packet_id=device.last
         )
@@ -300,6 +310,8 @@ class Storm:
         device.ready, device.known = True, device.lasting
         for number, sent in device.unacknowledged.items():  # [MQTT-4.4.0-1]
             packet = sent.packet
+            if number in device.early and not sent.released:
+                continue
             again = Publish(packet.topic, packet.payload, packet.qos, packet.retain, True, number)
             self.say(device, Pubrel(number) if sent.released else again)
         if device.filter is not None and (device.subscribed is None or not device.lasting):
@@ -376,8 +388,8 @@ class Storm:
 
         What was on its way before the subscription may come once more after it, and late.
         """
-        if device.name.startswith("share"):
-            return  # a message that changes hands may be overtaken
+        if device.name.startswith("share") or publisher.startswith("eager"):
+            return  # a message that changes hands may be overtaken; an eager publisher itself keeps no order
         topics = {each.packet.payload.decode(): each.packet.topic for each in self.sent}
         for visit, since in zip(device.visits, device.since, strict=True):
             first = dict.fromkeys(
@@ -389,6 +401,19 @@ class Storm:
                 if since is None or number < since:
                     del first[number]
             assert list(first) == sorted(first), (device.name, publisher, topic, qos)
+
+
+@pytest.mark.parametrize("seed", range(2000, 2015))
+def test_eager_publishers(seed: int) -> None:
+    """Which message comes again is known whatever order they come in, after a crash, too."""
+    storm = Storm(seed, eager=True)
+    for device in storm.devices:
+        storm.connect(device)
+    for _ in range(4000):
+        storm.step()
+    storm.calm()
+    storm.check()
+    assert storm.crashes > 1
 
 
 @pytest.mark.parametrize("seed", [*range(20), 1055, 1076, 1108, 1161, 1166, 1283])
