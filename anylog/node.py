@@ -33,11 +33,13 @@ import anylog.processes.later_commands
 import anylog.processes.msg_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
+import anylog.processes.publisher_commands
 import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
 import anylog.southbound.commands
 from anylog.copying import Copying
+from anylog.counts import Counts
 from anylog.databases.catalog import Catalog
 from anylog.databases.library import STANDARD, Library
 from anylog.databases.taken_out import TakenOut
@@ -71,6 +73,8 @@ from anylog.processes.msg_clients import MsgClients
 from anylog.processes.msg_lines import LineFiles
 from anylog.processes.msg_rules import MsgRules
 from anylog.processes.operator import Seen
+from anylog.processes.receiving import Receiving
+from anylog.processes.sending import Sent
 from anylog.processes.streaming import Stream
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
@@ -103,6 +107,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.southbound.commands.COMMANDS,
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
+    *anylog.processes.publisher_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -154,11 +159,15 @@ class Node:
         self.stream: Stream
         self.membership: Membership
         self.copying: Copying
+        self.receiving: Receiving
         self.network_queries: NetworkQueries
         self.msg_clients: MsgClients
         self.msg_rules: MsgRules
         self._broker: Broker | None = None
-        self.operator_seen = Seen()
+        self.operator_seen, self.publisher_seen = Seen(), Seen()
+        self.publisher_counts = Counts()
+        self.publisher_sent: dict[tuple[str, str, str], Sent] = {}
+        self.distribution: dict[tuple[str, str], list[str]] = {}  # by `set data distribution`
         self.token, self.point, self._engine = token, point, engine
         self._sizes = (segment_size, journal_size)
         self._interpreter = Interpreter(
@@ -295,6 +304,16 @@ class Node:
             point=self.point,
         )
         self.peers.serve("deliver", self.copying.delivery)
+        self.receiving = Receiving(
+            disk=self.disk,
+            lane=self.lanes.open("disk", 2),
+            operator=self.copying.operator,
+            tsd=self.membership.tsd,
+            in_work=self.intake.in_work,
+            trusted=lambda asker: not asker.host or self.clusters.listed(asker.address),
+            point=self.point,
+        )
+        self.peers.serve("publish", self.receiving)
         self.intake.filing.to_distribute = self.copying.distribute
         self.intake.recovery.known_by_members = self.copying.known_by_members
         self.intake.recovery.lacking = self.copying.lacking

@@ -174,6 +174,10 @@ class Clusters:
         """Whether a node of the ledger is known by that ip:port."""
         return address in self.view.addresses
 
+    def addresses(self, policy: Policy) -> set[str]:
+        """Every ip:port by which the node of a policy may be known."""
+        return {self.address_of(policy), *addresses_of(policy)} - {""}
+
     def address_of(self, policy: Policy) -> str:
         """ip:port by which this node asks the one of a policy; empty if it names none."""
         return address_of(policy, self._own())

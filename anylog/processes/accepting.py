@@ -101,6 +101,7 @@ class Accepting:
     _away: Callable[[], AnyLogError | None]
     _counts: Counts
     stream: Stream | None = None  # as long as there is anything to be done with passing rows
+    _published: Callable[[str], bool] = field(default=lambda dbms: False)  # whether its readings go to operators
     _coming: dict[_Known, tuple[str, list[Deferred[None]]]] = field(factory=dict)  # token, who waits for its sync
 
     def accept(
@@ -233,7 +234,7 @@ class Accepting:
 
     def _refused(self, dbms: str, table: str) -> AnyLogError | None:
         refusal = self._refusal()
-        if refusal is None and dbms not in self._loaders:
+        if refusal is None and dbms not in self._loaders and not self._published(dbms):
             try:
                 self._databases.get(dbms)
             except AnyLogError as unknown:

@@ -18,6 +18,7 @@ from anylog.interfaces import Clock, Receipt
 from anylog.processes.buffers import Buffer, Pending
 from anylog.processes.loading import Loader
 from anylog.processes.once import Once
+from anylog.processes.recovery import Marked
 from anylog.processes.registry import Registry
 from anylog.processes.shares import Schemas
 from anylog.tank import Tank
@@ -78,16 +79,25 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
         ordered = sorted(buffer.pending, key=lambda pending: pending.sequence)
         buffer.pending.clear()
         buffer.pending.extend(ordered)
-        if buffer.filed:
+        if buffer.filed or buffer.published:
             buffer.records = list(ordered)
+        if buffer.published:
+            buffer.pending.clear()
         buffer.last = ordered[-1].sequence if ordered else 0
 
 
-class Databases(Protocol):
-    """What is asked of the catalog."""
+class Kept(Schemas, Marked, Protocol):
+    """A database of readings."""
 
-    def get(self, name: str) -> Schemas:
+
+class Databases(Protocol):
+    """What the intake asks of the catalog."""
+
+    def get(self, name: str) -> Kept:
         """The connected database of that name; AnyLogError 5."""
+
+    def watch(self, told: Callable[[str, bool], None]) -> None:
+        """Call `told(name, connected)`."""
 
 
 @define(kw_only=True, eq=False)
@@ -209,4 +219,8 @@ class Attaching:
                 self._once.remember((where.dbms, where.table, key), now, Receipt(token, 0))
 
     def _of(self, name: str) -> list[Buffer]:
-        return [buffer for buffer in self._buffers.values() if buffer.where.dbms == name and buffer.file is None]
+        return [
+            buffer
+            for buffer in self._buffers.values()
+            if buffer.where.dbms == name and buffer.file is None and not buffer.published
+        ]

@@ -16,7 +16,7 @@ from anylog.databases.tsd import DROPPED, DUPLICATE, FAILED, MISSING, OWN, Tsd
 from anylog.disk.archive import LARGEST, folder_of, gunzip, ids_in
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Disk, IBody, ILane, Mark, Read, Reply
-from anylog.mapping.body import content_hash
+from anylog.mapping.body import content_hash, is_sealed
 from anylog.pages import all_pages
 from anylog.processes.digests import NOTHING, Digest, of_files
 from anylog.processes.overview import Text
@@ -270,7 +270,8 @@ def digits(time: str) -> str:
 
 def fits(hash: str, dbms: str, table: str, member: int, id: int, data: bytes) -> bool:
     """Whether a content is the one that a name says, of a whole file or of a streamed one (ingest.md 9.2)."""
-    return hash in (content_hash(dbms, table, data), content_hash(dbms, f"{table}.{member}.{id}", data))
+    known = content_hash(dbms, table, data), content_hash(dbms, f"{table}.{member}.{id}", data)
+    return hash in known or is_sealed(hash, dbms, table, data)
 
 
 def content_of(path: Path, data: bytes) -> bytes:

@@ -68,6 +68,7 @@ class Buffer:
     known_to: object = None  # the tables of files that know it
     file: WholeFile | None = None
     path: Path = Path()  # where `file` lies now
+    published: bool = False  # it is not loaded here, but becomes a file that is sent to an operator
     recalled: bool = False  # read back from the journal after a start
     doubtful: bool = False  # its rows need a second look before they can be converted
     leaving: bool = False  # it is loaded, and with those that are made into files
@@ -145,17 +146,22 @@ class Buffer:
         With its id and time once it has them. A whole file is known by its hash, whatever id it gets.
         """
         registered = {"tsd": self.tsd, "time": self.time} if self.tsd and not self.whole else {}
-        return registered | {
-            "dbms": self.where.dbms,
-            "table": self.where.table,
-            "source": self.where.source,
-            "instructions": self.where.instructions,
-            "at": self.at,
-            "whole": self.whole,
-            "immediate": self.threshold.write_immediate,
-            "filed": self.filed,
-            "member": self.member,
-        }
+        published = {"published": True} if self.published else {}
+        return (
+            registered
+            | published
+            | {
+                "dbms": self.where.dbms,
+                "table": self.where.table,
+                "source": self.where.source,
+                "instructions": self.where.instructions,
+                "at": self.at,
+                "whole": self.whole,
+                "immediate": self.threshold.write_immediate,
+                "filed": self.filed,
+                "member": self.member,
+            }
+        )
 
     @classmethod
     def described(cls, id: BufferId, told: Mapping[str, Any], now: float) -> Buffer:
@@ -175,6 +181,7 @@ class Buffer:
             told.get("time", ""),
             named=bool(tsd),
             noted=bool(tsd),
+            published=told.get("published", False),
             recalled=True,
             opened=True,
             state="cut",

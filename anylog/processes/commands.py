@@ -62,7 +62,7 @@ class SetBufferThreshold(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        if options["write_immediate"] is not None and node.processes.find("publisher") is not None:
+        if options["write_immediate"] and node.processes.find("publisher") is not None:
             raise AnyLogError(2, f"{self.words}: 'write_immediate' has no meaning on a publisher, it has no tables")
         node.intake.thresholds.set(
             normalise(options["dbms_name"]) if options["dbms_name"] else "",

@@ -13,7 +13,7 @@ from anylog.databases.tsd import Entry
 from anylog.disk.archive import gunzip
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
-from anylog.mapping.body import content_hash, normal_form, read_body
+from anylog.mapping.body import content_hash, is_sealed, normal_form, read_body
 from anylog.mapping.sql_file import read_sql
 from anylog.names import normalise
 from anylog.processes.agreement import SYSTEM
@@ -38,9 +38,9 @@ def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, s
     """Unpack, parse, bring into normal form and hash; `member` is this node's own.
 
     A hash in the name must be one of this content, else it is replaced and noted: of the normal form, of the bytes as
-    they came, or with member and id of the name in front, as for files cut from streams (ingest.md 9.2). The bytes of
-    a file that another member hashed are kept as they are, so that every member keeps the same; with another content
-    than its hash tells it was damaged on its way, and is none.
+    they came, or with member and id of the name in front, as for files cut from streams (ingest.md 9.2), or with the
+    seal of a publisher. The bytes of a file that another member hashed are kept as they are, so that every member keeps
+    the same; with another content than its hash tells it was damaged on its way, and is none.
     With the `columns` of its table the rows are converted, too. Raises AnyLogError 6, 16 or 501.
     """
     if name.compressed:
@@ -65,6 +65,9 @@ def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, s
                 return Content(rows=rows, normal=kept, hash=name.hash, early=early)
     elif name.hash == content_hash(name.dbms, name.table, data):
         return Content(rows=rows, normal=normal, hash=found, early=early)
+    for kept in (normal, data) if name.full else (normal,):
+        if is_sealed(name.hash, name.dbms, name.table, kept):
+            return Content(rows=rows, normal=kept, hash=name.hash, early=early)
     note = f"the hash {name.hash} in the name is not the one of the content, which is {found}"
     if name.full and name.member.isdecimal() and int(name.member) != member:
         raise AnyLogError(6, f"it was damaged: {note}")

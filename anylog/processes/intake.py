@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from attrs import define, field
@@ -20,7 +20,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Lanes, Receipt
 from anylog.mapping.body import normal_form
 from anylog.processes.accepting import NO_TOKENS, Accepting
-from anylog.processes.attaching import Attaching, recall, recall_buffers
+from anylog.processes.attaching import Attaching, Databases, recall, recall_buffers
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
 from anylog.processes.filing import MOST, Filing
@@ -29,7 +29,8 @@ from anylog.processes.loading import SMALL, Loader
 from anylog.processes.once import Once
 from anylog.processes.opening import Ending, Opening
 from anylog.processes.operating import Operating
-from anylog.processes.recovery import Marked, Recovery
+from anylog.processes.outgoing import Outgoing
+from anylog.processes.recovery import Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.relief import Relief
 from anylog.processes.shares import Agree, Schemas
@@ -42,20 +43,6 @@ from anylog.waiting import deadline, deferring, gather, pause
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 IN_MEMORY = 8 << 20  # bytes of readings held to be loaded, beyond which the yes waits
 ANEW = 1.0  # seconds before a journal that failed is opened anew
-
-
-class Kept(Schemas, Marked, Protocol):
-    """A database of readings."""
-
-
-class Databases(Protocol):
-    """What the intake asks of the catalog."""
-
-    def get(self, name: str) -> Kept:
-        """The connected database of that name; AnyLogError 5."""
-
-    def watch(self, told: Callable[[str, bool], None]) -> None:
-        """Call `told(name, connected)`."""
 
 
 @define(kw_only=True, eq=False)
@@ -95,6 +82,7 @@ class Intake:
     _relief: Relief = field(factory=Relief)
     registry: Registry = field(init=False)
     filing: Filing = field(init=False)
+    outgoing: Outgoing = field(init=False)
     _drafts: Drafts = field(factory=Drafts)
     _declared: dict[tuple[str, str], dict[str, str]] = field(factory=dict)
     files: Bringing = field(init=False)
@@ -126,6 +114,17 @@ class Intake:
             point=self.point,
             counts=self.counts,
         )
+        self.outgoing = Outgoing(
+            clock=self._clock,
+            disk=self._disk,
+            lane=disk_lane,
+            cpu=self._lanes.open("cpu"),
+            folder=self._folder / "publisher",
+            records=lambda: self.journal,
+            finished=self._finish,
+            point=self.point,
+            counts=self.counts,
+        )
         self.attaching = Attaching(
             clock=self._clock,
             databases=self._databases,
@@ -150,6 +149,7 @@ class Intake:
             refusal=self.refusal,
             away=self._away,
             counts=self.counts,
+            published=self.outgoing.takes,
         )
         self.files = Bringing(
             clock=self._clock,
@@ -220,8 +220,11 @@ class Intake:
             self._buffers,
             self.once,
         )
+        await self.outgoing.recall(self.once)
         self._ready = True
         self.attaching.begin()
+        for buffer in [each for each in self._buffers.values() if each.published]:
+            self._check(buffer)
         if self._buffers:
             rows = sum(len(buffer.pending) for buffer in self._buffers.values())
             self.log.info("{records} records of the journal are looked after", records=rows)
@@ -233,6 +236,7 @@ class Intake:
         for name in list(self._loaders):
             await self._loaders[name].stop()
         await self.filing.stop()
+        await self.outgoing.stop()
         self.files.stop()
         self._ending.tell()
         await self.journal.close()
@@ -246,10 +250,11 @@ class Intake:
                 await deadline(self._clock, seconds, loader.drained(), f"loading into {name}")
             except AnyLogError as late:
                 self.log.warn("{why}; it stays in the journal", why=str(late))
-        try:
-            await deadline(self._clock, seconds, self.filing.drained(), "making files")
-        except AnyLogError as late:
-            self.log.warn("{why}; they are made after the next start", why=str(late))
+        for drained in (self.filing.drained, self.outgoing.drained):
+            try:
+                await deadline(self._clock, seconds, drained(), "making files")
+            except AnyLogError as late:
+                self.log.warn("{why}; they are made after the next start", why=str(late))
         return len(due)
 
     def refusal(self) -> AnyLogError | None:
@@ -263,9 +268,10 @@ class Intake:
             return AnyLogError(504, self.journal.broken)
         if self.journal.size >= self.most:
             return AnyLogError(502, f"{self.journal.size:,} bytes wait in the journal to be loaded")
-        if self.filing.depth >= MOST:
-            why = f": {self.filing.waiting}" if self.filing.waiting else ""
-            return AnyLogError(502, f"{self.filing.depth:,} files wait to be written{why}")
+        for making in (self.filing, self.outgoing):
+            if making.depth >= MOST:
+                why = f": {making.waiting}" if making.waiting else ""
+                return AnyLogError(502, f"{making.depth:,} files wait to be written{why}")
         now = self._clock.seconds()
         if now - self._free[0] >= 0.5:
             try:
@@ -351,8 +357,11 @@ class Intake:
         if int(now) != self._second[0]:
             self._second = int(now), datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
         at = self._second[1]
-        filed, member = self.operating.member(where.dbms)
-        buffer = Buffer(self.journal.new_buffer(), where, threshold, now, at, hash, filed, member)
+        published = self.outgoing.takes(where.dbms)
+        filed, member = (False, 0) if published else self.operating.member(where.dbms)
+        buffer = Buffer(
+            self.journal.new_buffer(), where, threshold, now, at, hash, filed, member, published=published
+        )  # fmt: skip
         self._buffers[buffer.id] = buffer
         if hash:
             buffer.state, buffer.opened = "cut", True  # by its one record
@@ -376,14 +385,19 @@ class Intake:
         buffer.unsynced -= 1
         buffer.last = stored.sequence
         pending.stored, pending.sequence = stored, stored.sequence
+        traffic = self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic())
+        traffic.came(bool(buffer.whole), rows, self._clock.seconds())
+        receipt = Receipt(buffer.whole or "0", rows)
+        if buffer.published:
+            pending.let_go()
+            buffer.records.append(pending)
+            self._check(buffer)
+            return receipt
         self.tank.put(pending.weight)
         buffer.pending.append(pending)
         if buffer.filed:
             buffer.records.append(pending)
-        traffic = self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic())
-        traffic.came(bool(buffer.whole), rows, self._clock.seconds())
         self._send(buffer, [pending])
-        receipt = Receipt(buffer.whole or "0", rows)
         if self.tank.full:
             return self.tank.room().addCallback(lambda _: receipt)
         return receipt
@@ -423,7 +437,7 @@ class Intake:
 
     def waiting(self) -> dict[str, str]:
         """Database, or `database.table` -> why its readings wait in the journal."""
-        return reasons(self._loaders, self._buffers.values())
+        return reasons(self._loaders, self._buffers.values(), self.outgoing.reason)
 
     def _cut(self, buffer: Buffer) -> Deferred[None]:
         """No more readings for this buffer; the next one begins another. Fires when all of it is synced, or failed."""
@@ -450,7 +464,10 @@ class Intake:
         """A buffer that is cut and loaded is made a file, or is done."""
         if not buffer.finished or buffer.leaving:
             return
-        if buffer.file is None and (not buffer.filed or (buffer.verdict == "duplicate" and not buffer.tsd)):
+        if buffer.published:
+            buffer.leaving = True
+            self.outgoing.add(buffer)
+        elif buffer.file is None and (not buffer.filed or (buffer.verdict == "duplicate" and not buffer.tsd)):
             self._finish(buffer)
         else:
             buffer.leaving = True
@@ -480,7 +497,7 @@ class Intake:
             self.attaching.connected(name)
             return
         # What is loaded is done with: a database that is dropped after this does not get it again.
-        for buffer in [buffer for buffer in self._open.values() if buffer.where.dbms == name]:
+        for buffer in [each for each in self._open.values() if each.where.dbms == name and not each.published]:
             self._cut(buffer)
         self.attaching.disconnected(name)
         self.files.interrupt(lambda buffer: buffer.where.dbms == name and not buffer.leaving, f"{name} is disconnected")
@@ -544,6 +561,7 @@ class Intake:
                     self.tank.take(pending.let_go())
             self._open.clear()
             self.operating.begin_anew()
+            self.outgoing.begin_anew()
             for id, buffer in list(self._buffers.items()):
                 if buffer.file is None:
                     self._drafts.drop(self._buffers.pop(id))
@@ -565,6 +583,8 @@ class Intake:
 
     def _waits(self, buffer: Buffer) -> bool:
         """Whether nobody knows how long it will keep its segment."""
+        if buffer.published:
+            return bool(self.outgoing.waiting) or self.outgoing.watch is None
         if buffer.leaving:
             return self.operating.waits or bool(self.filing.waiting)
         loader = self._loaders.get(buffer.where.dbms)

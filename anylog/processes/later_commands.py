@@ -33,11 +33,4 @@ class RunArchiver(_Later):
     examples = ("run blobs archiver where dbms = true and folder = true and compress = false",)
 
 
-class RunPublisher(_Later):
-    """Not in this build: give files of a watch directory to the operators that host their tables."""
-
-    words = "run publisher"
-    examples = ("run publisher where delete_json = true and delete_sql = true",)
-
-
-COMMANDS: tuple[type[Command], ...] = (RunArchiver, RunPublisher)
+COMMANDS: tuple[type[Command], ...] = (RunArchiver,)

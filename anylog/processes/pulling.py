@@ -17,7 +17,7 @@ from anylog.disk.archive import LARGEST, gunzip
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IBody, ILane, Publish, Reply
-from anylog.mapping.body import content_hash
+from anylog.mapping.body import content_hash, is_sealed
 from anylog.pages import Patient, all_pages
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import Folders
@@ -286,7 +286,8 @@ def _sound_file(text: str, line: Line, whose: int, data: bytes) -> bool:
     if told != ("json", line.id, str(whose), line.dbms, line.table, line.hash):
         return False
     tables = (name.table, f"{name.table}.{name.member}.{name.id}")
-    return name.hash in [content_hash(name.dbms, table, plain) for table in tables]
+    known = [content_hash(name.dbms, table, plain) for table in tables]
+    return name.hash in known or is_sealed(name.hash, name.dbms, name.table, plain)
 
 
 def _forget_failed(disk: Disk, folder: Path, whose: int, ids: Collection[int]) -> None:

@@ -45,7 +45,7 @@ class Relief:
     async def _carry(self, journal: Journal, buffer: Buffer, segment: int) -> None:
         """Write what is needed of `buffer` in `segment` again at the end, so that the segment may go."""
         old, places = [], []
-        for pending in buffer.records if buffer.filed else buffer.pending:
+        for pending in buffer.records if buffer.filed or buffer.published else buffer.pending:
             if pending.stored is not None and pending.stored.segment == segment:
                 old.append(pending)
                 places.append(pending.stored)

@@ -9,6 +9,7 @@ from anylog.errors import AnyLogError
 from anylog.language.command import Command, Format, OneOf, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
+from anylog.processes import publisher_commands
 from anylog.processes.earlier import UNTOLD
 from anylog.processes.operator import Operator
 from anylog.processes.record import Failures, FileCount
@@ -69,7 +70,9 @@ class GetStats(Command):
     words = "get stats"
     where = {
         "service": OneOf(required=True, words=("operator", "publisher"), help="whose numbers"),
-        "topic": Text(many=True, help="config, summary, json, sql, inserts or error"),
+        "topic": Text(
+            many=True, help="config, summary, json, sql, inserts or error; of a publisher config, summary or files"
+        ),
         "format": Format,
     }
     examples = (
@@ -80,9 +83,12 @@ class GetStats(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for an unknown topic, 237 for a publisher."""
-        _only_operator(self.words, options["service"])
-        topics = [_topic(topic, self.words) for topic in options["topic"] or ["summary"]]
+        """Raises AnyLogError 2 for an unknown topic."""
+        asked = options["topic"] or ["summary"]
+        if options["service"] == "publisher":
+            wanted = [publisher_commands.topic_of(topic, self.words) for topic in asked]
+            return publisher_commands.told(node, wanted, len(wanted) == 1, options["format"])
+        topics = [_topic(topic, self.words) for topic in asked]
         return _told(node, topics, len(topics) == 1, options["format"])
 
 
@@ -92,7 +98,7 @@ class ResetStats(Command):
     words = "reset stats"
     where = {
         "service": OneOf(required=True, words=("operator", "publisher"), help="whose numbers"),
-        "topic": Text(many=True, help="summary, json, sql, inserts or error; all if not given"),
+        "topic": Text(many=True, help="summary, json, sql, inserts or error (of a publisher: files); all if not given"),
     }
     examples = (
         "reset stats where service = operator and topic = summary",
@@ -102,8 +108,11 @@ class ResetStats(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for an unknown topic, 237 for a publisher."""
-        _only_operator(self.words, options["service"])
+        """Raises AnyLogError 2 for an unknown topic."""
+        if options["service"] == "publisher":
+            asked = options["topic"] or publisher_commands.TOPICS
+            publisher_commands.reset(node, [publisher_commands.topic_of(topic, self.words) for topic in asked])
+            return None
         topics = [_topic(topic, self.words) for topic in options["topic"] or TOPICS]
         seen = node.operator_seen
         for topic in topics:
@@ -115,11 +124,6 @@ class ResetStats(Command):
             elif topic in _COUNTED:
                 seen.forget(topic, dict(_COUNTED[topic](node)))
         return None
-
-
-def _only_operator(command: str, service: str) -> None:
-    if service != "operator":
-        raise AnyLogError(237, f"{command}: not in this build: service = {service}")
 
 
 # ------------------------------------------------------------------ the numbers, by (dbms, table)

@@ -111,6 +111,7 @@ class Watch:
         trace: Callable[[], int] = lambda: 0,
         point: Callable[[str], None] = lambda name: None,
         poison: Callable[[FileName, str], Awaitable[object]] | None = None,
+        who: str = "operator",
     ) -> None:
         """`floor` are bytes of free disk below which nothing is taken; `point` is told where a kill may be tried;
         `poison` is told which files of other members cannot be used, and why."""
@@ -118,6 +119,7 @@ class Watch:
         self._clock, self._disk, self._logs, self._seen = clock, disk, logs, seen
         self._disk_lane, self._cpu = lanes.open("disk", 2), lanes.open("cpu")
         self._files, self._member, self._floor, self._trace, self._point = files, member, floor, trace, point
+        self._who, self._done = who, "Loaded" if who == "operator" else "Sent"
         self.directory = Directory(options.kinds)
         self.precedence = Precedence(clock, self._idle, self._soon)
         self.errors = ErrorDirectory(
@@ -402,7 +404,7 @@ class Watch:
             early=content.early,
             normal=content.normal,
             stamp=job.lying.stamp,
-            delivered=job.lying.delivered,
+            delivered=job.lying.delivered and name.full,  # by a member; a publisher gives short names
             kind="sql" if name.kind == "sql" else "json",
             member=name.member,
             id=name.id,
@@ -428,7 +430,7 @@ class Watch:
             table.out += 1
             self._point("read")
             if self._trace() > 1:
-                self.log.info("operator: {file} has {rows} rows", file=job.lying.name, rows=file.count)
+                self.log.info("{who}: {file} has {rows} rows", who=self._who, file=job.lying.name, rows=file.count)
             try:
                 brought = self._files.bring(file)
             except Exception:  # nobody above us could do better
@@ -455,9 +457,13 @@ class Watch:
             return
         if self._trace():
             self.log.info(
-                "operator: {file}: {what}, {rows} rows", file=job.lying.name, what=outcome.kind, rows=outcome.rows
+                "{who}: {file}: {what}, {rows} rows",
+                who=self._who,
+                file=job.lying.name,
+                what=outcome.kind,
+                rows=outcome.rows,
             )
-        self._result(job, "Loaded" if outcome.kind == "loaded" else "Repeated", outcome)
+        self._result(job, self._done if outcome.kind == "loaded" else "Repeated", outcome)
         self._end(job)
 
     def _broke(self, failure: Any, job: Job) -> None:
@@ -482,7 +488,7 @@ class Watch:
     def _result(self, job: Job, what: str, outcome: Outcome) -> None:
         result = result_of(unix(self._clock), printable(job.lying.name), job.name, what, outcome)
         self._seen.add(result)
-        self._logs.file.add(what, result.line, "operator", result.values())
+        self._logs.file.add(what, result.line, self._who, result.values())
 
     def _fail(self, job: Job, error: AnyLogError, path: Path | None = None) -> None:
         """To the error directory, from where it lies now."""
@@ -495,7 +501,7 @@ class Watch:
         def ended(where: str) -> None:
             text = f"{printable(name)}: error {error.number}, {error.text}: {error}; {where}"
             self._say("File", text)
-            self._logs.error.add("File", text, "operator")
+            self._logs.error.add("File", text, self._who)
             self._working.pop(name, None)
             self._end(job)
             self._ended.add(name)
@@ -558,7 +564,7 @@ class Watch:
                         job.table.stalled += 1
 
     def _say(self, kind: str, text: str) -> None:
-        self._logs.event.add(kind, text, "operator")
+        self._logs.event.add(kind, text, self._who)
 
     # ------------------------------------------------------------------ what can be seen
 

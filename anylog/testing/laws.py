@@ -21,7 +21,7 @@ from anylog.databases.tables import quoted
 from anylog.databases.tsd import DROPPED, DUPLICATE, MISSING, OWN, Entry
 from anylog.disk.archive import folder_of, gunzip
 from anylog.disk.places import Places
-from anylog.mapping.body import content_hash, normal_form, read_body
+from anylog.mapping.body import content_hash, is_sealed, normal_form, read_body
 from anylog.processes.filing import FAILED, streamed_hash
 from anylog.processes.registry import PLACEHOLDER
 from anylog.testing.world import Place
@@ -239,7 +239,8 @@ def archived(held: Holding) -> Iterator[str]:
             continue
         data = held.content(there[0])
         whole = content_hash(entry.dbms, entry.table, data)
-        if entry.hash not in (whole, streamed_hash(f"{entry.dbms}.{entry.table}.{owner}.{entry.id}", data)):
+        streamed = streamed_hash(f"{entry.dbms}.{entry.table}.{owner}.{entry.id}", data)
+        if entry.hash not in (whole, streamed) and not is_sealed(entry.hash, entry.dbms, entry.table, data):
             yield f"I-5 {held.name} {into}: {there[0]} has another hash"
         lines = entry.rows + (parked.get((owner, entry.id), 0) if entry.hash == whole else 0)
         if data.count(b"\n") != lines:
@@ -299,7 +300,8 @@ def failed(held: Holding, wanted: Mapping[str, int]) -> Iterator[str]:
             dbms, table = name.split(".")[:2]
             data = normal_form(read_body(held.content(path)))
             named = [table, *(f"{table}.{full[2]}.{full[3]}" for full in [_FULL.match(name)] if full)]
-            if not loaded & {content_hash(dbms, each, data) for each in named}:
+            sealed = {hash for hash in loaded if is_sealed(hash, dbms, table, data)}
+            if not sealed and not loaded & {content_hash(dbms, each, data) for each in named}:
                 yield f"I-16 {held.name}: {name} is put aside as a repeat, and its content is not loaded"
     for name, number in wanted.items():
         if (name.removesuffix(".json"), number) not in found:

@@ -276,7 +276,7 @@ def test_storms() -> None:
     assert sum(each.crashes for each in made) > 150
     assert sum(each.repeats for each in made) > 50
     assert sum(each.commits for each in made) > 300
-    assert sum(len(each.refused) for each in made) > 20
+    assert sum(len(each.refused) for each in made) > 2
 
 
 @pytest.mark.parametrize("seed", range(1000, 1006))

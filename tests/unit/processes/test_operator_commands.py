@@ -127,7 +127,8 @@ class WithoutTests(OperatorDesk):
         """Topics and services that are none."""
         for command, number in [
             ("get operator other", 2), ("get stats where service = operator and topic = other", 2),
-            ("get stats where service = publisher", 237), ("reset stats where service = publisher", 237),
+            ("get stats where service = publisher and topic = sql", 2),
+            ("reset stats where service = publisher and topic = x", 2),
             ("reset stats where service = operator and topic = other", 2), ("trace level = 1", 2),
             ("trace level = x run operator", 2), ("trace level = 1 run rest server", 237),
         ]:  # fmt: skip

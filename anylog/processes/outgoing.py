@@ -1,0 +1,260 @@
+"""Streams on a node that keeps none: what is cut becomes a file of the watch directory, for a publisher to send.
+
+The name and the bytes follow from the records of the journal alone, so that a file which is made twice is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from anylog.counts import Counts
+from anylog.disk.journal import Stored
+from anylog.disk.names import FileName
+from anylog.disk.records import unpack_rows
+from anylog.errors import AnyLogError
+from anylog.interfaces import Clock, Disk, ILane, Publish, Receipt
+from anylog.mapping.body import SEAL, normal_form, read_body, sealed_hash
+from anylog.processes.agreement import SYSTEM
+from anylog.processes.buffers import Buffer
+from anylog.processes.once import Once
+from anylog.processes.sent_notes import Note, Notes
+from anylog.waiting import deferring, pause
+
+AT_ONCE, BYTES_AT_ONCE = 256, 8 << 20  # files of one round, and about their bytes as they came
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while the disk refuses
+KEYS = "key"  # the kind of note
+
+
+class Records(Protocol):
+    """Where the readings of a buffer are read back from."""
+
+    def read(self, wanted: Sequence[Stored]) -> Deferred[list[bytes]]:
+        """The bodies of records, in the order asked."""
+
+
+@define(kw_only=True, eq=False)
+class Outgoing:
+    """Makes files of buffers, in rounds, while a publisher runs."""
+
+    _clock: Clock
+    _disk: Disk
+    _lane: ILane  # of the disk
+    _cpu: ILane
+    _folder: Path  # of the notes
+    _records: Callable[[], Records]
+    _finished: Callable[[Buffer], None]
+    point: Callable[[str], None] = field(default=lambda name: None)
+    counts: Counts = field(factory=Counts)
+    made: Callable[[Sequence[tuple[str, int]]], None] = field(
+        default=lambda files: None
+    )  # files (name, bytes) lie there
+    waiting: str = ""  # why no files are made at the moment
+    notes: Notes = field(init=False)
+    log = Logger()
+
+    _watch: Path | None = None
+    _queue: deque[Buffer] = field(factory=deque)
+    _running: bool = False
+    _stopped: bool = False
+    _pausing: Deferred[None] | None = None
+    _idle: list[Deferred[None]] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.notes = Notes(disk=self._disk, lane=self._lane, folder=self._folder)
+
+    @property
+    def watch(self) -> Path | None:
+        """The watch directory of the publisher that runs; None: what came waits."""
+        return self._watch
+
+    @watch.setter
+    def watch(self, folder: Path | None) -> None:
+        self._watch = folder
+        self._go_on()
+
+    @property
+    def depth(self) -> int:
+        """Buffers that wait, or become files."""
+        return len(self._queue)
+
+    def takes(self, dbms: str) -> bool:
+        """Whether readings of that database become files that are sent."""
+        return self._watch is not None and dbms not in SYSTEM
+
+    def reason(self) -> str:
+        """Why buffers wait; empty: they do not."""
+        return "no publisher runs" if self._watch is None else self.waiting
+
+    async def recall(self, once: Once) -> None:
+        """Read the keys that were heard of before the node ended; only where there are any notes."""
+        try:
+            if await self._lane.run(self._disk.names, self._folder):
+                await self.notes.recall()
+        except OSError as why:
+            self.log.error("the notes of the publisher cannot be read: {why}", why=str(why))
+            return
+        for known in self.notes.of(KEYS).values():
+            key, at, hash, rows = known
+            once.remember(tuple(key), at, Receipt(hash, rows))
+
+    def add(self, buffer: Buffer) -> None:
+        """All of it is synced, and nothing more comes to it."""
+        self._queue.append(buffer)
+        self._go_on()
+
+    def drained(self) -> Deferred[None]:
+        """Fires when all are files, or what is left has to wait."""
+        told: Deferred[None] = Deferred()
+        if self._running and not self.waiting:
+            self._idle.append(told)
+        else:
+            told.callback(None)
+        return told
+
+    @deferring
+    async def stop(self) -> None:
+        """Make no more files after the round at hand."""
+        self._stopped = True
+        if self._pausing is not None:
+            self._pausing.cancel()
+        if self._running:
+            ended: Deferred[None] = Deferred()
+            self._idle.append(ended)
+            await ended
+        await self.notes.stop()
+
+    def begin_anew(self) -> None:
+        """The journal is read again."""
+        self._queue.clear()
+
+    def _go_on(self) -> None:
+        if self._queue and not self._running and not self._stopped and self._watch is not None:
+            self._running = True
+            self._clock.callLater(0, self._work)
+
+    @deferring
+    async def _work(self) -> None:
+        attempt = 0
+        try:
+            while self._queue and self._watch is not None and not self._stopped:
+                taken, why = self._take(), ""
+                left: Sequence[Buffer] = taken
+                try:
+                    left, why = await self._round(taken, self._watch)
+                except (AnyLogError, OSError) as refusal:
+                    why = str(refusal)
+                except CancelledError:
+                    raise
+                except Exception:  # a fault of ours: the readings are safe where they are, and the reason is told
+                    self.log.failure("making files failed")
+                    why = "internal error, see the log"
+                if why and not self.waiting:
+                    self.log.warn("files wait: {why}", why=why)
+                    self.counts.add("refused", 1, why)
+                self.waiting = why
+                attempt = attempt if left else 0
+                self._queue.extend(left)
+                if left:
+                    self._tell_idle()
+                    await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
+                    attempt += 1
+        finally:
+            self._running = False
+            self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for told in idle:
+            told.callback(None)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._stopped:
+            return
+        self._pausing = pause(self._clock, seconds)
+        try:
+            await self._pausing
+        except CancelledError:
+            pass  # told to stop
+        finally:
+            self._pausing = None
+
+    def _take(self) -> list[Buffer]:
+        taken: list[Buffer] = []
+        size = 0
+        while self._queue and len(taken) < AT_ONCE and size < BYTES_AT_ONCE:
+            taken.append(self._queue.popleft())
+            size += taken[-1].volume
+        return taken
+
+    async def _round(self, buffers: Sequence[Buffer], folder: Path) -> tuple[list[Buffer], str]:
+        """Gives those that have to be tried again, and why."""
+        steps: list[Publish] = []
+        empty: list[Buffer] = []
+        full: list[Buffer] = []
+        keys: list[Note] = []
+        for buffer in buffers:
+            stored = [pending.stored for pending in buffer.records if pending.stored is not None]
+            packed = await self._records().read(stored) if stored else []
+            name, data = await self._cpu.run(_file, buffer, packed)
+            if not data:
+                empty.append(buffer)
+                continue
+            full.append(buffer)
+            steps.append(Publish(folder / name, data))
+            keys += _keys(buffer, self._clock.seconds())
+        if keys:
+            await self.notes.add(keys)  # the journal forgets them with the buffer
+        self.point("published")
+        outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
+        self.point("placed")
+        left, why = [], ""
+        lying: list[tuple[str, int]] = []
+        for buffer, step, outcome in zip(full, steps, outcomes, strict=True):
+            if isinstance(outcome, OSError):
+                left.append(buffer)
+                why = f"{step.path}: {outcome.strerror or outcome}"
+            elif outcome == "other":
+                left.append(buffer)
+                why = f"{step.path} is there with other content"
+            else:
+                lying.append((step.path.name, len(step.data)))
+                self._finished(buffer)
+        for buffer in empty:
+            self._finished(buffer)
+        self.made(lying)
+        return left, why
+
+
+def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes]:
+    """In a lane: its name and its bytes, which are none if nothing was kept of it."""
+    data = b"".join(normal_form(read_body(unpack_rows(each)[1])) for each in packed)
+    where = buffer.where
+    # Equal buffers are not one: a sensor may say the same for ever (hard-parts.md 1.5).
+    seal = hashlib.blake2b(str(buffer.id).encode(), digest_size=SEAL // 2).hexdigest()
+    name = FileName(
+        dbms=where.dbms,
+        table=where.table,
+        source=where.source,
+        hash=buffer.whole or sealed_hash(where.dbms, where.table, seal, data),
+        instructions=where.instructions,
+    )
+    return str(name.fitting()), data
+
+
+def _keys(buffer: Buffer, now: float) -> list[Note]:
+    """Of what may come again."""
+    where = buffer.where
+    found: list[Any] = []
+    for pending in buffer.records:
+        found += [((where.dbms, where.table, key), token) for key, token in pending.tokens.items()]
+        if pending.key:
+            found.append(((where.dbms, where.table, pending.key), buffer.whole or "0"))
+    return [(KEYS, "/".join(known), [list(known), now, token, 0]) for known, token in found]
