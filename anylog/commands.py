@@ -275,6 +275,8 @@ class Exit(Command):
                 if asked.startswith(begin + " "):
                     number = asked[len(begin) :].strip()
                     name = PROCESSES[begin] + ("" if number in ("all", "pool") else f" {number}")
+        if name is None and node.processes.find(asked) is not None:
+            name = asked  # a plug-in's
         if name is None:
             known = ", ".join(sorted(set(PROCESSES)))
             raise AnyLogError(2, f"exit: '{' '.join(operands)}' is not a process; one of {known}, scripts, node")

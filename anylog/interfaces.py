@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
 
 from anylog.errors import AnyLogError
 
@@ -461,6 +462,9 @@ class IOutsideBroker(Protocol):
         """What else there is to say of it, by titles."""
 
 
+Connection = TypeVar("Connection", bound=IOutsideBroker)
+
+
 @frozen(kw_only=True)
 class Outside:
     """What a client of an outside broker is told."""
@@ -479,6 +483,7 @@ class Outside:
     # Messages in order, each with what tells its repeats; fires when all are dealt with, and fails with AnyLogError if
     # some could not be kept: none of them may be answered then.
     deliver: Callable[[Sequence[tuple[Repeat | None, Arrived]]], Deferred[None]]
+    log_error: bool = False  # what cannot be mapped is kept in the error directory
 
 
 class IPosts(Protocol):
@@ -492,4 +497,102 @@ class IPosts(Protocol):
 
         `topic` may be empty: the first one that was declared for the product. `key` is an Idempotency-Key or empty.
         Fails with AnyLogError 6, 163, 167 and as `IIntake.accept`.
+        """
+
+
+class IEvents(Protocol):
+    """Where the events of one sender go: texts for which nobody waits."""
+
+    def take(self, events: Sequence[bytes]) -> None:
+        """Events in order, without what parted them."""
+
+    def lost(self, events: int) -> None:
+        """So many came that cannot be given."""
+
+    def close(self) -> None:
+        """The sender is gone. What it sent is kept all the same."""
+
+
+class IRules(Protocol):
+    """What becomes of events of text (ingest.md 12)."""
+
+    def wants(self, ip: str, port: int) -> bool:
+        """Whether a rule may fit what that sender says to that port of ours."""
+
+    def open(
+        self,
+        ip: str,
+        port: int,
+        hold: Callable[[bool], None] | None = None,
+        otherwise: Mapping[str, Any] | None = None,
+    ) -> IEvents:
+        """A sender. `hold(True)`: read no more from it, until `hold(False)`; without it what finds no room is dropped.
+
+        `otherwise` has `dbms`, `table` (normalised) and `ietf` of syslog that no rule takes; else that is dropped.
+        """
+
+    def settle(self) -> Deferred[None]:
+        """Fires when all that has come is dealt with."""
+
+
+@frozen(kw_only=True)
+class Readings:
+    """Rows for one table. With a `key` they are taken once, however often they come within a day under that key."""
+
+    dbms: str
+    table: str
+    rows: Sequence[Mapping[str, Any]]  # column -> text, number, true, false, None, list or object
+    key: str = ""
+
+
+class ISouthboundIntake(Protocol):
+    """Where a plug-in gives what it reads: one of three doors, as it suits its readings."""
+
+    node: str  # by which this node may be told from others for ever: 16 letters and digits
+    rules: IRules  # events of text, for which nobody waits
+
+    def accept(self, batch: Readings) -> Deferred[int]:
+        """Keep rows; fires with how many were new when they are synced: only then the source may forget them.
+
+        Fails with AnyLogError 502 or 503 if there is no room (the same batch may come again later), and others, such
+        as 5 without that database, 28 or 40 for wrong names, 6 for rows that are no JSON.
+        """
+
+    def refusal(self) -> AnyLogError | None:
+        """Why nothing is taken at the moment, or None; to be asked before something is read."""
+
+    def subscribe(
+        self, outside: Outside, topics: Sequence[str], make: Callable[[Outside], Connection]
+    ) -> tuple[int, Connection]:
+        """A message client with that connection, its messages mapped by `topics` written as for `run msg client`.
+
+        `make` is given `outside` with its number, the names of the topics, and `deliver`. Gives the number and what
+        `make` made, started. Raises AnyLogError 2, 40, 113 for topics that cannot be.
+        """
+
+    def unsubscribe(self, number: int) -> Deferred[bool]:
+        """End a message client; what it was given is kept first."""
+
+    def ended(self, name: str) -> None:
+        """The process of that name has nothing left to do: it is stopped soon."""
+
+    def tell(self, text: str) -> None:
+        """For the error log."""
+
+
+class ISouthbound(Interface):  # type: ignore[misc]
+    """A way for readings to come in, which anybody may add: see docs/southbound.rst. Looked up by `plugins.find`."""
+
+    name = Attribute("Of its process: for `exit <name>`, `get processes`. Letters, digits, blanks.")
+    words = Attribute("The command that starts it, beginning with `run`.")
+    help = Attribute("What the command does: a sentence; more after an empty line.")
+    example = Attribute("A command line that could be given.")
+    where = Attribute("Its options: name -> language.command.Option, as for any command.")
+
+    def make(intake, *, net, clock, lanes, chance, running, **options):  # type: ignore[no-untyped-def]
+        """A `process.Process` of that name that is not started, or None if `running` took it.
+
+        `intake` is an `ISouthboundIntake`; `net` listens and connects; `clock` is what time there is; what blocks goes
+        to `lanes`; `chance` is for jitter. `running` is the process of that name if there is one. Raises AnyLogError
+        for options that cannot be, or a Deferred of either.
         """

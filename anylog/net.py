@@ -6,14 +6,18 @@ A node is handed a `Net`; a test hands it one that lives in memory. Nobody else 
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.protocol import DatagramProtocol
 
 from anylog.errors import AnyLogError
+
+RECEIVE = 4 << 20  # bytes of datagrams that wait in the system
 
 
 class INet(Protocol):
@@ -24,6 +28,9 @@ class INet(Protocol):
 
     def connect(self, endpoint: str, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Reach what serves there."""
+
+    def datagrams(self, interface: str, port: int, protocol: DatagramProtocol) -> Deferred[IListeningPort]:
+        """Take datagrams (UDP) at an address, empty for all, and a port; 0 takes a free one."""
 
     def local_ip(self) -> str:
         """The address by which others in the local network reach this machine (network.md 2)."""
@@ -56,6 +63,21 @@ class Net:
         except (ValueError, KeyError, TypeError) as wrong:
             raise AnyLogError(40, f"'{endpoint}' is not a place to connect to: {wrong}") from wrong
         return cast("Deferred[IProtocol]", place.connect(factory))
+
+    def datagrams(self, interface: str, port: int, protocol: DatagramProtocol) -> Deferred[IListeningPort]:
+        """Take datagrams (UDP) at an address, empty for all, and a port; 0 takes a free one.
+
+        Fails with `CannotListenError` if the place is taken.
+        """
+        opened: Any = maybeDeferred(self._reactor.listenUDP, port, protocol, interface, maxPacketSize=65536)
+
+        def roomy(port: Any) -> Any:
+            # What comes while the reactor is busy waits there; the system may give less.
+            with suppress(OSError):
+                port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE)
+            return port
+
+        return cast("Deferred[IListeningPort]", opened.addCallback(roomy))
 
     def local_ip(self) -> str:
         """The source address of a way out of this machine; no packet is sent. 127.0.0.1 if there is no way out."""

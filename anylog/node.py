@@ -31,11 +31,13 @@ import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
 import anylog.processes.msg_commands
+import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
 import anylog.processes.publisher_commands
 import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
+import anylog.southbound.commands
 from anylog.copying import Copying
 from anylog.counts import Counts
 from anylog.databases.catalog import Catalog
@@ -63,11 +65,13 @@ from anylog.network.lines import masked
 from anylog.network.outside_access import Debug
 from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
+from anylog.plugins import find
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
 from anylog.processes.msg_client import Door
 from anylog.processes.msg_clients import MsgClients
 from anylog.processes.msg_lines import LineFiles
+from anylog.processes.msg_rules import MsgRules
 from anylog.processes.operator import Seen
 from anylog.processes.receiving import Receiving
 from anylog.processes.sending import Sent
@@ -99,6 +103,8 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.consumer_commands.COMMANDS,
     *anylog.processes.msg_commands.COMMANDS,
+    *anylog.processes.msg_rule_commands.COMMANDS,
+    *anylog.southbound.commands.COMMANDS,
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,
@@ -143,7 +149,7 @@ class Node:
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()
-        self.words = Words(ALL_COMMANDS)
+        self.words = Words((*ALL_COMMANDS, *anylog.southbound.commands.commands(find().plugins.values())))
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
         self.started = 0.0
@@ -156,6 +162,7 @@ class Node:
         self.receiving: Receiving
         self.network_queries: NetworkQueries
         self.msg_clients: MsgClients
+        self.msg_rules: MsgRules
         self._broker: Broker | None = None
         self.operator_seen, self.publisher_seen = Seen(), Seen()
         self.publisher_counts = Counts()
@@ -266,6 +273,13 @@ class Node:
                 debug=self.mqtt_debug,
                 home_id=lambda: self.home_id,
             ),
+        )
+        self.msg_rules = MsgRules(
+            clock=self.clock,
+            keep=self.intake.accepting.messages,
+            declare=self.intake.declare,
+            local=self.msg_clients.told,
+            logs=self.logs,
         )
         self.copying = Copying(
             clock=self.clock,
@@ -450,6 +464,8 @@ class Node:
     @deferring
     async def _stop(self) -> None:
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
+        if hasattr(self, "msg_rules"):  # its last rows pass the stream, too
+            steps.append(self.msg_rules.stop)
         if hasattr(self, "stream"):
             steps.append(self.stream.stop)
         if hasattr(self, "intake"):

@@ -27,6 +27,8 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("Consumer", "consumer"),
     ("Blobs Archiver", "archiver"),
     ("MQTT", "mqtt"),
+    ("Kafka Consumer", "kafka"),
+    ("Syslog", "syslog"),
     ("Message Broker", "broker"),
     ("SMTP", "smtp"),
     ("Streamer", "streamer"),
@@ -34,6 +36,7 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("Telnet Console", "telnet"),
     ("SSH Console", "ssh"),
 )
+PLUGGED = frozenset({"kafka", "syslog"})  # those that are southbound plug-ins
 
 
 class Process:

@@ -19,12 +19,13 @@ from twisted.python.failure import Failure
 
 from anylog.counts import Counts
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, DelayedCall, Keeper
+from anylog.interfaces import Clock, DelayedCall, IRules, Keeper
 from anylog.net import INet
 from anylog.network.broker_device import Device
 from anylog.network.broker_seen import Row, Seen
 from anylog.network.broker_users import Users
 from anylog.network.channel import address_text
+from anylog.network.southbound.syslog import Talk
 from anylog.network.tcp import TcpOptions, joined
 from anylog.process import DOORS, Process
 from anylog.tank import Tank
@@ -99,9 +100,10 @@ class Broker(Process):
         users: Users | None = None,
         client_name: Callable[[], str] | None = None,
         held: int = HELD,
+        rules: IRules | None = None,
         ready: Callable[[Broker | None], None] = lambda broker: None,
     ) -> None:
-        """`client_name` gives an id to a client that has none; `held` is in bytes.
+        """`client_name` gives an id to a client that has none; `held` is in bytes; `rules` are for what is not MQTT.
 
         `ready` is told of this broker before anybody can come to it, so that the node's own clients subscribe first:
         what comes must find them. When it has stopped it is told None.
@@ -117,7 +119,7 @@ class Broker(Process):
         self.websocket_port = options.websocket
         self.trace = options.trace > 1
         self.turning: DelayedCall | None = None
-        self._net, self._keeper, self._ready = net, keeper, ready
+        self._net, self._keeper, self._ready, self._rules = net, keeper, ready, rules
         self._ports: list[Any] = []
         self._locals: dict[str, Local] = {}
         self._open: dict[Ticket, tuple[int, int]] = {}  # of several clients: those that are left, and the worst reason
@@ -177,6 +179,11 @@ class Broker(Process):
         await self._close_ports()
         self._hold("stopping", True)
         await self._until(lambda: not self._delivering and not self._unkept and not self.hub.local)
+        for device in list(self.devices):
+            if device.text is not None:
+                device.transport.loseConnection()
+        if self._rules is not None:
+            await self._rules.settle()
         self.hub.stop(Reason.SERVER_SHUTTING_DOWN, self.clock.seconds())
         self.turn_soon()
         await self._until(lambda: not self.devices and not self._unkept)
@@ -293,9 +300,22 @@ class Broker(Process):
         del self.devices[device]
         now = self.clock.seconds()
         self.seen.add(device, now)
-        self.hub.close(device.link, now)
+        if not device.link.over:
+            self.hub.close(device.link, now)
         if self.turning is None:
             self.turn_soon()
+
+    def takes_text(self, device: Device) -> bool:
+        """Whether there is a rule for what a client says that does not speak MQTT."""
+        return self._rules is not None and self._rules.wants(device.ip, device.port)
+
+    def text_of(self, device: Device) -> Talk:
+        """Its events go where the rules say, and the hub hears nothing of it."""
+        rules = self._rules
+        assert rules is not None
+        device.kind = "RAW"
+        self.hub.close(device.link, self.clock.seconds())
+        return Talk(lambda hold: rules.open(device.ip, device.port, hold), device.transport)
 
     def look_at(self, link: Link) -> None:
         """A connection can be written to again."""

@@ -172,6 +172,7 @@ class RunMessageBroker(Command):
             ),
             limits=_limits(options),
             users=users,
+            rules=node.msg_rules,
             client_name=lambda: f"auto-{node.chance.getrandbits(64):016x}",
             ready=lambda broker: setattr(node, "broker", broker),
         )

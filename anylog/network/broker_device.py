@@ -15,8 +15,9 @@ from zope.interface import implementer
 
 from anylog.interfaces import DelayedCall
 from anylog.network.broker_tls import common_name
-from anylog.network.broker_websocket import Talk
+from anylog.network.broker_websocket import Talk as WebTalk
 from anylog.network.channel import address_text
+from anylog.network.southbound.syslog import Talk
 from anylog.wire.mqtt_session import Link
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ class Device(Protocol):
 
     def __init__(self, broker: Broker, encrypted: bool) -> None:
         self.encrypted = encrypted
-        self.kind = ""  # "MQTT", "MQTT/WS", or "UNKNOWN" of what is neither; empty: it said nothing
+        self.kind = ""  # "MQTT", "MQTT/WS", "RAW": text for which there are rules, "UNKNOWN"; empty: it said nothing
+        self.text: Talk | None = None
         self.proof = b""  # of the password that it gave
         self._broker = broker
         self._begun = b""
-        self._talk: Talk | None = None
+        self._talk: WebTalk | None = None
         self._full = False  # the transport holds bytes that the socket does not take
         self._held = False  # it is not read from
         self._ending = False
@@ -67,11 +69,14 @@ class Device(Protocol):
         data = self._begun + data
         if data[:4] == _REQUEST:
             self.kind = "MQTT/WS"
-            self._talk = Talk(self.write, self._feed, self._left, lambda: self._full)
+            self._talk = WebTalk(self.write, self._feed, self._left, lambda: self._full)
             self.dataReceived = self._talk.received  # type: ignore[method-assign]
         elif _REQUEST.startswith(data):
             self._begun = data  # too little to know
             return
+        elif data[0] & 0xF0 != _CONNECT and self._broker.takes_text(self):
+            self.text = self._broker.text_of(self)
+            self.dataReceived = self.text.received  # type: ignore[method-assign]
         else:
             self.kind = "MQTT" if data[0] & 0xF0 == _CONNECT else "UNKNOWN"
             self.dataReceived = self._feed  # type: ignore[method-assign]
@@ -82,6 +87,8 @@ class Device(Protocol):
         if self._late is not None and self._late.active():
             self._late.cancel()
         self._ending = True
+        if self.text is not None:
+            self.text.over()
         self._talk = self._direct = None
         self.__dict__.pop("dataReceived", None)
         self._broker.left(self)
@@ -103,6 +110,8 @@ class Device(Protocol):
 
     def flush(self) -> None:
         """Do what the hub wants of this connection: write, pause, go on, close."""
+        if self.text is not None:
+            return  # it is none of the hub's
         link = self.link
         if link.hold is not self._held and not self._ending:
             self._held = link.hold
@@ -152,6 +161,11 @@ class Device(Protocol):
     def ip(self) -> str:
         """Its address alone."""
         return str(getattr(self.transport.getPeer(), "host", "")).removeprefix("::ffff:") or "local"
+
+    @property
+    def port(self) -> int:
+        """The port of this node that it came to."""
+        return int(getattr(self.transport.getHost(), "port", 0))
 
     def common_name(self) -> str:
         """Of its certificate; empty if it was not asked for one."""

@@ -82,6 +82,9 @@ def _tell(rows: dict[_Key, Row], device: Device, now: float, over: bool) -> None
     if kind == "UNKNOWN":
         row("CONNECT").ill(1, link.opened, (Reason.PROTOCOL_ERROR, "neither MQTT nor WebSocket"))
         return
+    if device.text is not None:
+        row("EVENT").well(device.text.events, now)
+        return
     why = link.ended
     if link.accepted:
         row("CONNECT").well(1, link.opened)

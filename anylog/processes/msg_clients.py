@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import ILocalBroker, IOutsideBroker, Outside, Repeat, unix
+from anylog.interfaces import Arrived, ILocalBroker, IOutsideBroker, Outside, Repeat, unix
 from anylog.mapping.body import read_body, written
 from anylog.mapping.topics import Mapped
 from anylog.process import SOURCES, Process
@@ -55,17 +55,27 @@ class MsgClients(Process):
 
     # ------------------------------------------------------------------ they come and go
 
-    def add(self, options: ClientOptions, topics: Sequence[Subscribed]) -> Client:
+    def add(
+        self,
+        options: ClientOptions,
+        topics: Sequence[Subscribed],
+        outside: Callable[[Outside], IOutsideBroker] | None = None,
+    ) -> Client:
         """A client subscribes. Raises AnyLogError 40 naming the owner of a topic that is taken, 237, and as brokers do.
 
-        Of what fails nothing is left.
+        `outside` makes its connection, if it is of a kind of its own. Of what fails nothing is left.
         """
         by_filter: dict[str, Subscribed] = {}
         for each in topics:
             if by_filter.setdefault(each.topic.name, each) is not each:
                 raise AnyLogError(40, f"topic '{each.topic.name[:80]}' is given twice")
         client = Client(self._number + 1, options, by_filter, self.door)
-        connection = None if options.broker in ("local", "rest") else self._connection(client)
+        if outside is not None:
+            if options.broker in ("local", "rest"):
+                raise AnyLogError(40, f"'{options.broker}' is this node's own broker, not the name of a host elsewhere")
+            connection: IOutsideBroker | None = self._connection(client, outside)
+        else:
+            connection = None if options.broker in ("local", "rest") else self._connection(client, self.outside)
         self._check(client)
         if connection is not None:
             for number, other in self._connections.items():
@@ -103,12 +113,12 @@ class MsgClients(Process):
             broker.unsubscribe_local(client.name)
             raise
 
-    def _connection(self, client: Client) -> IOutsideBroker:
+    def _connection(self, client: Client, outside: Callable[[Outside], IOutsideBroker] | None) -> IOutsideBroker:
         """To a broker elsewhere; the client learns what that is called."""
         options = client.options
-        if self.outside is None:
+        if outside is None:
             raise AnyLogError(237, f"not in this build: the message broker {options.place}; there are local and rest")
-        connection = self.outside(
+        connection = outside(
             Outside(
                 number=client.number,
                 broker=options.broker,
@@ -170,6 +180,25 @@ class MsgClients(Process):
         """As `get processes` shows it."""
         places = {client.options.place: None for client in self}
         return f"Clients: {len(self._clients)}, Brokers: {', '.join(places)}"
+
+    # ------------------------------------------------------------------ messages of the node itself
+
+    @deferring
+    async def told(self, messages: Sequence[Arrived]) -> None:
+        """Messages for those who subscribed to their topics at the node's own broker, whether that runs or not.
+
+        Fires when they are kept. Raises AnyLogError 226 if nobody subscribed to a topic of theirs: none is kept then.
+        """
+        local = [client for client in self if client.options.broker == "local"]
+        given: list[tuple[Client, list[tuple[Repeat | None, Arrived]]]] = []
+        for client in local:
+            its: list[tuple[Repeat | None, Arrived]] = [(None, each) for each in messages if client.route(each.topic)]
+            if its:
+                given.append((client, its))
+        for each in messages:
+            if not any(client.route(each.topic) for client in local):
+                raise AnyLogError(226, f"nobody subscribed to '{each.topic[:80]}' with 'broker = local'")
+        await gather([client.deliver_keyed(its) for client, its in given])
 
     # ------------------------------------------------------------------ messages by POST
 

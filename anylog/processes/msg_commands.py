@@ -87,7 +87,9 @@ class RunMsgClient(Command):
         """Raises AnyLogError 2, 40, 87, 99, 113, 175, 237."""
         broker = self._broker(node, options)
         if broker == "kafka":
-            raise AnyLogError(237, f"{self.words}: not in this build: kafka")
+            raise AnyLogError(
+                40, f"{self.words}: for Kafka say 'run kafka consumer where ip = .. and port = .. and topic = ..'"
+            )
         for name in ("project_id", "location", "private_key", "blockchain"):
             if options[name] is not None:
                 raise AnyLogError(237, f"{self.words}: not in this build: {name}")
@@ -113,16 +115,29 @@ class RunMsgClient(Command):
             **folders,
         )
         scope = scope_of(node, context)
-        topics = [self._topic(node, scope, text, settings, options["qos"]) for text in options["topic"]]
-        if any(each.topic.dynamic for each in topics):
-            namespace = self._namespace(node, options["master_node"])
-            for each in topics:
-                each.seen = namespace.seen if each.topic.dynamic else None
+        topics = self.topics(node, scope, options["topic"], settings, options["qos"], options["master_node"])
         clients = node.msg_clients
         clients.add(settings, topics)
         if node.processes.find(clients.name) is None:
             await node.processes.start(clients)
         return None
+
+    def topics(
+        self,
+        node: Node,
+        scope: Scope,
+        texts: Sequence[str],
+        settings: ClientOptions,
+        qos: int = 0,
+        master: str | None = None,
+    ) -> list[Subscribed]:
+        """What stands after `topic =`, compiled. Raises AnyLogError 2, 40, 87, 113."""
+        topics = [self._topic(node, scope, text, settings, qos) for text in texts]
+        if any(each.topic.dynamic for each in topics):
+            namespace = self._namespace(node, master)
+            for each in topics:
+                each.seen = namespace.seen if each.topic.dynamic else None
+        return topics
 
     def _broker(self, node: Node, options: Mapping[str, Any]) -> str:
         """`local` or `rest` also for the addresses of this node's own servers."""
@@ -190,9 +205,9 @@ class ExitMsgClient(Command):
         """Raises AnyLogError 2 for what is no number."""
         asked, clients = operands[0].lower(), node.msg_clients
         if asked in ("all", "pool"):
-            await gather([clients.remove(each.number) for each in clients])
-            ended = await node.processes.exit(clients.name)
-            return None if ended else Result(text=NONE)
+            ended = await gather([clients.remove(each.number) for each in clients])
+            ran = await node.processes.exit(clients.name)  # not if a plug-in made all of them
+            return None if ran or any(ended) else Result(text=NONE)
         if not re.fullmatch(r"[0-9]{1,9}", asked):
             raise AnyLogError(2, f"{self.words}: '{operands[0]}' is neither the number of a client nor 'all'")
         if not await clients.remove(int(asked)):

@@ -44,6 +44,7 @@ class MemoryNetwork:
     pieces: bool = True
     connections: list[MemoryConnection] = field(factory=list)  # all that are not over, oldest first
     told: Callable[[str, str, bytes], None] | None = None  # of what arrives: from, to, and the bytes
+    datagram_ports: dict[tuple[str, int], MemoryDatagrams] = field(factory=dict)
     _ports: dict[tuple[str, int], MemoryPort] = field(factory=dict)
     _cut: set[tuple[str, str]] = field(factory=set)  # from, to
     _slow: dict[tuple[str, str], tuple[float, float]] = field(factory=dict)
@@ -188,6 +189,16 @@ class MemoryNet:
         factory.doStart()
         return succeed(port)
 
+    def datagrams(self, interface: str, port: int, protocol: Any) -> Deferred[Any]:
+        """Of one address a host has; what is on its way when the host is cut off is lost."""
+        taken = MemoryDatagrams(self.network, self.host, port or self.network.free_port(), protocol)
+        ports = self.network.datagram_ports
+        if self.dead or (self.host, taken.number) in ports:
+            return fail(CannotListenError(interface, port, OSError(98, "Address already in use")))
+        ports[(self.host, taken.number)] = taken
+        protocol.makeConnection(taken)
+        return succeed(taken)
+
     def connect(self, endpoint: str, factory: Any) -> Deferred[Any]:
         """`tcp:HOST:PORT`, with `timeout=SECONDS` (30)."""
         words, options = _parse(endpoint)
@@ -226,6 +237,36 @@ class MemoryPort:
         """Whether who comes by the loopback address, or from outside, finds it."""
         bound = self.interface if self.interface in (LOOPBACK, self.host) else ""
         return self.host == LOOPBACK or not bound or local == (bound == LOOPBACK)
+
+
+@define(eq=False)
+class MemoryDatagrams:
+    """A place for datagrams, and the transport of who is there."""
+
+    network: MemoryNetwork
+    host: str
+    number: int
+    protocol: Any
+
+    def write(self, data: bytes, address: tuple[str, int]) -> None:
+        """To another place, after a while; nobody says whether it came."""
+        net = self.network
+        if not net.is_cut(self.host, address[0]):
+            net.clock.callLater(net.wait(self.host, address[0]), self._arrive, data, address)
+
+    def _arrive(self, data: bytes, address: tuple[str, int]) -> None:
+        there = self.network.datagram_ports.get(address)
+        if there is not None and not self.network.is_down(there.host):
+            there.protocol.datagramReceived(data, (self.host, self.number))
+
+    def stopListening(self) -> Deferred[None]:
+        """No more."""
+        self.network.datagram_ports.pop((self.host, self.number), None)
+        return succeed(None)
+
+    def getHost(self) -> IPv4Address:
+        """The address that is listened on."""
+        return IPv4Address("UDP", self.host, self.number)
 
 
 @define(eq=False)
