@@ -152,12 +152,13 @@ def test_what_streaming_shows(town: Town) -> None:
 
 
 def test_a_publisher_has_no_tables(town: Town) -> None:
-    """There `write_immediate` is refused, the other thresholds are not."""
+    """There writing at once is refused, the other thresholds are not."""
     publisher = Process()
     publisher.name = "publisher"
     town.world.wait(Deferred.fromCoroutine(town.node.processes.start(publisher)))
     with pytest.raises(AnyLogError, match="publisher"):
-        town.say("set buffer threshold where write_immediate = false")
+        town.say("set buffer threshold where write_immediate = true")
+    town.say("set buffer threshold where write_immediate = false")
     town.say("set buffer threshold where time = 5 seconds")
 
 
