@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; run by 'make kill' and 'make storm' only")
     if config.pluginmanager.hasplugin("twisted"):
         _wait_in_greenlet()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # What a shell puts into the background ignores it, and so would every node that a test starts and interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _wait_in_greenlet() -> None:
