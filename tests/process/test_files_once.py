@@ -120,7 +120,7 @@ def test_a_file_that_fails_takes_no_other_with_it(node: Member) -> None:
         "town.bad.broken": "6",
         "town.bad.empty": "6",
         "village.bad.0": "10",  # not connected
-        "town.bad.0.00000000000000000000000000000001.0.9.1.261120154927": "131",  # of a stranger
+        "town.bad.0.00000000000000000000000000000001.0.0.1.261120154927": "131",  # of a stranger: members count from 1
     }
     contents: dict[str, bytes] = {"town.bad.broken": b'{"name": "x"', "town.bad.empty": b""}
     good = set()
