@@ -10,40 +10,29 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.disk.archive import folder_of
-from anylog.disk.journal import Stored
 from anylog.disk.names import LONGEST_ERROR, FileName, error_name
 from anylog.disk.records import unpack_rows
-from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step, unix
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.buffers import Buffer, Drafts
 from anylog.processes.registry import Registry, table_of
+from anylog.processes.rounds import Records, Rounds
 from anylog.processes.whole import FilingOptions, Outcome
-from anylog.waiting import deferring, gather, pause
+from anylog.waiting import gather
 
-AT_ONCE = 512  # files of one round
-BYTES_AT_ONCE = 8 << 20  # and their bytes, about
 GATHER = 0.05  # seconds between rounds while little waits: each costs the disk some syncs, however few its files are
 MOST = 50_000  # files that wait, beyond which doors refuse
-PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while disk or `almgm` refuse
 NOT_LOADED, DUPLICATE = 27, 86
 FAILED = "03"  # status 1 of a file that could not be loaded
 DOUBLE = "02"  # status 1 of one whose content another holds
-
-
-class Records(Protocol):
-    """Where the readings of a buffer are read back from."""
-
-    def read(self, wanted: Sequence[Stored]) -> Deferred[list[bytes]]:
-        """The bodies of records, in the order asked."""
 
 
 @define(eq=False)
@@ -77,23 +66,32 @@ class Filing:
     _name: Callable[[Buffer], Deferred[None]] = field(default=lambda buffer: succeed(None))
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
-    waiting: str = ""  # why nothing is filed at the moment
     # Who distributes is told of own files, by id: in the distribution directory, or archived while nobody did.
     to_distribute: Callable[[Mapping[int, Path]], None] = field(default=lambda files: None)
     log = Logger()
 
     _options: FilingOptions | None = None
-    _queue: deque[Buffer] = field(factory=deque)
     _day: tuple[tuple[Path, str], Path] = ((Path(), ""), Path())  # root and date, and the directory of that
-    _running: bool = False
-    _stopped: bool = False
-    _pausing: Deferred[None] | None = None
-    _idle: list[Deferred[None]] = field(factory=list)
+    _rounds: Rounds = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._rounds = Rounds(
+            clock=self._clock,
+            counts=self.counts,
+            round=self._round,
+            open=lambda: self._options is not None,
+            gather=GATHER,
+        )
+
+    @property
+    def waiting(self) -> str:
+        """Why nothing is filed at the moment."""
+        return self._rounds.waiting
 
     @property
     def depth(self) -> int:
         """Buffers that wait or are being filed."""
-        return len(self._queue)
+        return len(self._rounds.queue)
 
     @property
     def options(self) -> FilingOptions | None:
@@ -103,106 +101,31 @@ class Filing:
     @options.setter
     def options(self, options: FilingOptions | None) -> None:
         self._options = options
-        self._go_on()
+        self._rounds.go_on()
 
     def add(self, buffer: Buffer) -> None:
         """All of it is loaded: make it a file."""
-        self._queue.append(buffer)
-        self._go_on()
+        self._rounds.add(buffer)
 
     def drained(self) -> Deferred[None]:
         """Fires when all is filed, or what is left has to wait."""
-        told: Deferred[None] = Deferred()
-        if self._running and not self.waiting:
-            self._idle.append(told)
-            if self._pausing is not None:
-                self._pausing.cancel()
-        else:
-            told.callback(None)
-        return told
+        return self._rounds.drained()
 
     def stop(self) -> Deferred[None]:
         """File no more after the round at hand; the rest stays where it is."""
-        self._stopped = True
-        told: Deferred[None] = Deferred()
-        if self._pausing is not None:
-            self._pausing.cancel()
-        if self._running:
-            self._idle.append(told)
-        else:
-            told.callback(None)
-        return told
+        return self._rounds.stop()
 
     def begin_anew(self) -> None:
         """The journal is read again: forget what was known of before."""
-        for buffer in self._queue:
+        queue = self._rounds.queue
+        for buffer in queue:
             self._drafts.drop(buffer)
-        self._queue = deque(buffer for buffer in self._queue if buffer.file is not None)
+        self._rounds.queue = deque(buffer for buffer in queue if buffer.file is not None)
 
-    def _go_on(self) -> None:
-        if self._queue and not self._running and not self._stopped and self._options is not None:
-            self._running = True
-            self._clock.callLater(0, self._work)
-
-    @deferring
-    async def _work(self) -> None:
-        attempt = 0
-        try:
-            while self._queue and self._options is not None and not self._stopped:
-                taken, before = self._take(), self.waiting
-                try:
-                    left = await self._round(taken, self._options)
-                    attempt = 0 if len(left) < len(taken) else attempt
-                    why = self.waiting if left else ""
-                except (AnyLogError, OSError) as refusal:
-                    left, why = taken, str(refusal)
-                except CancelledError:
-                    raise
-                except Exception:  # a fault of ours: the readings are safe where they are, and the reason is told
-                    self.log.failure("making files failed")
-                    left, why = taken, "internal error, see the log"
-                if why and why != before:
-                    self.log.warn("files wait: {why}", why=why)
-                    self.counts.add("refused", 1, why)
-                self.waiting = why
-                self._queue.extend(left)
-                if not left and not self._idle and len(self._queue) < AT_ONCE // 4:
-                    await self._wait(GATHER)
-                if left:
-                    self._tell_idle()
-                    await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
-                    attempt += 1
-        finally:
-            self._running = False
-            self._tell_idle()
-
-    def _tell_idle(self) -> None:
-        idle, self._idle = self._idle, []
-        for told in idle:
-            told.callback(None)
-
-    async def _wait(self, seconds: float) -> None:
-        if self._stopped:
-            return
-        self._pausing = pause(self._clock, seconds)
-        try:
-            await self._pausing
-        except CancelledError:
-            pass  # told to stop
-        finally:
-            self._pausing = None
-
-    def _take(self) -> list[Buffer]:
-        taken: list[Buffer] = []
-        size = 0
-        while self._queue and len(taken) < AT_ONCE and size < BYTES_AT_ONCE:
-            buffer = self._queue.popleft()
-            taken.append(buffer)
-            size += buffer.volume
-        return taken
-
-    async def _round(self, buffers: Sequence[Buffer], options: FilingOptions) -> list[Buffer]:
-        """Publish, count, let go. Gives those that have to be tried again, with `waiting` saying why."""
+    async def _round(self, buffers: Sequence[Buffer]) -> tuple[list[Buffer], str]:
+        """Publish, count, let go. Gives those that have to be tried again, and why."""
+        options = self._options
+        assert options is not None, "asked for before each round"
         files = [_File(buffer) for buffer in buffers]
         # One sync of the journal for all, while they are made; whole files are known by their hash without it.
         streams = [each for each in buffers if each.tsd and each.file is None and not (each.whole or each.verdict)]
@@ -211,7 +134,7 @@ class Filing:
         for file in files:
             await self._make(file, options)
         await gather(named)
-        published, left = await self._publish(files, options)
+        published, refused = await self._publish(files, options)
         await self._count(published)
         self.point("counted")
         kept = await self._let_go(published, options)
@@ -222,7 +145,7 @@ class Filing:
             self._drafts.drop(file.buffer)
             self._registry.forget(file.buffer)
             self._finished(file.buffer, outcome)
-        return left
+        return [file.buffer for file in refused], next(iter(refused.values()), "")
 
     async def _skip_counted(self, files: Sequence[_File]) -> None:
         """Ended before the journal noticed: those whose row says how many rows there are need nothing more."""
@@ -308,7 +231,8 @@ class Filing:
             parts.append(normal_form(rows))
         return b"".join(parts)
 
-    async def _publish(self, files: Sequence[_File], options: FilingOptions) -> tuple[list[_File], list[Buffer]]:
+    async def _publish(self, files: Sequence[_File], options: FilingOptions) -> tuple[list[_File], dict[_File, str]]:
+        """Those whose files lie there, and those that have to be tried again with the reason."""
         steps: list[Step] = []
         placed = []
         for file in files:
@@ -323,9 +247,7 @@ class Filing:
                 refused[file] = f"{file.path}: {outcome.strerror or outcome}"
             elif outcome == "other":
                 await self._aside(file, options)
-        self.waiting = next(iter(refused.values()), "")
-        done = [file for file in files if file not in refused]
-        return done, [file.buffer for file in files if file in refused]
+        return [file for file in files if file not in refused], refused
 
     async def _aside(self, file: _File, options: FilingOptions) -> None:
         """Another file of its name lies there: neither is overwritten (operator-ha.md 3.5)."""

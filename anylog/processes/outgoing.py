@@ -6,38 +6,27 @@ The name and the bytes follow from the records of the journal alone, so that a f
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.disk.journal import Stored
 from anylog.disk.names import FileName
 from anylog.disk.records import unpack_rows
-from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane, Publish, Receipt
 from anylog.mapping.body import SEAL, normal_form, read_body, sealed_hash
 from anylog.processes.agreement import SYSTEM
 from anylog.processes.buffers import Buffer
 from anylog.processes.once import Once
+from anylog.processes.rounds import Records, Rounds
 from anylog.processes.sent_notes import Note, Notes
-from anylog.waiting import deferring, pause
+from anylog.waiting import deferring
 
-AT_ONCE, BYTES_AT_ONCE = 256, 8 << 20  # files of one round, and about their bytes as they came
-PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while the disk refuses
 KEYS = "key"  # the kind of note
-
-
-class Records(Protocol):
-    """Where the readings of a buffer are read back from."""
-
-    def read(self, wanted: Sequence[Stored]) -> Deferred[list[bytes]]:
-        """The bodies of records, in the order asked."""
 
 
 @define(kw_only=True, eq=False)
@@ -56,19 +45,22 @@ class Outgoing:
     made: Callable[[Sequence[tuple[str, int]]], None] = field(
         default=lambda files: None
     )  # files (name, bytes) lie there
-    waiting: str = ""  # why no files are made at the moment
     notes: Notes = field(init=False)
     log = Logger()
 
     _watch: Path | None = None
-    _queue: deque[Buffer] = field(factory=deque)
-    _running: bool = False
-    _stopped: bool = False
-    _pausing: Deferred[None] | None = None
-    _idle: list[Deferred[None]] = field(factory=list)
+    _rounds: Rounds = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.notes = Notes(disk=self._disk, lane=self._lane, folder=self._folder)
+        self._rounds = Rounds(
+            clock=self._clock, counts=self.counts, round=self._round, open=lambda: self._watch is not None
+        )
+
+    @property
+    def waiting(self) -> str:
+        """Why no files are made at the moment."""
+        return self._rounds.waiting
 
     @property
     def watch(self) -> Path | None:
@@ -78,12 +70,12 @@ class Outgoing:
     @watch.setter
     def watch(self, folder: Path | None) -> None:
         self._watch = folder
-        self._go_on()
+        self._rounds.go_on()
 
     @property
     def depth(self) -> int:
         """Buffers that wait, or become files."""
-        return len(self._queue)
+        return len(self._rounds.queue)
 
     def takes(self, dbms: str) -> bool:
         """Whether readings of that database become files that are sent."""
@@ -107,95 +99,26 @@ class Outgoing:
 
     def add(self, buffer: Buffer) -> None:
         """All of it is synced, and nothing more comes to it."""
-        self._queue.append(buffer)
-        self._go_on()
+        self._rounds.add(buffer)
 
     def drained(self) -> Deferred[None]:
         """Fires when all are files, or what is left has to wait."""
-        told: Deferred[None] = Deferred()
-        if self._running and not self.waiting:
-            self._idle.append(told)
-        else:
-            told.callback(None)
-        return told
+        return self._rounds.drained()
 
     @deferring
     async def stop(self) -> None:
         """Make no more files after the round at hand."""
-        self._stopped = True
-        if self._pausing is not None:
-            self._pausing.cancel()
-        if self._running:
-            ended: Deferred[None] = Deferred()
-            self._idle.append(ended)
-            await ended
+        await self._rounds.stop()
         await self.notes.stop()
 
     def begin_anew(self) -> None:
         """The journal is read again."""
-        self._queue.clear()
+        self._rounds.queue.clear()
 
-    def _go_on(self) -> None:
-        if self._queue and not self._running and not self._stopped and self._watch is not None:
-            self._running = True
-            self._clock.callLater(0, self._work)
-
-    @deferring
-    async def _work(self) -> None:
-        attempt = 0
-        try:
-            while self._queue and self._watch is not None and not self._stopped:
-                taken, why = self._take(), ""
-                left: Sequence[Buffer] = taken
-                try:
-                    left, why = await self._round(taken, self._watch)
-                except (AnyLogError, OSError) as refusal:
-                    why = str(refusal)
-                except CancelledError:
-                    raise
-                except Exception:  # a fault of ours: the readings are safe where they are, and the reason is told
-                    self.log.failure("making files failed")
-                    why = "internal error, see the log"
-                if why and not self.waiting:
-                    self.log.warn("files wait: {why}", why=why)
-                    self.counts.add("refused", 1, why)
-                self.waiting = why
-                attempt = attempt if left else 0
-                self._queue.extend(left)
-                if left:
-                    self._tell_idle()
-                    await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
-                    attempt += 1
-        finally:
-            self._running = False
-            self._tell_idle()
-
-    def _tell_idle(self) -> None:
-        idle, self._idle = self._idle, []
-        for told in idle:
-            told.callback(None)
-
-    async def _wait(self, seconds: float) -> None:
-        if self._stopped:
-            return
-        self._pausing = pause(self._clock, seconds)
-        try:
-            await self._pausing
-        except CancelledError:
-            pass  # told to stop
-        finally:
-            self._pausing = None
-
-    def _take(self) -> list[Buffer]:
-        taken: list[Buffer] = []
-        size = 0
-        while self._queue and len(taken) < AT_ONCE and size < BYTES_AT_ONCE:
-            taken.append(self._queue.popleft())
-            size += taken[-1].volume
-        return taken
-
-    async def _round(self, buffers: Sequence[Buffer], folder: Path) -> tuple[list[Buffer], str]:
+    async def _round(self, buffers: Sequence[Buffer]) -> tuple[list[Buffer], str]:
         """Gives those that have to be tried again, and why."""
+        folder = self._watch
+        assert folder is not None, "asked for before each round"
         steps: list[Publish] = []
         empty: list[Buffer] = []
         full: list[Buffer] = []

@@ -15,7 +15,8 @@ from anylog.disk.records import pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Publish, Step
 from anylog.processes.buffers import Buffer, Drafts, Pending
-from anylog.processes.filing import DUPLICATE, FAILED, GATHER, NOT_LOADED, PAUSES, Filing, full_name, streamed_hash
+from anylog.processes.filing import DUPLICATE, FAILED, GATHER, NOT_LOADED, Filing, full_name, streamed_hash
+from anylog.processes.rounds import PAUSES
 from anylog.processes.whole import FilingOptions, Outcome
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import InlineLane
