@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from anylog.counts import Counts
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, DelayedCall, IRules, Keeper
+from anylog.interfaces import Clock, DelayedCall, IRules, Keeper, unix
 from anylog.net import INet
 from anylog.network.broker_device import Device
 from anylog.network.broker_seen import Row, Seen
@@ -33,6 +33,7 @@ from anylog.waiting import deferring, pause
 from anylog.wire.mqtt_hub import Hub
 from anylog.wire.mqtt_limits import Limits
 from anylog.wire.mqtt_packets import Publish, Reason
+from anylog.wire.mqtt_records import Came
 from anylog.wire.mqtt_session import Link, Ticket
 from anylog.wire.topics import name_fault
 
@@ -103,7 +104,8 @@ class Broker(Process):
         rules: IRules | None = None,
         ready: Callable[[Broker | None], None] = lambda broker: None,
     ) -> None:
-        """`client_name` gives an id to a client that has none; `held` is in bytes; `rules` are for what is not MQTT.
+        """`client_name` gives an id to a client that has none; `rules` are for what is not MQTT. `held` is in bytes: of
+        what the node's own clients are busy with, and of what waits for the keeper, before nobody is read from.
 
         `ready` is told of this broker before anybody can come to it, so that the node's own clients subscribe first:
         what comes must find them. When it has stopped it is told None.
@@ -125,6 +127,9 @@ class Broker(Process):
         self._open: dict[Ticket, tuple[int, int]] = {}  # of several clients: those that are left, and the worst reason
         self._delivering = 0
         self._keeping = False
+        self._held = held
+        self._weighed = 0  # records that wait for the keeper, as far as they are in the next
+        self._weight = 0  # bytes of them
         self._faults = 0  # of the keeper, one after another
         self._waiting: list[tuple[int, Deferred[None]]] = []  # for a record
         self._timer: DelayedCall | None = None
@@ -138,7 +143,12 @@ class Broker(Process):
     @deferring
     async def start(self) -> None:
         """Read what was kept, then listen. Raises AnyLogError 3 if a port cannot be had."""
-        self.hub.restore(await self._keeper.load(), self.clock.seconds())
+        try:
+            records = await self._keeper.load()
+        except AnyLogError:
+            await self._keeper.close()
+            raise
+        self.hub.restore(records, self.clock.seconds())
         self.users.changed = self._judge
         self._judge()
         self._ready(self)
@@ -263,7 +273,10 @@ class Broker(Process):
         fault = name_fault(topic)
         if fault:
             raise AnyLogError(40, f"'{topic}' is not a topic to publish to: {fault}")
-        number = self.hub.publish(Publish(topic, payload, qos, retain), self.clock.seconds())
+        try:
+            number = self.hub.publish(Publish(topic, payload, qos, retain), self.clock.seconds())
+        except ValueError as wrong:  # too long, or no text that MQTT knows
+            raise AnyLogError(40, f"'{topic[:80]}' is not a topic to publish to: {wrong}") from None
         if self.turning is None:
             self.turn_soon()
         if not number:
@@ -274,7 +287,12 @@ class Broker(Process):
 
     def rows(self) -> list[Row]:
         """Who came and what they did, as `get local broker` shows it."""
-        return self.seen.rows(self.devices, self.clock.seconds())
+        ahead = unix(self.clock) - self.clock.seconds()  # what is shown is the time of day
+        rows = self.seen.rows(self.devices, self.clock.seconds())
+        for row in rows:
+            row.last += ahead if row.last else 0.0
+            row.last_error += ahead if row.last_error else 0.0
+        return rows
 
     # ------------------------------------------------------------------ connections
 
@@ -338,8 +356,14 @@ class Broker(Process):
             self._hand_over()
         if delivery.keep.records and not self._keeping:
             self._keep()
+        if delivery.keep.records:
+            self._weigh()
         for link in hub.taken_dirty():
-            link.peer.flush()
+            try:
+                link.peer.flush()
+            except Exception:  # over one connection, of which the others must not hear
+                self.log.failure("writing to {peer}", peer=link.peer.peer)
+                link.peer.abort()
         due = hub.next_time()
         if due is not None and (self._timer is None or due < self._wakes):
             self._wake_at(due)
@@ -379,7 +403,18 @@ class Broker(Process):
         """One sync at a time; what comes meanwhile goes into the next one."""
         batch = self.hub.taken_records()
         self._keeping = True
+        self._weighed = self._weight = 0
+        self._hold("slow disk", False)
         self._try(batch.records, batch.number)
+
+    def _weigh(self) -> None:
+        """A disk that is slower than what comes is felt by those who send, also where nobody waits for an answer."""
+        records = self.hub.delivery.keep.records
+        for record in records[self._weighed :]:
+            self._weight += OVERHEAD + (len(record.message) if type(record) is Came else 0)
+        self._weighed = len(records)
+        if self._weight > self._held:
+            self._hold("slow disk", True)
 
     def _try(self, records: Sequence[Any], number: int) -> None:
         if self._stopped:

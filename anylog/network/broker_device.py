@@ -46,6 +46,7 @@ class Device(Protocol):
         self._broker = broker
         self._begun = b""
         self._talk: WebTalk | None = None
+        self._name: str | None = None  # in its certificate
         self._full = False  # the transport holds bytes that the socket does not take
         self._held = False  # it is not read from
         self._ending = False
@@ -168,8 +169,10 @@ class Device(Protocol):
         return int(getattr(self.transport.getHost(), "port", 0))
 
     def common_name(self) -> str:
-        """Of its certificate; empty if it was not asked for one."""
-        return common_name(self.transport.getPeerCertificate()) if self.encrypted else ""
+        """Of its certificate; empty if it was not asked for one. It is asked for each message: read once."""
+        if self._name is None:
+            self._name = common_name(self.transport.getPeerCertificate()) if self.encrypted else ""
+        return self._name
 
     # ------------------------------------------------------------------ its own
 

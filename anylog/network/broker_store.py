@@ -34,6 +34,7 @@ _COVER = struct.Struct(
 )  # before a piece: last sequence covered, place among the pieces; last of all: their number
 _SIZE = struct.Struct("<I")  # of a packed record, before it
 
+FILES = 32  # segments that are open at once for reading: a long log has more than a process may open
 SLICE = 200  # records that are read or made before others may use the lane
 
 T = TypeVar("T")
@@ -479,6 +480,8 @@ class _Places:
         path, offset, size = place
         file = self._files.get(path)
         if file is None:
+            if len(self._files) >= FILES:
+                self._files.pop(next(iter(self._files))).close()
             file = self._files[path] = self._disk.open(path)
         record = unpack(file.read(offset, size))
         if not isinstance(record, Came):

@@ -113,7 +113,10 @@ class Users:
         if entry is None:
             return True
         if action == "subscribe" and topic.startswith("$share/"):
-            topic = share(topic)[1]
+            try:
+                topic = share(topic)[1]
+            except ValueError:  # of a client of 3.1.1, where it is a filter like any other until it is subscribed to
+                return False
         return entry.may(client_id, action, topic)
 
     def _tell(self) -> None:

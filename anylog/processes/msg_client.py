@@ -29,6 +29,7 @@ from anylog.wire.mqtt_session import Ticket
 from anylog.wire.topics import most_specific
 
 TOPICS = 10_000  # names of topics whose subscription is remembered
+LONGEST_NAME = 256  # characters of one that is: a name may have 65,535 bytes
 FULL = frozenset({502, 503})  # errors that say that there is no room at the moment
 # Errors of a message that it would have again, whenever it came: it is acknowledged, and told in the error log.
 MESSAGE_FAULTS = frozenset({6, 28, 40, 501})
@@ -131,9 +132,11 @@ class Client:
             return self._routes[name]
         except KeyError:
             filter = most_specific(self.topics, name)
-            if len(self._routes) >= TOPICS:
-                self._routes.clear()
-            found = self._routes[name] = self.topics[filter] if filter is not None else None
+            found = self.topics[filter] if filter is not None else None
+            if len(name) <= LONGEST_NAME:
+                if len(self._routes) >= TOPICS:
+                    self._routes.clear()
+                self._routes[name] = found
             return found
 
     def deliver(self, batch: Sequence[tuple[Ticket | None, Arrived]]) -> Deferred[Mapping[Ticket, int] | None]:

@@ -61,6 +61,35 @@ class Memory(MemoryDisk):
         return super().read(path)
 
 
+class Files(RealDisk):
+    """Counts the files that are open at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open_now = self.most = 0
+
+    def open(self, path: Path) -> Any:
+        """One more."""
+        self.open_now += 1
+        self.most = max(self.most, self.open_now)
+        return File(super().open(path), self)
+
+
+class File:
+    """One of them."""
+
+    def __init__(self, file: Any, files: Files) -> None:
+        self._file, self._files = file, files
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        """One less."""
+        self._files.open_now -= 1
+        self._file.close()
+
+
 class StoreCase(SynchronousTestCase):
     """Real files; where the disk must be full or fail, one in memory."""
 
@@ -210,6 +239,17 @@ class ShortTests(StoreCase):
             self.keep(store, came("a", number, bytes(100)))
         self.assertLess(store.counts["shortened"], 12)
         self.assertEqual(len(queued(self.again())), 1000)
+
+    def test_a_long_log_is_read_with_few_files(self) -> None:
+        """It may have more segments than a process may open."""
+        store = self.store()
+        self.keep(store, opened("a"))
+        for number in range(1, 101):
+            self.keep(store, came("a", number, bytes(2000)))
+        self.assertGreater(len(self.segments()), 45)
+        disk = Files()
+        self.assertEqual(len(queued(self.again(disk=disk))), 100)
+        self.assertLess(disk.most, 40)
 
     def test_what_comes_meanwhile_follows(self) -> None:
         """Whatever is kept at whichever moment of it, and whenever power is cut, is there once and in its order."""

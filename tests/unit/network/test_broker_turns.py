@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
-from broker_desk import Desk, payloads
+from broker_desk import BEGIN, Desk, payloads
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import capturedLogs, formatEvent
 
@@ -13,8 +13,10 @@ from anylog.errors import AnyLogError
 from anylog.network.broker import Broker, BrokerOptions
 from anylog.network.broker_device import LINGER
 from anylog.network.tcp import TcpOptions
+from anylog.testing.keeper import MemoryKeeper
 from anylog.wire.mqtt_limits import Limits
 from anylog.wire.mqtt_packets import Connack, Connect, Disconnect, Filter, Packet, Puback, Publish, Reason, Subscribe
+from anylog.wire.mqtt_records import Record
 from anylog.wire.mqtt_session import Ticket
 
 Batch = Sequence[tuple[Ticket | None, Publish]]
@@ -259,6 +261,35 @@ def test_own_clients_that_are_slow() -> None:
     assert publisher.wire.producerState == "producing"
 
 
+def test_a_disk_that_is_slow() -> None:
+    """Also who gets no answers, as for what is retained at QoS 0, is not read from while too much waits for it."""
+    desk = Desk(slow=True, held=10_000)
+    publisher = desk.client("p")
+    sent = 0
+    while publisher.wire.producerState == "producing":
+        publisher.send(Publish("a", b"%d" % sent + bytes(1000), retain=True))
+        sent += 1
+        assert sent < 20, "it is read from, however slow the disk is"
+    desk.keeper.sync()
+    desk.turn()
+    assert publisher.wire.producerState == "producing" and desk.keeper.batches == [1, sent - 1]
+
+
+def test_a_fault_over_one_connection() -> None:
+    """The others get what is for them, then and later."""
+    desk = Desk()
+    clients = [desk.client(f"c{number}", ("a", 0)) for number in range(3)]
+
+    def fault(data: bytes) -> int:
+        raise RuntimeError("no")
+
+    clients[1].device._direct = fault
+    with capturedLogs() as logged:
+        desk.client("p").send(Publish("a", b"1")).send(Publish("a", b"2"))
+    assert [payloads(each.got()) for each in clients] == [[b"1", b"2"], [], [b"1", b"2"]]
+    assert clients[1].wire.disconnected and any("writing to" in (formatEvent(each) or "") for each in logged)
+
+
 def test_own_clients_leave() -> None:
     """Who unsubscribed gets nothing more; a publisher that waits for what it was given is answered still."""
     desk = Desk()
@@ -293,6 +324,9 @@ def test_the_node_publishes() -> None:
     assert own.topics == [["a", "a"]] and own.batches[0][0][0] is None
     with pytest.raises(AnyLogError, match="not a topic to publish to"):
         desk.broker.publish("a/+", b"")
+    for topic in ("a\0b", "a" * 65_536, "\ud800"):
+        with pytest.raises(AnyLogError, match="not a topic to publish to"):
+            desk.broker.publish(topic, b"", retain=True)
     assert not [row for row in desk.broker.rows() if row.event == "PUBLISH"]
 
 
@@ -403,3 +437,41 @@ def test_trace() -> None:
     assert texts[0] == "10.0.0.7:40000 CONNECT"
     assert texts[1].startswith("10.0.0.7:40000 0\\xc0\\x05") and texts[1].endswith(" ...") and "payload" in texts[1]
     assert "secret" not in "".join(texts)
+
+
+def test_who_came_is_shown_by_the_time_of_day() -> None:
+    """Also after the clock of the machine was set, which deadlines do not follow."""
+    desk = Desk()
+    desk.client("c")
+    setattr(desk.clock, "unix", lambda: desk.clock.seconds() + 3600)  # noqa: B010
+    (row,) = desk.broker.rows()
+    assert (row.last, row.last_error) == (BEGIN + 3600, 0)
+
+
+class Unreadable(MemoryKeeper):
+    """Of which nothing can be had."""
+
+    def load(self) -> Deferred[list[Record]]:
+        """Fails."""
+        return fail(AnyLogError(504, "damaged"))
+
+
+def test_what_was_kept_cannot_be_read() -> None:
+    """The broker does not start, and lets go of what it had opened."""
+    desk = Desk()
+    keeper = Unreadable()
+    place = TcpOptions(internal_ip="127.0.0.1", internal_port=1884, bind=True)
+    broker = Broker(net=desk.places, clock=desk.clock, keeper=keeper, options=BrokerOptions(place=place))  # type: ignore[arg-type]
+    failed: list[object] = []
+    broker.start().addErrback(failed.append)
+    assert len(failed) == 1 and keeper.closed and "tcp:1884:interface=127.0.0.1" not in desk.places.doors
+
+
+def test_a_certificate_is_read_once() -> None:
+    """Its name is asked for with each message."""
+    desk = Desk()
+    client = desk.client("c")
+    asked: list[None] = []
+    setattr(client.wire, "getPeerCertificate", lambda: asked.append(None))  # noqa: B010
+    client.device.encrypted = True
+    assert [client.device.common_name() for _ in range(3)] == [""] * 3 and len(asked) == 1

@@ -141,6 +141,18 @@ def test_denied_topics_are_not_subscribed_to_by_a_wider_filter() -> None:
         assert denies.may("c", "subscribe", filter) == allowed, filter
 
 
+@pytest.mark.parametrize("filter", ["$share/x", "$share//x", "$share/+/x", "$share/"])
+def test_what_only_looks_like_a_shared_subscription(filter: str) -> None:
+    """Of a client of 3.1.1 it is refused like any other that is not allowed; what follows it is answered."""
+    desk = Desk(users=Users(known={"u": user("u", subscribe=("#",))}))
+    client = desk.open(version=4)
+    client.send(Connect("c", user_name="u", password=b"secret"))
+    client.send(Subscribe(1, (Filter(filter),)), Subscribe(2, (Filter("a"),)))
+    _, refused, granted = client.got()
+    assert isinstance(refused, Suback) and refused.reasons == (Reason.UNSPECIFIED_ERROR,)
+    assert isinstance(granted, Suback) and granted.reasons == (Reason.GRANTED_QOS_0,)
+
+
 def test_guards() -> None:
     """Of topics that one of the node's own clients guards only its user may publish; until it leaves."""
     desk = Desk()

@@ -92,6 +92,15 @@ class LocalTests(MessagesCase):
         found = {table: self.values(table) for table in filters.values()}
         self.assertEqual(found, {"exact": [0], "plus": [1], "below": [2], "all": [3]})
 
+    def test_long_topics_are_not_remembered(self):
+        """Ten thousand names of 65,535 bytes would be more than a node has."""
+        self.begin()
+        self.broke()
+        client = self.client()
+        for length in (10, 60_000):
+            self.assertIsNotNone(client.route("plant/" + "x" * length))
+        self.assertEqual(list(client._routes), ["plant/" + "x" * 10])
+
     def test_a_database_that_is_not_there(self):
         """It is no success: a client of 5.0 is told, one of 3.1.1 is closed and sends it again."""
         self.begin(connect=False)
