@@ -148,10 +148,10 @@ class Broker(Process):
         except AnyLogError:
             await self._keeper.close()
             raise
-        self.hub.restore(records, self.clock.seconds())
         self.users.changed = self._judge
         self._judge()
-        self._ready(self)
+        self._ready(self)  # before the wills of those who are gone are published
+        self.hub.restore(records, self.clock.seconds())
         self.turn_soon()
         place = self.options.place
         try:

@@ -15,7 +15,18 @@ from anylog.network.broker_device import LINGER
 from anylog.network.tcp import TcpOptions
 from anylog.testing.keeper import MemoryKeeper
 from anylog.wire.mqtt_limits import Limits
-from anylog.wire.mqtt_packets import Connack, Connect, Disconnect, Filter, Packet, Puback, Publish, Reason, Subscribe
+from anylog.wire.mqtt_packets import (
+    Connack,
+    Connect,
+    Disconnect,
+    Filter,
+    Packet,
+    Puback,
+    Publish,
+    Reason,
+    Subscribe,
+    Will,
+)
 from anylog.wire.mqtt_records import Record
 from anylog.wire.mqtt_session import Ticket
 
@@ -475,3 +486,21 @@ def test_a_certificate_is_read_once() -> None:
     setattr(client.wire, "getPeerCertificate", lambda: asked.append(None))  # noqa: B010
     client.device.encrypted = True
     assert [client.device.common_name() for _ in range(3)] == [""] * 3 and len(asked) == 1
+
+
+def test_a_will_after_a_crash() -> None:
+    """The node's own clients have it as well: they are there before what was kept goes on."""
+    first = Desk()
+    first.client("c", session_expiry_interval=1000, will=Will("w", b"gone", 1))
+    own = Own()
+    second = Desk()
+    broker = Broker(
+        net=second.places,  # type: ignore[arg-type]
+        clock=second.clock,  # type: ignore[arg-type]
+        keeper=MemoryKeeper(list(first.keeper.records)),
+        options=BrokerOptions(place=TcpOptions(internal_ip="127.0.0.1", internal_port=1884, bind=True)),
+        ready=lambda broker: None if broker is None else broker.subscribe_local("own", "w", 1, own.deliver),
+    )
+    broker.start()
+    second.turn()
+    assert [[packet.payload for _, packet in batch] for batch in own.batches] == [[b"gone"]]
