@@ -466,7 +466,7 @@ class Broker(Process):
                     self._open[ticket] = there, 0
         for name, local in busy.items():
             batch, local.batch = local.batch, []
-            size = sum(len(packet.payload) + len(packet.topic) + OVERHEAD for _, packet in batch)
+            size = sum(_size(packet) for _, packet in batch)
             self._delivering += 1
             self.tank.put(size)
             given = maybeDeferred(local.deliver, batch)
@@ -525,3 +525,12 @@ class Broker(Process):
     def _turned_away(self, link: Link) -> None:
         self.hub.admit(link, False, self.clock.seconds())
         self.turn_soon()
+
+
+def _size(packet: Publish) -> int:
+    """Bytes that it costs to hold a message."""
+    size = OVERHEAD + len(packet.payload) + len(packet.topic)
+    if packet.user_properties or packet.correlation_data:
+        size += len(packet.correlation_data or b"")
+        size += sum(OVERHEAD + len(key) + len(value) for key, value in packet.user_properties)
+    return size

@@ -256,14 +256,22 @@ def test_own_clients_that_fail() -> None:
     assert desk.broker.counts.last("messages not taken") == "own: full"
 
 
-def test_own_clients_that_are_slow() -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        Publish("a", bytes(1000)),
+        Publish("a", correlation_data=bytes(1000)),
+        Publish("a", user_properties=(("a", "b" * 500), ("a", "b" * 500))),
+    ],
+)
+def test_own_clients_that_are_slow(message: Publish) -> None:
     """Beyond a number of bytes nobody is read from until half of them is dealt with."""
     desk = Desk(held=10_000)
     own = Own()
     desk.broker.subscribe_local("own", "a", 0, own.deliver)
     publisher = desk.client("p")
     while publisher.wire.producerState == "producing":
-        publisher.send(Publish("a", bytes(1000)))
+        publisher.send(message)
         assert len(own.waiting) < 20, "never full"
     assert desk.broker.tank.held >= 10_000
     for waited in own.waiting[:5]:
