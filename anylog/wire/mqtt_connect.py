@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from anylog.wire.mqtt_limits import Limits
-from anylog.wire.mqtt_packets import MQTT_5, Connack, Connect, Publish, Will
+from anylog.wire.mqtt_packets import MQTT_5, Connack, Connect, Disconnect, Publish, Will
 from anylog.wire.mqtt_session import Link, Session
+from anylog.wire.mqtt_write import encode
 
 
 def expiry_of(limits: Limits, packet: Connect) -> int:
@@ -37,6 +40,16 @@ def accepted(limits: Limits, link: Link, session: Session, packet: Connect, pres
         topic_alias_maximum=limits.aliases or None,
         server_keep_alive=link.keep_alive if link.keep_alive != packet.keep_alive else None,
     )
+
+
+def last_packet(packet: Connack | Disconnect, most: int) -> bytes:
+    """What a client of 5.0 is told before it is closed: in words if it reads as many bytes ([MQTT-3.2.2-19],
+    [MQTT-3.14.2-3]), and nothing if it reads none as long as that; `most` of 0 is any number."""
+    for each in (packet, evolve(packet, reason_string=None)):
+        data = encode(each, MQTT_5)
+        if not 0 < most < len(data):
+            return data
+    return b""
 
 
 def last_words(will: Will) -> Publish:

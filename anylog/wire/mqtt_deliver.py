@@ -14,40 +14,14 @@ from anylog.wire.mqtt_limits import IDENTIFIERS, Counts, Limits
 from anylog.wire.mqtt_packets import MQTT_3_1_1, MQTT_5, Publish
 from anylog.wire.mqtt_records import Came, Ended, Finished, Keeping, Moved, Receiver, pack_message
 from anylog.wire.mqtt_retained import Shelf, aged
+from anylog.wire.mqtt_routes import Local, Route, Target, bare, merged
 from anylog.wire.mqtt_session import Answer, Group, Link, Message, Out, Session, Subscription, Ticket
 from anylog.wire.mqtt_write import PublishBytes, encode
 from anylog.wire.topics import Filters
 
 _SHARED = 1 << 10  # bytes of a payload from which it is written beside its header instead of behind it
+_LONGEST = 256  # characters of a topic whose subscribers are remembered
 _SHORT = 8  # characters of a topic for which an alias saves nothing worth having
-
-
-@define(eq=False)
-class Local:
-    """One of the node's own clients."""
-
-    name: str
-
-
-@define(eq=False)
-class Target:
-    """A session that is to have the messages of a topic: all its filters that match, as one."""
-
-    session: Session
-    qos: int
-    identifiers: tuple[int, ...]
-    retain_as_published: bool
-    own: Target | None = None  # for what it published itself: without the filters that want none of it
-
-
-@define(eq=False)
-class Route:
-    """Everybody who is to have the messages of a topic, as long as nobody subscribes or unsubscribes."""
-
-    topic: bytes  # as it is written
-    targets: list[Target]
-    groups: list[Group]
-    locals: tuple[str, ...]
 
 
 @define(eq=False)
@@ -131,21 +105,23 @@ class Delivery:
                 wanted.setdefault(who, []).append(each)
         targets: list[Target] = []
         for session, subscriptions in wanted.items():
-            target = _merged(session, subscriptions)
+            target = merged(session, subscriptions)
             own = [each for each in subscriptions if not each.no_local]
             if len(own) == len(subscriptions):
                 target.own = target
             elif own:
-                target.own = _merged(session, own)
+                target.own = merged(session, own)
             targets.append(target)
         groups = [
             self.groups[each.filter]
             for _, members in self.filters.match_shared(topic)
             for each in list(members.values())[:1]
         ]
-        if len(self._routes) >= self.limits.topics:
-            self._routes.clear()
-        route = self._routes[topic] = Route(text(topic), targets, groups, tuple(names))
+        route = Route(text(topic), targets, groups, tuple(names))
+        if len(topic) <= _LONGEST:
+            if len(self._routes) >= self.limits.topics:
+                self._routes.clear()
+            self._routes[topic] = route
         return route
 
     # ------------------------------------------------------------------ a message
@@ -213,7 +189,7 @@ class Delivery:
 
     def _at_once(self, packet: Publish, route: Route, sender: Session | None) -> None:
         """At QoS 0: to those who are there, and read."""
-        most, bare = self.limits.pending, _bare(packet)
+        most, plain = self.limits.pending, bare(packet)
         four: bytes | None = None
         five: bytes | None = None
         for target in route.targets:
@@ -238,7 +214,7 @@ class Delivery:
                 data = four
             else:
                 if five is None:
-                    if bare:
+                    if plain:
                         size = len(route.topic) + len(packet.payload) + 1
                         five = b"".join((b"\x30", variable(size), route.topic, b"\0", packet.payload))
                     else:
@@ -259,6 +235,9 @@ class Delivery:
                 self.counts.dropped_shared += 1
                 continue
             session, each = chosen
+            if session.link is not None and session.link.pending > most:
+                self.counts.dropped_slow += 1
+                continue
             ids = (each.identifier,) if each.identifier else ()
             self._send_bare(session.link, packet, packet.retain and each.retain_as_published, ids)
 
@@ -362,9 +341,7 @@ class Delivery:
             else:
                 self._send_bare(link, message.packet, retain, ids)
             return
-        waiting = len(session.out)  # if it is none, one message of any size has room
-        too_much = waiting and session.size + message.size > self.limits.queue_bytes
-        if too_much or waiting >= self.limits.queue_messages:
+        if self._full(session, message.size) and not self._swept(session, message.size):
             self.counts.dropped_full += 1
             if link is not None and not link.closing:
                 self.crowded.append(link)
@@ -374,11 +351,39 @@ class Delivery:
         if session.expiry:
             to.append(_receiver(session, out))
 
+    def _full(self, session: Session, size: int) -> bool:
+        """Whether a session has no room for so many bytes; what was retained when it subscribed takes none."""
+        waiting = len(session.out) - session.shown  # if it is none, one message of any size has room
+        too_much = waiting and session.size + size > self.limits.queue_bytes
+        return bool(too_much) or waiting >= self.limits.queue_messages or len(session.out) > IDENTIFIERS
+
+    def _swept(self, session: Session, size: int) -> bool:
+        """Whether there is room without what is too old ([MQTT-3.3.2-5]). All is looked at: once a second at most."""
+        if self.now < session.swept + 1:
+            return False
+        session.swept = self.now
+        for out in list(session.unsent):
+            end = out.message.expires if out.message is not None and not out.sent else None
+            if end is not None and end <= self.now:
+                self.counts.expired += 1
+                self.finish(session, out)
+        session.tidy()
+        return not self._full(session, size)
+
     def _queue(
-        self, session: Session, message: Message, qos: int, retain: bool, ids: tuple[int, ...], group: str
+        self,
+        session: Session,
+        message: Message,
+        qos: int,
+        retain: bool,
+        ids: tuple[int, ...],
+        group: str,
+        shown: bool = False,
     ) -> Out:
         self.serial += 1
-        out = Out(session.identifier(), message, qos, retain, ids, self.serial, group=group, size=message.size)
+        size = 0 if shown else message.size
+        number = session.identifier()
+        out = Out(number, message, qos, retain, ids, self.serial, group=group, shown=shown, size=size)
         session.add(out)
         return out
 
@@ -461,8 +466,9 @@ class Delivery:
     # ------------------------------------------------------------------ groups
 
     def _choose(self, group: Group, qos: int, without: Session | None = None) -> tuple[Session, Subscription] | None:
-        """Whose turn it is: of those who are there and not behind, else of those who are there, else of the others."""
-        order, best, place = group.order, 3, -1
+        """Whose turn it is: of those who are there and not behind, else of those who are there, else of the others, and
+        of those who have no room last."""
+        order, best, place = group.order, 4, -1
         for step in range(len(order)):
             at = (group.turn + step) % len(order)
             session, each = order[at]
@@ -475,6 +481,8 @@ class Delivery:
                 rank = 2
             else:
                 continue
+            if rank and qos and self._full(session, 0):
+                rank = 3
             if rank < best:
                 best, place = rank, at
                 if not rank:
@@ -501,21 +509,22 @@ class Delivery:
                 continue
             chosen = self._choose(group, out.qos, session)
             if chosen is None or (chosen[0].link is None and not ended):
-                return  # nobody is better off
+                break  # nobody is better off
             other, each = chosen
             qos = min(message.packet.qos, each.qos)
             full = qos > 0 and len(other.out) >= self.limits.queue_messages
             if full and not ended:
-                return  # it is better off where it is
-            session.unsent = type(session.unsent)(left for left in session.unsent if left is not out)
+                break  # it is better off where it is
             session.finish(out)
             if full or not qos:
                 if session.expiry:
                     self.keep.add(Finished(session.client_id, out.packet_id))
                 if qos:
                     self.counts.dropped_full += 1
+                elif message.expires is not None and message.expires <= self.now:
+                    self.counts.expired += 1
                 else:
-                    self._send_bare(other.link, message.packet, out.retain, ())
+                    self._send_bare(other.link, aged(message, self.now), out.retain, ())
                 continue
             ids = (each.identifier,) if each.identifier else ()
             new = self._queue(other, message, qos, out.retain, ids, group.name)
@@ -526,6 +535,7 @@ class Delivery:
             elif session.expiry:
                 self.keep.add(Finished(session.client_id, out.packet_id))
             self.pump(other)
+        session.tidy()
 
     def end(self, session: Session) -> None:
         """A session is over, with all it had."""
@@ -547,42 +557,37 @@ class Delivery:
     # ------------------------------------------------------------------ retained
 
     def show_retained(self, session: Session, each: Subscription) -> None:
-        """What is retained goes to a new subscriber."""
-        ids = (each.identifier,) if each.identifier else ()
+        """What is retained goes to a new subscriber: at QoS 0 as it reads, in a queue that holds no bytes."""
+        ids, link = (each.identifier,) if each.identifier else (), session.link
+        if link is None:
+            return
         for message in self.shelf.found(each.filter, self.now):
             qos = min(message.packet.qos, each.qos)
-            if not qos:
-                self._send_bare(session.link, aged(message, self.now), True, ids)
+            if not qos and (link.shown is None or len(link.shown) <= self.limits.retained_messages):
+                link.shown = deque() if link.shown is None else link.shown
+                link.shown.append((message.packet.topic, ids))
+            elif not qos:  # it asked for all of it again and again
+                self.counts.dropped_slow += 1
             elif len(session.out) >= IDENTIFIERS:
                 self.counts.dropped_full += 1
             else:
-                out = self._queue(session, message, qos, True, ids, "")
+                out = self._queue(session, message, qos, True, ids, "", shown=True)
                 if session.expiry:
                     out.needs = self.keep.add(Came(pack_message(message), (_receiver(session, out),)))
-                self.pump(session)
+        self.pump(session)
+        self.show_on(link)
 
-
-def _merged(session: Session, subscriptions: list[Subscription]) -> Target:
-    """Of overlapping filters the highest QoS counts, and all identifiers are told ([MQTT-3.3.4-2], [MQTT-3.3.4-4])."""
-    return Target(
-        session,
-        max(each.qos for each in subscriptions),
-        tuple(dict.fromkeys(each.identifier for each in subscriptions if each.identifier)),
-        any(each.retain_as_published for each in subscriptions),
-    )
+    def show_on(self, link: Link) -> None:
+        """Go on with what is retained, as it is by now: what replaced it may have been dropped for this client."""
+        shown = link.shown
+        while shown and link.pending <= self.limits.pending:
+            topic, ids = shown.popleft()
+            message = self.shelf.fresh(topic, self.now)
+            if message is not None:
+                self._send_bare(link, aged(message, self.now), True, ids)
+        if not shown:
+            link.shown = None
 
 
 def _receiver(session: Session, out: Out) -> Receiver:
     return session.client_id, out.packet_id, out.qos, out.retain, out.identifiers, out.serial, out.group
-
-
-def _bare(packet: Publish) -> bool:
-    """Whether it has no properties."""
-    return (
-        packet.message_expiry_interval is None
-        and packet.payload_format_indicator is None
-        and packet.response_topic is None
-        and packet.correlation_data is None
-        and packet.content_type is None
-        and not packet.user_properties
-    )

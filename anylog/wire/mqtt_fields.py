@@ -29,6 +29,7 @@ from anylog.wire.mqtt_packets import (
 )
 
 LONGEST = 65_535  # bytes of a text or of binary data
+PROPERTIES_MOST = 256 << 10  # bytes of the properties of a packet: to read each of them takes time, that of everybody
 
 
 class Kind(Enum):
@@ -236,6 +237,8 @@ def properties_of(body: Body, owner: type[Packet] | type[Will]) -> dict[str, Any
     if not size:
         return found
     what = _LABELS[owner]
+    if size > PROPERTIES_MOST:
+        raise Malformed(Reason.QUOTA_EXCEEDED, f"{what}: {size:,} bytes of properties, at most {PROPERTIES_MOST:,}")
     outer, body.end = body.end, body.take(size, f"{what}: properties") + size
     body.at = body.end - size
     owned = _OWNED[owner]

@@ -8,14 +8,14 @@ records that it depends on are said to be `kept` and the node's own clients are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from heapq import heappop, heappush
 from typing import Any
 
 from attrs import evolve
 
 from anylog.wire.mqtt_answers import Answers
-from anylog.wire.mqtt_connect import accepted, expiry_of, last_words, settle
+from anylog.wire.mqtt_connect import accepted, expiry_of, last_packet, last_words, settle
 from anylog.wire.mqtt_deliver import Delivery
+from anylog.wire.mqtt_due import Due
 from anylog.wire.mqtt_keep import restored, snapshot
 from anylog.wire.mqtt_limits import FOREVER, Counts, Limits
 from anylog.wire.mqtt_packets import (
@@ -36,7 +36,7 @@ from anylog.wire.mqtt_packets import (
 from anylog.wire.mqtt_read import Reader
 from anylog.wire.mqtt_records import Batch, Ended, Left, Opened, Record, pack_will
 from anylog.wire.mqtt_session import Allow, Link, Session, Ticket
-from anylog.wire.mqtt_subscribe import subscribe, unsubscribe
+from anylog.wire.mqtt_subscribe import subscribe, take_back, unsubscribe
 from anylog.wire.mqtt_sys import SelfReport
 from anylog.wire.mqtt_write import encode
 
@@ -59,8 +59,8 @@ class Hub:
         self._name = name
         self._report = SelfReport(self.delivery)
         self._answers = Answers(self.delivery, self._fault, self._mind)
-        self._due: list[tuple[float, int, str, Any]] = []
-        self._pushed = 0
+        self._due = Due(self._lives)
+        self._at = self._due.at
         self._incarnation = 0
 
     def judge(self, allow: Allow | None) -> None:
@@ -185,7 +185,7 @@ class Hub:
         return snapshot(self.delivery, self._incarnation)
 
     def restore(self, records: Iterable[Record], now: float) -> None:
-        """Go on from a log. To be called once, before anything else; all that were connected are gone since `now`."""
+        """Go on from a log. To be called once, before anybody connects; all that were there are gone since `now`."""
         self._now(now)
         self._incarnation = restored(self.delivery, records, now)
         for session in list(self.delivery.sessions.values()):
@@ -245,14 +245,13 @@ class Hub:
     def next_time(self) -> float | None:
         """When `tick` has something to do; None: never, as it stands."""
         self._expire()
-        return self._due[0][0] if self._due else None
+        return self._due.first()
 
     def tick(self, now: float) -> None:
         """What time brings: keep alive, deadlines, the ends of sessions and messages, wills, `$SYS`."""
         self._now(now)
         self._expire()
-        while self._due and self._due[0][0] <= now:
-            _, _, what, whom = heappop(self._due)
+        for what, whom in self._due.taken(now):
             if what == "connect":
                 if not _ready(whom):
                     self._leave(whom, None)
@@ -263,7 +262,7 @@ class Hub:
             elif what == "will":
                 self._will_is_due(whom)
             elif what == "retained":
-                self.delivery.shelf.forget(*whom)
+                self.delivery.shelf.expire(whom, now)
             else:
                 self._at(now + self.limits.sys_seconds, "sys", None)
                 self._report.publish(self.clients, now - (self.started or now))
@@ -277,16 +276,23 @@ class Hub:
             if self.limits.sys_seconds:
                 self._at(now, "sys", None)
 
-    def _at(self, when: float, what: str, whom: Any) -> None:
-        self._pushed += 1
-        heappush(self._due, (when, self._pushed, what, whom))
+    def _lives(self, when: float, what: str, whom: Any) -> bool:
+        """Whether what was to be looked at then is still to be looked at."""
+        if what == "connect":
+            return not _ready(whom)
+        if what == "alive":
+            return not (whom.closing or whom.over)
+        if what == "session":
+            return self._current(whom) and whom.gone is not None and whom.gone + whom.expiry == when
+        if what == "will":
+            return bool(whom.will_due == when)
+        return what != "retained" or self.delivery.shelf.end(whom) == when
 
     def _expire(self) -> None:
         expiring = self.delivery.shelf.expiring
         while expiring:
-            topic, message = expiring.pop()
-            if message.expires is not None:
-                self._at(message.expires, "retained", (topic, message))
+            topic, end = expiring.pop()
+            self._at(end, "retained", topic)
 
     def _alive(self, link: Link) -> None:
         if link.closing or link.over:
@@ -358,7 +364,8 @@ class Hub:
         if link.version == MQTT_5:
             if reason in REASONS[Connack]:
                 said = text if text and link.problems else None
-                self.delivery.write(link, encode(Connack(reason, reason_string=said), MQTT_5))
+                most = link.connect.maximum_packet_size if link.connect is not None else None
+                self.delivery.write(link, last_packet(Connack(reason, reason_string=said), most or 0))
         elif reason in RETURN_CODES:
             self.delivery.write(link, encode(Connack(reason), link.version or 4))
         self._leave(link, None)
@@ -379,6 +386,10 @@ class Hub:
         if self.clients >= self.limits.clients and (session is None or session.link is None):
             self._refuse(link, Reason.SERVER_BUSY)
             return
+        known = len(delivery.sessions) - self.clients
+        if session is None and known >= self.limits.sessions and expiry_of(self.limits, packet):
+            self._refuse(link, Reason.QUOTA_EXCEEDED, f"{known:,} sessions wait for their clients")
+            return
         before = keep.number
         if session is not None and session.link is not None:
             self.counts.taken_over += 1
@@ -391,6 +402,8 @@ class Hub:
         present = session is not None
         if session is None:
             session = self._begun(packet.client_id)
+        elif self._allow is not None:
+            take_back(delivery, self._allow, link, session)
         link.client_id = session.client_id
         self._resume(link, session, packet)
         if keep.number > before:
@@ -440,8 +453,9 @@ class Hub:
         if packet.topic_alias is not None:
             alias = packet.topic_alias
             topic = packet.topic or link.aliases.get(alias, "")
-            if alias > self.limits.aliases or not topic:
-                self._fault(link, Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias} is unknown")  # [MQTT-3.3.2-7]
+            if alias > self.limits.aliases or not topic:  # the two of 5.0, 3.3.4
+                reason = Reason.TOPIC_ALIAS_INVALID if alias > self.limits.aliases else Reason.PROTOCOL_ERROR
+                self._fault(link, reason, f"topic alias {alias} is unknown")
                 return
             link.aliases[alias] = topic
             packet = evolve(packet, topic=topic, topic_alias=None)
@@ -503,15 +517,14 @@ class Hub:
             link.out, link.pending, link.muted = [], 0, False
         elif reason is not None and link.version == MQTT_5 and link.session is not None and not link.over:
             said = text[:200] if text and link.problems else None
-            data = encode(Disconnect(reason, reason_string=said), MQTT_5)
-            if not 0 < link.largest < len(data):
-                self.delivery.write(link, data)
+            self.delivery.write(link, last_packet(Disconnect(reason, reason_string=said), link.largest))
         link.closing = True
         self.links.pop(link, None)
         self.delivery.waiting.pop(link, None)
         self.delivery.mark(link)
         session, link.session = link.session, None
         link.stash = []
+        link.shown = None
         link.answers.clear()
         link.others.clear()
         if session is None:
@@ -575,6 +588,8 @@ class Hub:
         self.counts.bytes_out += size
         if link.session is not None and link.session.unsent:
             self.delivery.pump(link.session)
+        if link.shown:
+            self.delivery.show_on(link)
         if link.hold:
             self._mind(link)
 

@@ -16,6 +16,7 @@ class Limits:
     """How much of each a broker takes; sizes in bytes, times in seconds. Nothing grows beyond it."""
 
     clients: int = 10_000  # connections that said CONNECT
+    sessions: int = 100_000  # that wait for their clients: beyond it there are no new ones that last
     packet: int = MOST  # of one packet, header and all
     first: int = FIRST  # of a CONNECT
     connect_seconds: float = 10.0  # from the connection to its CONNECT

@@ -20,7 +20,7 @@ class Shelf:
     limits: Limits
     counts: Counts
     bytes: int = 0
-    expiring: list[tuple[str, Message]] = field(factory=list)  # newly retained, with an end
+    expiring: list[tuple[str, float]] = field(factory=list)  # newly retained: topic, and unix seconds of its end
     _messages: Retained[Message] = field(factory=Retained)
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class Shelf:
                 return False
             self.bytes += message.size
             if message.expires is not None:
-                self.expiring.append((topic, message))
+                self.expiring.append((topic, message.expires))
         return True
 
     def forget(self, topic: str, message: Message) -> None:
@@ -65,6 +65,22 @@ class Shelf:
         if self._messages.get(topic) is message:
             self._messages.remove(topic)
             self.bytes -= message.size
+
+    def end(self, topic: str) -> float | None:
+        """Unix seconds until which something is retained; None for nothing, or without an end."""
+        message = self._messages.get(topic)
+        return None if message is None else message.expires
+
+    def fresh(self, topic: str, now: float) -> Message | None:
+        """What is retained for a topic and is not too old."""
+        message = self._messages.get(topic)
+        return None if message is None or (message.expires is not None and message.expires <= now) else message
+
+    def expire(self, topic: str, now: float) -> None:
+        """What was retained goes, if it is too old."""
+        message = self._messages.get(topic)
+        if message is not None and message.expires is not None and message.expires <= now:
+            self.forget(topic, message)
 
     def everything(self) -> list[Message]:
         """All messages."""

@@ -30,7 +30,12 @@ class Message:
     @property
     def size(self) -> int:
         """Bytes that it costs to hold it."""
-        return OVERHEAD + len(self.packet.topic) + len(self.packet.payload)
+        packet = self.packet
+        size = OVERHEAD + len(packet.topic) + len(packet.payload) + len(packet.correlation_data or b"")
+        size += len(packet.response_topic or "") + len(packet.content_type or "")
+        for key, value in packet.user_properties:
+            size += OVERHEAD + len(key) + len(value)
+        return size
 
 
 @define(eq=False)
@@ -80,6 +85,7 @@ class Out:
     sent: bool = False  # it was sent, perhaps on one that is gone
     received: bool = False  # at QoS 2: PUBREC came, PUBREL is sent or about to be
     group: str = ""  # the shared subscription by which it came
+    shown: bool = False  # it was retained when the client subscribed
     size: int = 0
 
 
@@ -111,6 +117,8 @@ class Session:
     unsent: deque[Out] = field(factory=deque)  # those of them that were not sent on this connection
     inflight: int = 0  # those that were
     size: int = 0  # bytes of all of them
+    shown: int = 0  # those of them that were retained when the client subscribed
+    swept: float = 0.0  # when those that are too old were last looked for, unix seconds
     received: dict[int, Answer] = field(factory=dict)  # of QoS 2, until they are released
     exchanges: int = 0  # of QoS 2 that were begun by the client
     ending: bool = False  # the client said that it ends with this connection
@@ -138,12 +146,18 @@ class Session:
         self.out[out.packet_id] = out
         self.unsent.append(out)
         self.size += out.size
+        self.shown += out.shown
 
     def finish(self, out: Out) -> None:
-        """A message needs nothing more. It is not among the unsent any more."""
+        """A message needs nothing more. It is not among the unsent any more, or `tidy` follows."""
         del self.out[out.packet_id]
         self.size -= out.size
         self.inflight -= out.live
+        self.shown -= out.shown
+
+    def tidy(self) -> None:
+        """Take what is finished from among the unsent."""
+        self.unsent = deque(out for out in self.unsent if self.out.get(out.packet_id) is out)
 
     def rewind(self) -> None:
         """Whatever was not acknowledged is to be sent again, in its order ([MQTT-4.4.0-1], [MQTT-4.6.0-1])."""
@@ -184,6 +198,7 @@ class Link:
     fault: Malformed | None = None  # and what was wrong after it
     out: list[bytes] = field(factory=list)
     # Lists, since they are short and mostly empty, and an empty deque takes 600 bytes of each idle connection.
+    shown: deque[tuple[str, tuple[int, ...]]] | None = None  # topics of what is retained, for QoS 0, with identifiers
     answers: list[Answer] = field(factory=list)  # to its messages, in their order
     others: list[tuple[int, bytes, int]] = field(factory=list)  # number of a record, answer, packet id that it ends
     using: set[int] = field(factory=set)  # packet ids of its messages that it was not told the end of

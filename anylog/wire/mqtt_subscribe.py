@@ -60,6 +60,20 @@ def _one(
     return Reason(each.qos), new
 
 
+def take_back(delivery: Delivery, allow: Allow, link: Link, session: Session) -> None:
+    """Whoever takes up a session has of it what it may subscribe to: the client id alone proves nothing, and the rules
+    may have changed since."""
+    for filter in list(session.subscriptions):
+        if allow(link, "subscribe", filter) is not True:
+            delivery.unsubscribe(session, filter)
+            if session.expiry:
+                delivery.keep.add(Unsubscribed(session.client_id, filter))
+    for out in list(session.out.values()):
+        if out.message is not None and allow(link, "subscribe", out.message.packet.topic) is not True:
+            delivery.finish(session, out)
+    session.tidy()
+
+
 def unsubscribe(delivery: Delivery, answers: Answers, link: Link, packet: Unsubscribe) -> None:
     """What is on its way still arrives ([MQTT-3.10.4-3])."""
     session = link.session

@@ -25,7 +25,7 @@ _TIME = re.compile(
 _ISO = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?) ")
 _TAG = re.compile(r"([^\s:\[]{1,64}(?:\[[^\]\s]{0,64}\])?):? ?")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_AHEAD = timedelta(days=31)  # a clock may be ahead; a time that is more so is of the year before
+_AHEAD = timedelta(days=31)  # a clock may be ahead; a time that is more so is of a year before
 
 
 @define
@@ -199,20 +199,22 @@ def _bsd(priority: int, rest: str, now: float) -> Event:
 
 
 def _moment(found: re.Match[str], now: float) -> str | None:
-    """A time of the current year (UTC); one that would be far ahead is of the year before. None for no real one."""
+    """A time without a year is the latest one that is not far ahead of now (UTC), at new year that of the next year,
+    too: clocks run ahead, and many write the time of their own zone. None for no real one."""
     month, day, year, hour, minute, second, fraction = found.groups()
     today = datetime.fromtimestamp(now, UTC).replace(tzinfo=None)
-    try:
-        moment = datetime(
-            int(year or today.year),
-            _MONTHS.index(month) + 1,
-            int(day),
-            int(hour),
-            int(minute),
-            min(int(second), 59) if second == "60" else int(second),
-        )
-        if not year and moment - today > _AHEAD:
-            moment = moment.replace(year=today.year - 1)
-    except ValueError:
-        return None
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (fraction or "")[:7]
+    for each in (int(year),) if year else (today.year + 1, today.year, today.year - 1):
+        try:
+            moment = datetime(
+                each,
+                _MONTHS.index(month) + 1,
+                int(day),
+                int(hour),
+                int(minute),
+                min(int(second), 59) if second == "60" else int(second),
+            )
+        except ValueError:
+            continue
+        if year or moment - today <= _AHEAD:
+            return moment.strftime("%Y-%m-%dT%H:%M:%S") + (fraction or "")[:7]
+    return None

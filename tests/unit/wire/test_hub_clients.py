@@ -283,7 +283,7 @@ def test_what_breaks_the_standard() -> None:
         ("MQTT-3.3.1-4", 5, b"\x36\x05\0\1a\0\1", Reason.MALFORMED_PACKET),
         ("MQTT-3.3.2-2", 5, b"\x30\x04\0\1#\0", Reason.TOPIC_NAME_INVALID),
         ("MQTT-3.3.2-7", 5, encode(Publish("a", topic_alias=65), 5), Reason.TOPIC_ALIAS_INVALID),
-        ("3.3.2.3.4", 5, encode(Publish("", topic_alias=7), 5), Reason.TOPIC_ALIAS_INVALID),
+        ("3.3.4", 5, encode(Publish("", topic_alias=7), 5), Reason.PROTOCOL_ERROR),
         ("4.12", 5, encode(Auth(Reason.RE_AUTHENTICATE, "x"), 5), Reason.PROTOCOL_ERROR),
         ("3.14.2.2.2", 5, encode(Disconnect(session_expiry_interval=9), 5), Reason.PROTOCOL_ERROR),
         ("3.1.2.11.4", 5, b"\x30\xff\xff\xff\x01", Reason.PACKET_TOO_LARGE),
@@ -369,6 +369,23 @@ def test_subscriptions_that_are_refused() -> None:
             Filter("a", 2), Filter("secret", 1), Filter(deep), Filter("b", 1), Filter("c"), Filter("a", 2)
         )
         assert [int(reason) for reason in answer.reasons] == said
+
+
+def test_a_session_of_another_user() -> None:
+    """Whoever takes it up gets nothing that it may not subscribe to, of what waits and of what comes; also not by a
+    crash."""
+    table = Table(allow=lambda link, action, topic: link.user_name == "u" or topic not in ("secret", "#"))
+    owner = table.lasting("a", 5, user_name="u")
+    owner.subscribe("secret", "open", "#", qos=1)
+    owner.cut()
+    publisher = table.client("p", user_name="u")
+    publisher.publish("secret", b"1", 1).publish("open", b"2", 1)
+    other = table.lasting("a", 5, user_name="v")
+    publisher.publish("secret", b"3", 1).publish("open", b"4", 1).publish("more", b"5", 1)
+    assert other.messages() == [("open", b"2", 1), ("open", b"4", 1)]
+    table.crash()
+    assert list(table.hub.delivery.sessions["a"].subscriptions) == ["open"]
+    assert not table.lasting("a", 5, user_name="u").messages()
 
 
 def test_messages_that_are_not_allowed() -> None:

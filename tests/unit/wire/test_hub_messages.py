@@ -219,6 +219,9 @@ def test_topic_aliases_of_a_client() -> None:
     client.cut()
     client = table.client("a", 5)
     client.publish("", b"5", topic_alias=5)
+    assert bye(client) == Reason.PROTOCOL_ERROR  # 3.3.4
+    client = table.client("a", 5)
+    client.publish("one", b"6", topic_alias=table.hub.limits.aliases + 1)
     assert bye(client) == Reason.TOPIC_ALIAS_INVALID
 
 

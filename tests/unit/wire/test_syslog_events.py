@@ -135,3 +135,21 @@ def test_nothing_is_refused(text: str, before: str) -> None:
     assert 0 <= event.priority <= 191
     if not event.well_formed:
         assert (before + text).endswith(event.message)
+
+
+@pytest.mark.parametrize(
+    ("now", "time", "expected"),
+    [
+        ("2026-12-31T23:59:58", "Jan  1 00:00:03", "2027-01-01T00:00:03"),  # a clock that is ahead
+        ("2026-12-31T14:00:00", "Jan  1 00:00:00", "2027-01-01T00:00:00"),  # the time of another zone
+        ("2027-01-01T00:00:01", "Dec 31 23:59:59", "2026-12-31T23:59:59"),
+        ("2027-01-01T00:00:01", "Jan  1 00:00:00", "2027-01-01T00:00:00"),
+        ("2028-02-29T10:00:00", "Feb 29 09:59:59", "2028-02-29T09:59:59"),
+        ("2029-01-02T00:00:00", "Feb 29 09:59:59", "2028-02-29T09:59:59"),
+        ("2026-12-31T23:59:58", "Feb 10 00:00:00", "2026-02-10T00:00:00"),
+    ],
+)
+def test_the_year(now: str, time: str, expected: str) -> None:
+    """RFC 3164 has no year: it is the one by which the time is the latest that is not far ahead of now."""
+    moment = datetime.fromisoformat(now).replace(tzinfo=UTC).timestamp()
+    assert parse(f"<13>{time} h t: x", moment).timestamp == expected
