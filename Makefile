@@ -42,20 +42,28 @@ types: $(VENV)/.for-tests
 # Two at a time, about as long: what computes, with some of the real processes, and the other real processes, which mostly
 # wait. What the first say is shown at their end.
 FIRST = $(wildcard tests/process/test_[k-o]*.py)
+NODE_CLIENT = tests/process/node_client/package.json
 tests: $(VENV)/.for-tests tools
 	@$(BIN)/python -m pytest tests/house tests/unit tests/network $(FIRST) >$(VENV)/first.log 2>&1 & first=$$!; failed=; \
 	$(BIN)/python -m pytest tests/process $(FIRST:%=--ignore=%) || failed=1; \
 	wait $$first || failed=1; cat $(VENV)/first.log; test -z "$$failed"
 
 # curl and mosquitto_pub play the strangers in some tests, iproute2 and iptables make hosts that fall silent, libfaketime
-# makes clocks that jump, Mosquitto is the broker of others; where one is missing and cannot be installed the tests that need it are skipped by name.
-tools:
+# makes clocks that jump, Mosquitto is the broker of others, Node.js has a client of its own; where one is missing and cannot
+# be installed the tests that need it are skipped by name.
+tools: $(VENV)/.made
 	@command -v curl >/dev/null || $(call APT,curl) || echo "curl is missing: tests that need it are skipped"
 	@PATH=$$PATH:/usr/sbin:/sbin; for tool in ip:iproute2 iptables:iptables openssl:openssl mosquitto:mosquitto \
 		mosquitto_pub:mosquitto-clients faketime:libfaketime; do \
 		test "$$tool" = faketime:libfaketime && ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 \
 		|| command -v $${tool%:*} >/dev/null || $(call APT,$${tool#*:}) \
 		|| echo "$${tool#*:} is missing: tests that need it are skipped"; done
+	@command -v node >/dev/null || $(call APT,nodejs) || echo "nodejs is missing: tests that need it are skipped"
+	@cmp -s $(NODE_CLIENT) $(VENV)/node/package.json && test -d $(VENV)/node/node_modules/mqtt || { \
+		command -v npm >/dev/null || $(call APT,npm); mkdir -p $(VENV)/node && cp $(NODE_CLIENT) $(VENV)/node/ && \
+		npm install --prefix $(VENV)/node --omit=dev --no-package-lock --no-audit --no-fund --ignore-scripts \
+		--loglevel=error >/dev/null; } || { rm -f $(VENV)/node/package.json; \
+		echo "the npm package mqtt cannot be installed: tests that need it are skipped"; }
 
 bench: $(VENV)/.for-tests
 	$(BIN)/python bench/run.py
