@@ -215,17 +215,20 @@ class Reader:
         if wanted < LARGE or pieces[0][0] >> 4 != 3 or self.version is None:
             return b"".join(pieces)
         version = self.version
-        head = bytes(pieces[0])
+        begun: bytes | bytearray = pieces[0]
         used = 1
-        while (start := _payload_start(head, version)) < 0 or start > len(head):
-            if len(head) >= wanted:
+        while (start := _payload_start(begun, version)) < 0 or start > len(begun):
+            if len(begun) >= wanted:
                 break  # it is cut off in itself: read as it stands it says how
-            head += pieces[used]
+            if used == 1:
+                begun = bytearray(begun)  # properties may be many pieces long, and bytes would be copied for each
+            begun += pieces[used]
             used += 1
         after = held - wanted  # bytes of the next packet, all of them in the last piece
         last = pieces[-1]
         if not 0 <= start <= wanted or used == len(pieces):
             return b"".join(pieces)
+        head = bytes(begun)
         tail = bytes(last[len(last) - after :]) if after else b""
         payload = b"".join((memoryview(head)[start:], *pieces[used:-1], memoryview(last)[: len(last) - after]))
         body = Body(head, _header(head), start)
@@ -236,7 +239,7 @@ class Reader:
         return tail
 
 
-def _header(data: bytes) -> int:
+def _header(data: bytes | bytearray) -> int:
     """Where a fixed header that is whole ends."""
     at = 1
     while data[at] > 0x7F:
@@ -244,7 +247,7 @@ def _header(data: bytes) -> int:
     return at + 1
 
 
-def _payload_start(data: bytes, version: int) -> int:
+def _payload_start(data: bytes | bytearray, version: int) -> int:
     """Where the payload of a PUBLISH begins; negative if there are too few bytes to tell."""
     at = _header(data)
     if len(data) < at + 2:

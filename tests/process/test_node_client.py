@@ -32,6 +32,11 @@ class Clients:
 
     def connect(self, way: str, version: int, name: str = "", **options: Any) -> tuple[str, dict[str, Any]]:
         """Gives its name and what its CONNACK says; raises `Refused`."""
+        name, number = self.connecting(way, version, name, **options)
+        return name, self.js.answer(number)
+
+    def connecting(self, way: str, version: int, name: str = "", **options: Any) -> tuple[str, int]:
+        """The same without waiting: `js.answer` of the number does."""
         name = name or f"js-{next(NAMES)}"
         given = {
             "clientId": name,
@@ -44,7 +49,7 @@ class Clients:
         safe = way in ("mqtts", "wss")
         url = f"{way}://127.0.0.1:{(self.secure if safe else self.plain).broker}" + "/mqtt" * (way in ("ws", "wss"))
         how = {"ca": str(self.authority.path)} if safe else {}
-        return name, self.js.do(name, "connect", url=url, options=given, **how)
+        return name, self.js.start(name, "connect", url=url, options=given, **how)
 
     def subscribe(self, name: str, topics: object, **options: Any) -> list[int]:
         """Gives what is granted, or refused."""
@@ -289,9 +294,10 @@ def test_topic_aliases(clients: Clients, way: str) -> None:
 @WAYS
 def test_refused(clients: Clients, way: str, version: int) -> None:
     """A wrong password, a user nobody knows and no user at all are told why, in the words of their version."""
-    for given in ({"password": "wrong"}, {"username": "nobody"}, {"username": None, "password": None}):
+    wrong: list[dict[str, Any]] = [{"password": "wrong"}, {"username": "nobody"}, {"username": None, "password": None}]
+    for given, number in [(each, clients.connecting(way, version, **each)[1]) for each in wrong]:
         with pytest.raises(Refused) as refused:
-            clients.connect(way, version, **given)
+            clients.js.answer(number)
         assert refused.value.code in ((4, 5) if version == 4 else (0x86, 0x87)), given
 
 
