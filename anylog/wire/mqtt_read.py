@@ -215,14 +215,12 @@ class Reader:
         if wanted < LARGE or pieces[0][0] >> 4 != 3 or self.version is None:
             return b"".join(pieces)
         version = self.version
-        begun: bytes | bytearray = pieces[0]
+        begun = bytearray(pieces[0])  # grows in place: what is before the payload may be many pieces long
         used = 1
         while (start := _payload_start(begun, version)) < 0 or start > len(begun):
             if len(begun) >= wanted:
                 break  # it is cut off in itself: read as it stands it says how
-            if used == 1:
-                begun = bytearray(begun)  # properties may be many pieces long, and bytes would be copied for each
-            begun += pieces[used]
+            begun.extend(pieces[used])
             used += 1
         after = held - wanted  # bytes of the next packet, all of them in the last piece
         last = pieces[-1]
@@ -247,7 +245,7 @@ def _header(data: bytes | bytearray) -> int:
     return at + 1
 
 
-def _payload_start(data: bytes | bytearray, version: int) -> int:
+def _payload_start(data: bytearray, version: int) -> int:
     """Where the payload of a PUBLISH begins; negative if there are too few bytes to tell."""
     at = _header(data)
     if len(data) < at + 2:

@@ -1,7 +1,8 @@
 """Run a fuzzer that follows the code: `run_fuzz.py codec|mapping FOLDER [options of libFuzzer]`; `make fuzz` does.
 
 What it finds on its way is kept in the folder, so that the next run goes on there. An input that breaks a law is
-written into it, too, as `crash-...` or `timeout-...`; mended, it goes into `corpus/`, where every `make test` tries it again.
+written into it, too, as `crash-...` or `timeout-...`; mended, it goes into `corpus/`, where every `make test` tries it
+again.
 """
 
 from __future__ import annotations
