@@ -1,6 +1,7 @@
 """What must hold for any message, whatever rules map it.
 
 * There are rows, or an AnyLogError that names what is wrong with the message; with wrong rules, one that says so.
+* What becomes of an entry of a list does not hang on its neighbours, nor on the fast way that a whole column takes.
 * The rows can be written, and what was written is read as the same rows.
 * The rows are converted to the types of a table, each for itself, or parked with a reason: none is lost.
 """
@@ -21,6 +22,7 @@ from anylog.mapping.body import normal_form, read_body, read_message, written
 from anylog.mapping.policies import compile_policy
 from anylog.mapping.rows import convert, convert_each
 from anylog.mapping.topics import Mapped, read_topic
+from anylog.processes.msg_topics import Subscribed
 
 SCOPE = Scope(Dictionary(), {})
 NOW = 1_700_000_000.0
@@ -49,6 +51,8 @@ TOPICS = [
     'column.v.uuid = "bring [a]" and column.b = (type = "char(3)" and value = "bring.first [b]" and optional = true)',
     'column.v.decimal = "bring.min [a][]" and column.b.bool = "bring [b]"',
 ]
+EACH = 'column.v.{} = "bring [a][][b]" and column.s.str = "bring [s]"'
+DYNAMIC = ("dbms = d", 'dbms = "bring [a]"', "dbms = d and table_prefix = x", "dbms = d and table_name_as_topic = true")
 SCHEMAS: list[dict[str, Any]] = [
     {"v": {"type": "int", "bring": "[a]", "default": 7}, "*": {"type": "*", "bring": ["*"]}},
     {"t": {"type": "timestamp", "bring": "[t]", "apply": "epoch_to_datetime"}, "v": {"type": "float", "bring": "[b]"}},
@@ -63,7 +67,24 @@ SCHEMAS: list[dict[str, Any]] = [
         "v": {"type": "str", "bring": "[a]", "apply": "json_dump"},
         "w": {"type": "bool", "bring": "[b]", "default": None},
     },
+    {
+        "v": {
+            "type": "int",
+            "bring": "[a]",
+            "script": ["if [b] < 0 then skip event", "else if [b] == x then skip attribute"],
+        },
+        "V W": {"type": "char(3)", "bring": "[b] _ [t]", "default": "now()"},
+        "*": {"type": "*", "bring": ["b", "a"], "root": True},
+    },
+    {
+        "v": {"type": "str", "bring": "[a][b]", "default": ""},
+        "w": {"type": "timestamp", "bring": "[t]", "default": "now"},
+        "x": {"type": "bigint", "bring": "[c]", "optional": True, "table": "t"},
+    },
 ]
+OTHER = {
+    "mapping": {"id": "other", "dbms": "o", "table": "bring [b]", "schema": {"o": {"type": "str", "bring": "[a]"}}}
+}
 POLICIES: list[dict[str, Any]] = [
     {
         "mapping": {
@@ -72,6 +93,9 @@ POLICIES: list[dict[str, Any]] = [
             "table": "bring [b]" if place % 2 else "t",
             "source": {"bring": "[s]", "default": "0"},
             "readings": readings,
+            "params": [["a", 7], ["b", "x"]] if place % 3 == 2 else None,
+            "import": {"other": "other"},
+            "script": ["if [t] > 5 then change policy to other", "if [s] contains x"] if place % 4 == 3 else None,
             "schema": each,
         }
     }
@@ -88,6 +112,19 @@ POLICIES: list[dict[str, Any]] = [
             "schema": {"id": {"type": "int", "bring": "[a]"}},
         }
     },
+    {
+        "transform": {
+            "id": "t",
+            "re_match": "([^_]*)_?(.*)",
+            "dbms": "d",
+            "table": "t_re.group(1)",
+            "column": "c",
+            "schema": {
+                "w": {"type": "str", "value": "re.group(2)", "default": ""},
+                "t": {"type": "timestamp", "default": "now"},
+            },
+        }
+    },
 ]
 Apply = Callable[[Any], list[Mapped]]
 
@@ -100,12 +137,14 @@ def topic(text: str) -> tuple[Apply, Mapping[str, str]]:
 
 def policy(body: Mapping[str, Any]) -> tuple[Apply, Mapping[str, str]]:
     """A policy of the ledger; and its types."""
-    read = compile_policy(body, SCOPE)
+    read = compile_policy(body, SCOPE, {"other": OTHER}.get)
     types = getattr(read, "types", None)
     return (lambda message: read.apply(message, NOW)), types("d", "t") if types else {}
 
 
 RULES = [*(topic(TOPIC.format(each)) for each in TOPICS), *(policy(each) for each in POLICIES)]
+COLUMNS = [topic(TOPIC.format(EACH.format(kind)))[0] for kind in KINDS]
+NAMED = [Subscribed(read_topic(f"( name = x/# and {each} and dynamic = true )", SCOPE), 0) for each in DYNAMIC]
 
 
 def law(data: bytes) -> None:
@@ -116,9 +155,16 @@ def law(data: bytes) -> None:
     if how % 8 == 1:
         stored(rows_of(rest), {})
         return
+    if how % 8 == 2:
+        for client in NAMED:
+            named(client, *rest.partition(b"\n")[::2])
+        return
     if how % 8 < 4:
         message = read(rest)
-        if message is not None:
+        if message is not None and how % 8 == 3:
+            if isinstance(message[0], list):
+                alone(COLUMNS[(how >> 3) % len(KINDS)], message[0])
+        elif message is not None:
             for apply, types in RULES:
                 mapped(apply, types, message[0])
         return
@@ -194,6 +240,33 @@ def mapped(apply: Apply, types: Mapping[str, str], message: Any) -> None:
         stored(each.rows, types)
 
 
+def named(client: Subscribed, name: bytes, payload: bytes) -> None:
+    """A client whose tables are named by topics."""
+    try:
+        found = client.rows(name.decode("utf-8", "replace"), payload, NOW)
+    except AnyLogError as failed:
+        assert failed.number in (6, 28, 40, 501) and 0 < len(str(failed)) < 3000, (failed.number, str(failed))
+        return
+    for each in found:
+        assert each.rows and each.dbms and each.table
+        stored(each.rows, client.types(each.dbms, each.table))
+
+
+def alone(apply: Apply, values: list[Any]) -> None:
+    """A list of readings makes the rows that each of them makes; if one makes none, nor does the list."""
+    told: list[Any] = []
+    for part in (values, *([each] for each in values)):
+        try:
+            told.append([row for each in apply({"a": [{"b": each} for each in part], "s": "x"}) for row in each.rows])
+        except AnyLogError as failed:
+            culprit(failed, (6,))
+            told.append(None)
+    together, single = told[0], told[1:]
+    assert together == (None if None in single else [row for rows in single for row in rows]), (values, told)
+    if together is not None:
+        assert [type(row["v"]) for row in together] == [type(row["v"]) for rows in single for row in rows], told
+
+
 def stored(rows: list[dict[str, Any]], types: Mapping[str, str]) -> None:
     """They are written and read again, and converted to the types of a table."""
     if not rows:
@@ -238,7 +311,16 @@ def seeds() -> list[bytes]:
         {"a_b": 1, "a_c": [], "x": {}, "t": 1700000000, "d": "2023-11-14", "c": "10.0.0.1"},
         {"a": "0b9f0a2e-7d8f-4d0c-9d5a-2f6f5b1f5a11", "b": "1e5", "v": "-0.50"},
     ]
+    times = [
+        "2023-11-14T22:13:20Z",
+        "2023-11-14 22:13:20.123456",
+        "2023-11-14T22:13:20+05:30",
+        "11/14/2023 10:13:20 PM",
+    ]
+    times += ["2023-11-14", "22:13", "22:13:20.5", "1700000000", "1700000000123", "20231114T221320"]
     texts = [json.dumps(each).encode() for each in messages]
+    texts += [json.dumps([{"a": each, "t": each, "d": each, "h": each} for each in times]).encode()]
+    texts += [json.dumps({"a": [{"b": each, "c": place} for place, each in enumerate(times)]}).encode()]
     texts += [
         b'{"a":' + b"9" * 40 + b"}",
         b'{"a":1e999}',
@@ -254,5 +336,11 @@ def seeds() -> list[bytes]:
     ]
     found += [bytes([5 + (place << 3)]) + f"{each}\n".encode() + texts[place % 6] for place, each in enumerate(brings)]
     found += [b"\6" + TOPIC.format(each).encode() + b"\n" + texts[place % 6] for place, each in enumerate(TOPICS)]
+    found += [
+        bytes([3 + (place << 3)]) + json.dumps([each] * 7).encode() for place, each in enumerate([*times, 1.5, True])
+    ]
+    found += [bytes([3 + (place << 3)]) + json.dumps([5, -1, 2**31, 7.0, 8, "9", None]).encode() for place in range(12)]
+    found += [b"\2x/a b/c\n" + text for text in texts] + [b"\2x\n" + each.encode() for each in (*times, "true", "1e5")]
+    found += [b"\7" + json.dumps(each["mapping"]).encode() + b"\n" + texts[0] for each in POLICIES[:9]]
     found += [b"\7" + json.dumps({"schema": each, "readings": "a"}).encode() + b"\n" + texts[1] for each in SCHEMAS]
     return found
