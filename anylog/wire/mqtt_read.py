@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from anylog.wire import mqtt_bodies as bodies
-from anylog.wire.mqtt_fields import Body, decoded, malformed
+from anylog.wire.mqtt_fields import MOST_VALUES, Body, decoded, malformed
 from anylog.wire.mqtt_packets import KINDS, MQTT_3_1_1, MQTT_5, Malformed, Packet, Publish, Reason
 from anylog.wire.topics import name_fault
 
@@ -122,6 +122,7 @@ class Reader:
         wrong, most, version = self._wrong, self.most, self.version
         if version is None:
             most = self._first
+        usual = min(most, MOST_VALUES)
         while end - at > 1:
             first, size = data[at], data[at + 1]
             start = at + 2
@@ -144,8 +145,12 @@ class Reader:
             if first in wrong:
                 raise Malformed(*wrong[first])
             stop = start + size
-            if stop - at > most:
-                raise Malformed(Reason.PACKET_TOO_LARGE, f"a packet of {stop - at:,} bytes, at most {most:,}")
+            if stop - at > usual:
+                if stop - at > most:
+                    raise Malformed(Reason.PACKET_TOO_LARGE, f"a packet of {stop - at:,} bytes, at most {most:,}")
+                if first >> 4 not in (1, 3):
+                    what = f"{_NAMES[first >> 4]} of {stop - at:,} bytes, at most {MOST_VALUES:,}"
+                    raise Malformed(Reason.QUOTA_EXCEEDED, what)
             if stop > end:
                 wanted = stop - at
                 break
@@ -161,6 +166,7 @@ class Reader:
                 self.version = version
                 wrong = self._wrong = _WRONG[version, True]
                 most = self.most
+                usual = min(most, MOST_VALUES)
                 packets.append(packet)
             else:
                 packets.append(self._other(first >> 4, Body(data, start, stop), version))

@@ -34,6 +34,7 @@ REASONS = {
     Reason.TOPIC_ALIAS_INVALID,
     Reason.PACKET_TOO_LARGE,
     Reason.PAYLOAD_FORMAT_INVALID,
+    Reason.QUOTA_EXCEEDED,
 }
 # Who reads: version, side, whether payloads that are marked as texts are looked at, and the largest packet.
 READERS: list[tuple[int | None, Any, bool, int]] = [
@@ -41,9 +42,10 @@ READERS: list[tuple[int | None, Any, bool, int]] = [
     *((version, "client", False, 1 << 20) for version in (4, 5)),
     *((version, "broker", False, 40) for version in (None, 5)),
 ]
-LARGE = 200_000  # bytes of a packet of repeated parts
+LARGE = (200_000, 1_000_000)  # bytes of a packet of repeated parts
 SINGLE = 2000  # bytes of a stream that may come one by one
 FACTOR, BASE = 64, 1 << 20  # bytes of memory for each of these bytes, and at least
+MOST_PEAK = 24 << 20  # bytes of memory for a packet of any size, beyond what its payload takes
 
 Told = tuple[list[Packet], tuple[Reason, str, int | None] | None]
 
@@ -161,7 +163,7 @@ def repeated(how: int, cut: int, stream: bytes) -> None:
     head, unit, tail = body[:before], body[before : len(body) - end], body[len(body) - end :] if end else b""
     if not unit:
         return
-    block = unit * (LARGE // len(unit))
+    block = unit * (LARGE[cut >> 7] // len(unit))
     if how & 8:
         block = variable(len(block)) + block
     size = len(head) + len(block) + len(tail)
@@ -169,7 +171,7 @@ def repeated(how: int, cut: int, stream: bytes) -> None:
     who = READERS[(cut & 0x0F) % 8]
     if who[0] is None:
         who = (5, *who[1:])
-    step = (50, 700, 1024, 1500, 5000, 1 << 16)[(cut >> 4) % 6]
+    step = (50, 700, 1024, 1500, 5000, 1 << 16)[(cut >> 4) % 8 % 6]
     pieces = [data[at : at + step] for at in range(0, len(data), step)]
     told = fed(who, [data])
     assert fed(who, pieces) == told
@@ -180,7 +182,7 @@ def repeated(how: int, cut: int, stream: bytes) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak <= FACTOR * len(data) + BASE, f"{peak:,} bytes for {len(data):,}"
+    assert peak <= FACTOR * len(data) + BASE and peak <= MOST_PEAK + 3 * len(data), f"{peak:,} bytes for {len(data):,}"
     del pieces
     for packet in kept[0]:
         assert who[0] is not None

@@ -498,13 +498,11 @@ class Piece(bytes):
         return bytes(before) + bytes(self)
 
 
-def test_a_larger_head() -> None:
-    """Megabytes of properties in small pieces are not copied for each piece: a sender of 20 MB held all for seconds."""
-    packet = Publish("a/b", b"p", user_properties=(("k", "v" * 60_000),) * 40)
+def test_a_head_in_many_pieces() -> None:
+    """Properties that come in small pieces are not copied for each piece."""
+    packet = Publish("a/b", b"p", user_properties=(("k", "v" * 60_000),) * 4)
     stream = encode(packet, 5)
-    assert read(Reader(5, most=1 << 22), [Piece(stream[at : at + 1200]) for at in range(0, len(stream), 1200)]) == [
-        packet
-    ]
+    assert read(Reader(5), [Piece(stream[at : at + 1200]) for at in range(0, len(stream), 1200)]) == [packet]
     assert Piece.copied < 2 * len(stream)
 
 
