@@ -25,6 +25,7 @@ from anylog.mapping.topics import Mapped, read_topic
 from anylog.processes.msg_topics import Subscribed
 
 SCOPE = Scope(Dictionary(), {})
+LARGE = 300_000  # bytes of a body of repeated parts
 NOW = 1_700_000_000.0
 DEFAULT = "2023-11-14 22:13:20.000000"
 KINDS = ("str", "int", "bigint", "float", "bool", "timestamp", "date", "time", "uuid", "char(3)", "decimal", "nonetype")
@@ -153,7 +154,10 @@ def law(data: bytes) -> None:
         return
     how, rest = data[0], data[1:]
     if how % 8 == 1:
-        stored(rows_of(rest), {})
+        if how & 0x80 and len(rest) > 1:
+            repeated(rest[0], rest[1:])
+        else:
+            stored(rows_of(rest), {})
         return
     if how % 8 == 2:
         for client in NAMED:
@@ -173,6 +177,16 @@ def law(data: bytes) -> None:
     message = read(payload) if rules is not None else None
     if rules is not None and message is not None:
         mapped(rules[0], rules[1], message[0])
+
+
+def repeated(places: int, body: bytes) -> None:
+    """A large body or message: some bytes, then others again and again, and some at the end; the fuzzer times it."""
+    head, tail = places % 16, places // 16
+    unit = body[head : len(body) - tail]
+    if unit:
+        large = body[:head] + unit * (LARGE // len(unit)) + body[len(body) - tail :]
+        rows_of(large)
+        read(large)
 
 
 def declared(how: int, text: str) -> tuple[Apply, Mapping[str, str]] | None:
@@ -340,6 +354,7 @@ def seeds() -> list[bytes]:
         bytes([3 + (place << 3)]) + json.dumps([each] * 7).encode() for place, each in enumerate([*times, 1.5, True])
     ]
     found += [bytes([3 + (place << 3)]) + json.dumps([5, -1, 2**31, 7.0, 8, "9", None]).encode() for place in range(12)]
+    found += [b"\x81\1{{},", b'\x81\x21{"a":1,}}', b"\x81\2[1,]", b'\x81\1{"a":1}\n']
     found += [b"\2x/a b/c\n" + text for text in texts] + [b"\2x\n" + each.encode() for each in (*times, "true", "1e5")]
     found += [b"\7" + json.dumps(each["mapping"]).encode() + b"\n" + texts[0] for each in POLICIES[:9]]
     found += [b"\7" + json.dumps({"schema": each, "readings": "a"}).encode() + b"\n" + texts[1] for each in SCHEMAS]
