@@ -4,6 +4,7 @@
 # make test    everything that must hold: ruff, mypy, and the tests of all levels
 # make bench   measures, each beside a yardstick taken in the same run
 # make kill    hundreds of kill -9 under load        make storm   power cuts and bad weather, simulated; SEEDS=n for more
+# make fuzz    looks for bytes and messages that break MQTT codec or mapping, by the way they take through the code; SECONDS=n each
 # make clean   removes what the above have made, but never ./anylog-data, ./anylog-cluster
 
 VENV ?= .venv
@@ -17,7 +18,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 APT = (test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	(apt-get install -y -qq $(1) >/dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq $(1))) >/dev/null)
 
-.PHONY: run demo cluster test lint types tests tools bench kill storm clean
+.PHONY: run demo cluster test lint types tests tools bench kill storm fuzz clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/anylog run --home $(HOME_DIR)
@@ -42,20 +43,28 @@ types: $(VENV)/.for-tests
 # Two at a time, about as long: what computes, with some of the real processes, and the other real processes, which mostly
 # wait. What the first say is shown at their end.
 FIRST = $(wildcard tests/process/test_[k-o]*.py)
+NODE_CLIENT = tests/process/node_client/package.json
 tests: $(VENV)/.for-tests tools
-	@$(BIN)/python -m pytest tests/house tests/unit tests/network $(FIRST) >$(VENV)/first.log 2>&1 & first=$$!; failed=; \
+	@$(BIN)/python -m pytest tests/house tests/unit tests/network tests/fuzz $(FIRST) >$(VENV)/first.log 2>&1 & first=$$!; failed=; \
 	$(BIN)/python -m pytest tests/process $(FIRST:%=--ignore=%) || failed=1; \
 	wait $$first || failed=1; cat $(VENV)/first.log; test -z "$$failed"
 
 # curl and mosquitto_pub play the strangers in some tests, iproute2 and iptables make hosts that fall silent, libfaketime
-# makes clocks that jump, Mosquitto is the broker of others; where one is missing and cannot be installed the tests that need it are skipped by name.
-tools:
+# makes clocks that jump, Mosquitto is the broker of others, Node.js has a client of its own; where one is missing and cannot
+# be installed the tests that need it are skipped by name.
+tools: $(VENV)/.made
 	@command -v curl >/dev/null || $(call APT,curl) || echo "curl is missing: tests that need it are skipped"
 	@PATH=$$PATH:/usr/sbin:/sbin; for tool in ip:iproute2 iptables:iptables openssl:openssl mosquitto:mosquitto \
 		mosquitto_pub:mosquitto-clients faketime:libfaketime; do \
 		test "$$tool" = faketime:libfaketime && ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 \
 		|| command -v $${tool%:*} >/dev/null || $(call APT,$${tool#*:}) \
 		|| echo "$${tool#*:} is missing: tests that need it are skipped"; done
+	@command -v node >/dev/null || $(call APT,nodejs) || echo "nodejs is missing: tests that need it are skipped"
+	@cmp -s $(NODE_CLIENT) $(VENV)/node/package.json && test -d $(VENV)/node/node_modules/mqtt || { \
+		command -v npm >/dev/null || $(call APT,npm); mkdir -p $(VENV)/node && cp $(NODE_CLIENT) $(VENV)/node/ && \
+		npm install --prefix $(VENV)/node --omit=dev --no-package-lock --no-audit --no-fund --ignore-scripts \
+		--loglevel=error >/dev/null; } || { rm -f $(VENV)/node/package.json; \
+		echo "the npm package mqtt cannot be installed: tests that need it are skipped"; }
 
 bench: $(VENV)/.for-tests
 	$(BIN)/python bench/run.py
@@ -65,6 +74,11 @@ kill: $(VENV)/.for-tests tools
 
 storm: $(VENV)/.for-tests
 	SEEDS=$(or $(SEEDS),1000) FROM=$(or $(FROM),10000) $(BIN)/python -m pytest -m long tests/network
+
+# What it finds on its way stays in $(VENV)/fuzz, an input that breaks a law as crash-... or timeout-... beside it.
+fuzz: $(VENV)/.for-tests
+	for target in codec mapping; do \
+		$(BIN)/python tests/fuzz/run_fuzz.py $$target $(VENV)/fuzz/$$target -max_total_time=$(or $(SECONDS),600) || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
@@ -89,4 +103,5 @@ $(VENV)/.for-demo: $(VENV)/.installed
 $(VENV)/.for-tests: $(VENV)/.made setup.cfg pyproject.toml
 	$(PIP) -e '.[test]'
 	$(PIP) --no-deps 'vega_datasets>=0.9,<1'
+	@$(PIP) --only-binary atheris -e '.[fuzz]' || echo "atheris cannot be installed: the fuzzers are skipped"
 	@touch $(VENV)/.installed $(VENV)/.for-demo $@

@@ -23,7 +23,8 @@ _DIGITS = bytes(48 if byte in b"0123456789-" else 32 for byte in range(256))
 _RUN = b"0" * 10
 _WIDE = re.compile(rb"-[0-9]{19}|[0-9]{20}")
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
+# A text that is not closed goes to the end, and nothing of it is tried again: else each of its quotes would be.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
 
 
 @frozen

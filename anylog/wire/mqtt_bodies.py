@@ -7,7 +7,7 @@ tells them apart; a topic or filter against its grammar is 0x90 or 0x8F. 3.1.1 c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from anylog.wire.mqtt_fields import Body, decoded, malformed, properties_of
@@ -44,7 +44,6 @@ from anylog.wire.topics import filter_fault, name_fault, share
 _BY_RETURN_CODE = {code: reason for reason, code in reversed(RETURN_CODES.items())}  # the first of each code
 _BY_NUMBER = {int(reason): reason for reason in Reason}
 
-FILTERS_MOST = 10_000  # of a packet: to read each of them takes time, that of everybody
 
 Answer = TypeVar("Answer", Puback, Pubrec, Pubrel, Pubcomp)
 
@@ -208,7 +207,6 @@ def subscribe(body: Body, version: int) -> Subscribe:
             if options > 2:
                 raise malformed(f"SUBSCRIBE: options 0x{options:02x}")
             filters.append(Filter(filter, qos))
-            _few(filters, "SUBSCRIBE")
             continue
         handling = options >> 4 & 3
         if options & 0xC0:
@@ -218,15 +216,9 @@ def subscribe(body: Body, version: int) -> Subscribe:
         if options & 4 and filter.startswith("$share/"):
             raise error("SUBSCRIBE: a shared subscription with no local")
         filters.append(Filter(filter, qos, options & 4 == 4, options & 8 == 8, handling))
-        _few(filters, "SUBSCRIBE")
     if not filters:
         raise error("SUBSCRIBE without a filter")
     return Subscribe(packet_id, tuple(filters), **settings)
-
-
-def _few(filters: Sequence[object], what: str) -> None:
-    if len(filters) > FILTERS_MOST:
-        raise Malformed(Reason.QUOTA_EXCEEDED, f"{what} of more than {FILTERS_MOST:,} filters")
 
 
 def _filter(body: Body, version: int, what: str) -> str:
@@ -263,7 +255,6 @@ def unsubscribe(body: Body, version: int) -> Unsubscribe:
     filters: list[str] = []
     while body.at < body.end:
         filters.append(_filter(body, version, "UNSUBSCRIBE"))
-        _few(filters, "UNSUBSCRIBE")
     if not filters:
         raise error("UNSUBSCRIBE without a filter")
     return Unsubscribe(packet_id, tuple(filters), **settings)

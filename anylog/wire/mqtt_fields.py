@@ -29,7 +29,9 @@ from anylog.wire.mqtt_packets import (
 )
 
 LONGEST = 65_535  # bytes of a text or of binary data
-PROPERTIES_MOST = 256 << 10  # bytes of the properties of a packet: to read each of them takes time, that of everybody
+# Bytes of the properties of a packet, and of a whole packet that is no PUBLISH. Each few of them become a value of a
+# hundred: of as many megabytes as a payload may have, one packet would hold everybody up for seconds.
+MOST_VALUES = 256 << 10
 
 
 class Kind(Enum):
@@ -230,15 +232,15 @@ def properties_of(body: Body, owner: type[Packet] | type[Will]) -> dict[str, Any
     """The properties that come next, by attribute.
 
     Raises `Malformed`: 0x81 for what is cut off, unknown, or not of this packet; 0x82 for what comes twice, and for
-    a value that is not allowed, except a topic alias, where it is 0x94.
+    a value that is not allowed, except a topic alias, where it is 0x94; 0x97 for more than MOST_VALUES bytes of them.
     """
     found: dict[str, Any] = {}
     size = body.variable(_LENGTHS[owner])
     if not size:
         return found
     what = _LABELS[owner]
-    if size > PROPERTIES_MOST:
-        raise Malformed(Reason.QUOTA_EXCEEDED, f"{what}: {size:,} bytes of properties, at most {PROPERTIES_MOST:,}")
+    if size > MOST_VALUES:
+        raise Malformed(Reason.QUOTA_EXCEEDED, f"{what}: {size:,} bytes of properties, at most {MOST_VALUES:,}")
     outer, body.end = body.end, body.take(size, f"{what}: properties") + size
     body.at = body.end - size
     owned = _OWNED[owner]

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from anylog.wire import mqtt_bodies as bodies
-from anylog.wire.mqtt_fields import Body, decoded, malformed
+from anylog.wire.mqtt_fields import MOST_VALUES, Body, decoded, malformed
 from anylog.wire.mqtt_packets import KINDS, MQTT_3_1_1, MQTT_5, Malformed, Packet, Publish, Reason
 from anylog.wire.topics import name_fault
 
@@ -122,6 +122,7 @@ class Reader:
         wrong, most, version = self._wrong, self.most, self.version
         if version is None:
             most = self._first
+        usual = min(most, MOST_VALUES)
         while end - at > 1:
             first, size = data[at], data[at + 1]
             start = at + 2
@@ -144,8 +145,12 @@ class Reader:
             if first in wrong:
                 raise Malformed(*wrong[first])
             stop = start + size
-            if stop - at > most:
-                raise Malformed(Reason.PACKET_TOO_LARGE, f"a packet of {stop - at:,} bytes, at most {most:,}")
+            if stop - at > usual:
+                if stop - at > most:
+                    raise Malformed(Reason.PACKET_TOO_LARGE, f"a packet of {stop - at:,} bytes, at most {most:,}")
+                if first >> 4 not in (1, 3):
+                    what = f"{_NAMES[first >> 4]} of {stop - at:,} bytes, at most {MOST_VALUES:,}"
+                    raise Malformed(Reason.QUOTA_EXCEEDED, what)
             if stop > end:
                 wanted = stop - at
                 break
@@ -161,6 +166,7 @@ class Reader:
                 self.version = version
                 wrong = self._wrong = _WRONG[version, True]
                 most = self.most
+                usual = min(most, MOST_VALUES)
                 packets.append(packet)
             else:
                 packets.append(self._other(first >> 4, Body(data, start, stop), version))
@@ -215,17 +221,18 @@ class Reader:
         if wanted < LARGE or pieces[0][0] >> 4 != 3 or self.version is None:
             return b"".join(pieces)
         version = self.version
-        head = bytes(pieces[0])
+        begun = bytearray(pieces[0])  # grows in place: what is before the payload may be many pieces long
         used = 1
-        while (start := _payload_start(head, version)) < 0 or start > len(head):
-            if len(head) >= wanted:
+        while (start := _payload_start(begun, version)) < 0 or start > len(begun):
+            if len(begun) >= wanted:
                 break  # it is cut off in itself: read as it stands it says how
-            head += pieces[used]
+            begun.extend(pieces[used])
             used += 1
         after = held - wanted  # bytes of the next packet, all of them in the last piece
         last = pieces[-1]
         if not 0 <= start <= wanted or used == len(pieces):
             return b"".join(pieces)
+        head = bytes(begun)
         tail = bytes(last[len(last) - after :]) if after else b""
         payload = b"".join((memoryview(head)[start:], *pieces[used:-1], memoryview(last)[: len(last) - after]))
         body = Body(head, _header(head), start)
@@ -236,7 +243,7 @@ class Reader:
         return tail
 
 
-def _header(data: bytes) -> int:
+def _header(data: bytes | bytearray) -> int:
     """Where a fixed header that is whole ends."""
     at = 1
     while data[at] > 0x7F:
@@ -244,7 +251,7 @@ def _header(data: bytes) -> int:
     return at + 1
 
 
-def _payload_start(data: bytes, version: int) -> int:
+def _payload_start(data: bytearray, version: int) -> int:
     """Where the payload of a PUBLISH begins; negative if there are too few bytes to tell."""
     at = _header(data)
     if len(data) < at + 2:

@@ -79,6 +79,8 @@ def test_one_object():
         (b"[" * 100_000 + b"]" * 100_000, "depth"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "depth"),
         (b"{" * 100_000, "not closed"),
+        (b'{"a":1} "x', "'\"x' after object 1"),
+        (b"{" + b'\\"' * 500_000, "not closed"),  # it took an hour: each quote was tried up to the end
     ],
 )
 def test_refusals_name_the_culprit(body, said):

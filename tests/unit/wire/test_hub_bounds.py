@@ -244,12 +244,12 @@ def test_the_last_word_fits() -> None:
 def test_packets_of_very_many_parts(version: int) -> None:
     """They are refused before everybody waits for their being read."""
     table = Table(Limits(sys_seconds=0, packet=20 << 20))
-    many = tuple(Filter("a") for _ in range(10_001))
-    kinds: list[Packet] = [Subscribe(1, many), Unsubscribe(1, ("a",) * 10_001)]
+    many = tuple(Filter("a") for _ in range(90_000))
+    kinds: list[Packet] = [Subscribe(1, many), Unsubscribe(1, ("a",) * 90_000)]
     if version == 5:
         kinds.append(Publish("t", user_properties=(("a", "b"),) * 40_000))
     for packet in kinds:
         client = table.client("a", version).send(packet)
         assert client.link.closing and (version == 4 or bye(client) == Reason.QUOTA_EXCEEDED)
-    client = table.client("a", version).send(Subscribe(1, many[1:]))
+    client = table.client("a", version).send(Subscribe(1, many[:10_000]))
     assert len(client.one(Suback).reasons) == 10_000

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mqtt_cases import CONNECT_4, CONNECT_5, FIRST, MOST, Case, c4, c5, p, q, t
+from mqtt_cases import CONNECT_4, CONNECT_5, FIRST, MOST, NONE, Case, c4, c5, p, q, t
 from mqtt_cases_later import BROKER_4, BROKER_5, CLIENT_4, CLIENT_5
 
 from anylog.wire.mqtt_packets import Connect, Malformed, Packet, Pingreq, Pingresp, Publish, Reason
@@ -157,6 +157,25 @@ def test_a_large_publish_is_as_strict(case: Case) -> None:
     for pieces in ([large], [large[:1000], large[1000:]], [large[:7], large[7:9], large[9:40_000], large[40_000:]]):
         _, wrong = outcome(Reader(5, most=MOST), *pieces)
         assert wrong is not None and (wrong.reason, text in wrong.text) == (reason, True), (statement, str(wrong))
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_many_small_values_are_too_many(version: int) -> None:
+    """Bytes of which each few become a value are fewer than those of a payload; the header alone may say it."""
+    none = NONE if version == 5 else b""
+    for first, head, unit in ((0x82, b"\0\1" + none, t("a") + b"\0"), (0xA2, b"\0\1" + none, t("a"))):
+        right, large = (p(first, head, unit * (size // len(unit))) for size in (200_000, 300_000))
+        assert len(Reader(version).feed(right)) == 1
+        for pieces in ([large], [large[:10], large[10:]], [large[:7]]):
+            packets, wrong = outcome(Reader(version), *pieces)
+            assert not packets and wrong is not None and wrong.reason is Reason.QUOTA_EXCEEDED, first
+    if version == 5:
+        pair = b"\x26" + t("") + t("")
+        right, large = (p(0x30, t("a"), q(pair * (size // 5)), b"z" * 300_000) for size in (250_000, 300_000))
+        assert len(Reader(version).feed(right)) == 1
+        for pieces in ([large], [large[:10], large[10:]], [large[at : at + 5000] for at in range(0, len(large), 5000)]):
+            packets, wrong = outcome(Reader(version), *pieces)
+            assert not packets and wrong is not None and wrong.reason is Reason.QUOTA_EXCEEDED
 
 
 MAKERS = [

@@ -488,6 +488,24 @@ def test_a_large_head() -> None:
         assert read(reader, cut(stream, [size] * (len(stream) // size))) == [packet]
 
 
+class Piece(bytes):
+    """Counts what is copied to put it behind bytes."""
+
+    copied = 0
+
+    def __radd__(self, before: bytes) -> bytes:
+        Piece.copied += len(before)
+        return bytes(before) + bytes(self)
+
+
+def test_a_head_in_many_pieces() -> None:
+    """Properties that come in small pieces are not copied for each piece."""
+    packet = Publish("a/b", b"p", user_properties=(("k", "v" * 60_000),) * 4)
+    stream = encode(packet, 5)
+    assert read(Reader(5), [Piece(stream[at : at + 1200]) for at in range(0, len(stream), 1200)]) == [packet]
+    assert Piece.copied < 2 * len(stream)
+
+
 def test_variable_numbers() -> None:
     """The edges of each length (5.0, table 1-1)."""
     for number, wanted in [
