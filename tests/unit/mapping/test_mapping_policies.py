@@ -418,8 +418,17 @@ def test_types() -> None:
         }
     )
     assert found.types("d", "t") == {"t": "TIMESTAMP", "v": "FLOAT", "c": "CHAR(3)"}
-    assert found.types("d", "u") == {"t": "TIMESTAMP", "v": "VARCHAR", "c": "CHAR(3)"}
+    assert found.types("d", "u", ("p",)) == {"t": "TIMESTAMP", "v": "VARCHAR", "c": "CHAR(3)"}
+    assert found.types("d", "u") == found.types("e", "t") == {}
     assert not found.inferred and policy({"*": {"type": "*", "bring": ["*"]}}).inferred
+
+
+def test_types_of_imported_policies() -> None:
+    """Each table has the columns of the policies that are for it, or that made rows for it."""
+    other = {"id": "o", "dbms": "d", "table": "bring [name]", "schema": {"v": {"type": "str"}}}
+    found = policy({"v": {"type": "float"}, "w": {"type": "int"}}, other, **{"import": {"other": "o"}})
+    assert found.types("d", "t") == {"v": "FLOAT", "w": "INT"}
+    assert found.types("d", "pump") == {} and found.types("d", "pump", ("o",)) == {"v": "VARCHAR"}
 
 
 def test_mapped_before() -> None:
