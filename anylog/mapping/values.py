@@ -204,7 +204,7 @@ def to_whole(value: Any) -> int | float:
     """A value of an INT or BIGINT column. A number with a fraction stays one: it widens the column."""
     number = to_number(value)
     if type(number) is float and number.is_integer():
-        if abs(number) > schema.MOST_BIGINT:
+        if not -schema.MOST_BIGINT - 1 <= number <= schema.MOST_BIGINT:
             raise Unfit("a number beyond 64 bits")
         return int(number)
     return number

@@ -311,7 +311,9 @@ class Sending:
             if len(job.data) > LARGEST:
                 self._end(job, Outcome(kind="failed", path=job.file.path, code=501, text=_too_large(job)))
                 continue
-            if jobs and (size + len(job.data) > BYTES or any(each.name == job.name for each in jobs)):
+            # Of one cluster not the same operators may be named for two tables.
+            full = jobs and (size + len(job.data) > BYTES or jobs[0].group != job.group)
+            if full or any(each.name == job.name for each in jobs):
                 line.jobs.appendleft(job)
                 break
             jobs.append(job)

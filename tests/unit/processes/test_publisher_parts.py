@@ -202,19 +202,20 @@ class Table:
             return fail(AnyLogError(answer, "so"))
         return succeed(Reply(head={"told": [answer] * len(head["files"])}))
 
-    def bring(self, data: bytes = DATA) -> list[Any]:
-        hash = content_hash("town", "t", data)
-        path = Path(f"/watch/town.t.0.{hash}.0.json")
+    def bring(self, data: bytes = DATA, table: str = "t", now: bool = True) -> list[Any]:
+        hash = content_hash("town", table, data)
+        path = Path(f"/watch/town.{table}.0.{hash}.0.json")
         self.disk.publish(path, data)
         size, time, _ = self.disk.stat(path)
         file = WholeFile(
-            path=path, dbms="town", table="t", source="0", instructions="0", hash=hash, rows=[], normal=data,
+            path=path, dbms="town", table=table, source="0", instructions="0", hash=hash, rows=[], normal=data,
             stamp=(size, time),
         )  # fmt: skip
         found: list[Any] = []
         self.sending.bring(file).addBoth(found.append)
-        self.clock.advance(0)
-        self.clock.advance(0)
+        if now:
+            self.clock.advance(0)
+            self.clock.advance(0)
         return found
 
     def first(self) -> tuple[str, str]:
@@ -282,6 +283,26 @@ def test_what_is_wrong_everywhere() -> None:
     table.answers = dict.fromkeys("abc", "") | {f"{name}:1": "28 a reserved name" for name in "abc"}
     (outcome,) = table.bring()
     assert (outcome.kind, outcome.code) == ("failed", 28)
+
+
+def test_each_table_has_its_operators() -> None:
+    """Files of two tables come to one cluster: those of each only to the operators that are named for it."""
+    table = Table()
+    named = {"t": ("a:1", "b:1"), "u": ("b:1",), "v": ("a:1",)}
+    table.sending._groups = lambda dbms, name, source: [Group("c1", "", named[name])]
+    sent: list[tuple[str, str]] = []
+    ask = table.ask
+
+    def note(address: str, kind: str, head: Any, body: bytes = b"", **more: Any) -> Any:
+        sent.extend((name.split(".")[1], address) for name, _ in head["files"])
+        return ask(address, kind, head, body, **more)
+
+    table.sending._ask = note
+    found = [table.bring(b'{"v":%d}\n' % number, name, now=False) for number in range(4) for name in "tuuvt"]
+    for _ in range(5):
+        table.clock.advance(1)
+    assert all(outcome.kind == "loaded" for (outcome,) in found) and len(sent) == 20
+    assert all(address in named[name] for name, address in sent), sent
 
 
 def test_no_place_yet() -> None:
