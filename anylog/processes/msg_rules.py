@@ -111,9 +111,7 @@ class MsgRules:
     _rules: dict[str, Rule] = field(factory=dict)
     _batches: dict[tuple[str, str, str], _Batch] = field(factory=dict)  # by database, table and topic
     _others: dict[tuple[tuple[str, Any], ...], Rule] = field(factory=dict)  # of who has a place for all else
-    _said: dict[tuple[str, str], int] = field(
-        factory=dict
-    )  # by database and table: version that was declared
+    _said: dict[tuple[str, str], int] = field(factory=dict)  # by database and table: version that was declared
     _timer: DelayedCall | None = None
     _keeping: dict[Deferred[None], None] = field(factory=dict)
     _pauses: dict[Source, Callable[[bool], None]] = field(factory=dict)
