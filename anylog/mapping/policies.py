@@ -258,12 +258,14 @@ class _Target:
         def name(given: str | None, place: Place) -> str | Each:
             found = given if given is not None else place.one(message) if size is None else place.of(message)
             if isinstance(found, Each) and len(found) != size:
-                what = f"policy '{policy.ident}', the {place.what}"
-                raise fault(what, place.text, f"{len(found)} names for {size} readings")
+                raise fault(f"the {place.what}", place.text, f"{len(found)} names for {size} readings")
             return found
 
-        source = policy.source(message) if policy.source else "0"
-        return cls(name(work.dbms, policy.dbms), name(work.table, policy.table), source)
+        try:
+            source = policy.source(message) if policy.source else "0"
+            return cls(name(work.dbms, policy.dbms), name(work.table, policy.table), source)
+        except AnyLogError as why:
+            raise AnyLogError(why.number, f"policy '{policy.ident}', {why}") from None
 
     def of(self, number: int) -> tuple[str, str]:
         """Database and table of a reading."""

@@ -22,7 +22,7 @@ from anylog.mapping.values import (
     Kind,
     Nothing,
     Unfit,
-    column_name,
+    declared_column,
     instant,
     kind_of,
     known_kind,
@@ -119,7 +119,7 @@ class Column:
         """From the texts of a declaration. Raises AnyLogError 2 or 40 naming the column."""
         what = f"column '{name[:80]}'"
         try:
-            column = column_name(name)
+            column = declared_column(name)
             if is_bring(kind):
                 type_from, fixed = Bring.read(kind), None
             else:

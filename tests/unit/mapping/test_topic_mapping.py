@@ -301,6 +301,7 @@ REFUSED: list[tuple[str, str]] = [
     ("name = a and dbms = d and table = t and column.v = 5", "column 'v': no type"),
     ("name = a and dbms = d and table = t and column.v.bogus = 5", "column 'v': 'bogus' is not a type of a column"),
     ("name = a and dbms = d and table = t and column.v.int = x", "column 'v': \"x\": not a number"),
+    ("name = a and dbms = d and table = t and column.Row-Id.int = 5", "column 'Row-Id': 'row_id' is a column that"),
     ("name = a and dbms = d and table = t and column.v.int = now", "column 'v': \"now\": not a number"),
     ("name = a and dbms = d and table = t and column.v.int = bring [a", "missing ')'"),
     (
