@@ -34,7 +34,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
-        return json.dumps(value)
+        return json.dumps(value, default=str)  # of rows: whole numbers that are wider than JSON's readers take
     return str(value)
 
 

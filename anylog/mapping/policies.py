@@ -6,7 +6,7 @@ mapped is AnyLogError 6 naming policy, column, path and reason; nothing of it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from attrs import define, field, frozen
@@ -118,12 +118,18 @@ class MappingPolicy:
         """Whether it has a column `*`, so that the columns of a table are not known before its rows."""
         return any(isinstance(entry, Star) for schema in self._own.schemas for entry in schema)
 
-    def types(self, dbms: str, table: str) -> dict[str, str]:
-        """Column -> ledger type for a table that does not exist yet, in the order of the schema, without `*`."""
+    def types(self, dbms: str, table: str, makers: Container[str] = ()) -> dict[str, str]:
+        """Column -> ledger type for a table that does not exist yet, in the order of the schema, without `*`.
+
+        Of the policies that name that table, and of `makers`: ids of those of which rows for it came.
+        """
         found: dict[str, str] = {}
-        for rule in self._rules():
-            if rule.dbms in (None, dbms) and rule.table in (None, table) and rule.kind.ledger:
-                found[rule.column] = merge(found.get(rule.column, rule.kind.ledger), rule.kind.ledger)
+        for policy in self.policies.values():
+            if policy.ident not in makers and (policy.dbms.name, policy.table.name) != (dbms, table):
+                continue
+            for rule in _rules(policy):
+                if rule.dbms in (None, dbms) and rule.table in (None, table) and rule.kind.ledger:
+                    found[rule.column] = merge(found.get(rule.column, rule.kind.ledger), rule.kind.ledger)
         return found
 
     def is_mapped(self, row: Mapping[str, Any]) -> bool:
@@ -149,9 +155,6 @@ class MappingPolicy:
     @property
     def _own(self) -> _Policy:
         return self.policies[self.ident]
-
-    def _rules(self) -> list[Rule]:
-        return [r for schema in self._own.schemas for entry in schema if isinstance(entry, tuple) for r in entry]
 
     def _message(self, work: _Work, policy: _Policy, message: Any) -> None:
         for _ in range(MOST_CHANGES):
@@ -255,17 +258,23 @@ class _Target:
         def name(given: str | None, place: Place) -> str | Each:
             found = given if given is not None else place.one(message) if size is None else place.of(message)
             if isinstance(found, Each) and len(found) != size:
-                what = f"policy '{policy.ident}', the {place.what}"
-                raise fault(what, place.text, f"{len(found)} names for {size} readings")
+                raise fault(f"the {place.what}", place.text, f"{len(found)} names for {size} readings")
             return found
 
-        source = policy.source(message) if policy.source else "0"
-        return cls(name(work.dbms, policy.dbms), name(work.table, policy.table), source)
+        try:
+            source = policy.source(message) if policy.source else "0"
+            return cls(name(work.dbms, policy.dbms), name(work.table, policy.table), source)
+        except AnyLogError as why:
+            raise AnyLogError(why.number, f"policy '{policy.ident}', {why}") from None
 
     def of(self, number: int) -> tuple[str, str]:
         """Database and table of a reading."""
         dbms, table = self.dbms, self.table
         return (dbms[number] if isinstance(dbms, Each) else dbms, table[number] if isinstance(table, Each) else table)
+
+
+def _rules(policy: _Policy) -> list[Rule]:
+    return [rule for schema in policy.schemas for entry in schema if isinstance(entry, tuple) for rule in entry]
 
 
 def _readings(policy: _Policy, message: Any) -> list[Any]:

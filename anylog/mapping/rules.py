@@ -20,6 +20,7 @@ from anylog.mapping.values import (
     Unfit,
     as_it_is,
     column_name,
+    declared_column,
     instant,
     iso,
     kind_of,
@@ -152,7 +153,7 @@ def read_schema(schema: Mapping[str, Any], params: Sequence[Any]) -> tuple[Entry
             entries += [_star(rule) for rule in rules]
             continue
         try:
-            column = column_name(name)
+            column = declared_column(name)
             read = tuple(_rule(name, column, rule, params) for rule in rules)
         except AnyLogError as why:
             raise AnyLogError(why.number, f"column '{name[:80]}': {why}") from None

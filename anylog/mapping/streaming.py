@@ -17,7 +17,7 @@ from anylog.errors import AnyLogError
 from anylog.language.conditions import Test, condition
 from anylog.language.dictionary import Scope, shown
 from anylog.language.tokens import Kind, Token, logical_lines, tokens_of
-from anylog.mapping.body import written
+from anylog.mapping.body import TooWide, written
 from anylog.mapping.windows import spelled
 
 ALL = "*"  # as a table: all of the database
@@ -74,8 +74,9 @@ class Template:
         return cls(text, (*pieces, text[at:]), key, path)
 
     def value(self, row: Mapping[str, Any]) -> Any:
-        """What is assigned to the key for a row."""
-        return value_at(row, self.path)
+        """What is assigned to the key for a row; a whole number beyond 64 bits as its digits."""
+        found = value_at(row, self.path)
+        return found.digits if isinstance(found, TooWide) else found
 
     def text(self, row: Mapping[str, Any]) -> str:
         """The command for a row. Raises AnyLogError 2 if it were another number of commands with its values."""
@@ -112,7 +113,7 @@ class Condition:
         """Whether it is true for a row; what cannot be evaluated is false."""
         try:
             return self.test(scope, row)
-        except (AnyLogError, ArithmeticError, RecursionError, ValueError):
+        except (AnyLogError, ArithmeticError, RecursionError, TypeError, ValueError):
             return False
 
     def view(self, row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from anylog.mapping.values import (
     Kind,
     Nothing,
     Unfit,
-    column_name,
+    declared_column,
     instant,
     kind_of,
     known_kind,
@@ -111,20 +111,23 @@ class Column:
     literal: Any = None  # converted already
     is_now: bool = False
     optional: bool = False
+    default: Any = MISSING  # where there is no value: converted already if the type is fixed, or _NOW
     what: str = field(default="", eq=False)  # for reasons
 
     @classmethod
-    def read(cls, name: str, kind: str, value: str, *, optional: bool = False) -> Column:
+    def read(cls, name: str, kind: str, value: str, *, optional: bool = False, default: str | None = None) -> Column:
         """From the texts of a declaration. Raises AnyLogError 2 or 40 naming the column."""
         what = f"column '{name[:80]}'"
         try:
-            column = column_name(name)
+            column = declared_column(name)
             if is_bring(kind):
                 type_from, fixed = Bring.read(kind), None
             else:
                 type_from, fixed = None, kind_of(kind)
             if is_bring(value):
-                return cls(column, fixed, type_from, Bring.read(value), optional=optional, what=what)
+                other = MISSING if default is None else _default(default, fixed)
+                bring = Bring.read(value)
+                return cls(column, fixed, type_from, bring, optional=optional, default=other, what=what)
             if value.strip().lower() in ("now", "now()"):
                 if fixed is not None:
                     fixed.convert("2000-01-01T00:00:00Z")
@@ -132,7 +135,8 @@ class Column:
             literal = value if fixed is None else fixed.convert(value)
             return cls(column, fixed, type_from, None, literal, optional=optional, what=what)
         except Unfit as why:
-            raise AnyLogError(40, f"{what}: {short(value)}: {why}") from None
+            told = short(value) if default is None or not is_bring(value) else f"default {short(default)}"
+            raise AnyLogError(40, f"{what}: {told}: {why}") from None
         except AnyLogError as why:
             raise AnyLogError(why.number, f"{what}: {why}") from None
 
@@ -163,7 +167,7 @@ class Column:
         except (Unfit, AnyLogError) as why:
             raise fault(f"the type of {self.what}", self.type_from.text, str(why)) from None
 
-    def value(self, found: Any, kind: Kind, row: int = 0) -> Any:
+    def value(self, found: Any, kind: Kind, now: float, row: int = 0) -> Any:
         """What is stored for a value that was found; MISSING: nothing. `row` (from 1) is for the reason."""
         if found is None:
             return None
@@ -173,18 +177,54 @@ class Column:
             return kind.convert(found)
         except Unfit as why:
             # An optional value that is there but wrong is not dropped in silence; a time is, says ingest.md 4.5.
-            if self.optional and (isinstance(why, Nothing) or kind.ledger == "TIMESTAMP"):
-                return MISSING
+            if isinstance(why, Nothing) or kind.ledger == "TIMESTAMP":
+                if self.default is not MISSING:
+                    return self._instead(kind, now)
+                if self.optional:
+                    return MISSING
             place = f" (entry {row} of the list)" if row else ""
             seen = "" if found is MISSING else f": {short(found)}"
             raise fault(self.what, self.path, f"{why}{seen}{place}") from None
 
-    def values(self, found: Each, kinds: Kind | Sequence[Kind]) -> Sequence[Any]:
+    def _instead(self, kind: Kind, now: float) -> Any:
+        """The default, as a value of that type. Raises AnyLogError 6."""
+        value = instant(now) if self.default is _NOW else self.default
+        if self.kind is not None or value is None:
+            return value
+        try:
+            return kind.convert(value)
+        except Nothing:
+            return None
+        except Unfit as why:
+            raise fault(self.what, self.path, f"the default {short(value)}: {why}") from None
+
+    def values(self, found: Each, kinds: Kind | Sequence[Kind], now: float) -> Sequence[Any]:
         """As `value`, for all entries of a list."""
         if not isinstance(kinds, Kind):
-            return [self.value(each, kind, row) for row, (each, kind) in enumerate(zip(found, kinds, strict=True), 1)]
+            pairs = zip(found, kinds, strict=True)
+            return [self.value(each, kind, now, row) for row, (each, kind) in enumerate(pairs, 1)]
         done = kinds.convert_all(found) if found else ()
-        return [self.value(each, kinds, row) for row, each in enumerate(found, 1)] if done is None else done
+        return [self.value(each, kinds, now, row) for row, each in enumerate(found, 1)] if done is None else done
+
+
+_NOW: Any = type("Now", (), {"__repr__": lambda self: "now()"})()
+
+
+def _default(text: str, kind: Kind | None) -> Any:
+    """The text of a default, as it is stored; of no type yet, as it is. Raises Unfit."""
+    word = text.strip().lower()
+    if word == "null":
+        return None
+    if word in ("now", "now()"):
+        if kind is not None:
+            kind.convert("2000-01-01T00:00:00Z")
+        return _NOW
+    if kind is None:
+        return text
+    try:
+        return kind.convert(text)
+    except Nothing:  # an empty text: the column's own default, where it has one (storage.md 2.7)
+        return None
 
 
 def _kind(told: Any) -> Kind:
@@ -225,39 +265,41 @@ class Columns:
         sizes = {len(each) for each in (*found, dbms, table) if type(each) is Each}
         if not sizes:
             assert isinstance(dbms, str) and isinstance(table, str)
-            return [Mapped(dbms, table, [self._row(found, kinds)])]
+            return [Mapped(dbms, table, [self._row(found, kinds, now)])]
         if len(sizes) > 1:
             raise self._uneven(found, dbms, table)
-        rows = self._rows(found, kinds, sizes.pop())
+        rows = self._rows(found, kinds, sizes.pop(), now)
         return _by_table(dbms, table, rows)
 
-    def _row(self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]]) -> dict[str, Any]:
+    def _row(self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]], now: float) -> dict[str, Any]:
         row = {}
         for column, value, kind in zip(self.columns, found, kinds, strict=True):
             if not isinstance(kind, Kind):
                 raise fault(f"the type of {column.what}", column.path, "a list of types for one value")
-            done = value if column.bring is None and column.kind is not None else column.value(value, kind)
+            done = value if column.bring is None and column.kind is not None else column.value(value, kind, now)
             if done is not MISSING:
                 row[column.name] = done
         if not row:
             raise AnyLogError(6, "none of the columns has a value")
         return row
 
-    def _rows(self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]], size: int) -> list[dict[str, Any]]:
+    def _rows(
+        self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]], size: int, now: float
+    ) -> list[dict[str, Any]]:
         every: list[Sequence[Any]] = []
         repeated = 0
         for column, value, kind in zip(self.columns, found, kinds, strict=True):
             if not isinstance(kind, Kind) and len(kind) != size:
                 raise fault(f"the type of {column.what}", column.path, f"{len(kind)} types for {size} rows")
             if type(value) is Each:
-                every.append(column.values(value, kind))
+                every.append(column.values(value, kind, now))
                 continue
             if isinstance(kind, Kind) and (column.bring is not None or column.kind is None):
-                value = column.value(value, kind)
+                value = column.value(value, kind, now)
             repeated += weight((value,)) * size
             if repeated > MOST_TEXT:
                 raise fault(column.what, column.path, f"too long a value for {size:,} rows: {short(value)}")
-            every.append([value] * size if isinstance(kind, Kind) else column.values(Each([value] * size), kind))
+            every.append([value] * size if isinstance(kind, Kind) else column.values(Each([value] * size), kind, now))
         titles = [column.name for column in self.columns]
         rows = [dict(zip(titles, values, strict=True)) for values in zip(*every, strict=True)]
         if any(column.optional for column in self.columns):
@@ -362,7 +404,7 @@ class Topic:
 # The text of the option.
 
 _KEYS = ("name", "qos", "dbms", "table", "policy", "persist", "flush", "dynamic", "table_prefix", "table_name_as_topic")
-_COLUMN_KEYS = ("type", "value", "optional")
+_COLUMN_KEYS = ("type", "value", "optional", "default")
 
 
 def read_topic(text: str, scope: Scope, *, only_log: bool = False) -> Topic:
@@ -470,7 +512,7 @@ def _check_value(key: str, value: Sequence[Token]) -> None:
 
 
 def _column(rest: str, value: Sequence[Token], scope: Scope) -> Column:
-    """`name.type = value` or `name = ( type = t and value = v and optional = o )`."""
+    """`name.type = value` or `name = ( type = t and value = v and optional = o and default = d )`."""
     if len(value) == 1 and value[0].kind is TokenKind.GROUP:
         name = _plain(rest)
         given: dict[str, str] = {}
@@ -484,7 +526,8 @@ def _column(rest: str, value: Sequence[Token], scope: Scope) -> Column:
         for key in ("type", "value"):
             if key not in given:
                 raise AnyLogError(2, f"column '{name[:80]}': '{key}' is missing")
-        return Column.read(name, given["type"], given["value"], optional=_flag(given, "optional"))
+        optional, default = _flag(given, "optional"), given.get("default")
+        return Column.read(name, given["type"], given["value"], optional=optional, default=default)
     name, dot, kind = rest.rpartition(".")
     if not dot or not name:
         raise AnyLogError(2, f"column '{rest[:80]}': no type; write column.<name>.<type> = value")

@@ -19,6 +19,7 @@ from anylog.mapping.values import (
     Unfit,
     as_it_is,
     column_name,
+    declared_column,
     instant,
     kind_of,
     place_name,
@@ -219,4 +220,4 @@ def _static(name: str, rule: Any, groups: int) -> Static:
     elif source is not None:
         fixed = kind.convert(source)
     path = name if source is None else source if isinstance(source, str) else short(source)
-    return Static(column_name(name), kind, text, bring, path, default, fixed)
+    return Static(declared_column(name), kind, text, bring, path, default, fixed)

@@ -14,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 
+from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
 from anylog.mapping import names, schema, times
 from anylog.mapping.body import TooWide, written
@@ -72,6 +73,14 @@ def kind_of(text: str) -> Kind:
 def column_name(attribute: str) -> str:
     """The column of an attribute (ingest.md 1.3). Raises AnyLogError 40 for what cannot be a name."""
     return _column(attribute) if len(attribute) < _SHORT else names.column(attribute)
+
+
+def declared_column(name: str) -> str:
+    """The same of a column that somebody declares. Raises AnyLogError 40 also for one that every table has."""
+    column = column_name(name)
+    if column in AUTOMATIC:
+        raise AnyLogError(40, f"'{column}' is a column that the node fills itself")
+    return column
 
 
 _column = lru_cache(4096)(names.column)  # of short names only: blanks round a name may be many
@@ -204,7 +213,7 @@ def to_whole(value: Any) -> int | float:
     """A value of an INT or BIGINT column. A number with a fraction stays one: it widens the column."""
     number = to_number(value)
     if type(number) is float and number.is_integer():
-        if abs(number) > schema.MOST_BIGINT:
+        if not -schema.MOST_BIGINT - 1 <= number <= schema.MOST_BIGINT:
             raise Unfit("a number beyond 64 bits")
         return int(number)
     return number

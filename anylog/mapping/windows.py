@@ -192,6 +192,7 @@ class Aggregations:
     _frequencies: dict[tuple[str, str], Frequency] = field(factory=dict)
     _thresholds: dict[tuple[str, str], dict[str, dict[str, float]]] = field(factory=dict)
     _series: OrderedDict[tuple[str, str], list[Series]] = field(factory=OrderedDict)
+    _stale: set[tuple[str, str]] = field(factory=set)  # tables of which not all columns may be in `_series`
     _count: int = 0
     _waiting: dict[tuple[str, str], list[dict[str, Any]]] = field(factory=dict)  # source table -> rows made
     _held: int = 0
@@ -203,7 +204,7 @@ class Aggregations:
     def declare(self, declared: Declared) -> None:
         """Begin to follow a column, or begin anew with other settings."""
         self._declared[declared.dbms, declared.table, declared.value_column] = declared
-        self._forget(declared.dbms, declared.table)
+        self._forget(declared.dbms, declared.table, declared.value_column)
 
     def set_options(self, dbms: str, table: str, **given: Any) -> None:
         """What is stored of a table; what is not given stays."""
@@ -230,7 +231,7 @@ class Aggregations:
         Rows of what was followed until now are still given out.
         """
         gone = [key for key in self._declared if key[0] == dbms and table in ("", key[1]) and column in ("", key[2])]
-        self._forget(dbms, table)
+        self._forget(dbms, table, column)
         for key in gone:
             del self._declared[key]
         if not column:
@@ -239,12 +240,21 @@ class Aggregations:
                     settings.pop(place)
         return len(gone)
 
-    def _forget(self, dbms: str, table: str) -> None:
+    def _forget(self, dbms: str, table: str, column: str) -> None:
+        """End what is followed of a database, a table or a column; other columns of a table go on as they are."""
         for key in [key for key in self._series if key[0] == dbms and table in ("", key[1])]:
-            found = self._series.pop(key)
-            self._count -= len(found)
-            for series in found:
-                self._keep(series, series.end(self.options(*key)))
+            left = []
+            for series in self._series[key]:
+                if column in ("", series.declared.value_column):
+                    self._count -= 1
+                    self._keep(series, series.end(self.options(*key)))
+                else:
+                    left.append(series)
+            self._stale.add(key)
+            if left:
+                self._series[key] = left
+            else:
+                del self._series[key]
 
     # ------------------------------------------------------------------ rows
 
@@ -302,13 +312,16 @@ class Aggregations:
     def _of(self, dbms: str, table: str) -> list[Series]:
         key = dbms, table
         found = self._series.get(key)
-        if found is None:
+        if found is None or key in self._stale:
+            self._stale.discard(key)
             own = {each.value_column: each for each in self._declared.values() if (each.dbms, each.table) == (dbms, "")}
             own |= {each.value_column: each for each in self._declared.values() if (each.dbms, each.table) == key}
             if not own:
                 return []
-            found = self._series[key] = [Series(dbms, table, each) for each in own.values()]
-            self._count += len(found)
+            going = {each.declared.value_column: each for each in found or ()}
+            self._count += len(own) - len(going)
+            found = [going.get(column) or Series(dbms, table, each) for column, each in own.items()]
+            self._series[key] = found
             while self._count > MOST_SERIES and len(self._series) > 1:
                 (old_dbms, old_table), old = self._series.popitem(last=False)
                 self._count -= len(old)

@@ -14,7 +14,7 @@ from anylog.language.command import Command, Flag, Format, OneOf, Option, Second
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.mapping.names import normalise
-from anylog.mapping.windows import Declared, Frequency, Interval, Series
+from anylog.mapping.windows import Declared, Frequency, Interval, Series, number_in
 from anylog.processes.aggregation_values import Shown, read_functions
 from anylog.query.times import Zone, zone_of
 
@@ -32,10 +32,10 @@ class Number(Option):
         return "number"
 
     def read(self, text: str) -> float:
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError("a number") from None
+        found = number_in(text.strip())
+        if found is None:  # NaN and the infinities, too: nothing can be compared with them
+            raise ValueError("a number")
+        return float(found)
 
 
 class Percent(Number):

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from anylog.errors import AnyLogError
 from anylog.interfaces import Arrived, Clock, ILane, Repeat, unix
 from anylog.language.logs import Logs
+from anylog.ledger.types import merge
 from anylog.mapping.topics import Mapped
 from anylog.processes.accepting import Keyed
 from anylog.processes.msg_lines import LineFiles
@@ -104,6 +105,14 @@ class _Group:
 
 
 @define(eq=False)
+class _Declared:
+    """What was said of a table, and for whose rows: a topic, and the id of a policy."""
+
+    makers: set[tuple[Subscribed, str]] = field(factory=set)
+    types: dict[str, str] = field(factory=dict)
+
+
+@define(eq=False)
 class Client:
     """A numbered client with its topics."""
 
@@ -116,7 +125,7 @@ class Client:
     figures: Callable[[], Mapping[str, Any]] = field(default=dict)  # of the connection, by titles
     stopped: bool = False
     _routes: dict[str, Subscribed | None] = field(factory=dict)
-    _declared: set[tuple[str, str]] = field(factory=set)
+    _declared: dict[tuple[str, str], _Declared] = field(factory=dict)  # by database and table
     _waiting: Deferred[None] | None = None  # until what could not be kept is tried again
     _sharing: list[Deferred[None]] = field(factory=list)  # who waits for that
     log = Logger()
@@ -220,7 +229,7 @@ class Client:
                 group = groups.get(where)
                 if group is None:
                     group = groups[where] = _Group()
-                    self._declare(to, dbms, table)
+                    self._declare(to, dbms, table, policy)
                 more = bool(group.messages) and group.messages[-1] == place  # rows of the same message
                 if not more:
                     group.messages.append(place)
@@ -369,14 +378,21 @@ class Client:
 
     # ------------------------------------------------------------------ what is said of it
 
-    def _declare(self, to: Subscribed, dbms: str, table: str) -> None:
-        if (dbms, table) in self._declared:
+    def _declare(self, to: Subscribed, dbms: str, table: str, policy: str) -> None:
+        """Say the columns of a table before its first rows come, those of all topics for it: it is made only once."""
+        known = self._declared.get((dbms, table))
+        if known is None:
+            if len(self._declared) >= TOPICS:  # devices may name as many as they like
+                return
+            known = self._declared[dbms, table] = _Declared()
+        if (to, policy) in known.makers:
             return
-        if len(self._declared) < TOPICS:
-            self._declared.add((dbms, table))
-        types = to.types(dbms, table)
-        if types:
-            self._door.declare(dbms, table, types)
+        known.makers.add((to, policy))
+        for each in (to, *self.topics.values()):
+            for column, kind in each.types(dbms, table, (policy,) if each is to else ()).items():
+                known.types[column] = merge(known.types.get(column, kind), kind)
+        if known.types:
+            self._door.declare(dbms, table, known.types)
 
     def _unmapped(
         self, to: Subscribed, message: Arrived, why: AnyLogError, now: float, lines: list[tuple[Path, bytes]]

@@ -33,7 +33,6 @@ OVERHEAD = 300  # bytes of memory that an event costs beside its text
 GATHER = 0.02  # seconds: events of that long share a record
 MOST_BYTES = 1 << 20  # of events in one record
 MOST_RULES = 1000
-MOST_SENDERS = 2000  # of datagrams that are told apart
 
 BSD = {"priority": "INT", "timestamp": "TIMESTAMP", "hostname": "VARCHAR", "tag": "VARCHAR", "message": "VARCHAR"}
 IETF = {
@@ -112,6 +111,7 @@ class MsgRules:
     _rules: dict[str, Rule] = field(factory=dict)
     _batches: dict[tuple[str, str, str], _Batch] = field(factory=dict)  # by database, table and topic
     _others: dict[tuple[tuple[str, Any], ...], Rule] = field(factory=dict)  # of who has a place for all else
+    _said: dict[tuple[str, str], int] = field(factory=dict)  # by database and table: version that was declared
     _timer: DelayedCall | None = None
     _keeping: dict[Deferred[None], None] = field(factory=dict)
     _pauses: dict[Source, Callable[[bool], None]] = field(factory=dict)
@@ -169,6 +169,7 @@ class MsgRules:
             other = self._others.get(named)
             if other is None:
                 other = self._others[named] = Rule(name="", syslog=True, **otherwise)
+                self.version += 1
         source = Source(self, ip, port, hold is None, other)
         if hold is not None:
             self._pauses[source] = hold
@@ -230,6 +231,9 @@ class MsgRules:
                     wait = min(wait * 2, LONGEST_WAIT)
                     continue
                 self._lost(batch, why)
+            except Exception:  # a fault of ours must not hide what it cost
+                self.log.failure("keeping events for {dbms}.{table}", dbms=where[0], table=where[1])
+                self._lost(batch, AnyLogError(500, "a fault of this node; its log has more"))
             else:
                 for rule, number in batch.rules.items():
                     rule.counted.success += number
@@ -240,10 +244,15 @@ class MsgRules:
         dbms, table, topic = where
         if topic:
             return self.local([Told(topic, normal_form([row])) for row in batch.rows])
-        for rule in batch.rules:
-            if rule.columns:
-                self.declare(dbms, table, rule.columns)
-                break
+        if self._said.get((dbms, table)) != self.version:
+            # The table is made once, whosever events come first.
+            self._said[dbms, table] = self.version
+            columns: dict[str, str] = {}
+            for rule in (*batch.rules, *self, *self._others.values()):
+                if (rule.dbms, rule.table, rule.topic) == where:
+                    columns = {**rule.columns, **columns}
+            if columns:
+                self.declare(dbms, table, columns)
         return self.keep(dbms, table, batch.rows)
 
     def _lost(self, batch: _Batch, why: AnyLogError) -> None:

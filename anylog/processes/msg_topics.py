@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from attrs import define, field
 
 from anylog.errors import AnyLogError
+from anylog.ledger.types import merge
 from anylog.mapping.body import read_message
 from anylog.mapping.names import LONGEST, normalise
+from anylog.mapping.policies import MappingPolicy
 from anylog.mapping.topics import Mapped, Mapper, Topic
 from anylog.mapping.values import instant
 
@@ -47,7 +49,6 @@ class Subscribed:
     seen: Callable[[str, str, str], None] | None = None  # told of topic, database and table of dynamic messages
     prefix: str = field(init=False)  # of keys of its messages
     _each: bool = field(init=False)  # a list is as many messages as it has entries
-    _types: dict[tuple[str, str], Mapping[str, str]] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.prefix = f"mqtt:{blake2b(self.topic.name.encode(), digest_size=6).hexdigest()}"
@@ -80,16 +81,21 @@ class Subscribed:
             return [each for one in message for each in self.topic.apply(one, now, self.policies)]
         return self.topic.apply(message, now, self.policies)
 
-    def types(self, dbms: str, table: str) -> Mapping[str, str]:
-        """Column -> ledger type, as far as it is declared: for a table that does not exist yet."""
+    def types(self, dbms: str, table: str, makers: Container[str] = ()) -> Mapping[str, str]:
+        """Column -> ledger type, as far as it is declared: for a table that does not exist yet.
+
+        `makers` are ids of policies, "0" for columns of the topic itself, that made rows for it; of others only what is
+        for that table by its name.
+        """
         mapping = self.topic.mapping
         if mapping is not None:
-            return mapping.types
+            fills = "0" in makers or (mapping.dbms.name, mapping.table.name) == (dbms, table)
+            return mapping.types if fills else {}
         found: dict[str, str] = {}
         for policy in self.policies:
-            types = getattr(policy, "types", None)
-            if types is not None:
-                found.update(types(dbms, table))
+            if isinstance(policy, MappingPolicy):
+                for column, kind in policy.types(dbms, table, makers).items():
+                    found[column] = merge(found.get(column, kind), kind)
         return found
 
     def _dynamic(self, name: str, payload: bytes, now: float) -> Mapped:

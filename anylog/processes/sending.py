@@ -184,7 +184,9 @@ class Sending:
                 try:
                     if notes:
                         await self._notes.add(notes)
-                except (AnyLogError, OSError) as why:
+                except Exception as why:
+                    if not isinstance(why, AnyLogError | OSError):
+                        self.log.failure("writing the notes of the publisher")
                     told = f"the notes of the publisher cannot be written: {getattr(why, 'strerror', None) or why}"
                     for job in chosen:
                         self._wait_for_place(job, told)
@@ -268,6 +270,10 @@ class Sending:
 
     def _rested(self, key: str, line: Line) -> None:
         line.busy = False
+        if self._stopping:  # what was put back since
+            given, line.jobs = line.jobs, deque()
+            for job in given:
+                job.told.errback(AnyLogError(506, "the publisher stops"))
         if not (self._new or self._homeless or any(each.jobs or each.busy for each in self._lines.values())):
             self.waits.clear()  # what a group refused, another has
         if line.jobs and not self._stopping:
@@ -276,11 +282,10 @@ class Sending:
     @deferring
     async def _work(self, key: str, line: Line) -> None:
         while line.jobs and not self._stopping:
-            jobs = await self._packed(line)
-            if not jobs:
-                continue
+            jobs: list[Job] = []
             try:
-                left = await self._offer(key, line, jobs)
+                await self._packed(line, jobs)
+                left = await self._offer(key, line, jobs) if jobs else []
             except BaseException:
                 again = [job for job in jobs if not job.told.called]
                 if self._stopping:
@@ -299,24 +304,28 @@ class Sending:
                 continue
             await self._pass_on(key, line, left)
 
-    async def _packed(self, line: Line) -> list[Job]:
-        """The next that go together, packed."""
-        jobs: list[Job] = []
+    async def _packed(self, line: Line, jobs: list[Job]) -> None:
+        """Add the next that go together, packed; if that fails the one it failed with, too."""
         size = 0
         while line.jobs and len(jobs) < FILES:
             job = line.jobs.popleft()
             if not job.data:
-                job.data = await self._cpu.run(packed, job.file.normal)
+                try:
+                    job.data = await self._cpu.run(packed, job.file.normal)
+                except BaseException:
+                    jobs.append(job)
+                    raise
                 job.file.let_go()
             if len(job.data) > LARGEST:
                 self._end(job, Outcome(kind="failed", path=job.file.path, code=501, text=_too_large(job)))
                 continue
-            if jobs and (size + len(job.data) > BYTES or any(each.name == job.name for each in jobs)):
+            # Of one cluster not the same operators may be named for two tables.
+            full = jobs and (size + len(job.data) > BYTES or jobs[0].group != job.group)
+            if full or any(each.name == job.name for each in jobs):
                 line.jobs.appendleft(job)
                 break
             jobs.append(job)
             size += len(job.data)
-        return jobs
 
     async def _offer(self, key: str, line: Line, jobs: Sequence[Job]) -> list[Job]:
         """Ask one operator after the other; gives what none of them confirmed."""

@@ -17,6 +17,7 @@ import orjson
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from anylog.errors import AnyLogError
 from anylog.interfaces import Disk, DiskFile, ILane
 
 SIZE = 256 << 10  # bytes of one file of notes
@@ -54,7 +55,10 @@ class Notes:
         return self._kept.get(kind, {})
 
     def add(self, notes: Sequence[Note]) -> Deferred[None]:
-        """Fires when they last; one sync serves all who ask meanwhile. Fails with OSError: then they may or may not."""
+        """Fires when they last; one sync serves all who ask meanwhile.
+
+        Fails with OSError: then they may or may not, or with AnyLogError 502 or 506: then they do not.
+        """
         told: Deferred[None] = Deferred()
         self._waiting.append((notes, told))
         if not self._busy:
@@ -70,8 +74,9 @@ class Notes:
                 try:
                     await self.recall()
                     await self._lane.run(self._write, notes)
-                except OSError as why:
-                    self._drop()
+                except Exception as why:  # of whatever kind: who waits for it must hear of it
+                    if not isinstance(why, AnyLogError):  # else the lane has not even begun
+                        self._drop()
                     for _, told in waiting:
                         told.errback(why)
                     continue

@@ -63,6 +63,8 @@ REFUSED = [
     ("set aggregation where dbms = town and intervals = 0", 175, "intervals"),
     ("set aggregation thresholds where dbms = town and table = weather and column = v", 2, "min"),
     ("set aggregation thresholds where dbms = town and table = weather and column = v and max = much", 175, "much"),
+    ("set aggregation thresholds where dbms = town and table = weather and column = v and max = nan", 175, "nan"),
+    ("set aggregation thresholds where dbms = town and table = weather and column = v and max = inf", 175, "inf"),
     ("set aggregation encoding where dbms = town and table = weather and encoding = zip", 175, "zip"),
     (
         "set aggregation encoding where dbms = town and table = weather and encoding = arle and tolerance = -1",

@@ -104,10 +104,14 @@ class Reader:
         self._ours: dict[Place, Any] = {}
         self._answered = False
         self.offsets: dict[Place, int] = {}  # that are safe; written by the reactor, item by item
+        self._told: dict[Place, int] = {}  # the last ones that the broker was told
+        # What the look under way has found.
+        self._messages: list[Message] = []
+        self._empty: dict[Place, int] = {}
 
     def open(self) -> None:
         """Begin; connecting is done behind it. Raises what librdkafka says of settings."""
-        told = {**self._access.settings(), "error_cb": self._fault}
+        told = {**self._access.settings(), "error_cb": self._fault, "on_commit": self._committed}
         self._consumer = self._library.Consumer(told)
         self._consumer.subscribe(
             list(self._topics), on_assign=self.assigned, on_revoke=self._revoked, on_lost=self._gone
@@ -151,9 +155,20 @@ class Reader:
         self._gone(consumer, parts)
 
     def _gone(self, consumer: Any, parts: Sequence[Any]) -> None:
+        gone = {(part.topic, part.partition) for part in parts}
+        for place in gone:
+            for known in (self._ours, self.offsets, self._told, self._empty):
+                known.pop(place, None)
+        # What was not handed over yet comes to those who get the partition, from where it was committed.
+        self._messages = [each for each in self._messages if (each.topic, each.partition) not in gone]
+
+    def _committed(self, error: Any, parts: Sequence[Any]) -> None:
+        """What the broker did not take is told again, unless it was told of more meanwhile: nothing else may come."""
         for part in parts:
-            self._ours.pop((part.topic, part.partition), None)
-            self.offsets.pop((part.topic, part.partition), None)
+            place, why = (part.topic, part.partition), part.error if error is None else error
+            if why is not None and place in self._ours and self._told.get(place) == part.offset:
+                self.offsets.setdefault(place, part.offset)
+                self._faults.append(f"{part.topic}: offsets cannot be committed: {why.str()}")
 
     def look(self, hold: bool) -> Came:
         """What came, at most so much. With `hold` partitions are paused, and the group is told that we live."""
@@ -162,11 +177,10 @@ class Reader:
             (consumer.pause if hold else consumer.resume)(list(self._ours.values()))
         self._paused = hold
         self.commit()
-        messages: list[Message] = []
-        empty: dict[Place, int] = {}
+        self._messages, self._empty = [], {}
         size, wait = 0, POLL
-        while len(messages) < AT_ONCE and size < BYTES_AT_ONCE:
-            found = consumer.poll(wait)
+        while len(self._messages) < AT_ONCE and size < BYTES_AT_ONCE:
+            found = consumer.poll(wait)  # a callback may take away what was found before
             if found is None:
                 break
             wait = 0.0
@@ -176,14 +190,15 @@ class Reader:
                     self._faults.append(f"{found.topic() or ''}: {error.str()}".removeprefix(": "))
                     self._fatal = self._fatal or bool(error.fatal())
                 continue
-            value = found.value()
+            value, part, offset = found.value(), found.partition(), found.offset()
             if value is None:
-                empty[(found.topic(), found.partition())] = found.offset() + 1
+                self._empty[(found.topic(), part)] = offset + 1
                 continue
-            messages.append(Message(found.topic(), value, found.partition(), found.offset(), found.timestamp()[1]))
+            self._messages.append(Message(found.topic(), value, part, offset, found.timestamp()[1]))
             size += len(value) + OVERHEAD
         faults, self._faults = self._faults, []
-        return Came(messages, empty, faults[:20], self._fatal, len(self._ours) if self._answered else -1)
+        assigned = len(self._ours) if self._answered else -1
+        return Came(self._messages, self._empty, faults[:20], self._fatal, assigned)
 
     def commit(self, wait: bool = False) -> None:
         """Tell the broker what is safe."""
@@ -191,12 +206,15 @@ class Reader:
         for place in list(self.offsets):
             offset = self.offsets.pop(place)
             if place in self._ours:
+                self._told[place] = offset
                 parts.append(self._library.TopicPartition(*place, offset))
         if parts:
             try:
                 self._consumer.commit(offsets=parts, asynchronous=not wait)
             except self._library.KafkaException as why:
                 self._faults.append(f"offsets cannot be committed: {why.args[0].str()}")
+                for part in parts:
+                    self.offsets.setdefault((part.topic, part.partition), part.offset)
 
     def seek(self, offsets: Mapping[Place, int]) -> None:
         """Read from there once more."""

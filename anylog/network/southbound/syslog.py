@@ -24,11 +24,12 @@ from anylog.names import normalise
 from anylog.net import INet
 from anylog.network.tcp import joined
 from anylog.process import DOORS, Process
-from anylog.waiting import deferring, gather
+from anylog.waiting import deadline, deferring, gather
 from anylog.wire.syslog import MOST, Cutter
 
 SENDERS = 2000  # of datagrams, that are told apart; of more the oldest is begun anew
 CONNECTIONS = 1000
+SETTLE = 10.0  # seconds that stopping waits until what came is kept
 
 
 class Talk:
@@ -84,6 +85,8 @@ class Line(Protocol):
         server = self._server
         server.lines[self] = None
         server.counts.add("connections")
+        # Who has nothing to say is silent, and who is gone without a word is, too: else there is no end of them.
+        self.transport.setTcpKeepAlive(True)
         self._talk = Talk(lambda hold: server.rules.open(ip, server.port, hold, server.otherwise), self.transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -150,13 +153,21 @@ class Syslog(Process):
     log = Logger()
 
     def __init__(
-        self, *, net: INet, rules: IRules, ip: str, port: int, protocols: tuple[str, ...], otherwise: Any = None
+        self,
+        *,
+        net: INet,
+        clock: Clock,
+        rules: IRules,
+        ip: str,
+        port: int,
+        protocols: tuple[str, ...],
+        otherwise: Any = None,
     ) -> None:
         """`otherwise`: see `interfaces.IRules.open`."""
         self.rules, self.port, self.otherwise = rules, port, otherwise
         self.counts = Counts()
         self.lines: dict[Line, None] = {}
-        self._net, self._ip, self._protocols = net, ip, protocols
+        self._net, self._clock, self._ip, self._protocols = net, clock, ip, protocols
         self._ports: list[Any] = []
         self._datagrams = Datagrams(self)
 
@@ -187,12 +198,15 @@ class Syslog(Process):
 
     @deferring
     async def stop(self) -> None:
-        """Listen no more; what came is kept first."""
+        """Listen no more; what came is kept first, unless there is no room for it: the rules go on with that."""
         await self._close()
         for line in list(self.lines):
             line.transport.loseConnection()
         self._datagrams.over()
-        await self.rules.settle()
+        try:
+            await deadline(self._clock, SETTLE, self.rules.settle(), "keeping the last events")
+        except AnyLogError as late:
+            self.log.warn("syslog: {why}", why=str(late))
 
     def describe(self) -> str:
         """As `get processes` shows it."""
@@ -255,6 +269,7 @@ class SyslogPlugin:
             }
         return Syslog(
             net=net,
+            clock=clock,
             rules=intake.rules,
             ip=(options["ip"] or "").strip("[]"),
             port=options["port"],

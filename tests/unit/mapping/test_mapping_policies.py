@@ -329,7 +329,14 @@ FAULTS: list[tuple[Any, dict[str, Any], dict[str, Any], str]] = [
     (MESSAGE, {"v": {"type": "int", "bring": "[bad]", "default": 5}}, {}, "column 'v', '[bad]': not a number: \"x\""),
     (MESSAGE, {"v": {"type": "timestamp", "bring": "[bad]"}}, {}, "column 'v', '[bad]': not a time"),
     (MESSAGE, {"v": V}, {"readings": "gone"}, "policy 'p', the readings, 'gone': not in the message"),
-    (MESSAGE, {"v": V}, {"table": "bring [gone]"}, "the table, 'bring [gone]': no value"),
+    (MESSAGE, {"v": V}, {"table": "bring [gone]"}, "policy 'p', the table, 'bring [gone]': no value"),
+    (MESSAGE, {"v": V}, {"dbms": "bring [obj]"}, "policy 'p', the database, 'bring [obj]': no name"),
+    (
+        {**MESSAGE, "device": "x" * 64},
+        {"v": V},
+        {"source": {"bring": "[device]"}},
+        "policy 'p', the source, '[device]': the source 'xxx",
+    ),
     (MESSAGE, {"v": V}, {"table": "bring [readings][][name]"}, "2 names for 1 readings"),
     ("text", {"v": V}, {}, "policy 'p': an object is needed, not \"text\""),
     ([1], {"v": V}, {}, "policy 'p': an object is needed, not 1"),
@@ -354,6 +361,7 @@ REFUSED: list[tuple[dict[str, Any], int, str]] = [
     ({"table": 5}, 87, "'table' is missing"),
     ({"schema": {}}, 87, "'schema' is missing"),
     ({"schema": {"v": 5}}, 87, "column 'v': an object or a list of objects is needed"),
+    ({"schema": {"tsd_id": V}}, 40, "policy 'p': column 'tsd_id': 'tsd_id' is a column that the node fills itself"),
     ({"schema": {"v": []}}, 87, "column 'v': an object or a list"),
     ({"schema": {"v": {}}}, 87, "column 'v': 'type' is missing"),
     ({"schema": {"v": {"type": "bogus"}}}, 40, "column 'v': 'bogus' is not a type of a column"),
@@ -418,8 +426,17 @@ def test_types() -> None:
         }
     )
     assert found.types("d", "t") == {"t": "TIMESTAMP", "v": "FLOAT", "c": "CHAR(3)"}
-    assert found.types("d", "u") == {"t": "TIMESTAMP", "v": "VARCHAR", "c": "CHAR(3)"}
+    assert found.types("d", "u", ("p",)) == {"t": "TIMESTAMP", "v": "VARCHAR", "c": "CHAR(3)"}
+    assert found.types("d", "u") == found.types("e", "t") == {}
     assert not found.inferred and policy({"*": {"type": "*", "bring": ["*"]}}).inferred
+
+
+def test_types_of_imported_policies() -> None:
+    """Each table has the columns of the policies that are for it, or that made rows for it."""
+    other = {"id": "o", "dbms": "d", "table": "bring [name]", "schema": {"v": {"type": "str"}}}
+    found = policy({"v": {"type": "float"}, "w": {"type": "int"}}, other, **{"import": {"other": "o"}})
+    assert found.types("d", "t") == {"v": "FLOAT", "w": "INT"}
+    assert found.types("d", "pump") == {} and found.types("d", "pump", ("o",)) == {"v": "VARCHAR"}
 
 
 def test_mapped_before() -> None:

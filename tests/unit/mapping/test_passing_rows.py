@@ -40,6 +40,8 @@ HOLDS = [
     ("[Engine Temp] > 5", {"engine_temp": 6}, True),  # another spelling of the same column
     ("[engine_temp] > 5", {"Engine Temp": 6}, True),
     ("[v] > 18446744073709551615", {"v": TooWide("18446744073709551616")}, True),
+    ("[v] contains 1844", {"v": [1, TooWide("18446744073709551616")]}, True),
+    ("[v] > 5", {"v": {"w": TooWide("18446744073709551616")}}, True),  # as texts
     # What is not there makes a comparison false, whatever it is.
     ("[w] > 1", {"v": 1}, False),
     ("[w] != 1", {"v": 1}, False),
@@ -169,6 +171,7 @@ def test_an_assignment_takes_the_value_as_it_is() -> None:
     template = Template.read("last = [q]")
     assert (template.key, template.value(ROW)) == ("last", ROW["q"])
     assert Template.read("last = [o][x]").value(ROW) == [1]
+    assert Template.read("last = [v]").value({"v": TooWide("18446744073709551616")}) == "18446744073709551616"
 
 
 HOSTILE = [

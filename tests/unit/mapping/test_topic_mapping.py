@@ -83,6 +83,25 @@ ROWS: list[tuple[str, list[dict[str, Any]]]] = [
     (f"{C} and column.e.str = bring [blank]", [{"v": 1.5, "e": ""}]),
     (f"{C} and column.e = (type = int and value = bring [blank] and optional = true)", [{"v": 1.5}]),
     (f"{C} and column.e = (type = timestamp and value = bring [bad] and optional = true)", [{"v": 1.5}]),
+    # defaults
+    ("column.g = (type = int and value = bring [gone] and default = 5 and optional = true)", [{"g": 5}]),
+    ("column.g = (type = str and value = bring [gone] and default = 5)", [{"g": "5"}]),
+    ("column.g = (type = str and value = bring [gone] and default = '')", [{"g": ""}]),
+    ("column.g = (type = int and value = bring [blank] and default = '')", [{"g": None}]),
+    ("column.g = (type = int and value = bring [gone] and default = null)", [{"g": None}]),
+    ("column.g = (type = int and value = bring [none] and default = 5)", [{"g": None}]),
+    ("column.g = (type = int and value = bring [m][b] and default = 5)", [{"g": 12}]),
+    ("column.g = (type = timestamp and value = bring [bad] and default = now())", [{"g": NOW_TEXT}]),
+    (
+        "column.g = (type = timestamp and value = bring [gone] and default = 1700000000)",
+        [{"g": "2023-11-14T22:13:20Z"}],
+    ),
+    ("column.g = (type = bring [what] and value = bring [gone] and default = 5)", [{"g": 5}]),
+    ("column.g = (type = bring [what] and value = bring [gone] and default = '')", [{"g": None}]),
+    (
+        "column.v = (type = int and value = bring [gaps][][value] and default = 9) and column.l.int = 7",
+        [{"v": 1, "l": 7}, {"v": 9, "l": 7}, {"v": 3, "l": 7}],
+    ),
     # lists
     (
         "column.ts.timestamp = bring [ts] and column.v.float = bring [readings][][value] and column.t.timestamp = now",
@@ -172,6 +191,8 @@ FAULTS: list[tuple[str, str]] = [
         "3 types for 2 rows",
     ),
     ("column.v = (type = int and value = bring [gone] and optional = true)", "none of the columns has a value"),
+    ("column.v = (type = int and value = bring [bad] and default = 5)", 'not a number: "x"'),
+    ("column.v = (type = bring [what] and value = bring [gone] and default = x)", 'the default "x": not a number'),
     (
         "column.v = (type = int and value = bring [gaps][][value] and optional = true)",
         "none of the columns has a value (entry 2 of the list)",
@@ -280,6 +301,7 @@ REFUSED: list[tuple[str, str]] = [
     ("name = a and dbms = d and table = t and column.v = 5", "column 'v': no type"),
     ("name = a and dbms = d and table = t and column.v.bogus = 5", "column 'v': 'bogus' is not a type of a column"),
     ("name = a and dbms = d and table = t and column.v.int = x", "column 'v': \"x\": not a number"),
+    ("name = a and dbms = d and table = t and column.Row-Id.int = 5", "column 'Row-Id': 'row_id' is a column that"),
     ("name = a and dbms = d and table = t and column.v.int = now", "column 'v': \"now\": not a number"),
     ("name = a and dbms = d and table = t and column.v.int = bring [a", "missing ')'"),
     (
@@ -288,6 +310,10 @@ REFUSED: list[tuple[str, str]] = [
     ),
     ("name = a and dbms = d and table = t and column.v = (type = int)", "column 'v': 'value' is missing"),
     ("name = a and dbms = d and table = t and column.v = (value = 5)", "column 'v': 'type' is missing"),
+    (
+        "name = a and dbms = d and table = t and column.v = (type = int and value = bring [a] and default = x)",
+        "column 'v': default \"x\": not a number",
+    ),
     (
         "name = a and dbms = d and table = t and column.v = (type = int and bring value = 5)",
         "column 'v': no key 'bring value', only type, value, optional",

@@ -111,6 +111,7 @@ def test_faults(message: Any, schema: dict[str, Any], told: str) -> None:
         ({"schema": {"x": 5}}, 87, "column 'x': an object is needed"),
         ({"schema": {"x": {}}}, 87, "column 'x': 'type' is missing"),
         ({"schema": {"x": {"type": "bogus"}}}, 40, "column 'x': 'bogus' is not a type"),
+        ({"schema": {"insert timestamp": {"type": "timestamp"}}}, 40, "'insert_timestamp' is a column that the node"),
         ({"schema": {"x": {"type": "int", "default": "y"}}}, 87, "column 'x': not a number"),
         ({"schema": {"x": {"type": "int", "bring": "y"}}}, 2, "column 'x': 'y' names no attribute"),
     ],

@@ -213,3 +213,12 @@ def test_instant() -> None:
     assert instant(1700000000.25) == "2023-11-14T22:13:20.250000Z"
     with pytest.raises(AnyLogError):
         instant(1e300)
+
+
+def test_the_least_whole_number() -> None:
+    """-2**63 is one of 64 bits, also as a float; the next ones are not."""
+    whole = kind_of("bigint").convert
+    assert whole(-(2.0**63)) == whole("-9223372036854775808.0") == -(2**63)
+    for beyond in (2.0**63, -(2.0**63) * 1.0000000000000003):
+        with pytest.raises(Unfit, match="beyond 64 bits"):
+            whole(beyond)

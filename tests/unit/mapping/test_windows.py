@@ -40,6 +40,40 @@ class WindowsCase(SynchronousTestCase):
         return [dict(each.row) for each in self.all.take(BEGIN + after, all=all)]
 
 
+class ColumnsTests(WindowsCase):
+    def test_other_columns_go_on(self) -> None:
+        """Declaring one more column, or ending one, leaves the intervals of the others as they are."""
+        self.begin()
+        self.feed(0, row(1, other=5))
+        (first,) = self.all.series()
+        self.all.declare(Declared(dbms="town", table="weather", time=60.0, value_column="other"))
+        self.assertEqual(self.all.series(), [first])
+        self.feed(10, row(3, other=7))
+        self.assertEqual(
+            {each.declared.value_column: [i.count for i in each.intervals] for each in self.all.series()},
+            {"value": [2], "other": [1]},
+        )
+        self.all.reset("town", "weather", "other")
+        self.feed(20, row(4, other=9))
+        self.assertEqual((self.all.series(), first.intervals[0].count), ([first], 3))
+        self.assertEqual(self.all._count, 1)
+
+    def test_a_column_declared_anew_begins_anew(self) -> None:
+        """It has its new settings, in every table of the database; what it had open is given out."""
+        self.begin(table="")
+        self.all.set_options("town", "weather", derived=True)
+        self.feed(0, row(1))
+        self.feed(0, row(1), table="wind")
+        self.all.declare(Declared(dbms="town", time=5.0))
+        self.assertEqual([each["events"] for each in self.made()], [1])
+        self.feed(1, row(2))
+        self.feed(7, row(2))
+        self.assertEqual(self.intervals(), [(1, 1, 2, 2, 2.0), (6, 1, 2, 2, 2.0)])
+        self.assertEqual(self.all.reset("town"), 1)
+        self.feed(8, row(2))
+        self.assertEqual((self.all.series(), self.all._count), ([], 0))
+
+
 class IntervalTests(WindowsCase):
     def test_by_arrival(self) -> None:
         """Aligned at the first row; the time of a row does not decide where it counts."""

@@ -13,6 +13,10 @@ from twisted.internet.task import Clock
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Outside
+from anylog.language.dictionary import Dictionary, Scope
+from anylog.mapping.policies import compile_policy
+from anylog.mapping.topics import Topic
+from anylog.processes import msg_client
 from anylog.processes.msg_client import _known
 from anylog.testing.lanes import ClockLane
 from anylog.wire.mqtt_packets import Puback, Pubcomp, Publish, Pubrec, Pubrel, Reason
@@ -205,6 +209,55 @@ class LocalTests(MessagesCase):
             self.assertEqual(len(device.got(Puback)), 6)
             self.assertEqual([row["value"] for row in self.engine.rows[table]], [1, 2, 3, 4.5], table)
         self.assertEqual(len(self.errors()), 8)
+
+    def test_each_table_has_its_own_columns(self):
+        """Policies of one topic that are for two tables do not mix the columns of these."""
+        self.begin()
+        self.broke()
+        client = self.client("(name = p and dbms = town and table = x and column.v.int = 'bring [v]')")
+        (to,) = client.topics.values()
+        mappers = []
+        for number, (table, kind) in enumerate([("a", "float"), ("b", "str")], 1):
+            schema = {"v": {"type": kind}, f"only_{table}": {"type": "int", "optional": True}}
+            body = {"id": f"p{number}", "dbms": "town", "table": table, "schema": schema}
+            mappers.append(compile_policy({"mapping": body}, Scope(Dictionary(), {})))
+        to.topic, to.policies = Topic("p", policies=("p1", "p2")), mappers
+        self.table.client("d").publish("p", payload(1), 1, 1)
+        self.broker.turn()
+        self.clock.advance(0)
+        self.assertEqual(self.engine.schemas["a"], {"v": "FLOAT", "only_a": "INT"})
+        self.assertEqual(self.engine.schemas["b"], {"v": "VARCHAR", "only_b": "INT"})
+
+    def test_two_topics_of_one_table(self):
+        """What a topic declares counts for a table that rows of another one made: it has the columns of both."""
+        self.begin()
+        self.broke()
+        place = "dbms = town and table = t"
+        self.client(
+            f"(name = one and {place} and column.v.float = 'bring [v]')",
+            f"(name = two and {place} and column.v.int = 'bring [v]' and column.state.str = 'bring [s]')",
+            "(name = three and dbms = town and table = 'bring [t]' and column.mine.str = 'bring [s]')",
+        )
+        device = self.table.client("d")
+        for number, (name, body) in enumerate([("one", payload(1)), ("two", payload(2, s="7"))], 1):
+            device.publish(name, body, 1, number)
+            self.broker.turn()
+            self.clock.advance(0)
+        self.assertEqual(self.engine.schemas["t"], {"v": "FLOAT", "state": "VARCHAR"})
+        self.assertEqual([row.get("state") for row in self.engine.rows["t"]], [None, "7"])
+
+    def test_names_of_strangers_are_bounded(self):
+        """A device may name a new database in each message: what was said of their tables does not pile up."""
+        self.patch(msg_client, "TOPICS", 20)
+        self.begin()
+        self.broke()
+        client = self.client("(name = p and dbms = 'bring [d]' and table = t and column.v.int = 'bring [v]')")
+        said = []
+        client._door.declare = lambda *args: said.append(args)
+        for number in range(100):
+            message = Publish("p", payload(1, d=f"d{number}"))
+            self.successResultOf(client.take([(None, message)]))
+        self.assertEqual((len(said), client.counted.errors), (20, 100))
 
     def test_bare_values(self):
         """Words for yes, no and nothing and numbers are what they say; other text stays text."""

@@ -175,3 +175,35 @@ def test_a_topic() -> None:
     desk.rules.open("1.1.1.1", 5).take([b"<13>Nov 20 10:00:00 h t: x"])
     desk.clock.advance(1)
     assert desk.kept == [] and desk.told[0].topic == "a/b" and b'"tag":"t"' in desk.told[0].payload
+
+
+def test_columns_of_all_rules_for_a_table() -> None:
+    """A table is made with the columns of all rules that are for it, whosever events come first."""
+    desk = Desk()
+    desk.rule("plain", port=5, table="t", syslog=True)
+    desk.rule("named", ip="1.1.1.1", table="t", syslog=True, extend=True)
+    desk.rule("other", ip="2.2.2.2", table="u", syslog=True, ietf=True)
+    sender = desk.rules.open("9.9.9.9", 5, None)
+    sender.take([b"<13>a"])
+    desk.clock.advance(1)
+    assert desk.declared == {
+        ("d", "t"): {
+            "priority": "INT", "timestamp": "TIMESTAMP", "hostname": "VARCHAR", "tag": "VARCHAR", "message": "VARCHAR",
+            "source_ip": "VARCHAR",
+        }
+    }  # fmt: skip
+    desk.rule("ietf", ip="3.3.3.3", table="t", syslog=True, ietf=True)
+    sender.take([b"<13>a"])
+    desk.clock.advance(1)
+    assert desk.declared["d", "t"]["structured_data"] == "VARCHAR"
+
+
+def test_a_fault_of_ours_is_counted() -> None:
+    """Events that are lost by a mistake in this program are counted as dropped, too."""
+    desk = Desk()
+    rule = desk.rule("t", port=5)
+    desk.answers.append(fail(RuntimeError("a mistake")))
+    desk.rules.open("9.9.9.9", 5, None).take([b"one", b"two"])
+    desk.clock.advance(1)
+    assert dict(desk.rules.counts)["dropped: could not be kept"] == 2 and rule.counted.errors == 2
+    assert "2 events were dropped" in desk.errors()[0]

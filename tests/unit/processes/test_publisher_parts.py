@@ -18,7 +18,7 @@ from anylog.ledger.cluster import Clusters
 from anylog.ledger.policies import Policies
 from anylog.ledger.policy import Policy
 from anylog.mapping.body import content_hash, is_sealed, sealed_hash
-from anylog.processes import sent_notes
+from anylog.processes import sending, sent_notes
 from anylog.processes.audit import fits
 from anylog.processes.files import understand
 from anylog.processes.placing import Group, Placing, by_hash
@@ -26,7 +26,7 @@ from anylog.processes.sending import Keeping, Sending
 from anylog.processes.sent_notes import Notes
 from anylog.processes.whole import Outcome, WholeFile
 from anylog.testing.disk import MemoryDisk
-from anylog.testing.lanes import InlineLanes
+from anylog.testing.lanes import ClockLane, InlineLane, InlineLanes
 
 FOLDER = Path("/notes")
 DATA = b'{"v":1}\n'
@@ -83,6 +83,32 @@ def test_notes_outlive_a_power_cut() -> None:
         assert again.of("other") == {"a": 9} and again.of("none") == {}
         result(again.add([("k", "d", 4)]))
         assert noted(disk).of("k")["d"] == 4
+
+
+class Busy(InlineLane):
+    """A lane that has too much to do the next few times."""
+
+    refusals = 0
+    fault: Exception = AnyLogError(502, "1000 pieces of work wait")
+
+    def run(self, work: Any, *args: Any) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            return fail(self.fault)
+        return super().run(work, *args)
+
+
+@pytest.mark.parametrize("fault", [AnyLogError(502, "full"), OSError(5, "no"), RuntimeError("a mistake")])
+def test_who_waits_for_a_note_hears_of_it(fault: Exception) -> None:
+    """Whatever keeps a note from being written: all who wait are told, and the next one is written."""
+    disk, lane = MemoryDisk(), Busy()
+    notes = Notes(disk=disk, lane=lane, folder=FOLDER)
+    result(Deferred.fromCoroutine(notes.recall()))
+    lane.refusals, lane.fault = 1, fault
+    with pytest.raises(type(fault)):
+        result(notes.add([("k", "a", 1)]))
+    result(notes.add([("k", "b", 2)]))
+    assert dict(noted(disk).of("k")) == {"b": 2}
 
 
 def test_notes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,19 +228,20 @@ class Table:
             return fail(AnyLogError(answer, "so"))
         return succeed(Reply(head={"told": [answer] * len(head["files"])}))
 
-    def bring(self, data: bytes = DATA) -> list[Any]:
-        hash = content_hash("town", "t", data)
-        path = Path(f"/watch/town.t.0.{hash}.0.json")
+    def bring(self, data: bytes = DATA, table: str = "t", now: bool = True) -> list[Any]:
+        hash = content_hash("town", table, data)
+        path = Path(f"/watch/town.{table}.0.{hash}.0.json")
         self.disk.publish(path, data)
         size, time, _ = self.disk.stat(path)
         file = WholeFile(
-            path=path, dbms="town", table="t", source="0", instructions="0", hash=hash, rows=[], normal=data,
+            path=path, dbms="town", table=table, source="0", instructions="0", hash=hash, rows=[], normal=data,
             stamp=(size, time),
         )  # fmt: skip
         found: list[Any] = []
         self.sending.bring(file).addBoth(found.append)
-        self.clock.advance(0)
-        self.clock.advance(0)
+        if now:
+            self.clock.advance(0)
+            self.clock.advance(0)
         return found
 
     def first(self) -> tuple[str, str]:
@@ -282,6 +309,52 @@ def test_what_is_wrong_everywhere() -> None:
     table.answers = dict.fromkeys("abc", "") | {f"{name}:1": "28 a reserved name" for name in "abc"}
     (outcome,) = table.bring()
     assert (outcome.kind, outcome.code) == ("failed", 28)
+
+
+def test_each_table_has_its_operators() -> None:
+    """Files of two tables come to one cluster: those of each only to the operators that are named for it."""
+    table = Table()
+    named = {"t": ("a:1", "b:1"), "u": ("b:1",), "v": ("a:1",)}
+    table.sending._groups = lambda dbms, name, source: [Group("c1", "", named[name])]
+    sent: list[tuple[str, str]] = []
+    ask = table.ask
+
+    def note(address: str, kind: str, head: Any, body: bytes = b"", **more: Any) -> Any:
+        sent.extend((name.split(".")[1], address) for name, _ in head["files"])
+        return ask(address, kind, head, body, **more)
+
+    table.sending._ask = note
+    found = [table.bring(b'{"v":%d}\n' % number, name, now=False) for number in range(4) for name in "tuuvt"]
+    for _ in range(5):
+        table.clock.advance(1)
+    assert all(outcome.kind == "loaded" for (outcome,) in found) and len(sent) == 20
+    assert all(address in named[name] for name, address in sent), sent
+
+
+@pytest.mark.parametrize("lane", ["_notes", "_cpu", "_lane"])
+def test_a_lane_that_is_full(lane: str) -> None:
+    """A file is sent though the disk or the processor have too much to do for a while."""
+    table = Table()
+    busy = Busy()
+    busy.refusals = 2
+    setattr(table.sending._notes if lane == "_notes" else table.sending, "_lane" if lane == "_notes" else lane, busy)
+    found = table.bring()
+    for _ in range(10):
+        table.clock.advance(1)
+    assert [outcome.kind for outcome in found] == ["loaded"] and not busy.refusals
+
+
+def test_stopped_while_files_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files are given back, also one that is put aside for the next question at that moment."""
+    monkeypatch.setattr(sending, "BYTES", 1)
+    table = Table()
+    table.sending._cpu = ClockLane(table.clock, 1.0)  # type: ignore[arg-type]
+    table.groups = table.groups[1:]
+    found = [table.bring(b'{"v":%d}\n' % number) for number in range(3)]
+    table.clock.advance(1)
+    table.sending.stop()
+    table.clock.advance(5)
+    assert [[each.value.number for each in some] for some in found] == [[506]] * 3
 
 
 def test_no_place_yet() -> None:
