@@ -20,6 +20,7 @@ from anylog.language.tables import bar_table
 from anylog.ledger.commands import Insert, check_address
 from anylog.mapping.policies import compile_policy
 from anylog.mapping.topics import Column, Place, Topic, read_topic
+from anylog.processes import msg_kafka
 from anylog.processes.msg_client import Client, ClientOptions
 from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
@@ -36,8 +37,8 @@ _INDENT = 5
 class RunMsgClient(Command):
     """Subscribe to topics of a message broker; what comes is mapped to rows of tables.
 
-    The broker is `local` (the one of this node), `rest` (messages by POST, whose user agent is named), or the address
-    of one elsewhere. A topic is written `( name = .. and dbms = .. and table = .. and column.name.type = .. )`: values
+    The broker is `local` (the one of this node), `rest` (messages by POST, whose user agent is named), `kafka` (with the
+    options of `run kafka consumer`, which it runs), or the address of one elsewhere. A topic is written `( name = .. and dbms = .. and table = .. and column.name.type = .. )`: values
     are literals, `now`, or `"bring [key][key]"`, which takes them from the message. Instead of table and columns it
     may name policies, or say `dynamic = true`: attributes become columns. A message that cannot be mapped is in the
     error log with the reason; with log_error = true it is also kept in the error directory.
@@ -46,7 +47,7 @@ class RunMsgClient(Command):
     words = "run msg client"
     also = ("run mqtt client",)
     where: ClassVar[Mapping[str, Option]] = {
-        "broker": Text(required=True, help="local, rest, or host or URL of a broker"),
+        "broker": Text(required=True, help="local, rest, kafka, or host or URL of a broker"),
         "port": Whole(least=0, most=65535, help="of the broker; 1883 if not given, 8883 with TLS"),
         "user": Text(default="unused"),
         "password": Text(default="unused"),
@@ -73,6 +74,7 @@ class RunMsgClient(Command):
         "bwatch_dir": Text(),
         "master_node": Text(help="ip:port of the master"),
         "blockchain": Text(),
+        **msg_kafka.OPTIONS,
         "topic": Text(required=True, many=True, late=True, nested=True, help="( name = .. and .. )"),
     }
     examples = (
@@ -87,9 +89,9 @@ class RunMsgClient(Command):
         """Raises AnyLogError 2, 40, 87, 99, 113, 175, 237."""
         broker = self._broker(node, options)
         if broker == "kafka":
-            raise AnyLogError(
-                40, f"{self.words}: for Kafka say 'run kafka consumer where ip = .. and port = .. and topic = ..'"
-            )
+            await msg_kafka.consume(node, context, type(self), options)
+            return None
+        msg_kafka.without_kafka(type(self), options)
         for name in ("project_id", "location", "private_key", "blockchain"):
             if options[name] is not None:
                 raise AnyLogError(237, f"{self.words}: not in this build: {name}")
