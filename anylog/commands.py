@@ -262,7 +262,7 @@ class Exit(Command):
     words = "exit"
     operands = "[name of a process]"
     least, most = 1, None
-    examples = ("exit rest", "exit streamer", "exit mqtt")
+    examples = ("exit rest", "exit streamer", "exit tcp")
     index = ("background processes",)
     guarded = True
 

@@ -20,7 +20,7 @@ from anylog.language.tables import bar_table
 from anylog.ledger.commands import Insert, check_address
 from anylog.mapping.policies import compile_policy
 from anylog.mapping.topics import Column, Place, Topic, read_topic
-from anylog.processes import msg_kafka
+from anylog.processes import msg_kafka_commands as msg_kafka
 from anylog.processes.msg_client import Client, ClientOptions
 from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
@@ -206,7 +206,7 @@ class ExitMsgClient(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2 for what is no number."""
         asked, clients = operands[0].lower(), node.msg_clients
-        if asked in ("all", "pool"):
+        if asked == "all":
             ended = await gather([clients.remove(each.number) for each in clients])
             ran = await node.processes.exit(clients.name)  # not if a plug-in made all of them
             return None if ran or any(ended) else Result(text=NONE)
@@ -222,13 +222,13 @@ class ExitMsgClient(Command):
 class GetMsgClient(Command):
     """Show the message clients: their brokers, counters, and how the messages of their topics become columns.
 
-    `statistics` leaves the topics out; with `detailed` the directories are shown, too.
+    `statistics` leaves the topics out; with `detailed` the directories are shown, too. A number is the same as `id`.
     """
 
     words = "get msg client"
     also = ("get msg clients",)
-    operands = "[statistics]"
-    most = 1
+    operands = "[statistics or detailed] [id]"
+    most = 2
     where = {
         "id": Whole(least=1, help="number of a client"),
         "broker": Text(help="local, rest or ip:port"),
@@ -236,16 +236,26 @@ class GetMsgClient(Command):
         "detailed": Flag(default=False),
         "format": Format,
     }
-    examples = ("get msg client", "get msg client where id = 1", "get msg clients where topic = new-data")
+    examples = (
+        "get msg client",
+        "get msg client 1",
+        "get msg clients statistics",
+        "get msg client where id = 1 and detailed = true",
+        "get msg clients where topic = new-data",
+    )
     index = ("monitor", "streaming", "mqtt")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for another word than statistics."""
-        if operands and operands[0].lower() not in ("statistics", "detailed"):
-            raise AnyLogError(2, f"{self.words}: unexpected '{operands[0]}'; usage: {self.usage_text()}")
-        brief = bool(operands) and operands[0].lower() == "statistics"
-        detailed = options["detailed"] or (bool(operands) and not brief)
+        """Raises AnyLogError 2 for another word than these."""
+        said = [operand.lower() for operand in operands]
+        for word in said:
+            if re.fullmatch(r"0*[1-9][0-9]{0,8}", word) and options["id"] in (None, int(word)):
+                options["id"] = int(word)
+            elif word not in ("statistics", "detailed") or said[0] != word:
+                raise AnyLogError(2, f"{self.words}: unexpected '{word}'; usage: {self.usage_text()}")
+        brief = "statistics" in said
+        detailed = options["detailed"] or "detailed" in said
         found = [each for each in node.msg_clients if _is_meant(each, options)]
         if not found:
             return Result(text=NONE, data=[], format=options["format"] or "text")
