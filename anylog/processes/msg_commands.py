@@ -22,6 +22,7 @@ from anylog.mapping.policies import compile_policy
 from anylog.mapping.topics import Column, Place, Topic, read_topic
 from anylog.processes import msg_kafka_commands as msg_kafka
 from anylog.processes.msg_client import Client, ClientOptions
+from anylog.processes.msg_cloud import OPTIONS, check_cloud
 from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
 from anylog.waiting import gather
@@ -32,16 +33,21 @@ if TYPE_CHECKING:
 
 NONE = "No message client subscriptions"
 _INDENT = 5
+_REACH = ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure", *OPTIONS)  # how an outside broker is reached
 
 
 class RunMsgClient(Command):
     """Subscribe to topics of a message broker; what comes is mapped to rows of tables.
 
-    The broker is `local` (the one of this node), `rest` (messages by POST, whose user agent is named), `kafka` (with the
-    options of `run kafka consumer`, which it runs), or the address of one elsewhere. A topic is written `( name = .. and dbms = .. and table = .. and column.name.type = .. )`: values
-    are literals, `now`, or `"bring [key][key]"`, which takes them from the message. Instead of table and columns it
-    may name policies, or say `dynamic = true`: attributes become columns. A message that cannot be mapped is in the
-    error log with the reason; with log_error = true it is also kept in the error directory.
+    The broker is `local` (the one of this node), `rest` (messages by POST, whose user agent is named), `kafka` (with
+    the options of `run kafka consumer`, which it runs), or the address of one elsewhere. A topic is `( name = ..
+    and dbms = .. and table = .. and column.name.type = .. )`: values are literals, `now`, or `"bring [key][key]"`,
+    which takes them from the message. Instead of table and columns it may name policies, or say `dynamic = true`:
+    attributes become columns. A message that cannot be mapped is in the error log with the reason; with log_error =
+    true it is also kept in the error directory.
+
+    A broker of a cloud that wants a token instead of a password is told project_id and private_key; the token is signed
+    for each connection, and renewed before it is over.
     """
 
     words = "run msg client"
@@ -59,9 +65,9 @@ class RunMsgClient(Command):
         "tls_insecure": Flag(default=False, help="take any certificate of an outside broker"),
         "keep_alive": Seconds(default=60.0, help="silence after which an outside broker is asked whether it lives"),
         "clean": Flag(default=False, help="an outside broker forgets us with the connection, also at QoS 1 and 2"),
-        "project_id": Text(),
-        "location": Text(),
-        "private_key": Text(),
+        "project_id": Text(help="of a broker of a cloud, which takes a signed token as the password"),
+        "location": Text(help="of the project; with it client_id is completed to the path of a device"),
+        "private_key": Text(help="PEM file with the key that signs it: RSA, P-256 or Ed25519"),
         "user-agent": Text(also=("user_agent",), help="who sends by POST, with broker = rest"),
         "log": Flag(default=False, help="show what an outside broker says"),
         "only_log": Flag(default=False, help="write messages to a file, and nothing else"),
@@ -92,9 +98,9 @@ class RunMsgClient(Command):
             await msg_kafka.consume(node, context, type(self), options)
             return None
         msg_kafka.without_kafka(type(self), options)
-        for name in ("project_id", "location", "private_key", "blockchain"):
-            if options[name] is not None:
-                raise AnyLogError(237, f"{self.words}: not in this build: {name}")
+        if options["blockchain"] is not None:
+            raise AnyLogError(237, f"{self.words}: not in this build: blockchain = {options['blockchain']}")
+        check_cloud(self.words, options, outside=broker not in ("local", "rest"))
         if broker == "rest" and not options["user_agent"]:
             raise AnyLogError(2, f"{self.words}: broker = rest needs 'user-agent'")
         folders = {
@@ -111,7 +117,7 @@ class RunMsgClient(Command):
             log=options["log"],
             only_log=options["only_log"],
             log_error=options["log_error"],
-            reach={name: options[name] for name in ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure")},
+            reach={name: options[name] for name in _REACH},
             clean=options["clean"],
             keep_alive=min(65535, round(options["keep_alive"])),
             **folders,
