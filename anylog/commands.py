@@ -28,7 +28,7 @@ PROCESSES: dict[str, str] = {
     "message broker": "broker",
     "blobs archiver": "archiver",
     "workers": "query pool",
-    **{name: name for name in ("kafka", "grpc", "plc", "pull", "uns streamer", "video", "threads")},
+    **{name: name for name in ("kafka", "grpc", "plc", "pull", "video", "threads")},
     "plc client": "plc",
     "kafka consumer": "kafka",
 }

@@ -32,6 +32,7 @@ import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
 import anylog.processes.msg_commands
+import anylog.processes.msg_merging_commands
 import anylog.processes.msg_pool_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
@@ -107,6 +108,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.consumer_commands.COMMANDS,
     *anylog.processes.msg_commands.COMMANDS,
     *anylog.processes.msg_pool_commands.COMMANDS,
+    *anylog.processes.msg_merging_commands.COMMANDS,
     *anylog.processes.msg_rule_commands.COMMANDS,
     *anylog.southbound.commands.COMMANDS,
     *anylog.processes.streaming_commands.COMMANDS,

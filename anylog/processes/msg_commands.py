@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +24,7 @@ from anylog.mapping.topics import Column, Place, Topic, read_topic
 from anylog.processes import msg_kafka_commands as msg_kafka
 from anylog.processes.msg_client import Client, ClientOptions
 from anylog.processes.msg_cloud import OPTIONS, check_cloud
+from anylog.processes.msg_merging import NAME, UnsStreamer
 from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
 from anylog.waiting import gather
@@ -144,7 +146,8 @@ class RunMsgClient(Command):
         if any(each.topic.dynamic for each in topics):
             namespace = self._namespace(node, master)
             for each in topics:
-                each.seen = namespace.seen if each.topic.dynamic else None
+                if each.topic.dynamic:
+                    each.seen, each.merge = namespace.seen, partial(_merge, node)
         return topics
 
     def _broker(self, node: Node, options: Mapping[str, Any]) -> str:
@@ -196,6 +199,13 @@ class RunMsgClient(Command):
                 raise AnyLogError(113, f"{self.words}: topic '{topic.name[:80]}': there is no policy '{ident[:80]}'")
             compiled.append(compile_policy(policy, scope, find))
         return Subscribed(topic, qos if topic.qos is None else topic.qos, compiled)
+
+
+def _merge(node: Node, topic: Topic, name: str, dbms: str, value: Any, now: float) -> None:
+    """A value for the streamer of the unified namespace, if it runs."""
+    streamer = node.processes.find(NAME)
+    if isinstance(streamer, UnsStreamer):
+        streamer.take(topic, name, dbms, value, now)
 
 
 class ExitMsgClient(Command):
