@@ -37,6 +37,7 @@ import anylog.processes.msg_pool_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
 import anylog.processes.publisher_commands
+import anylog.processes.stream_commands
 import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
@@ -111,6 +112,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.msg_merging_commands.COMMANDS,
     *anylog.processes.msg_rule_commands.COMMANDS,
     *anylog.southbound.commands.COMMANDS,
+    *anylog.processes.stream_commands.COMMANDS,
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,

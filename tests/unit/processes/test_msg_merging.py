@@ -90,9 +90,7 @@ class MergingTests(SynchronousTestCase):
             streamer.take(plain, name, "town", number, 1.0)
         streamer.take(plain, f"p/{'x' * 500}", "town", 1, 1.0)
         self.clock.advance(3)
-        self.assertEqual(
-            [each[2] for each in self.kept], [{"timestamp": "1970-01-01T00:00:01Z", "a": 4, "b": 1}]
-        )
+        self.assertEqual([each[2] for each in self.kept], [{"timestamp": "1970-01-01T00:00:01Z", "a": 4, "b": 1}])
         self.assertIn("Values left out: 3", streamer.describe())
         streamer.take(plain, "q/a", "town", 1, 1.0)
         self.clock.advance(3)
