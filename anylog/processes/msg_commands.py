@@ -27,6 +27,7 @@ from anylog.processes.msg_cloud import OPTIONS, check_cloud
 from anylog.processes.msg_merging import NAME, UnsStreamer
 from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
+from anylog.processes.probing import check_folder
 from anylog.waiting import gather
 from anylog.wire.topics import filter_fault
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 NONE = "No message client subscriptions"
 _INDENT = 5
+_DIRECTORIES = ("prep_dir", "watch_dir", "err_dir", "blobs_dir", "bwatch_dir")
 _REACH = ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure", *OPTIONS)  # how an outside broker is reached
 
 
@@ -94,7 +96,7 @@ class RunMsgClient(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 40, 87, 99, 113, 175, 237."""
+        """Raises AnyLogError 2, 33, 40, 87, 99, 113, 175, 237."""
         broker = self._broker(node, options)
         if broker == "kafka":
             await msg_kafka.consume(node, context, type(self), options)
@@ -105,10 +107,15 @@ class RunMsgClient(Command):
         check_cloud(self.words, options, outside=broker not in ("local", "rest"))
         if broker == "rest" and not options["user_agent"]:
             raise AnyLogError(2, f"{self.words}: broker = rest needs 'user-agent'")
-        folders = {
-            name: Path(options[name]) if options[name] else node.places.folder(name)
-            for name in ("prep_dir", "watch_dir", "err_dir", "blobs_dir", "bwatch_dir")
-        }
+        named = {name: Path(options[name]).expanduser().absolute() for name in _DIRECTORIES if options[name]}
+
+        def check() -> None:
+            for name, path in named.items():
+                check_folder(node.disk, self.words, name, path)
+
+        if named:
+            await node.lanes.open("disk", 2).run(check)
+        folders = {name: named.get(name) or node.places.folder(name) for name in _DIRECTORIES}
         settings = ClientOptions(
             broker=broker,
             port=(1883 if broker in ("local", "rest") else 0) if options["port"] is None else options["port"],
