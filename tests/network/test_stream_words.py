@@ -112,7 +112,6 @@ def test_clients_by_number(world: World) -> None:
         ("exit msg client", 2),
         ("set msg client pool none", 175),
         ("run uns streamer where frequency = 0", 175),
-        ("run msg client where broker = local and err_dir = /no/such and topic = (name = d and flush = true)", 33),
         ("run uns streamer where frequncy = 3", 2),
     ):
         with pytest.raises(AnyLogError) as error:

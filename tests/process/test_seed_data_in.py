@@ -98,6 +98,9 @@ def test_streamer(node: NodeProcess) -> None:
     assert status == 400 and "watch_dir /no/such" in said, said
     assert say(node, f"run streamer where {directories}") == ""
     assert "Default Time" in say(node, "get streaming") and processes(node)["Streamer"] == "Running"
+    client = "run mqtt client where broker = local and err_dir = /no/such and topic = (name = a and flush = true)"
+    status, said = post(node, client)
+    assert status == 400 and "err_dir /no/such" in said, said
     status, said = post(node, "run streamer")
     assert status == 400 and "already running" in said, said
     say(node, "set buffer threshold where time = 1 second and volume = 100KB")
@@ -203,7 +206,6 @@ def test_mqtt_client_of_a_third_party(node: NodeProcess, tmp_path: Path) -> None
         counted = say(node, "get msg client statistics 2")
         assert "Errors" in counted and counted.splitlines()[-1].split()[:3] == ["1", "0", "1"], counted
         assert "hello world" in node.log.read_text()
-        say(node, "set mqtt debug off")
         say(node, "exit mqtt")
         # Messages as they are: those of one topic, and of all that nobody asked for.
         say(node, f"run mqtt client where {there} and topic = anylog")
@@ -218,6 +220,8 @@ def test_mqtt_client_of_a_third_party(node: NodeProcess, tmp_path: Path) -> None
             return [path for folder in folders for path in folder.rglob("*") if text.encode() in path.read_bytes()]
 
         until(lambda: kept("plain") and kept("words"))
+        until(lambda: "to a file" in node.log.read_text())
+        say(node, "set mqtt debug off")
         say(node, "exit mqtt")
     finally:
         broker.stop()
