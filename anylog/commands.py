@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from anylog import __version__
 from anylog.errors import AnyLogError
@@ -28,7 +31,7 @@ PROCESSES: dict[str, str] = {
     "message broker": "broker",
     "blobs archiver": "archiver",
     "workers": "query pool",
-    **{name: name for name in ("kafka", "grpc", "plc", "pull", "uns streamer", "video", "threads")},
+    **{name: name for name in ("kafka", "grpc", "plc", "pull", "video", "threads")},
     "plc client": "plc",
     "kafka consumer": "kafka",
 }
@@ -262,7 +265,7 @@ class Exit(Command):
     words = "exit"
     operands = "[name of a process]"
     least, most = 1, None
-    examples = ("exit rest", "exit streamer", "exit mqtt")
+    examples = ("exit rest", "exit streamer", "exit tcp")
     index = ("background processes",)
     guarded = True
 
@@ -308,7 +311,66 @@ class ExitNode(Command):
         return Result(text="The node is stopping")
 
 
+class TraceLevel(Command):
+    """Say more about a process in the log of the node, or less: 0 ends it.
+
+    Of the operator 1 is each file and what came of it, 2 its steps; of the REST server 1 is each request and its
+    outcome, 2 its headers and body, too; of the message broker 2 is what comes, and from whom. Without a number the
+    levels are shown, and `trace level = 0` ends all.
+    """
+
+    words = "trace level"
+    operands = "[= level [run operator, run rest server or run message broker]]"
+    raw = True
+    examples = ("trace level = 1 run rest server", "trace level = 2 run operator", "trace level = 0", "trace level")
+    index = ("debug",)
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2 for another form, 3 for what does not run, 237 for what cannot be traced."""
+        text = " ".join("".join(operands).split())
+        if not text:
+            traced = [f"{words}: {level}" for words, level in _traced(node).items() if level]
+            return Result(text="\r\n".join(traced) or "nothing is traced")
+        found = re.fullmatch(r"= ?([0-9])(?: (.+))?", text)
+        if found is None or (found[2] is None and found[1] != "0"):
+            raise AnyLogError(2, f"trace level: '{text}'; usage: {self.usage_text()}")
+        level, what, levels = int(found[1]), (found[2] or "").lower(), _traced(node)
+        if what and what not in levels:
+            known = ", ".join(levels)
+            raise AnyLogError(237, f"trace level: '{found[2]}' is not traced in this build; these are: {known}")
+        if what and level and levels[what] is None:
+            raise AnyLogError(3, f"trace level: nothing to trace: use '{what}' first", http=400)
+        for words in [what] if what else list(levels):
+            _trace(node, words, level)
+        return None
+
+
+def _traced(node: Node) -> dict[str, int | None]:
+    """What can be traced, with its level; None if it does not run."""
+    rest: Any = node.processes.find("rest")
+    broker: Any = node.processes.find("broker")
+    return {
+        "run operator": node.operator_seen.trace,
+        "run rest server": None if rest is None else rest.options.trace,
+        "run message broker": None if broker is None else 2 * broker.trace,
+    }
+
+
+def _trace(node: Node, words: str, level: int) -> None:
+    """Set the level of one of those."""
+    rest: Any = node.processes.find("rest")
+    broker: Any = node.processes.find("broker")
+    if words == "run operator":
+        node.operator_seen.trace = level
+    elif words == "run rest server" and rest is not None:
+        rest.options = evolve(rest.options, trace=level)
+    elif words == "run message broker" and broker is not None:
+        broker.trace = level > 1
+
+
 COMMANDS: tuple[type[Command], ...] = (
+    TraceLevel,
     GetStatus,
     GetProcesses,
     TestProcess,

@@ -19,6 +19,7 @@ import anylog.disk.folder_commands
 import anylog.language.commands
 import anylog.ledger.commands
 import anylog.network.broker_commands
+import anylog.network.broker_pool_commands
 import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.publish_commands
@@ -31,9 +32,12 @@ import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
 import anylog.processes.later_commands
 import anylog.processes.msg_commands
+import anylog.processes.msg_merging_commands
+import anylog.processes.msg_pool_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
 import anylog.processes.publisher_commands
+import anylog.processes.stream_commands
 import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
@@ -96,6 +100,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.client_commands.COMMANDS,
     *anylog.network.publish_commands.COMMANDS,
     *anylog.network.broker_commands.COMMANDS,
+    *anylog.network.broker_pool_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
     *anylog.processes.operator_commands.COMMANDS,
     *anylog.processes.cluster_commands.COMMANDS,
@@ -103,8 +108,11 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.audit_commands.COMMANDS,
     *anylog.processes.consumer_commands.COMMANDS,
     *anylog.processes.msg_commands.COMMANDS,
+    *anylog.processes.msg_pool_commands.COMMANDS,
+    *anylog.processes.msg_merging_commands.COMMANDS,
     *anylog.processes.msg_rule_commands.COMMANDS,
     *anylog.southbound.commands.COMMANDS,
+    *anylog.processes.stream_commands.COMMANDS,
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,

@@ -32,6 +32,7 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("Message Broker", "broker"),
     ("SMTP", "smtp"),
     ("Streamer", "streamer"),
+    ("UNS Streamer", "uns streamer"),
     ("Query Pool", "query pool"),
     ("Telnet Console", "telnet"),
     ("SSH Console", "ssh"),

@@ -136,6 +136,7 @@ class Broker(Process):
         self._wakes = 0.0  # when the timer is due
         self._paused: set[str] = set()  # why nobody is read from
         self._stopped = False
+        self.messages_before = 0  # that had come when `get msg pool` was reset
         self.tank.watch(lambda full: self._hold("full", full))
 
     # ------------------------------------------------------------------ a process
@@ -234,6 +235,11 @@ class Broker(Process):
         beside = f", WebSocket: {self.websocket_port}" if self.websocket_port >= 0 else ""
         secure = f"TLS: {self.options.tls is not None}"
         return f"Listening on: {places}, Threads Pool: {self.options.threads}{beside}, {secure}"
+
+    @property
+    def busy(self) -> int:
+        """Batches that are being mapped or synced at this moment."""
+        return self._delivering + self._keeping
 
     def addresses(self) -> tuple[str, str, str]:
         """External, internal and bound address, as `get connections` shows them."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -26,7 +27,7 @@ from twisted.python.failure import Failure
 
 from anylog.counts import Counts
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, DelayedCall, Repeat
+from anylog.interfaces import Clock, DelayedCall, Repeat, unix
 from anylog.net import INet
 from anylog.network.outside_access import Access, Debug, Layer, TlsLayer
 from anylog.network.outside_memory import Exchanges
@@ -63,13 +64,16 @@ async def open_link(
 ) -> Link:
     """A connection on which CONNECT is said as soon as TLS and WebSocket are up; nothing here waits in the reactor.
 
-    `read(function)` runs what reads files in a lane. Raises AnyLogError 99 without paho, 40 for certificates that
-    cannot be read, 81 if nobody answers.
+    `read(function)` runs what reads files in a lane. Raises AnyLogError 99 without paho, 40 for certificates or keys
+    that cannot be read, 81 if nobody answers.
     """
     try:
         from anylog.network.outside_link import Link
     except ImportError:
         raise AnyLogError(99, "outside brokers need paho-mqtt: install anylog[mqtt]") from None
+    if access.token is not None:
+        password = await read(partial(access.token.sign, unix(clock)))
+        access = evolve(access, user=access.user or "unused", password=password)
     layers: list[Layer] = []
     if access.tls is not None:
         try:
@@ -170,6 +174,8 @@ class OutsideBroker:
         self._asked: list[tuple[str, int]] = []  # by the last SUBSCRIBE
         self._refusals = 0
         self._ask_again: DelayedCall | None = None
+        self._renewal: DelayedCall | None = None  # of the token by which the broker knows us
+        self._renewing = False
 
     # Going and stopping.
 
@@ -192,7 +198,7 @@ class OutsideBroker:
         if self.state == STOPPED:
             return
         self.state = STOPPED
-        for call in (self._retry, self._ask_again):
+        for call in (self._retry, self._ask_again, self._renewal):
             if call is not None and call.active():
                 call.cancel()
         if self._attempt is not None:
@@ -285,6 +291,8 @@ class OutsideBroker:
         self._link, self._fresh, self._broken, self._answered = link, None, False, False
         self.connected_at = self._clock.seconds()
         self.counts.add("connects")
+        if self.access.token is not None:
+            self._renewal = self._clock.callLater(self.access.token.renewed_after, self._renew, link)
         self.refused.clear()
         self._refusals = 0
         if self._tank.full:
@@ -299,6 +307,14 @@ class OutsideBroker:
             if self._memory is not None:
                 begun = self._memory.begin()
         begun.addCallbacks(lambda _: self._subscribe(link), lambda failure: link.drop(failure.getErrorMessage()))
+
+    def _renew(self, link: Link) -> None:
+        """Its token is nearly over: what came is kept and answered, then we connect with another one."""
+        if self._link is not link or self.state == STOPPED:
+            return
+        self._renewing = True
+        link.pause("renewing")
+        self._all_settled().addCallback(lambda _: link.disconnect() if self._link is link else None)
 
     def _subscribe(self, link: Link) -> None:
         """What is not subscribed yet; what an earlier run subscribed to and nobody wants any more is given up."""
@@ -378,12 +394,19 @@ class OutsideBroker:
         if self._link is not link and self._link is not None:
             return
         self._link = self._fresh = None
-        if self._ask_again is not None and self._ask_again.active():
-            self._ask_again.cancel()
+        for call in (self._ask_again, self._renewal):
+            if call is not None and call.active():
+                call.cancel()
         for gone in self._gone:
             gone.callback(None)
         self._gone.clear()
+        renewing, self._renewing = self._renewing, False
         if self.state == STOPPED:
+            return
+        if renewing:
+            self.counts.add("renewed")
+            self.state, self._failures = WAITING, 0
+            self._all_settled().addCallback(lambda _: self._try() if self.state == WAITING else None)
             return
         if self.state in (CONNECTED, SUBSCRIBING):
             self.counts.add("disconnects")

@@ -10,6 +10,7 @@ from attrs import define, frozen
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
+from anylog.network.outside_token import Token
 from anylog.wire.mqtt_packets import MQTT_3_1_1
 
 PLAIN_PORT, TLS_PORT = 1883, 8883
@@ -63,6 +64,7 @@ class Access:
     client_id: str
     user: str = ""
     password: str = ""
+    token: Token | None = None  # of which the password of each connection is made
     tls: Tls | None = None
     websocket: str = ""  # path of the WebSocket, such as /mqtt; empty: TCP
     version: int = MQTT_3_1_1  # protocol level, 4 or 5

@@ -19,6 +19,7 @@ from anylog.net import INet
 from anylog.network.outside import CONNECTED, WAITING, OutsideBroker
 from anylog.network.outside_access import Debug
 from anylog.network.outside_memory import Exchanges
+from anylog.network.outside_token import client_of, token_of
 from anylog.network.publish_commands import access_of
 
 
@@ -43,13 +44,14 @@ class OutsideClients:
         except ImportError:
             raise AnyLogError(99, "outside brokers need paho-mqtt: install anylog[mqtt]") from None
         options = {**told.reach, "port": told.port, "user": told.user, "password": told.password,
-                   "client_id": told.client_id}  # fmt: skip
+                   "client_id": client_of(told.reach, told.client_id)}  # fmt: skip
         access = access_of(
             told.broker,
             options,
             client_id="-",
             persistent=not told.clean and any(qos for _, qos in told.topics),
             keep_alive=told.keep_alive,
+            token=token_of(told.reach, self.places),
         )
         if not told.client_id:
             access = evolve(access, client_id=self._name(access.address, told))
@@ -125,6 +127,7 @@ class OutsideClient:
             "Protocol": f"{secured}MQTT {'5' if access.version == 5 else '3.1.1'}",
             "Session": "lasts" if access.persistent else "ends with the connection",
             "Connected since": _moment(self._clock, broker.connected_at) if broker.state == CONNECTED else "",
+            **({"Tokens renewed": counts["renewed"]} if access.token is not None else {}),
             "Connects": counts["connects"],
             "Reconnects": max(0, counts["connects"] - 1),
             "Answered": counts["answered"],

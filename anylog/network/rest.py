@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IIntake, ILane, IPosts, unix
 from anylog.language.context import Call, Context, Pages, Result
+from anylog.language.logs import masked
 from anylog.network import replies
 from anylog.network.asking import Asked, Lookup, check_method, decode_value, foreign, loopback, read_request, sent_on
 from anylog.network.calls import CallCounts
@@ -483,15 +484,16 @@ class RestServer(Process):
             method=request.method.decode("latin-1"),
             uri=request.uri.decode("latin-1"),
             agent=request.getHeader("user-agent") or "",
-            command=request.getHeader("command") or "",
+            command=masked(request.getHeader("command") or ""),
             result=error or "Success",
         )
         if self.options.trace > 1:
             headers = {
-                name.decode("latin-1"): "***" if name.lower() == b"authorization" else decode_value(values[0])
+                name.decode("latin-1"): "***" if name.lower() == b"authorization" else masked(decode_value(values[0]))
                 for name, values in request.requestHeaders.getAllRawHeaders()
             }
-            self.log.info("headers: {headers} body: {body}", headers=headers, body=request.body[:10_000])
+            body = masked(request.body[:10_000].decode("utf-8", "replace"))
+            self.log.info("headers: {headers} body: {body}", headers=headers, body=body)
 
 
 class _Printed:

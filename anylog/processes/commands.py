@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
@@ -10,6 +11,7 @@ from anylog.language.command import Bytes, Command, Flag, Format, Seconds, Text
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table
 from anylog.mapping.names import normalise
+from anylog.processes.probing import check_folder
 from anylog.processes.streamer import Streamer
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ class RunStreamer(Command):
     """Cut buffers of streaming data when their time threshold is over.
 
     Buffers that reach their volume threshold are cut without it. Readings are safe and can be queried in any case.
-    The directories are accepted as in older scripts; the node's own are used when they are not given.
+    The directories are those of older scripts: they must be there, the node's own if they are not given. What is cut
+    becomes a file where the operator or publisher that runs has its files, and the reply names a directory that it
+    does not go to.
     """
 
     words = "run streamer"
@@ -34,8 +38,19 @@ class RunStreamer(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 33 for a directory that is missing or cannot be written to, 136."""
+        given = {key: Path(value).expanduser().absolute() for key, value in options.items() if value}
+
+        def check() -> None:
+            for key, path in given.items():
+                check_folder(node.disk, self.words, key, path)
+
+        await node.lanes.open("disk", 2).run(check)
         await node.processes.start(Streamer(clock=node.clock, intake=node.intake))
-        return None
+        others = [key for key, path in given.items() if str(path) != str(node.dictionary.get(key))]
+        if not others:
+            return None
+        return Result(text=f"files of buffers lie where the operator or publisher has them, not in {', '.join(others)}")
 
 
 class SetBufferThreshold(Command):

@@ -33,4 +33,27 @@ class RunArchiver(_Later):
     examples = ("run blobs archiver where dbms = true and folder = true and compress = false",)
 
 
-COMMANDS: tuple[type[Command], ...] = (RunArchiver,)
+class GetArchiver(_Later):
+    """Not in this build: show what the archiver of images and other large values has done."""
+
+    words = "get blobs archiver"
+    examples = ("get blobs archiver",)
+    guarded = False
+
+
+class RunPull(_Later):
+    """Not in this build: read logs of this machine, or devices, from time to time."""
+
+    words = "run scheduled pull"
+    examples = ("run scheduled pull where name = log and type = eventlog and frequency = 10 and dbms = town",)
+
+
+class GetPull(_Later):
+    """Not in this build: show what is read from time to time."""
+
+    words = "get scheduled pull"
+    examples = ("get scheduled pull",)
+    guarded = False
+
+
+COMMANDS: tuple[type[Command], ...] = (RunArchiver, GetArchiver, RunPull, GetPull)

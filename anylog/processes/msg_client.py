@@ -420,6 +420,8 @@ class Client:
         self.log.info("{name} {topic}: {text} -> {out}", name=self.name, topic=message.topic, text=text, out=outcome)
 
     def _line(self, to: Subscribed, message: Arrived) -> tuple[Path, bytes]:
+        if self._door.debug:
+            self._show(message, "to a file")
         if to.topic.persist:
             dbms, table = file_part(self.options.place), file_part(message.topic)
             body = message.payload.replace(b"\r", b" ").replace(b"\n", b" ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,9 +21,13 @@ from anylog.language.tables import bar_table
 from anylog.ledger.commands import Insert, check_address
 from anylog.mapping.policies import compile_policy
 from anylog.mapping.topics import Column, Place, Topic, read_topic
+from anylog.processes import msg_kafka_commands as msg_kafka
 from anylog.processes.msg_client import Client, ClientOptions
+from anylog.processes.msg_cloud import OPTIONS, check_cloud
+from anylog.processes.msg_merging import NAME, UnsStreamer
 from anylog.processes.msg_namespace import Namespace
 from anylog.processes.msg_topics import Subscribed
+from anylog.processes.probing import check_folder
 from anylog.waiting import gather
 from anylog.wire.topics import filter_fault
 
@@ -31,22 +36,28 @@ if TYPE_CHECKING:
 
 NONE = "No message client subscriptions"
 _INDENT = 5
+_DIRECTORIES = ("prep_dir", "watch_dir", "err_dir", "blobs_dir", "bwatch_dir")
+_REACH = ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure", *OPTIONS)  # how an outside broker is reached
 
 
 class RunMsgClient(Command):
     """Subscribe to topics of a message broker; what comes is mapped to rows of tables.
 
-    The broker is `local` (the one of this node), `rest` (messages by POST, whose user agent is named), or the address
-    of one elsewhere. A topic is written `( name = .. and dbms = .. and table = .. and column.name.type = .. )`: values
-    are literals, `now`, or `"bring [key][key]"`, which takes them from the message. Instead of table and columns it
-    may name policies, or say `dynamic = true`: attributes become columns. A message that cannot be mapped is in the
-    error log with the reason; with log_error = true it is also kept in the error directory.
+    The broker is `local` (the one of this node), `rest` (messages by POST, whose user agent is named), `kafka` (with
+    the options of `run kafka consumer`, which it runs), or the address of one elsewhere. A topic is `( name = ..
+    and dbms = .. and table = .. and column.name.type = .. )`: values are literals, `now`, or `"bring [key][key]"`,
+    which takes them from the message. Instead of table and columns it may name policies, or say `dynamic = true`:
+    attributes become columns. A message that cannot be mapped is in the error log with the reason; with log_error =
+    true it is also kept in the error directory.
+
+    A broker of a cloud that wants a token instead of a password is told project_id and private_key; the token is signed
+    for each connection, and renewed before it is over.
     """
 
     words = "run msg client"
     also = ("run mqtt client",)
     where: ClassVar[Mapping[str, Option]] = {
-        "broker": Text(required=True, help="local, rest, or host or URL of a broker"),
+        "broker": Text(required=True, help="local, rest, kafka, or host or URL of a broker"),
         "port": Whole(least=0, most=65535, help="of the broker; 1883 if not given, 8883 with TLS"),
         "user": Text(default="unused"),
         "password": Text(default="unused"),
@@ -58,9 +69,9 @@ class RunMsgClient(Command):
         "tls_insecure": Flag(default=False, help="take any certificate of an outside broker"),
         "keep_alive": Seconds(default=60.0, help="silence after which an outside broker is asked whether it lives"),
         "clean": Flag(default=False, help="an outside broker forgets us with the connection, also at QoS 1 and 2"),
-        "project_id": Text(),
-        "location": Text(),
-        "private_key": Text(),
+        "project_id": Text(help="of a broker of a cloud, which takes a signed token as the password"),
+        "location": Text(help="of the project; with it client_id is completed to the path of a device"),
+        "private_key": Text(help="PEM file with the key that signs it: RSA, P-256 or Ed25519"),
         "user-agent": Text(also=("user_agent",), help="who sends by POST, with broker = rest"),
         "log": Flag(default=False, help="show what an outside broker says"),
         "only_log": Flag(default=False, help="write messages to a file, and nothing else"),
@@ -73,6 +84,7 @@ class RunMsgClient(Command):
         "bwatch_dir": Text(),
         "master_node": Text(help="ip:port of the master"),
         "blockchain": Text(),
+        **msg_kafka.OPTIONS,
         "topic": Text(required=True, many=True, late=True, nested=True, help="( name = .. and .. )"),
     }
     examples = (
@@ -84,21 +96,26 @@ class RunMsgClient(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 40, 87, 99, 113, 175, 237."""
+        """Raises AnyLogError 2, 33, 40, 87, 99, 113, 175, 237."""
         broker = self._broker(node, options)
         if broker == "kafka":
-            raise AnyLogError(
-                40, f"{self.words}: for Kafka say 'run kafka consumer where ip = .. and port = .. and topic = ..'"
-            )
-        for name in ("project_id", "location", "private_key", "blockchain"):
-            if options[name] is not None:
-                raise AnyLogError(237, f"{self.words}: not in this build: {name}")
+            await msg_kafka.consume(node, context, type(self), options)
+            return None
+        msg_kafka.without_kafka(type(self), options)
+        if options["blockchain"] is not None:
+            raise AnyLogError(237, f"{self.words}: not in this build: blockchain = {options['blockchain']}")
+        check_cloud(self.words, options, outside=broker not in ("local", "rest"))
         if broker == "rest" and not options["user_agent"]:
             raise AnyLogError(2, f"{self.words}: broker = rest needs 'user-agent'")
-        folders = {
-            name: Path(options[name]) if options[name] else node.places.folder(name)
-            for name in ("prep_dir", "watch_dir", "err_dir", "blobs_dir", "bwatch_dir")
-        }
+        named = {name: Path(options[name]).expanduser().absolute() for name in _DIRECTORIES if options[name]}
+
+        def check() -> None:
+            for name, path in named.items():
+                check_folder(node.disk, self.words, name, path)
+
+        if named:
+            await node.lanes.open("disk", 2).run(check)
+        folders = {name: named.get(name) or node.places.folder(name) for name in _DIRECTORIES}
         settings = ClientOptions(
             broker=broker,
             port=(1883 if broker in ("local", "rest") else 0) if options["port"] is None else options["port"],
@@ -109,7 +126,7 @@ class RunMsgClient(Command):
             log=options["log"],
             only_log=options["only_log"],
             log_error=options["log_error"],
-            reach={name: options[name] for name in ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure")},
+            reach={name: options[name] for name in _REACH},
             clean=options["clean"],
             keep_alive=min(65535, round(options["keep_alive"])),
             **folders,
@@ -136,7 +153,8 @@ class RunMsgClient(Command):
         if any(each.topic.dynamic for each in topics):
             namespace = self._namespace(node, master)
             for each in topics:
-                each.seen = namespace.seen if each.topic.dynamic else None
+                if each.topic.dynamic:
+                    each.seen, each.merge = namespace.seen, partial(_merge, node)
         return topics
 
     def _broker(self, node: Node, options: Mapping[str, Any]) -> str:
@@ -190,6 +208,13 @@ class RunMsgClient(Command):
         return Subscribed(topic, qos if topic.qos is None else topic.qos, compiled)
 
 
+def _merge(node: Node, topic: Topic, name: str, dbms: str, value: Any, now: float) -> None:
+    """A value for the streamer of the unified namespace, if it runs."""
+    streamer = node.processes.find(NAME)
+    if isinstance(streamer, UnsStreamer):
+        streamer.take(topic, name, dbms, value, now)
+
+
 class ExitMsgClient(Command):
     """End a message client by its number, or all of them; what they were given is kept first."""
 
@@ -204,7 +229,7 @@ class ExitMsgClient(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2 for what is no number."""
         asked, clients = operands[0].lower(), node.msg_clients
-        if asked in ("all", "pool"):
+        if asked == "all":
             ended = await gather([clients.remove(each.number) for each in clients])
             ran = await node.processes.exit(clients.name)  # not if a plug-in made all of them
             return None if ran or any(ended) else Result(text=NONE)
@@ -220,13 +245,13 @@ class ExitMsgClient(Command):
 class GetMsgClient(Command):
     """Show the message clients: their brokers, counters, and how the messages of their topics become columns.
 
-    `statistics` leaves the topics out; with `detailed` the directories are shown, too.
+    `statistics` leaves the topics out; with `detailed` the directories are shown, too. A number is the same as `id`.
     """
 
     words = "get msg client"
     also = ("get msg clients",)
-    operands = "[statistics]"
-    most = 1
+    operands = "[statistics or detailed] [id]"
+    most = 2
     where = {
         "id": Whole(least=1, help="number of a client"),
         "broker": Text(help="local, rest or ip:port"),
@@ -234,16 +259,26 @@ class GetMsgClient(Command):
         "detailed": Flag(default=False),
         "format": Format,
     }
-    examples = ("get msg client", "get msg client where id = 1", "get msg clients where topic = new-data")
+    examples = (
+        "get msg client",
+        "get msg client 1",
+        "get msg clients statistics",
+        "get msg client where id = 1 and detailed = true",
+        "get msg clients where topic = new-data",
+    )
     index = ("monitor", "streaming", "mqtt")
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for another word than statistics."""
-        if operands and operands[0].lower() not in ("statistics", "detailed"):
-            raise AnyLogError(2, f"{self.words}: unexpected '{operands[0]}'; usage: {self.usage_text()}")
-        brief = bool(operands) and operands[0].lower() == "statistics"
-        detailed = options["detailed"] or (bool(operands) and not brief)
+        """Raises AnyLogError 2 for another word than these."""
+        said = [operand.lower() for operand in operands]
+        for word in said:
+            if re.fullmatch(r"0*[1-9][0-9]{0,8}", word) and options["id"] in (None, int(word)):
+                options["id"] = int(word)
+            elif word not in ("statistics", "detailed") or said[0] != word:
+                raise AnyLogError(2, f"{self.words}: unexpected '{word}'; usage: {self.usage_text()}")
+        brief = "statistics" in said
+        detailed = options["detailed"] or "detailed" in said
         found = [each for each in node.msg_clients if _is_meant(each, options)]
         if not found:
             return Result(text=NONE, data=[], format=options["format"] or "text")

@@ -47,6 +47,7 @@ class Subscribed:
     policies: Sequence[Mapper] = ()
     counted: Counted = field(factory=Counted)
     seen: Callable[[str, str, str], None] | None = None  # told of topic, database and table of dynamic messages
+    merge: Callable[[Topic, str, str, Any, float], None] | None = None  # told of the values among them, and when
     prefix: str = field(init=False)  # of keys of its messages
     _each: bool = field(init=False)  # a list is as many messages as it has entries
 
@@ -113,6 +114,8 @@ class Subscribed:
         assert self.topic.dbms is not None
         dbms, table = self.topic.dbms.one(message), table_of(self.topic, name, message)
         mapped = self._attributes(dbms, table, message, now)
+        if self.merge is not None and not isinstance(message, dict | list):
+            self.merge(self.topic, name, dbms, mapped.rows[0]["value"], now)
         if self.seen is not None:
             self.seen(name, dbms, table)
         return mapped

@@ -345,34 +345,6 @@ class FileRetry(Command):
         return Result(text=f"Files: {data['files']:,}, left where they are: {len(stay):,}{told}", data=data)
 
 
-class TraceLevel(Command):
-    """Say more about a process in the log of the node: 1 each file and what came of it, 2 its steps; 0 no more.
-
-    Without a number the levels are shown, and `trace level = 0` ends all.
-    """
-
-    words = "trace level"
-    operands = "[= level [run operator]]"
-    raw = True
-    examples = ("trace level = 1 run operator", "trace level = 0", "trace level")
-    index = ("debug",)
-    guarded = True
-
-    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for another form, 237 for what cannot be traced."""
-        text = " ".join("".join(operands).split())
-        if not text:
-            level = node.operator_seen.trace
-            return Result(text=f"run operator: {level}" if level else "nothing is traced")
-        found = re.fullmatch(r"= ?([0-9])(?: (.+))?", text)
-        if found is None or (found[2] is None and found[1] != "0"):
-            raise AnyLogError(2, f"trace level: '{text}'; usage: {self.usage_text()}")
-        if found[2] not in (None, "run operator"):
-            raise AnyLogError(237, f"trace level: '{found[2]}' is not traced in this build; run operator is")
-        node.operator_seen.trace = int(found[1])
-        return None
-
-
 COMMANDS: tuple[type[Command], ...] = (
     RunOperator,
     *STATS,
@@ -380,5 +352,4 @@ COMMANDS: tuple[type[Command], ...] = (
     GetWatch,
     GetWatchDirectories,
     FileRetry,
-    TraceLevel,
 )

@@ -288,7 +288,7 @@ def test_commands(node: NodeProcess) -> None:
     assert b"belongs to client 1" in refused(command(cluster, "a"))
     assert b"not the name of a topic" in refused(command(cluster, "c").replace("name = c", "name = c/#"))
     assert b"'reset'" in refused(command(cluster, "c").replace("earliest", "sometimes"))
-    assert b"run kafka consumer" in refused("run msg client where broker = kafka and topic = '#'")
+    assert b"broker = kafka needs 'ip'" in refused("run msg client where broker = kafka and topic = '#'")
     assert b"own broker" in refused(command(cluster, "c").replace(f"ip = {cluster.host}", "ip = local"))
     assert "Clients: 1" in node.command("get processes").decode()  # of what was refused nothing is left
     node.command(command(cluster, "c"), "POST")
@@ -328,3 +328,34 @@ def test_without_the_extra(node: NodeProcess, tmp_path: Path) -> None:
     assert status == 400 and b"anylog[kafka]" in said, said
     assert node.command("test process kafka") == b"false"
     assert b"kafka" in node.command("get southbound")
+
+
+def test_as_a_message_client(node: NodeProcess) -> None:
+    """`broker = kafka` runs the same consumer, shown and ended like it; what Kafka does not have is refused by name."""
+    cluster = Cluster()
+    cluster.make("m")
+    node.start()
+
+    def line(more: str = "", broker: str = "kafka") -> str:
+        plain = command(cluster, "m").removeprefix("run kafka consumer where ")
+        return f"run mqtt client where broker = {broker} and {plain}{more}"
+
+    def refused(line: str) -> bytes:
+        status, said = node.request("POST", "/", b"", command=line, User_Agent="AnyLog/1.23")
+        assert status == 400, said
+        return bytes(said)
+
+    for wrong in ("only_log = true", "client_id = me", "qos = 1", "user-agent = anylog", "clean = true"):
+        assert b"'" + wrong.split()[0].encode() + b"' has no meaning" in refused(line(f" and {wrong}")), wrong
+    assert b"'ip' has a meaning with 'broker = kafka' alone" in refused(line(broker="127.0.0.1"))
+    assert b"No message client" in node.command("get msg client")
+    node.command(line(" and log = false and log_error = true"), "POST")
+    cluster.send("m", [{"v": 1}, b"{", {"v": 2}])
+    until(lambda: values(node, "m_rows") == [1, 2])
+    (shown,) = json.loads(node.command("get msg client where format = json"))
+    assert (shown["Protocol"], shown["Messages"], shown["Errors"]) == ("Kafka", 3, 1), shown
+    assert len(list(node.folder("error").glob("err_*m.json"))) == 1
+    assert node.command("test process kafka") == b"true"
+    assert b"belongs to client 1" in refused(line())
+    node.command("exit msg client 1", "POST")
+    until(lambda: node.command("test process kafka") == b"false")

@@ -130,7 +130,8 @@ class WithoutTests(OperatorDesk):
             ("get stats where service = publisher and topic = sql", 2),
             ("reset stats where service = publisher and topic = x", 2),
             ("reset stats where service = operator and topic = other", 2), ("trace level = 1", 2),
-            ("trace level = x run operator", 2), ("trace level = 1 run rest server", 237),
+            ("trace level = x run operator", 2), ("trace level = 1 run rest server", 3),
+            ("trace level = 1 run message broker", 3), ("trace level = 1 sql", 237),
         ]:  # fmt: skip
             self.assertEqual(self.refused(command), number, command)
 
