@@ -313,13 +313,18 @@ def test_kill_of_the_node(node: NodeProcess, broker: Mosquitto, rounds: int, ver
 
 
 def test_restart_of_the_broker(node: NodeProcess, broker: Mosquitto) -> None:
-    """One that is stopped and comes back has the session; one that was killed has none, and is subscribed to anew."""
+    """One that is stopped and comes back has the session; one that was killed has none, and is subscribed to anew.
+
+    It is not stopped between PUBREL and PUBCOMP: Mosquitto 2.0.11 then sends the whole message again after its start,
+    which the standard forbids (MQTT 3.1.1, 4.3.3), and nothing tells it from another message of that packet id.
+    """
     node.start()
     node.command(client(broker.port, ("a", 1, "one"), ("b", 2, "two")), "POST")
     connected(node)
     for number in range(3):
-        for topic, qos in (("a", 1), ("b", 2)):
-            broker.send(topic, messages(500, number * 500), qos)
+        broker.send("b", messages(500, number * 500), 2)
+        once_each(node, "two", 500 * number + 500)
+        broker.send("a", messages(500, number * 500), 1)
         broker.stop()
         until(lambda: shown(node)["Connection"] != "connected")
         broker.start()
