@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from anylog.errors import AnyLogError
 from anylog.interfaces import Arrived, Clock, ILane, Repeat, unix
 from anylog.language.logs import Logs
+from anylog.mapping.body import read_messages
 from anylog.mapping.topics import Mapped
 from anylog.processes.accepting import Keyed
 from anylog.processes.msg_lines import LineFiles
@@ -28,6 +29,8 @@ from anylog.wire.mqtt_packets import Reason
 from anylog.wire.mqtt_session import Ticket
 from anylog.wire.topics import most_specific
 
+SLICE = 512  # messages of a batch that are mapped together, or one by one if one of them needs that
+FEW = 4  # messages for which that is not worth while
 TOPICS = 10_000  # names of topics whose subscription is remembered
 FULL = frozenset({502, 503})  # errors that say that there is no room at the moment
 # Errors of a message that it would have again, whenever it came: it is acknowledged, and told in the error log.
@@ -103,6 +106,25 @@ class _Group:
 
 
 @define(eq=False)
+class _Made:
+    """What becomes of one batch."""
+
+    _declare: Callable[[Subscribed, str, str], None]
+    groups: dict[tuple[str, str, str, str], _Group] = field(factory=dict)
+    lines: list[tuple[Path, bytes]] = field(factory=list)
+    logged: list[int] = field(factory=list)  # places of the messages that are among the lines
+
+    def group(self, to: Subscribed, mapped: Mapped) -> _Group:
+        """Where these rows belong."""
+        where = (mapped.dbms, mapped.table, mapped.source, mapped.policy)
+        group = self.groups.get(where)
+        if group is None:
+            group = self.groups[where] = _Group()
+            self._declare(to, mapped.dbms, mapped.table)
+        return group
+
+
+@define(eq=False)
 class Client:
     """A numbered client with its topics."""
 
@@ -141,7 +163,12 @@ class Client:
 
         A message that cannot be mapped is acknowledged: it would come for ever. It is counted and in the error log.
         """
-        kept = self.take([(_known(ticket, message), message) for ticket, message in batch])
+        kept = self.take(
+            [
+                (None if ticket is None or not ticket.lasts else _known(ticket, message), message)
+                for ticket, message in batch
+            ]
+        )
 
         def told(lost: Mapping[int, AnyLogError]) -> Mapping[Ticket, int] | None:
             if not lost:
@@ -177,14 +204,60 @@ class Client:
         `rows` is what they hold, if they were mapped already. While there is no room this waits, if it is `patient`.
         """
         now = unix(self._door.clock)
-        groups: dict[tuple[str, str, str, str], _Group] = {}
-        lines: list[tuple[Path, bytes]] = []
-        logged: list[int] = []
-        counted = self.counted
-        counted.messages += len(batch)
-        counted.last_message = now
-        debug, routes = self._door.debug, self._routes
-        for place, (known, message) in enumerate(batch):
+        made = _Made(self._declare)
+        self.counted.messages += len(batch)
+        self.counted.last_message = now
+        for first in range(0, len(batch), SLICE):
+            some = batch[first : first + SLICE]
+            if rows is not None:
+                self._each(made, some, first, now, rows[first : first + SLICE])
+            elif len(some) < FEW or not self._together(made, some, first, now):
+                self._each(made, some, first, now)
+        groups, lines, logged = made.groups, made.lines, made.logged
+        if len(groups) == 1 and not lines:
+            ((where, group),) = groups.items()
+            return self._kept(where, group, patient).addCallbacks(
+                self._settled, self._lost, callbackArgs=(batch, [group]), errbackArgs=(batch, group)
+            )
+        return self._all(batch, groups, lines, logged, patient)
+
+    def _together(self, made: _Made, batch: Sequence[tuple[Repeat | None, Arrived]], first: int, now: float) -> bool:
+        """Messages that need no look of their own; False: at least one of them does, and nothing was done."""
+        topics = dict.fromkeys([message.topic for _, message in batch])
+        to = self.route(next(iter(topics)))
+        if to is None or to.logged or self._door.debug or any(self.route(topic) is not to for topic in topics):
+            return False
+        try:
+            read = read_messages([message.payload for _, message in batch])
+            mapped = None if read is None else to.together(read, now)
+        except Exception:  # a fault of ours: it is looked for message by message
+            self.log.failure("mapping messages of {name}", name=self.name)
+            return False
+        if mapped is None:
+            return False
+        to.counted.messages += len(batch)
+        to.counted.last_message = now
+        group = made.group(to, mapped)
+        keyed, at = group.keyed, len(group.rows)
+        for row, (known, _) in enumerate(batch, at):
+            if known is not None:
+                key, token, repeat = known
+                keyed.append(Keyed(f"{to.prefix}.{key}", token, row, row + 1, repeat))
+        group.rows += mapped.rows
+        group.messages += range(first, first + len(batch))
+        return True
+
+    def _each(
+        self,
+        made: _Made,
+        batch: Sequence[tuple[Repeat | None, Arrived]],
+        first: int,
+        now: float,
+        rows: Sequence[list[Mapped]] | None = None,
+    ) -> None:
+        """Messages one by one, the first of which has place `first`."""
+        counted, debug, routes, lines = self.counted, self._door.debug, self._routes, made.lines
+        for place, (known, message) in enumerate(batch, first):
             name = message.topic
             to = routes.get(name) or self.route(name)
             if to is None:
@@ -193,13 +266,13 @@ class Client:
             to.counted.last_message = now
             try:
                 if rows is not None:
-                    made = rows[place]
+                    found = rows[place - first]
                 elif to.logged:
                     lines.append(self._line(to, message))
-                    logged.append(place)
+                    made.logged.append(place)
                     continue
                 else:
-                    made = to.rows(name, message.payload, now)
+                    found = to.rows(name, message.payload, now)
             except AnyLogError as why:
                 self._unmapped(to, message, why, now, lines)
                 continue
@@ -208,33 +281,23 @@ class Client:
                 self._unmapped(to, message, AnyLogError(500, "a fault of this node; its log has more"), now, lines)
                 continue
             if debug:
-                self._show(message, f"{sum(len(each.rows) for each in made)} rows")
-            if not made:  # its policies do not apply, which is no error
+                self._show(message, f"{sum(len(each.rows) for each in found)} rows")
+            if not found:  # its policies do not apply, which is no error
                 counted.success += 1
                 to.counted.success += 1
-            for dbms, table, some, source, policy in made:
-                where = (dbms, table, source, policy)
-                group = groups.get(where)
-                if group is None:
-                    group = groups[where] = _Group()
-                    self._declare(to, dbms, table)
+            for mapped in found:
+                group = made.group(to, mapped)
                 more = bool(group.messages) and group.messages[-1] == place  # rows of the same message
                 if not more:
                     group.messages.append(place)
                 if known is not None:
                     key, token, repeat = known
-                    key = f"{to.prefix}.{key}" if policy == source == "0" else f"{to.prefix}.{policy}.{source}.{key}"
-                    first = group.keyed.pop().first if more else len(group.rows)
-                    group.rows += some
-                    group.keyed.append(Keyed(key, token, first, len(group.rows), repeat))
+                    by = "" if mapped.policy == mapped.source == "0" else f"{mapped.policy}.{mapped.source}."
+                    start = group.keyed.pop().first if more else len(group.rows)
+                    group.rows += mapped.rows
+                    group.keyed.append(Keyed(f"{to.prefix}.{by}{key}", token, start, len(group.rows), repeat))
                 else:
-                    group.rows += some
-        if len(groups) == 1 and not lines:
-            ((where, group),) = groups.items()
-            return self._kept(where, group, patient).addCallbacks(
-                self._settled, self._lost, callbackArgs=(batch, [group]), errbackArgs=(batch, group)
-            )
-        return self._all(batch, groups, lines, logged, patient)
+                    group.rows += mapped.rows
 
     @deferring
     async def refuse(self, to: Subscribed, message: Arrived, why: AnyLogError) -> None:
