@@ -290,8 +290,9 @@ def _timestamps(values: Sequence[Any]) -> Sequence[Any] | None:
     if len(values) < 6 or set(map(type, values)) != {str}:
         return None
     text = "\n".join(values)
-    if _STORED_LINES.fullmatch(text) and text.count("\n") == len(values) - 1:
-        return values
+    stored = text.replace(".000000Z", "Z")
+    if _STORED_LINES.fullmatch(stored) and stored.count("\n") == len(values) - 1:
+        return values if stored == text else stored.split("\n")
     moments = times.timestamps(values)
     if moments is None:
         return None
