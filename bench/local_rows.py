@@ -70,7 +70,7 @@ class Sender:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(connect(b"device%d" % number, clean))
-        if self.socket.recv(4) != b"\x20\x02\x00\x00":
+        if self.socket.recv(4) not in (b"\x20\x02\x00\x00", b"\x20\x02\x01\x00"):
             raise ConnectionError("CONNECT is not accepted")
         self.socket.setblocking(False)
 

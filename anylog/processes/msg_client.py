@@ -6,6 +6,7 @@ A batch of messages becomes one record of the journal for each table. A publishe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 from zlib import crc32
@@ -31,6 +32,7 @@ from anylog.wire.topics import most_specific
 
 SLICE = 512  # messages of a batch that are mapped together, or one by one if one of them needs that
 FEW = 4  # messages for which that is not worth while
+SHORT = 256  # characters of a topic up to which its checksum is remembered
 TOPICS = 10_000  # names of topics whose subscription is remembered
 FULL = frozenset({502, 503})  # errors that say that there is no room at the moment
 # Errors of a message that it would have again, whenever it came: it is acknowledged, and told in the error log.
@@ -482,7 +484,16 @@ def _known(ticket: Ticket | None, message: Arrived) -> Repeat | None:
     key = f"{ticket.incarnation:x}.{ticket.packet_id}.{_client(ticket.client_id)}"
     if ticket.qos == 2:
         return key, f"2.{ticket.exchange}", True
-    return key, f"1.{crc32(message.payload, crc32(message.topic.encode('utf-8', 'replace'))):08x}", ticket.dup
+    name = message.topic
+    begun = _short_sum(name) if len(name) < SHORT else _sum(name)
+    return key, f"1.{crc32(message.payload, begun):08x}", ticket.dup
+
+
+def _sum(topic: str) -> int:
+    return crc32(topic.encode("utf-8", "replace"))
+
+
+_short_sum = lru_cache(TOPICS)(_sum)
 
 
 def _client(client_id: str) -> str:
