@@ -342,29 +342,41 @@ def _even(columns: Sequence[Column]) -> Callable[[Sequence[Any], float], list[di
     if not keys:
         return None
     titles = [column.name for column in columns]
-    take = itemgetter(*keys)
+    take, gaps = itemgetter(*keys), any(column.optional for column in columns)
 
     def even(messages: Sequence[Any], now: float) -> list[dict[str, Any]] | None:
         if set(map(type, messages)) != {dict}:
             return None
         try:
-            taken = map(take, messages) if len(keys) > 1 else ((take(message),) for message in messages)
-            found = list(zip(*taken, strict=True))
+            if gaps:
+                found: list[Sequence[Any]] = [[message.get(key, MISSING) for message in messages] for key in keys]
+            else:
+                taken = map(take, messages) if len(keys) > 1 else ((take(message),) for message in messages)
+                found = list(zip(*taken, strict=True))
             values: list[Sequence[Any]] = []
             for column, kind, place in sources:
                 if column.bring is None:
                     values.append([column.found(None, now)] * len(messages))
                     continue
                 some = found[place]
-                done = kind.convert_all(some)
-                if done is None:
-                    done = [None if each is None else kind.convert(each) for each in some]
-                values.append(done)
+                if column.optional and MISSING in some:
+                    there = iter(_converted(kind, [each for each in some if each is not MISSING]))
+                    values.append([MISSING if each is MISSING else next(there) for each in some])
+                else:
+                    values.append(_converted(kind, some))
         except (KeyError, Unfit, AnyLogError):
             return None
-        return [dict(zip(titles, line)) for line in zip(*values)]  # noqa: B905 (they are as long as the messages)
+        rows = [dict(zip(titles, line)) for line in zip(*values)]  # noqa: B905 (they are as long as the messages)
+        if gaps:
+            rows = [{name: value for name, value in row.items() if value is not MISSING} for row in rows]
+        return rows if all(rows) else None
 
     return even
+
+
+def _converted(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
+    done = kind.convert_all(values) if values else ()
+    return [None if each is None else kind.convert(each) for each in values] if done is None else done
 
 
 def _by_table(dbms: str | Each, table: str | Each, rows: list[dict[str, Any]]) -> list[Mapped]:

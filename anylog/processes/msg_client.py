@@ -209,12 +209,11 @@ class Client:
         made = _Made(self._declare)
         self.counted.messages += len(batch)
         self.counted.last_message = now
-        for first in range(0, len(batch), SLICE):
-            some = batch[first : first + SLICE]
-            if rows is not None:
-                self._each(made, some, first, now, rows[first : first + SLICE])
-            elif len(some) < FEW or not self._together(made, some, first, now):
-                self._each(made, some, first, now)
+        if rows is not None or self._door.debug:
+            self._each(made, batch, range(len(batch)), now, rows)
+        else:
+            for first in range(0, len(batch), SLICE):
+                self._some(made, batch, range(first, min(first + SLICE, len(batch))), now)
         groups, lines, logged = made.groups, made.lines, made.logged
         if len(groups) == 1 and not lines:
             ((where, group),) = groups.items()
@@ -223,11 +222,34 @@ class Client:
             )
         return self._all(batch, groups, lines, logged, patient)
 
-    def _together(self, made: _Made, batch: Sequence[tuple[Repeat | None, Arrived]], first: int, now: float) -> bool:
+    def _some(self, made: _Made, batch: Sequence[tuple[Repeat | None, Arrived]], places: range, now: float) -> None:
+        """The messages of these places, those of each topic together if they can be."""
+        some = batch[places.start : places.stop]
+        topics: dict[str, Subscribed | None] = dict.fromkeys([message.topic for _, message in some])
+        for topic in topics:
+            topics[topic] = self.route(topic)
+        first = next(iter(topics.values()))
+        if all(to is first for to in topics.values()):
+            if not self._together(made, first, some, places, now):
+                self._each(made, batch, places, now)
+            return
+        parts: dict[Subscribed | None, list[int]] = {}
+        for place in places:
+            parts.setdefault(topics[batch[place][1].topic], []).append(place)
+        for to, its in parts.items():
+            if not self._together(made, to, [batch[place] for place in its], its, now):
+                self._each(made, batch, its, now)
+
+    def _together(
+        self,
+        made: _Made,
+        to: Subscribed | None,
+        batch: Sequence[tuple[Repeat | None, Arrived]],
+        places: Sequence[int],
+        now: float,
+    ) -> bool:
         """Messages that need no look of their own; False: at least one of them does, and nothing was done."""
-        topics = dict.fromkeys([message.topic for _, message in batch])
-        to = self.route(next(iter(topics)))
-        if to is None or to.logged or self._door.debug or any(self.route(topic) is not to for topic in topics):
+        if to is None or to.logged or len(batch) < FEW:
             return False
         try:
             read = read_messages([message.payload for _, message in batch])
@@ -240,26 +262,27 @@ class Client:
         to.counted.messages += len(batch)
         to.counted.last_message = now
         group = made.group(to, mapped)
-        keyed, at = group.keyed, len(group.rows)
-        for row, (known, _) in enumerate(batch, at):
+        keyed = group.keyed
+        for row, (known, _) in enumerate(batch, len(group.rows)):
             if known is not None:
                 key, token, repeat = known
                 keyed.append(Keyed(f"{to.prefix}.{key}", token, row, row + 1, repeat))
         group.rows += mapped.rows
-        group.messages += range(first, first + len(batch))
+        group.messages += places
         return True
 
     def _each(
         self,
         made: _Made,
         batch: Sequence[tuple[Repeat | None, Arrived]],
-        first: int,
+        places: Sequence[int],
         now: float,
         rows: Sequence[list[Mapped]] | None = None,
     ) -> None:
-        """Messages one by one, the first of which has place `first`."""
+        """The messages of these places one by one; `rows` is what those of the whole batch hold, if that is known."""
         counted, debug, routes, lines = self.counted, self._door.debug, self._routes, made.lines
-        for place, (known, message) in enumerate(batch, first):
+        for place in places:
+            known, message = batch[place]
             name = message.topic
             to = routes.get(name) or self.route(name)
             if to is None:
@@ -268,7 +291,7 @@ class Client:
             to.counted.last_message = now
             try:
                 if rows is not None:
-                    found = rows[place - first]
+                    found = rows[place]
                 elif to.logged:
                     lines.append(self._line(to, message))
                     made.logged.append(place)

@@ -360,6 +360,11 @@ TOGETHER = (
     ' and column.kind = (type = str and value = "pump")'
 )
 
+OPTIONAL = (
+    'column.b = (type = str and value = "bring [b]" and optional = true)'
+    ' and column.c = (type = int and value = "bring [c]" and optional = true) and column.a.str = "bring [a]"'
+)
+
 
 def alone(read: Topic, messages: list[Any]) -> list[Any] | None:
     """The rows of each; None if one of them is refused, or is not one row."""
@@ -377,7 +382,7 @@ def alone(read: Topic, messages: list[Any]) -> list[Any] | None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    columns=st.sampled_from([TOGETHER, 'column.a.float = "bring [a]"', 'column.a.timestamp = "bring [a]"']),
+    columns=st.sampled_from([TOGETHER, OPTIONAL, 'column.a.float = "bring [a]"', 'column.a.timestamp = "bring [a]"']),
     messages=st.lists(
         st.fixed_dictionaries(
             {"a": st.integers(-(1 << 65), 1 << 65) | st.floats() | st.text(max_size=3) | st.none() | st.booleans()},
@@ -406,6 +411,20 @@ def test_together(number: int) -> None:
     found = read.mapping.together([{"b": "x", "a": each, "more": []} for each in range(number)], NOW)
     assert found == Mapped("d", "t", [{"a": each, "b": "x", "at": NOW_TEXT, "kind": "pump"} for each in range(number)])
     assert [list(row) for row in found.rows] == [["a", "b", "at", "kind"]] * number
+
+
+def test_together_with_gaps() -> None:
+    """An optional attribute that is not there is left out; one that all rows need is looked for by itself."""
+    read = topic(f"name = x and dbms = d and table = t and {OPTIONAL}")
+    assert read.mapping is not None
+    messages = [{"a": "1", "b": "2"}, {"a": "3"}, {"c": 4, "a": "5"}, {"a": "6"}]
+    assert read.mapping.together(messages, NOW) == Mapped("d", "t", [dict(sorted(m.items())) for m in messages])
+    assert read.mapping.together([*messages, {"b": "1"}], NOW) is None
+    only = topic(
+        'name = x and dbms = d and table = t and column.a = (type = int and value = "bring [a]" and optional = true)'
+    )
+    assert only.mapping is not None
+    assert only.mapping.together([{"a": 1}, {"b": 2}], NOW) is None
 
 
 @pytest.mark.parametrize(

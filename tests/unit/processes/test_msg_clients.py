@@ -101,6 +101,26 @@ class LocalTests(MessagesCase):
         self.assertEqual((hall.messages, hall.success, hall.errors), (1, 1, 0))
         self.assertEqual(len(self.errors()), 2, self.errors())
 
+    def test_several_topics_at_once(self):
+        """Messages of several topics, in turns, some of which nobody maps: each goes its way, and all are counted."""
+        self.begin()
+        self.broke()
+        rule = "(name = {} and dbms = town and table = {} and column.v.int = 'bring [v]')"
+        client = self.client(*(rule.format(*each) for each in [("plant/#", "t"), ("hall/#", "h"), ("yard/#", "t")]))
+        device = self.table.client("d", 5)
+        names = ["plant/a", "hall/a", "yard/a", "plant/b", "nowhere"]
+        for number in range(100):
+            body = b"{" if number == 51 else payload(number)  # of hall/a
+            device.publish(names[number % 5], body, 1, number + 1)
+        self.broker.turn()
+        self.clock.advance(0)
+        self.assertEqual([each.packet_id for each in device.got(Puback)], list(range(1, 101)))
+        self.assertEqual(sorted(self.values()), [each for each in range(100) if each % 5 in (0, 2, 3)])
+        self.assertEqual(self.values("h"), [each for each in range(100) if each % 5 == 1 and each != 51])
+        self.assertEqual((client.counted.success, client.counted.errors), (79, 1))
+        counts = [(each.counted.messages, each.counted.success) for each in client.topics.values()]
+        self.assertEqual(counts, [(40, 40), (20, 19), (20, 20)])
+
     def test_the_most_specific_topic(self):
         """Of several topics of one client that match, the most specific one maps a message, once."""
         self.begin()
