@@ -128,6 +128,12 @@ class NodeProcess:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE")
 
+    def processor(self) -> float:
+        """Seconds of processor time that it has used."""
+        assert self.process is not None
+        used = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
+
     def connection(self, seconds: float = 60.0) -> http.client.HTTPConnection:
         """One that dials its REST server when it is used; each wait on it ends after so many seconds."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)

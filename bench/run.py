@@ -23,6 +23,7 @@ import copies
 import distributed
 import files
 import load
+import local_rows
 import outside_rows
 from node import NodeProcess
 
@@ -191,6 +192,7 @@ def filed(folder: Path, scale: float) -> dict[str, Callable[[], None]]:
         "large": lambda: sent(some(1_000_000), 5000, name="PUT a file of 5,000 rows x 4, until filed", mode="file",
                               connections=4, unit="rows/s", goal=0.45),
         "watched": watched,
+        "local": lambda: local_rows.rows(folder, show, some(200_000)),
         "outside": lambda: outside_rows.rows(folder, show, some(100_000)),
         "delay": lambda: copies.delay(folder, show, bodies(202_000, 100)),
         "push": lambda: copies.push(folder, show, bodies(some(500_000), 1000)),

@@ -6,6 +6,7 @@ A message that cannot be mapped is AnyLogError 6 naming the column, its path and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from attrs import field, frozen
@@ -241,9 +242,13 @@ class Columns:
     table: Place
     columns: tuple[Column, ...]
     _flat: Callable[[dict[str, Any]], Mapped | None] | None = field(init=False, eq=False, repr=False)
+    _even: Callable[[Sequence[Any], float], list[dict[str, Any]] | None] | None = field(
+        init=False, eq=False, repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_flat", _flat(self.dbms, self.table, self.columns))
+        object.__setattr__(self, "_even", _even(self.columns) if self.dbms.name and self.table.name else None)
 
     @property
     def types(self) -> dict[str, str]:
@@ -270,6 +275,14 @@ class Columns:
             raise self._uneven(found, dbms, table)
         rows = self._rows(found, kinds, sizes.pop(), now)
         return _by_table(dbms, table, rows)
+
+    def together(self, messages: Sequence[Any], now: float) -> Mapped | None:
+        """What `apply` makes of each, one row a message; None if any of them needs a look of its own, or all do."""
+        rows = self._even(messages, now) if self._even is not None else None
+        if rows is None:
+            return None
+        assert self.dbms.name is not None and self.table.name is not None
+        return Mapped(self.dbms.name, self.table.name, rows)
 
     def _row(self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]], now: float) -> dict[str, Any]:
         row = {}
@@ -356,6 +369,56 @@ def _flat(dbms: Place, table: Place, columns: Sequence[Column]) -> Callable[[dic
             return None
 
     return flat
+
+
+def _even(columns: Sequence[Column]) -> Callable[[Sequence[Any], float], list[dict[str, Any]] | None] | None:
+    """How many messages that are all as most are, see `_flat`, are mapped: column by column. None if these are not."""
+    sources: list[tuple[Column, Kind, int]] = []  # with their place among what is taken from a message
+    keys: list[str] = []
+    for column in columns:
+        if column.kind is None or (column.bring is not None and not column.bring.plain):
+            return None
+        sources.append((column, column.kind, len(keys)))
+        if column.bring is not None:
+            keys.append(column.bring.plain)
+    if not keys:
+        return None
+    titles = [column.name for column in columns]
+    take, gaps = itemgetter(*keys), any(column.optional for column in columns)
+
+    def even(messages: Sequence[Any], now: float) -> list[dict[str, Any]] | None:
+        if set(map(type, messages)) != {dict}:
+            return None
+        try:
+            if gaps:
+                found: list[Sequence[Any]] = [[message.get(key, MISSING) for message in messages] for key in keys]
+            else:
+                taken = map(take, messages) if len(keys) > 1 else ((take(message),) for message in messages)
+                found = list(zip(*taken, strict=True))
+            values: list[Sequence[Any]] = []
+            for column, kind, place in sources:
+                if column.bring is None:
+                    values.append([column.found(None, now)] * len(messages))
+                    continue
+                some = found[place]
+                if column.optional and MISSING in some:
+                    there = iter(_converted(kind, [each for each in some if each is not MISSING]))
+                    values.append([MISSING if each is MISSING else next(there) for each in some])
+                else:
+                    values.append(_converted(kind, some))
+        except (KeyError, Unfit, AnyLogError):
+            return None
+        rows = [dict(zip(titles, line)) for line in zip(*values)]  # noqa: B905 (they are as long as the messages)
+        if gaps:
+            rows = [{name: value for name, value in row.items() if value is not MISSING} for row in rows]
+        return rows if all(rows) else None
+
+    return even
+
+
+def _converted(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
+    done = kind.convert_all(values) if values else ()
+    return [None if each is None else kind.convert(each) for each in values] if done is None else done
 
 
 def _by_table(dbms: str | Each, table: str | Each, rows: list[dict[str, Any]]) -> list[Mapped]:

@@ -298,11 +298,16 @@ def _booleans(values: Sequence[Any]) -> Sequence[Any] | None:
 def _timestamps(values: Sequence[Any]) -> Sequence[Any] | None:
     if len(values) < 6 or set(map(type, values)) != {str}:
         return None
+    text = "\n".join(values)
+    stored = text.replace(".000000Z", "Z")
+    if _STORED_LINES.fullmatch(stored) and stored.count("\n") == len(values) - 1:
+        return values if stored == text else stored.split("\n")
     moments = times.timestamps(values)
     if moments is None:
         return None
     first = values[0]
-    if first[10] == "T" and first[-1] == "Z" and len(first) in (20, 27):  # all have one shape, which is ours
+    shape = len(first) if first[10] == "T" and first[-1] == "Z" else 0
+    if shape in (20, 27) and set(map(len, values)) == {shape}:  # all have one shape, which is ours
         return values if len(first) == 20 else [f"{v[:19]}Z" if v[20:26] == "000000" else v for v in values]
     return [iso(each) for each in moments]
 
@@ -356,10 +361,12 @@ def _holds_nan(value: Any) -> bool:
 
 
 # Times as they are stored, of days that every month has: what needs no second look.
-_STORED = re.compile(
+_STORED_TEXT = (
     r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.(?!000000)[0-9]{6})?Z"
 )
+_STORED = re.compile(_STORED_TEXT)
+_STORED_LINES = re.compile(f"{_STORED_TEXT}(?:\n{_STORED_TEXT})*")
 _TEXT = {str, type(None)}
 _TYPE = re.compile(r"([a-z][a-z0-9 ]*?) ?(?:\( ?([0-9]{1,9})(?: ?, ?[0-9]{1,9})? ?\))?")
 _UNIFIED: dict[str, str] = {

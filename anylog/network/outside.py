@@ -380,6 +380,7 @@ class OutsideBroker:
             else:
                 self._take(batch, event)
         self.counts.add("batches")
+        self.counts.add("messages", len(events) - len(batch.released))
         if batch.items:
             self.last_message_at = self._clock.seconds()
         self._owed.append(batch)
@@ -419,7 +420,6 @@ class OutsideBroker:
     # Messages on their way to `deliver`, and the answers.
 
     def _take(self, batch: Batch, packet: Publish) -> None:
-        self.counts.add("messages")
         batch.size += OVERHEAD + len(packet.topic) + len(packet.payload)
         if packet.qos:
             batch.answers.append((packet.qos, packet.packet_id))
@@ -485,8 +485,7 @@ class OutsideBroker:
         if not batch.why:
             self.counts.add("kept", len(batch.items))
             if mine and batch.answers:
-                for qos, packet_id in batch.answers:
-                    batch.link.answer(qos, packet_id)
+                batch.link.answer(batch.answers)
                 self.counts.add("answered", len(batch.answers))
                 self._answered = True
             return

@@ -5,7 +5,9 @@ while everybody waits. Here the reactor has the connection from the first moment
 like a socket (its protocol `SocketLike`) and holds what has arrived: `recv` never waits, and `send` gathers what one
 turn of the reactor has to say for a single write. So paho has no threads, no select and no system calls.
 
-Five methods of paho's client are replaced, all in `_Client`; each says why. Three more things of paho are not used:
+Five methods of paho's client are replaced, all in `_Client`; each says why. What there is a lot of goes past it, since
+it takes three reads, some locks and two objects for each: messages that are whole and plain (`Link._plain`), and the
+answers to messages (`Link.answer`). Three more things of paho are not used:
 
 * `loop_misc`, its keep alive: it would take our own pause of reading for a silent broker; ours is in `Link.tick`.
 * reconnecting on the same client: a new one is made for each connection, so that nothing half done is left in it. What
@@ -37,6 +39,8 @@ TICK = 1.0  # seconds between two looks at the silence
 GOODBYE = 5.0  # seconds in which the broker should close after our DISCONNECT
 PINGREQ = b"\xc0\x00"
 RELEASED = 3  # beside QoS 1 and 2 in `Link.answer`: what is answered is a PUBREL
+_PLAIN = 1 << 14  # bytes of a packet whose length takes at most two of them
+_ANSWERS = {1: b"\x40\x02", 2: b"\x50\x02", RELEASED: b"\x70\x02"}  # PUBACK, PUBREC, PUBCOMP up to the packet id
 
 
 class Listener(Protocol):
@@ -311,7 +315,9 @@ class Link(Line):
         self._within = True
         try:
             while socket.at < len(socket.data) and not self._closing:
-                client.loop_read()
+                self._plain(client)
+                if socket.at < len(socket.data):
+                    client.loop_read()
             if client._in_packet["remaining_length"] > self.access.largest:
                 size = client._in_packet["remaining_length"]
                 self.drop(f"a packet of {size:,} bytes, at most {self.access.largest:,} are taken")
@@ -323,6 +329,37 @@ class Link(Line):
         if events and not self._over:
             self._listener.received(self, events)
         self.flush()
+
+    def _plain(self, client: _Client) -> None:
+        """Take messages that are whole, up to the first packet that is anything else, or odd: that one is for paho.
+
+        While packets are shown it gets them all.
+        """
+        if not self._open or client.on_log is not None or client._in_packet["command"]:
+            return
+        socket, five, largest = self.socket, self.access.version == MQTT_5, min(self.access.largest, _PLAIN)
+        data, at, end, events = socket.data, socket.at, len(socket.data), self._events
+        while end - at > 3:
+            first, size, start = data[at], data[at + 1], at + 2
+            if size > 0x7F:
+                size, start = size & 0x7F | data[start] << 7, start + 1
+            stop, qos = start + size, first >> 1 & 3
+            if first & 0xF0 != 0x30 or qos == 3 or not 4 < size < largest or stop > end:
+                break
+            middle = start + 2 + (data[start] << 8 | data[start + 1])
+            begin = middle + (2 if qos else 0) + five
+            if middle < start + 3 or begin > stop or (five and data[begin - 1]):  # no topic, too short, properties
+                break
+            packet_id = data[middle] << 8 | data[middle + 1] if qos else 0
+            if qos and not packet_id:
+                break
+            try:
+                topic = data[start + 2 : middle].decode()
+            except UnicodeDecodeError:
+                break
+            events.append(Publish(topic, data[begin:stop], qos, first & 1 == 1, first & 8 == 8, packet_id))
+            at = stop
+        socket.at = at
 
     def flush(self) -> None:
         """Write what was said, in one piece.
@@ -414,14 +451,19 @@ class Link(Line):
 
     # What is said to the broker; `flush` sends it.
 
-    def answer(self, qos: int, packet_id: int) -> None:
-        """PUBACK (QoS 1), PUBREC (2) or PUBCOMP (`RELEASED`)."""
-        if self._client is None or self._over:
+    def answer(self, answers: Sequence[tuple[int, int]]) -> None:
+        """PUBACK (QoS 1), PUBREC (2) or PUBCOMP (`RELEASED`) with their packet ids."""
+        client = self._client
+        if client is None or self._over:
             return
-        if qos == 2:
-            self._client.say_pubrec(packet_id)
-        else:
-            self._client.ack(packet_id, 1 if qos == 1 else 2)
+        if client.on_log is None:
+            self.socket.said.append(b"".join([_ANSWERS[kind] + number.to_bytes(2, "big") for kind, number in answers]))
+            return
+        for kind, number in answers:
+            if kind == 2:
+                client.say_pubrec(number)
+            else:
+                client.ack(number, 1 if kind == 1 else 2)
 
     def subscribe(self, topics: Sequence[tuple[str, int]]) -> None:
         """All in one packet. In 5.0 retained messages come with a new subscription only."""

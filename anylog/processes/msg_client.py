@@ -6,6 +6,7 @@ A batch of messages becomes one record of the journal for each table. A publishe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 from zlib import crc32
@@ -20,6 +21,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Arrived, Clock, ILane, Repeat, unix
 from anylog.language.logs import Logs
 from anylog.ledger.types import merge
+from anylog.mapping.body import read_messages
 from anylog.mapping.topics import Mapped
 from anylog.processes.accepting import Keyed
 from anylog.processes.msg_lines import LineFiles
@@ -29,6 +31,9 @@ from anylog.wire.mqtt_packets import Reason
 from anylog.wire.mqtt_session import Ticket
 from anylog.wire.topics import most_specific
 
+SLICE = 512  # messages of a batch that are mapped together, or one by one if one of them needs that
+FEW = 4  # messages for which that is not worth while
+SHORT = 256  # characters of a topic up to which its checksum is remembered
 TOPICS = 10_000  # names of topics whose subscription is remembered
 LONGEST_NAME = 256  # characters of one that is: a name may have 65,535 bytes
 FULL = frozenset({502, 503})  # errors that say that there is no room at the moment
@@ -113,6 +118,25 @@ class _Declared:
 
 
 @define(eq=False)
+class _Made:
+    """What becomes of one batch."""
+
+    _declare: Callable[[Subscribed, str, str, str], None]
+    groups: dict[tuple[str, str, str, str], _Group] = field(factory=dict)
+    lines: list[tuple[Path, bytes]] = field(factory=list)
+    logged: list[int] = field(factory=list)  # places of the messages that are among the lines
+
+    def group(self, to: Subscribed, mapped: Mapped) -> _Group:
+        """Where these rows belong."""
+        where = (mapped.dbms, mapped.table, mapped.source, mapped.policy)
+        group = self.groups.get(where)
+        if group is None:
+            group = self.groups[where] = _Group()
+            self._declare(to, mapped.dbms, mapped.table, mapped.policy)
+        return group
+
+
+@define(eq=False)
 class Client:
     """A numbered client with its topics."""
 
@@ -153,7 +177,12 @@ class Client:
 
         A message that cannot be mapped is acknowledged: it would come for ever. It is counted and in the error log.
         """
-        kept = self.take([(_known(ticket, message), message) for ticket, message in batch])
+        kept = self.take(
+            [
+                (None if ticket is None or not ticket.lasts else _known(ticket, message), message)
+                for ticket, message in batch
+            ]
+        )
 
         def told(lost: Mapping[int, AnyLogError]) -> Mapping[Ticket, int] | None:
             if not lost:
@@ -189,14 +218,83 @@ class Client:
         `rows` is what they hold, if they were mapped already. While there is no room this waits, if it is `patient`.
         """
         now = unix(self._door.clock)
-        groups: dict[tuple[str, str, str, str], _Group] = {}
-        lines: list[tuple[Path, bytes]] = []
-        logged: list[int] = []
-        counted = self.counted
-        counted.messages += len(batch)
-        counted.last_message = now
-        debug, routes = self._door.debug, self._routes
-        for place, (known, message) in enumerate(batch):
+        made = _Made(self._declare)
+        self.counted.messages += len(batch)
+        self.counted.last_message = now
+        if rows is not None or self._door.debug:
+            self._each(made, batch, range(len(batch)), now, rows)
+        else:
+            for first in range(0, len(batch), SLICE):
+                self._some(made, batch, range(first, min(first + SLICE, len(batch))), now)
+        groups, lines, logged = made.groups, made.lines, made.logged
+        if len(groups) == 1 and not lines:
+            ((where, group),) = groups.items()
+            return self._kept(where, group, patient).addCallbacks(
+                self._settled, self._lost, callbackArgs=(batch, [group]), errbackArgs=(batch, group)
+            )
+        return self._all(batch, groups, lines, logged, patient)
+
+    def _some(self, made: _Made, batch: Sequence[tuple[Repeat | None, Arrived]], places: range, now: float) -> None:
+        """The messages of these places, those of each topic together if they can be."""
+        some = batch[places.start : places.stop]
+        topics: dict[str, Subscribed | None] = dict.fromkeys([message.topic for _, message in some])
+        for topic in topics:
+            topics[topic] = self.route(topic)
+        first = next(iter(topics.values()))
+        if all(to is first for to in topics.values()):
+            if not self._together(made, first, some, places, now):
+                self._each(made, batch, places, now)
+            return
+        parts: dict[Subscribed | None, list[int]] = {}
+        for place in places:
+            parts.setdefault(topics[batch[place][1].topic], []).append(place)
+        for to, its in parts.items():
+            if not self._together(made, to, [batch[place] for place in its], its, now):
+                self._each(made, batch, its, now)
+
+    def _together(
+        self,
+        made: _Made,
+        to: Subscribed | None,
+        batch: Sequence[tuple[Repeat | None, Arrived]],
+        places: Sequence[int],
+        now: float,
+    ) -> bool:
+        """Messages that need no look of their own; False: at least one of them does, and nothing was done."""
+        if to is None or to.logged or len(batch) < FEW:
+            return False
+        try:
+            read = read_messages([message.payload for _, message in batch])
+            mapped = None if read is None else to.together(read, now)
+        except Exception:  # a fault of ours: it is looked for message by message
+            self.log.failure("mapping messages of {name}", name=self.name)
+            return False
+        if mapped is None:
+            return False
+        to.counted.messages += len(batch)
+        to.counted.last_message = now
+        group = made.group(to, mapped)
+        keyed = group.keyed
+        for row, (known, _) in enumerate(batch, len(group.rows)):
+            if known is not None:
+                key, token, repeat = known
+                keyed.append(Keyed(f"{to.prefix}.{key}", token, row, row + 1, repeat))
+        group.rows += mapped.rows
+        group.messages += places
+        return True
+
+    def _each(
+        self,
+        made: _Made,
+        batch: Sequence[tuple[Repeat | None, Arrived]],
+        places: Sequence[int],
+        now: float,
+        rows: Sequence[list[Mapped]] | None = None,
+    ) -> None:
+        """The messages of these places one by one; `rows` is what those of the whole batch hold, if that is known."""
+        counted, debug, routes, lines = self.counted, self._door.debug, self._routes, made.lines
+        for place in places:
+            known, message = batch[place]
             name = message.topic
             to = routes.get(name) or self.route(name)
             if to is None:
@@ -205,13 +303,13 @@ class Client:
             to.counted.last_message = now
             try:
                 if rows is not None:
-                    made = rows[place]
+                    found = rows[place]
                 elif to.logged:
                     lines.append(self._line(to, message))
-                    logged.append(place)
+                    made.logged.append(place)
                     continue
                 else:
-                    made = to.rows(name, message.payload, now)
+                    found = to.rows(name, message.payload, now)
             except AnyLogError as why:
                 self._unmapped(to, message, why, now, lines)
                 continue
@@ -220,33 +318,23 @@ class Client:
                 self._unmapped(to, message, AnyLogError(500, "a fault of this node; its log has more"), now, lines)
                 continue
             if debug:
-                self._show(message, f"{sum(len(each.rows) for each in made)} rows")
-            if not made:  # its policies do not apply, which is no error
+                self._show(message, f"{sum(len(each.rows) for each in found)} rows")
+            if not found:  # its policies do not apply, which is no error
                 counted.success += 1
                 to.counted.success += 1
-            for dbms, table, some, source, policy in made:
-                where = (dbms, table, source, policy)
-                group = groups.get(where)
-                if group is None:
-                    group = groups[where] = _Group()
-                    self._declare(to, dbms, table, policy)
+            for mapped in found:
+                group = made.group(to, mapped)
                 more = bool(group.messages) and group.messages[-1] == place  # rows of the same message
                 if not more:
                     group.messages.append(place)
                 if known is not None:
                     key, token, repeat = known
-                    key = f"{to.prefix}.{key}" if policy == source == "0" else f"{to.prefix}.{policy}.{source}.{key}"
-                    first = group.keyed.pop().first if more else len(group.rows)
-                    group.rows += some
-                    group.keyed.append(Keyed(key, token, first, len(group.rows), repeat))
+                    by = "" if mapped.policy == mapped.source == "0" else f"{mapped.policy}.{mapped.source}."
+                    start = group.keyed.pop().first if more else len(group.rows)
+                    group.rows += mapped.rows
+                    group.keyed.append(Keyed(f"{to.prefix}.{by}{key}", token, start, len(group.rows), repeat))
                 else:
-                    group.rows += some
-        if len(groups) == 1 and not lines:
-            ((where, group),) = groups.items()
-            return self._kept(where, group, patient).addCallbacks(
-                self._settled, self._lost, callbackArgs=(batch, [group]), errbackArgs=(batch, group)
-            )
-        return self._all(batch, groups, lines, logged, patient)
+                    group.rows += mapped.rows
 
     @deferring
     async def refuse(self, to: Subscribed, message: Arrived, why: AnyLogError) -> None:
@@ -440,7 +528,16 @@ def _known(ticket: Ticket | None, message: Arrived) -> Repeat | None:
     key = f"{ticket.incarnation:x}.{ticket.packet_id}.{_client(ticket.client_id)}"
     if ticket.qos == 2:
         return key, f"2.{ticket.exchange}", True
-    return key, f"1.{crc32(message.payload, crc32(message.topic.encode('utf-8', 'replace'))):08x}", ticket.dup
+    name = message.topic
+    begun = _short_sum(name) if len(name) < SHORT else _sum(name)
+    return key, f"1.{crc32(message.payload, begun):08x}", ticket.dup
+
+
+def _sum(topic: str) -> int:
+    return crc32(topic.encode("utf-8", "replace"))
+
+
+_short_sum = lru_cache(TOPICS)(_sum)
 
 
 def _client(client_id: str) -> str:

@@ -74,6 +74,11 @@ class Subscribed:
             return mapping.apply(message, now)
         return self.mapped(message, now)
 
+    def together(self, messages: Sequence[Any], now: float) -> Mapped | None:
+        """The same for many that were read, one row each; None if they, or any of them, are not as simple as that."""
+        mapping = self.topic.mapping
+        return None if mapping is None or self.topic.dynamic else mapping.together(messages, now)
+
     def mapped(self, message: Any, now: float) -> list[Mapped]:
         """The same for a message that was read."""
         if type(message) is list and self._each:

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anylog.errors import AnyLogError
-from anylog.mapping.body import TooWide, content_hash, normal_form, read_body, written
+from anylog.mapping.body import (
+    DEEPEST,
+    MOST_TOGETHER,
+    TooWide,
+    content_hash,
+    normal_form,
+    read_body,
+    read_message,
+    read_messages,
+    written,
+)
 
 ROWS = [{"a": 1, "b": 'x}{\\"[,\n'}, {"a": 2.5, "b": None}, {"b": "ü", "a": [{"c": {}}]}]
 TEXTS = [json.dumps(row) for row in ROWS]
@@ -133,6 +143,22 @@ def test_normal_form():
     assert normal_form([]) == b""
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"a": "},{"}, {"a": 1}],
+        [{"a": [{}, {}]}],
+        [{}, {}, {}],
+        [{"a": TooWide(str(1 << 70))}, {"a": 2}],
+        [json.loads('{"a":' * 254 + "1" + "}" * 254)] * 2,
+    ],
+)
+def test_normal_form_of_each_row(rows):
+    """It hangs on the row alone: on no other row, and not on what a text looks like."""
+    lines = [written(row) + b"\n" for row in rows]
+    assert normal_form(rows) == b"".join(lines) == normal_form(tuple(rows)) == normal_form(row for row in rows)
+
+
 def test_written_refuses_what_is_no_json():
     """A value of Python that JSON does not know is a TypeError."""
     with pytest.raises(TypeError):
@@ -186,3 +212,60 @@ def test_too_many_objects(piece):
         read_body(b'[{"a":[' + b",".join([piece] * 1_000_000) + b"]}]")
     assert (refused.value.number, refused.value.http) == (501, 413)
     assert "1,000,000" in str(refused.value)
+
+
+def read_each(payloads):
+    """The messages one by one; None if one is refused."""
+    try:
+        return [read_message(payload) for payload in payloads]
+    except AnyLogError:
+        return None
+
+
+JSON_TEXTS = VALUES.map(json.dumps).map(str.encode)
+BETWEEN = str((1 << 53) + 1)
+PIECES = st.sampled_from([*'{}[],:"', "1", '"a"', "\\", " ", BETWEEN, f"{BETWEEN}.0", "9.007199254740993e15", "null"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(JSON_TEXTS, min_size=1, max_size=5)
+    | st.lists(st.lists(PIECES, max_size=6).map("".join).map(str.encode), min_size=1, max_size=4)
+)
+def test_messages_that_are_read_together(payloads):
+    """They are what each is alone, or they are left to be read alone: no two of them make up one value."""
+    found = read_messages(payloads)
+    assert found is None or (found == read_each(payloads) and repr(found) == repr(read_each(payloads)))
+
+
+def test_messages_are_read_together():
+    """Whatever is well-formed, in one go."""
+    payloads = [b'{"a": 1}', b" [1, {}] ", b"true", b'"},{"', b"{}" * 1, b"null", b"-0.5e3"]
+    assert read_messages(payloads) == [{"a": 1}, [1, {}], True, "},{", {}, None, -500.0]
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [
+        [],
+        [b""],
+        [b"1", b" "],
+        [b'{"a":1},{"a":2}', b'{"a":[3', b"4]}"],
+        [b'{"a":1},9007199254740993,{"a":2}', b'{"a":[3', b"4]}"],
+        [b'{"a":1},9.007199254740993e15,{"a":2}', b'{"a":[3', b"4]}"],
+        [b"1", b"9007199254740993"],
+        [b"\xef\xbb\xbf{}", b"{}"],
+        [b"1", b'"\xff"'],
+        [b"1", b"123456789012345678901234567890"],
+        [b"1", b"[" * (DEEPEST + 2) + b"]" * (DEEPEST + 2)],
+        [b"1", b'"' + b"x" * MOST_TOGETHER + b'"'],
+    ],
+)
+def test_messages_that_are_read_alone(payloads):
+    """One that is odd in any way leaves all of them to the look at each."""
+    assert read_messages(payloads) is None
+
+
+def test_nested_messages_are_read_together():
+    """Many that are nested a little are not taken for one that is nested deeply."""
+    assert read_messages([b'{"a":[{"b":{}}]}'] * 100) == [{"a": [{"b": {}}]}] * 100

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from anylog.errors import AnyLogError
 from anylog.language.dictionary import Dictionary, Scope
@@ -377,3 +379,92 @@ def test_missing_is_never_stored() -> None:
     for columns, _ in ROWS:
         for row in rows(columns, MESSAGE):
             assert MISSING not in list(row.values())
+
+
+TOGETHER = (
+    'column.a.int = "bring [a]" and column.b.str = "bring [b]" and column.at.timestamp = now'
+    ' and column.kind = (type = str and value = "pump")'
+)
+
+OPTIONAL = (
+    'column.b = (type = str and value = "bring [b]" and optional = true)'
+    ' and column.c = (type = int and value = "bring [c]" and optional = true) and column.a.str = "bring [a]"'
+)
+
+
+def alone(read: Topic, messages: list[Any]) -> list[Any] | None:
+    """The rows of each; None if one of them is refused, or is not one row."""
+    found = []
+    for message in messages:
+        try:
+            each = read.apply(message, NOW)
+        except AnyLogError:
+            return None
+        if len(each) != 1 or len(each[0].rows) != 1:
+            return None
+        found += each[0].rows
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    columns=st.sampled_from([TOGETHER, OPTIONAL, 'column.a.float = "bring [a]"', 'column.a.timestamp = "bring [a]"']),
+    messages=st.lists(
+        st.fixed_dictionaries(
+            {"a": st.integers(-(1 << 65), 1 << 65) | st.floats() | st.text(max_size=3) | st.none() | st.booleans()},
+            optional={"b": st.text(max_size=3) | st.lists(st.integers(), max_size=2), "c": st.integers()},
+        )
+        | st.lists(st.integers(), max_size=1),
+        min_size=1,
+        max_size=9,
+    ),
+)
+def test_together_as_alone(columns: str, messages: list[Any]) -> None:
+    """Messages that are mapped in one go become what each of them becomes."""
+    read = topic(f"name = x and dbms = d and table = t and {columns}")
+    assert read.mapping is not None
+    found = read.mapping.together(messages, NOW)
+    if found is not None:
+        assert found[:2] == ("d", "t")
+        assert repr(found.rows) == repr(alone(read, messages))
+
+
+@pytest.mark.parametrize("number", [1, 9])
+def test_together(number: int) -> None:
+    """Flat objects with what the columns ask for, the time and literals among them."""
+    read = topic(f"name = x and dbms = d and table = t and {TOGETHER}")
+    assert read.mapping is not None
+    found = read.mapping.together([{"b": "x", "a": each, "more": []} for each in range(number)], NOW)
+    assert found == Mapped("d", "t", [{"a": each, "b": "x", "at": NOW_TEXT, "kind": "pump"} for each in range(number)])
+    assert [list(row) for row in found.rows] == [["a", "b", "at", "kind"]] * number
+
+
+def test_together_with_gaps() -> None:
+    """An optional attribute that is not there is left out; one that all rows need is looked for by itself."""
+    read = topic(f"name = x and dbms = d and table = t and {OPTIONAL}")
+    assert read.mapping is not None
+    messages = [{"a": "1", "b": "2"}, {"a": "3"}, {"c": 4, "a": "5"}, {"a": "6"}]
+    assert read.mapping.together(messages, NOW) == Mapped("d", "t", [dict(sorted(m.items())) for m in messages])
+    assert read.mapping.together([*messages, {"b": "1"}], NOW) is None
+    only = topic(
+        'name = x and dbms = d and table = t and column.a = (type = int and value = "bring [a]" and optional = true)'
+    )
+    assert only.mapping is not None
+    assert only.mapping.together([{"a": 1}, {"b": 2}], NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("places", "columns"),
+    [
+        ('dbms = d and table = "bring [t]"', 'column.a.int = "bring [a]"'),
+        ('dbms = "bring [t]" and table = t', 'column.a.int = "bring [a]"'),
+        ("dbms = d and table = t", 'column.a.int = "bring [a][b]"'),
+        ("dbms = d and table = t", 'column.a = (type = "bring [t]" and value = "bring [a]")'),
+        ("dbms = d and table = t", "column.a.int = 7"),
+    ],
+)
+def test_never_together(places: str, columns: str) -> None:
+    """Rules that look at more than one attribute, or at none, are applied message by message."""
+    read = topic(f"name = x and {places} and {columns}")
+    assert read.mapping is not None
+    assert read.mapping.together([{"a": 1, "t": "int"}] * 9, NOW) is None

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 from anylog.errors import AnyLogError
 from anylog.interfaces import Repeat
 from anylog.network.outside import CONNECTED, STOPPED, WAITING, OutsideBroker
-from anylog.network.outside_access import Access, Refused, Tls, TlsLayer, read_broker
+from anylog.network.outside_access import Access, Debug, Refused, Tls, TlsLayer, read_broker
 from anylog.network.outside_memory import Exchanges
 from anylog.network.outside_websocket import WebSocketLayer
 from anylog.network.publish_commands import access_of
@@ -351,6 +352,87 @@ def test_topics_that_are_no_text() -> None:
     desk.accept()
     desk.line.dataReceived(b"\x32\x06\x00\x02\xff\xfe\x00\x07")
     assert (desk.told(), desk.broker.counts["malformed"], desk.kept) == ([Puback(7)], 1, [])
+
+
+class Shown(Debug):
+    """`set mqtt debug = on`."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__(on=True)
+        self.texts = texts
+
+    def say(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def messages(version: int) -> list[Publish]:
+    """All that a PUBLISH can be."""
+    found = [
+        Publish("a/1", b"x", 0),
+        Publish("a/1", b"", 0, True),
+        Publish("a", b'{"v": 1}' * 30, 1, packet_id=1),
+        Publish("a/ü", b"\x00\xff", 1, dup=True, packet_id=65_535),
+        Publish("a/2", b"y" * 118, 2, packet_id=256),
+        Publish("a/2", b"z" * 20_000, 2, True, True, packet_id=257),
+        Publish("a/3", b"", 1, packet_id=2),
+    ]
+    if version == 5:
+        found.append(Publish("a/4", b"w", 1, packet_id=3, content_type="text", user_properties=(("k", "v"),)))
+        found.append(Publish("a/4", b"w", 0, message_expiry_interval=7))
+    return [*found, Publish("a/5", b"last", 1, packet_id=4)]
+
+
+@pytest.mark.parametrize("shown", [False, True])
+@pytest.mark.parametrize("version", [4, 5])
+def test_messages_by_both_ways(version: int, shown: bool) -> None:
+    """What goes past paho is what paho makes of it, however the bytes are cut; what is shown goes through paho."""
+    whole = b"".join(encode(each, version) for each in messages(version))
+    wanted = messages(version)
+    cuts = [range(0, len(whole), step) for step in (len(whole), 1000, 64, 7)] + [[0, at] for at in range(1, 1200, 3)]
+    for cut in cuts:
+        desk = Desk(version=version)
+        shows: list[str] = []
+        desk.accept()
+        if shown:
+            desk.line._debug = Shown(shows)
+            desk.clock.advance(1)
+            desk.told()
+        for begin, end in zip(cut, [*cut[1:], len(whole)], strict=True):
+            desk.line.dataReceived(whole[begin:end])
+        assert [packet for _, packet in desk.kept] == wanted, cut
+        for wait in desk.waits:
+            wait.callback(None)
+        ids = [(each.packet_id, Puback if each.qos == 1 else Pubrec) for each in wanted if each.qos]
+        assert [(each.packet_id, type(each)) for each in desk.told()] == ids
+        assert sum("Received PUBLISH" in text for text in shows) == (len(wanted) if shown else 0)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_many_messages_go_past_paho(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are whole and plain cost it nothing."""
+    desk = Desk(version=version)
+    desk.accept()
+    monkeypatch.setattr(paho.Client, "_packet_read", None)
+    plain = [Publish("a/1", b"%d" % number, number % 3, packet_id=number if number % 3 else 0) for number in range(99)]
+    desk.say(*plain)
+    assert [packet for _, packet in desk.kept] == plain
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"\x36\x05\x00\x01a\x00\x01",  # QoS 3
+        b"\x32\x05\x00\x09a\x00\x01",  # a topic longer than the packet
+        b"\x32\x03\x00\x01a",  # no packet id
+    ],
+)
+def test_odd_messages(odd: bytes) -> None:
+    """The connection ends, and what came before is kept."""
+    desk = Desk()
+    desk.accept()
+    desk.line.dataReceived(encode(Publish("a/1", b"x", 1, packet_id=7), 4) + odd)
+    assert [packet.packet_id for _, packet in desk.kept] == [7]
+    assert desk.wire.aborted or desk.wire.disconnecting
 
 
 def test_stopping_before_there_is_an_answer() -> None:

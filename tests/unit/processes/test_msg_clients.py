@@ -17,7 +17,7 @@ from anylog.language.dictionary import Dictionary, Scope
 from anylog.mapping.policies import compile_policy
 from anylog.mapping.topics import Topic
 from anylog.processes import msg_client
-from anylog.processes.msg_client import _known
+from anylog.processes.msg_client import SLICE, _known
 from anylog.testing.lanes import ClockLane
 from anylog.wire.mqtt_packets import Puback, Pubcomp, Publish, Pubrec, Pubrel, Reason
 from anylog.wire.mqtt_session import Ticket
@@ -80,6 +80,50 @@ class LocalTests(MessagesCase):
         ((path, kept),) = self.disk.under(Path("/err_dir")).items()
         self.assertTrue(path.startswith("/err_dir/err_local_plant_a"), path)
         self.assertEqual(len(kept.splitlines()), 8)
+
+    def test_many_at_once(self):
+        """Messages that are mapped together, and those among which one or a whole slice is wrong: each counts once."""
+        self.begin()
+        self.broke()
+        rule = "(name = {} and dbms = town and table = {} and column.v.int = 'bring [v]')"
+        client = self.client(rule.format("plant/#", "t"), rule.format("hall/#", "h"))
+        device = self.table.client("d", 5)
+        bodies = [("plant/a", payload(number)) for number in range(SLICE + 200)]
+        bodies[7] = ("plant/b", b'{"v": [1')
+        bodies[8] = ("plant/b", b'2]},{"v": 3}')
+        bodies[SLICE + 100] = ("hall/a", payload(77))
+        for number, (topic, body) in enumerate(bodies, 1):
+            device.publish(topic, body, 1, number)
+        self.broker.turn()
+        self.clock.advance(0)
+        self.assertEqual([each.packet_id for each in device.got(Puback)], list(range(1, len(bodies) + 1)))
+        self.assertEqual(self.values(), [each for each in range(SLICE + 200) if each not in (7, 8, SLICE + 100)])
+        self.assertEqual(self.values("h"), [77])
+        counted, (plant, hall) = client.counted, (each.counted for each in client.topics.values())
+        self.assertEqual((counted.messages, counted.success, counted.errors), (SLICE + 200, SLICE + 198, 2))
+        self.assertEqual((plant.messages, plant.success, plant.errors), (SLICE + 199, SLICE + 197, 2))
+        self.assertEqual((hall.messages, hall.success, hall.errors), (1, 1, 0))
+        self.assertEqual(len(self.errors()), 2, self.errors())
+
+    def test_several_topics_at_once(self):
+        """Messages of several topics, in turns, some of which nobody maps: each goes its way, and all are counted."""
+        self.begin()
+        self.broke()
+        rule = "(name = {} and dbms = town and table = {} and column.v.int = 'bring [v]')"
+        client = self.client(*(rule.format(*each) for each in [("plant/#", "t"), ("hall/#", "h"), ("yard/#", "t")]))
+        device = self.table.client("d", 5)
+        names = ["plant/a", "hall/a", "yard/a", "plant/b", "nowhere"]
+        for number in range(100):
+            body = b"{" if number == 51 else payload(number)  # of hall/a
+            device.publish(names[number % 5], body, 1, number + 1)
+        self.broker.turn()
+        self.clock.advance(0)
+        self.assertEqual([each.packet_id for each in device.got(Puback)], list(range(1, 101)))
+        self.assertEqual(sorted(self.values()), [each for each in range(100) if each % 5 in (0, 2, 3)])
+        self.assertEqual(self.values("h"), [each for each in range(100) if each % 5 == 1 and each != 51])
+        self.assertEqual((client.counted.success, client.counted.errors), (79, 1))
+        counts = [(each.counted.messages, each.counted.success) for each in client.topics.values()]
+        self.assertEqual(counts, [(40, 40), (20, 19), (20, 20)])
 
     def test_the_most_specific_topic(self):
         """Of several topics of one client that match, the most specific one maps a message, once."""
@@ -371,6 +415,25 @@ class OnceTests(MessagesCase):
             self.broker.turn()
             self.clock.pump([0.5] * 10)
             self.assertEqual(self.values(), [1, 2], qos)
+
+    def test_repeats_among_many(self):
+        """Messages that are mapped together are each known again after a crash."""
+        self.begin()
+        self.broke()
+        rule = "(name = plant/# and dbms = town and table = t and column.v.int = 'bring [v]')"
+        self.client(rule)
+        device = self.table.lasting("d")
+        for number in range(1, 21):
+            device.publish("plant/a", payload(number), 1, number)
+        self.broker.turn()
+        self.crash()
+        device = self.table.lasting("d")
+        for number in range(1, 31):
+            device.publish("plant/a", payload(number), 1, number, dup=True)
+        self.broker.turn()
+        self.clock.advance(1)
+        self.assertEqual(len(device.got(Puback)), 30)
+        self.assertEqual(self.values(), list(range(1, 31)))
 
     def test_what_never_comes_again_is_not_remembered(self):
         """A session that ends with its connection costs no memory and no rows of keys."""
