@@ -1,7 +1,7 @@
 """The message broker beside Mosquitto, both under the same load, one after the other in several rounds.
 
-Mosquitto has no limits of queue and window, and keeps nothing on disk. The sessions of all clients end with their
-connection, so that there is nothing that ours would have to sync.  Beside each rate stands what a message (or a
+Mosquitto has no limits of queue and window, and keeps nothing on disk; ours has the widest that it can be given. The
+sessions of all clients end with their connection, so that there is nothing that ours would have to sync. Beside each rate stands what a message (or a
 connection) costs of a processor: on a machine that has other things to do that figure is the one to look at.
 """
 
@@ -22,6 +22,7 @@ from outside_rows import listened
 
 LOAD = Path(__file__).with_name("broker_load.py")
 ROUNDS = 3
+LIMITS = "max_inflight_messages = 65535 and max_queued_messages = 60000 and max_queued_bytes = 256 MB"
 Show = Callable[..., None]
 Found = dict[str, float]
 
@@ -52,7 +53,7 @@ def ours(folder: Path) -> Iterator[tuple[int, int]]:
     """Port and process of a node with a message broker."""
     node = NodeProcess(folder / "broker", dbms="")
     port = free_port({node.port})
-    node.commands = (f"run message broker where internal_ip = 127.0.0.1 and internal_port = {port} and bind = true",)
+    node.commands = (f"run message broker where internal_ip = 127.0.0.1 and internal_port = {port} and {LIMITS}",)
     try:
         node.start()
         assert node.process is not None
