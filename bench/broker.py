@@ -1,8 +1,9 @@
 """The message broker beside Mosquitto, both under the same load, one after the other in several rounds.
 
 Mosquitto has no limits of queue and window, and keeps nothing on disk; ours has the widest that it can be given. The
-sessions of all clients end with their connection, so that there is nothing that ours would have to sync. Beside each rate stands what a message (or a
-connection) costs of a processor: on a machine that has other things to do that figure is the one to look at.
+sessions of all clients end with their connection, so that there is nothing that ours would have to sync. Beside each
+rate stands what a message (or a connection) costs of a processor: on a machine that has other things to do that figure
+is the one to look at.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def cost(found: Found) -> float:
 
 def busy(found: list[Found]) -> str:
     """How busy the broker was, and the load."""
-    broker, own = (100 * middle(found, lambda each: each[who] / each["seconds"]) for who in ("broker", "own"))
+    broker = 100 * middle(found, lambda each: each["broker"] / each["seconds"])
+    own = 100 * middle(found, lambda each: each["own"] / each["seconds"])
     return f"{broker:.0f} %, load {own:.0f} %"
 
 
