@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))
+import broker
 import copies
 import distributed
 import files
@@ -280,6 +281,7 @@ def main() -> int:
             "questions": lambda: distributed.questions(folder, show, bodies(100_000, 100), COLUMNS),
             "killed": lambda: distributed.killed(folder, show, bodies(30_000, 100)),
             "inserts": lambda: distributed.inserts(folder, show),
+            "broker": lambda: broker.broker(folder, show, options.scale),
             **filed(folder, options.scale),
         }
         for name, job in jobs.items():

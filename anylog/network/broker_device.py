@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from anylog.network.broker import Broker
 
+AT_ONCE = 4 << 20  # bytes that are offered to a socket at once, where Twisted offers 128 KiB a turn of the reactor
 LINGER = 5.0  # seconds in which a client may read why it is closed
 _CONNECT = 0x10  # first byte of MQTT: type and flags of CONNECT
 _REQUEST = b"GET "  # first bytes of a WebSocket
@@ -141,8 +142,12 @@ class Device(Protocol):
         direct = self._direct
         if direct is not None and not self._full:
             sent = direct(data)
+            if sent == len(data):
+                return
             if isinstance(sent, int):
-                if sent == len(data):
+                if sent == self.transport.SEND_LIMIT:  # not the socket's limit, which takes megabytes of a fast client
+                    self.transport.SEND_LIMIT = AT_ONCE
+                    self.write(data[sent:])
                     return
                 data = data[sent:]
                 self._full = True

@@ -30,6 +30,8 @@ Kind = TypeVar("Kind", bound=Packet)
 class Wire(StringTransport):
     """A transport whose socket takes `room` bytes at once; the rest waits until the client has read."""
 
+    SEND_LIMIT = 128 << 10  # bytes of one call, as Twisted has it
+
     def __init__(self, room: int = 1 << 30) -> None:
         super().__init__(peerAddress=IPv4Address("TCP", "10.0.0.7", 40000))
         self.room = room
@@ -40,7 +42,7 @@ class Wire(StringTransport):
 
     def writeSomeData(self, data: bytes) -> int:
         """At once to the socket."""
-        taken = data[: self.room]
+        taken = data[: min(self.room, self.SEND_LIMIT)]
         self.room -= len(taken)
         if taken:
             self.writes.append(len(taken))
@@ -55,7 +57,9 @@ class Wire(StringTransport):
         """The client reads so much."""
         self.room += room
         data, self.waiting = self.waiting, b""
-        self.waiting = data[self.writeSomeData(data) :]
+        while data and (taken := self.writeSomeData(data)):
+            data = data[taken:]
+        self.waiting = data
         if not self.waiting and self.producerPaused and self.producer is not None:
             self.producerPaused = False
             self.producer.resumeProducing()

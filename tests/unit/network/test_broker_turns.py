@@ -97,6 +97,23 @@ def test_who_does_not_read() -> None:
     assert payloads(subscriber.got()) == [b"after"]
 
 
+def test_who_reads_fast() -> None:
+    """What the socket takes goes to it in one turn, though the transport offers it less at a time."""
+    desk = Desk(limits=Limits(sys_seconds=0))
+    subscriber = desk.open()
+    subscriber.send(Connect("s"), Subscribe(1, (Filter("a", 0),)))
+    subscriber.got()
+    publisher = desk.client("p")
+    publisher.send(*[Publish("a", bytes(100_000)) for _ in range(10)])
+    assert not subscriber.wire.waiting and not subscriber.device.link.pending
+    assert len(payloads(subscriber.got())) == 10
+    subscriber.wire.room = 500_000
+    publisher.send(*[Publish("a", bytes(100_000)) for _ in range(10)])
+    assert len(subscriber.wire.waiting) > 500_000, "the socket took what it could not take"
+    subscriber.wire.drain(1 << 20)
+    assert len(payloads(subscriber.got())) == 10
+
+
 def test_reading_pauses() -> None:
     """Who has too much unanswered is not read from, until it is answered."""
     desk = Desk(limits=Limits(sys_seconds=0, receive=3))
