@@ -491,6 +491,11 @@ class Broker(Process):
     ) -> None:
         self._delivering -= 1
         self.tank.take(size)
+        if not reasons and not self._open:
+            self.hub.done_all([ticket for ticket, _ in batch if ticket is not None])
+            if self.turning is None:
+                self.turn_soon()
+            return
         said = reasons or {}
         done, open_ = self.hub.done, self._open
         for ticket, _ in batch:

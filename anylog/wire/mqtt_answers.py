@@ -29,6 +29,7 @@ _OWN_FAULT = frozenset(
     {Reason.PAYLOAD_FORMAT_INVALID, Reason.TOPIC_NAME_INVALID, Reason.NOT_AUTHORIZED, Reason.PACKET_TOO_LARGE}
 )
 _NOT_TAKEN = "a message was not taken"
+ACKNOWLEDGEMENTS = frozenset({Puback, Pubrec, Pubrel, Pubcomp})  # what `heard` is for
 
 
 @define(eq=False)
@@ -66,8 +67,11 @@ class Answers:
                 answer.reason = Reason.NO_MATCHING_SUBSCRIBERS
         if link.closing:  # it was itself too slow for what it sent
             return
-        link.answers.append(answer)
-        self.release(link)
+        if answer.open or answer.reason or link.answers or link.muted or answer.needs > delivery.keep.kept:
+            link.answers.append(answer)
+            self.release(link)
+        else:  # nothing has to be waited for
+            self._say_taken(link, answer)
 
     def _counted(self, link: Link, number: int) -> bool:
         """Whether the client still has leave to send ([MQTT-3.3.4-9]). One of 3.1.1 is not read from for a while."""
@@ -93,7 +97,8 @@ class Answers:
             if names:
                 self.delivery.tell(packet, names, session, answer)
         link.answers.append(answer)
-        self.release(link)
+        if link.answers[0] is answer:  # else it is said after those before it
+            self.release(link)
 
     def release(self, link: Link) -> None:
         """Say all that may be said by now."""
@@ -110,28 +115,40 @@ class Answers:
             self.delivery.counts.packets_out += 1
             self.delivery.mark(link)
         answers, others = link.answers, link.others
-        while answers:
-            answer = answers[0]
-            if answer.open:
+        said = 0
+        for answer in answers:
+            if answer.open or link.closing:
                 break
             if answer.needs > keep.kept:
                 self.delivery.waiting[link] = None
                 break
-            answers.pop(0)
-            self._say(link, answer)
+            said += 1
+            if answer.reason:
+                self._say(link, answer)
+            else:
+                self._say_taken(link, answer)
+        del answers[:said]
         while others:
             needs, data, ended = others[0]
             if needs > keep.kept:
                 self.delivery.waiting[link] = None
                 break
             others.pop(0)
-            link.using.discard(ended)
-            self.delivery.write(link, data)
-            self.delivery.counts.packets_out += 1
+            self._say_other(link, data, ended)
         if link.hold:
             self.mind(link)
 
+    def _say_taken(self, link: Link, answer: Answer) -> None:
+        answer.said = True
+        if answer.qos == 1:
+            link.using.discard(answer.packet_id)
+            self.delivery.write(link, b"\x40\x02" + answer.packet_id.to_bytes(2, "big"))
+        else:
+            self.delivery.write(link, b"\x50\x02" + answer.packet_id.to_bytes(2, "big"))
+        self.delivery.counts.packets_out += 1
+
     def _say(self, link: Link, answer: Answer) -> None:
+        """Something is to be said beside that it was taken."""
         reason, number = answer.reason, answer.packet_id
         answer.said = True
         if reason >= 0x80 and reason is not Reason.NOT_AUTHORIZED:
@@ -144,13 +161,13 @@ class Answers:
             self.delivery.counts.refused_messages += 1
             self.fault(link, reason if reason in BROKER_REASONS[Disconnect] else Reason.UNSPECIFIED_ERROR, _NOT_TAKEN)
             return
-        if reason and link.version == MQTT_5:
+        if link.version == MQTT_5:
             kind = Puback if answer.qos == 1 else Pubrec
             reason = reason if reason in REASONS[kind] else Reason.UNSPECIFIED_ERROR
             data = encode(kind(number, reason), MQTT_5)
         else:
-            if reason >= 0x80:
-                self.delivery.counts.refused_messages += reason is not Reason.NOT_AUTHORIZED
+            if reason >= 0x80 and reason is not Reason.NOT_AUTHORIZED:
+                self.delivery.counts.refused_messages += 1
             data = first + number.to_bytes(2, "big")
         if answer.qos == 1:
             link.using.discard(number)
@@ -169,8 +186,16 @@ class Answers:
 
     def later(self, link: Link, needs: int, data: bytes, ended: int = 0) -> None:
         """Say something as soon as a record is kept, after all that was to be said so before."""
-        link.others.append((needs, data, ended))
-        self.release(link)
+        if link.others or link.muted or link.closing or needs > self.delivery.keep.kept:
+            link.others.append((needs, data, ended))
+            self.release(link)
+        else:
+            self._say_other(link, data, ended)
+
+    def _say_other(self, link: Link, data: bytes, ended: int) -> None:
+        link.using.discard(ended)
+        self.delivery.write(link, data)
+        self.delivery.counts.packets_out += 1
 
     # ------------------------------------------------------------------ acknowledgements
 
@@ -180,24 +205,25 @@ class Answers:
         if session is None:
             return False
         if isinstance(packet, Puback):
-            self._finished(session, packet.packet_id, 1, link)
+            self._finished(session, packet.packet_id, 1)
         elif isinstance(packet, Pubrec):
             self._received(link, session, packet)
         elif isinstance(packet, Pubcomp):
-            self._finished(session, packet.packet_id, 2, link)
+            self._finished(session, packet.packet_id, 2)
         elif isinstance(packet, Pubrel):
             self._released(link, session, packet)
         else:
             return False
         return True
 
-    def _finished(self, session: Session, number: int, qos: int, link: Link) -> None:
+    def _finished(self, session: Session, number: int, qos: int) -> None:
         out = session.out.get(number)
         if out is None or not out.live or out.qos != qos or (qos == 2 and not out.received):
             self.delivery.counts.stray += 1
             return
         self.delivery.finish(session, out)
-        self.delivery.pump(session)
+        if session.unsent:
+            self.delivery.pump(session)
 
     def _received(self, link: Link, session: Session, packet: Pubrec) -> None:
         """PUBREL follows, once a crash would not forget it: a message must not come again after it."""

@@ -16,7 +16,7 @@ from anylog.wire.mqtt_records import Came, Ended, Finished, Keeping, Moved, Rece
 from anylog.wire.mqtt_retained import Shelf, aged
 from anylog.wire.mqtt_routes import Local, Route, Target, bare, merged
 from anylog.wire.mqtt_session import Answer, Group, Link, Message, Out, Session, Subscription, Ticket
-from anylog.wire.mqtt_write import PublishBytes, encode
+from anylog.wire.mqtt_write import PublishBytes, encode, publish_bytes
 from anylog.wire.topics import Filters
 
 _SHARED = 1 << 10  # bytes of a payload from which it is written beside its header instead of behind it
@@ -254,7 +254,11 @@ class Delivery:
         if 0 < link.largest < len(data):
             self.counts.dropped_large += 1  # [MQTT-3.1.2-24], [MQTT-3.1.2-25]
             return False
-        self.write(link, data)
+        link.out.append(data)
+        link.pending += len(data)
+        if not link.listed:
+            link.listed = True
+            self.dirty.append(link)
         self.counts.messages_out += 1
         return True
 
@@ -277,9 +281,12 @@ class Delivery:
         self, packet: Publish, route: Route, sender: Session | None, recorded: bool, answer: Answer | None
     ) -> None:
         """At QoS 1 and 2: one record of all that has to last, then on its way."""
+        exchange = packet.qos == 2 and sender is not None and sender.expiry > 0
+        if not (route.targets or route.groups or recorded or exchange):
+            return  # it is for the node's own clients alone, or for nobody
         message = self._message(packet)
-        message.made = {}
-        to: list[Receiver] = []
+        if len(route.targets) > 1:
+            message.made = {}
         queued: list[tuple[Session, Out]] = []
         for target in route.targets:
             session = target.session
@@ -288,7 +295,9 @@ class Delivery:
                     continue
                 target = target.own
             retain = packet.retain and target.retain_as_published
-            self._offer(session, message, target.qos, retain, target.identifiers, "", to, queued)
+            out = self._offer(session, message, target.qos, retain, target.identifiers, "")
+            if out is not None:
+                queued.append((session, out))
         for group in route.groups:
             chosen = self._choose(group, packet.qos)
             if chosen is None:
@@ -297,8 +306,10 @@ class Delivery:
             session, each = chosen
             ids = (each.identifier,) if each.identifier else ()
             retain = packet.retain and each.retain_as_published
-            self._offer(session, message, each.qos, retain, ids, group.name, to, queued)
-        exchange = packet.qos == 2 and sender is not None and sender.expiry > 0
+            out = self._offer(session, message, each.qos, retain, ids, group.name)
+            if out is not None:
+                queued.append((session, out))
+        to = [_receiver(session, out) for session, out in queued if session.expiry]
         if to or recorded or exchange:
             came = Came(pack_message(message), tuple(to), recorded)
             if exchange and sender is not None and answer is not None:
@@ -320,36 +331,23 @@ class Delivery:
         message.made = None
 
     def _offer(
-        self,
-        session: Session,
-        message: Message,
-        qos: int,
-        retain: bool,
-        ids: tuple[int, ...],
-        group: str,
-        to: list[Receiver],
-        queued: list[tuple[Session, Out]],
-    ) -> None:
-        """One subscriber: at QoS 0 at once, else queued, and among the receivers to be recorded if that lasts."""
+        self, session: Session, message: Message, qos: int, retain: bool, ids: tuple[int, ...], group: str
+    ) -> Out | None:
+        """One subscriber: at QoS 0 at once, else what was queued for it, if there was room."""
         qos = min(qos, message.packet.qos)
         link = session.link
         if not qos:
-            if link is None:
-                return
-            if link.pending > self.limits.pending:
+            if link is not None and link.pending > self.limits.pending:
                 self.counts.dropped_slow += 1
             else:
                 self._send_bare(link, message.packet, retain, ids)
-            return
+            return None
         if self._full(session, message.size) and not self._swept(session, message.size):
             self.counts.dropped_full += 1
             if link is not None and not link.closing:
                 self.crowded.append(link)
-            return
-        out = self._queue(session, message, qos, retain, ids, group)
-        queued.append((session, out))
-        if session.expiry:
-            to.append(_receiver(session, out))
+            return None
+        return self._queue(session, message, qos, retain, ids, group)
 
     def _full(self, session: Session, size: int) -> bool:
         """Whether a session has no room for so many bytes; what was retained when it subscribed takes none."""
@@ -393,7 +391,9 @@ class Delivery:
         """Bytes that are to be written, in this order."""
         link.out.append(data)
         link.pending += len(data)
-        self.mark(link)
+        if not link.listed:
+            link.listed = True
+            self.dirty.append(link)
 
     def mark(self, link: Link) -> None:
         """Something about a connection changed that its caller wants to know."""
@@ -430,8 +430,9 @@ class Delivery:
 
     def _send(self, link: Link, out: Out, message: Message) -> bool:
         packet = message.packet
-        current = aged(message, self.now)
+        current = packet if message.expires is None else aged(message, self.now)
         ids = out.identifiers if link.version == MQTT_5 else ()
+        small = len(packet.payload) < _SHARED or link.largest
         if link.given_most or current.message_expiry_interval != packet.message_expiry_interval:
             changed = evolve(
                 current,
@@ -442,6 +443,9 @@ class Delivery:
                 subscription_identifiers=ids,
             )
             return self._write_message(link, encode(self._aliased(link, changed), link.version))
+        if message.made is None and small and not ids:
+            data = publish_bytes(packet, link.version, out.qos, out.retain, out.packet_id, out.sent)
+            return self._write_message(link, data)
         key = (link.version, out.qos, out.retain, ids)
         made = message.made.get(key) if message.made is not None else None
         if made is None:
@@ -450,7 +454,7 @@ class Delivery:
             made = PublishBytes.of(packet, link.version, qos=out.qos, retain=out.retain)
             if message.made is not None:
                 message.made[key] = made
-        if len(packet.payload) < _SHARED or link.largest:
+        if small:
             return self._write_message(link, made.bytes_for(out.packet_id, out.sent))
         for part in made.parts(out.packet_id, out.sent):
             self.write(link, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from attrs import define, frozen
@@ -293,6 +294,11 @@ def variable(number: int) -> bytes:
     """A variable byte integer. Raises ValueError outside of 0 to 268,435,455."""
     if 0 <= number < 0x80:
         return _SHORT[number]
+    return _variable(number)
+
+
+@lru_cache(1024)
+def _variable(number: int) -> bytes:
     if not 0 <= number <= LARGEST:
         raise ValueError(f"{number:,} is not from 0 to {LARGEST:,}")
     digits = bytearray()

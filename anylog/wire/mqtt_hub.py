@@ -7,16 +7,16 @@ records that it depends on are said to be `kept` and the node's own clients are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import evolve
 
-from anylog.wire.mqtt_answers import Answers
+from anylog.wire.mqtt_answers import ACKNOWLEDGEMENTS, Answers
 from anylog.wire.mqtt_connect import accepted, expiry_of, last_packet, last_words, settle
 from anylog.wire.mqtt_deliver import Delivery
 from anylog.wire.mqtt_due import Due
-from anylog.wire.mqtt_keep import restored, snapshot
+from anylog.wire.mqtt_keep import restored
 from anylog.wire.mqtt_limits import FOREVER, Counts, Limits
 from anylog.wire.mqtt_packets import (
     MQTT_5,
@@ -180,10 +180,6 @@ class Hub:
                 self.delivery.pump(link.session)
         self._uncrowd()
 
-    def snapshot(self) -> Iterator[Record]:
-        """All there is to be kept: a log may begin with it instead of what led here. To be listed in one go."""
-        return snapshot(self.delivery, self._incarnation)
-
     def restore(self, records: Iterable[Record], now: float) -> None:
         """Go on from a log. To be called once, before anybody connects; all that were there are gone since `now`."""
         self._now(now)
@@ -218,14 +214,21 @@ class Hub:
         fault, so that to send it again would not help, it is acknowledged, else the connection is closed. So is that of
         one of 5.0 at QoS 2: the message comes again in the same exchange.
         """
-        answer = ticket.answer
-        if answer is None or not answer.open:
-            return
-        answer.open = False
-        if reason >= 0x80:
-            answer.reason = reason
-        if answer.link is not None:
-            self._answers.release(answer.link)
+        self.done_all((ticket,), reason)
+
+    def done_all(self, tickets: Iterable[Ticket], reason: Reason = Reason.SUCCESS) -> None:
+        """As `done` of each; what is said to a connection is put together once."""
+        links: dict[Link, None] = {}
+        for ticket in tickets:
+            answer = ticket.answer
+            if answer is not None and answer.open:
+                answer.open = False
+                if reason >= 0x80:
+                    answer.reason = reason
+                if answer.link is not None:
+                    links[answer.link] = None
+        for link in links:
+            self._answers.release(link)
         self._uncrowd()
 
     def publish(self, packet: Publish, now: float) -> int:
@@ -253,7 +256,7 @@ class Hub:
         self._expire()
         for what, whom in self._due.taken(now):
             if what == "connect":
-                if not _ready(whom):
+                if not whom.ready:
                     self._leave(whom, None)
             elif what == "alive":
                 self._alive(whom)
@@ -279,7 +282,7 @@ class Hub:
     def _lives(self, when: float, what: str, whom: Any) -> bool:
         """Whether what was to be looked at then is still to be looked at."""
         if what == "connect":
-            return not _ready(whom)
+            return not whom.ready
         if what == "alive":
             return not (whom.closing or whom.over)
         if what == "session":
@@ -330,6 +333,8 @@ class Hub:
 
     def _packet(self, link: Link, packet: Packet) -> None:
         self.counts.packets_in += 1
+        if type(packet) in ACKNOWLEDGEMENTS and self._answers.heard(link, packet):
+            return
         if isinstance(packet, Connect):
             self._connect(link, packet)
         elif isinstance(packet, Subscribe):
@@ -341,7 +346,7 @@ class Hub:
             self.counts.packets_out += 1
         elif isinstance(packet, Disconnect):
             self._disconnect(link, packet)
-        elif not self._answers.heard(link, packet):
+        else:
             self._fault(link, Reason.PROTOCOL_ERROR, f"{type(packet).__name__.upper()} is not expected")
 
     def _connect(self, link: Link, packet: Connect) -> None:
@@ -592,8 +597,3 @@ class Hub:
             self.delivery.show_on(link)
         if link.hold:
             self._mind(link)
-
-
-def _ready(link: Link) -> bool:
-    """Whether it said CONNECT in time, or is gone."""
-    return link.closing or link.over or (link.version != 0 and not link.asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import assert_never
 
 from anylog.wire.mqtt_deliver import Delivery
@@ -21,50 +21,10 @@ from anylog.wire.mqtt_records import (
     Released,
     Subscribed,
     Unsubscribed,
-    pack_message,
-    pack_will,
-    subscribed,
     unpack_message,
     unpack_will,
 )
 from anylog.wire.mqtt_session import Answer, Message, Out, Session, Subscription
-
-
-def snapshot(delivery: Delivery, incarnation: int) -> Iterator[Record]:
-    """Records from which `restored` makes the same state."""
-    yield Numbers(delivery.serial, incarnation)
-    sessions = [session for session in delivery.sessions.values() if session.expiry]
-    for session in sessions:
-        yield Opened(session.client_id, session.incarnation, session.expiry, pack_will(session.will))
-        for each in session.subscriptions.values():
-            yield subscribed(session.client_id, each)
-        yield Exchange(session.client_id, session.exchanges)
-        for answer in session.received.values():
-            again = answer.open or answer.again
-            yield Exchange(session.client_id, session.exchanges, answer.packet_id, answer.number, again)
-    yield from _queued(sessions)
-    for session in sessions:
-        if session.gone is not None:
-            sent = max((out.serial for out in session.out.values() if out.sent), default=0)
-            yield Left(session.client_id, session.gone, session.expiry, sent, session.will_due)
-    for message in delivery.shelf.everything():
-        if not message.packet.topic.startswith("$SYS/"):
-            yield Came(pack_message(message), (), True)
-
-
-def _queued(sessions: list[Session]) -> Iterator[Record]:
-    """What is on its way: a message once, however many are to have it."""
-    to: dict[Message, list[Receiver]] = {}
-    for session in sessions:
-        for out in session.out.values():
-            if out.message is None:
-                yield Received(session.client_id, out.packet_id, out.serial)
-            else:
-                to.setdefault(out.message, []).append(
-                    (session.client_id, out.packet_id, out.qos, out.retain, out.identifiers, out.serial, out.group)
-                )
-    for message, receivers in to.items():
-        yield Came(pack_message(message), tuple(receivers))
 
 
 def restored(delivery: Delivery, records: Iterable[Record], now: float) -> int:

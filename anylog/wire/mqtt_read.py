@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
 
 from anylog.wire import mqtt_bodies as bodies
 from anylog.wire.mqtt_fields import MOST_VALUES, Body, decoded, malformed
-from anylog.wire.mqtt_packets import KINDS, MQTT_3_1_1, MQTT_5, Malformed, Packet, Publish, Reason
+from anylog.wire.mqtt_packets import (
+    KINDS,
+    MQTT_3_1_1,
+    MQTT_5,
+    Malformed,
+    Packet,
+    Puback,
+    Pubcomp,
+    Publish,
+    Pubrec,
+    Pubrel,
+    Reason,
+)
 from anylog.wire.topics import name_fault
 
 MOST = 1 << 20  # bytes of a packet
@@ -19,6 +32,9 @@ _TOPIC = 256  # bytes of a topic name that may be remembered
 _NAMES = {number: kind.__name__.upper() for kind, number in KINDS.items()}
 _TO_BROKER = {1, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15}
 _TO_CLIENT = {2, 3, 4, 5, 6, 7, 9, 11, 13, 14, 15}
+
+# Acknowledgements without a reason, which almost all are: nothing of them can be wrong but a packet id of 0.
+_SHORT: dict[int, Callable[[int], Packet]] = {0x40: Puback, 0x50: Pubrec, 0x62: Pubrel, 0x70: Pubcomp}
 
 Wrong = dict[int, tuple[Reason, str]]
 
@@ -168,6 +184,8 @@ class Reader:
                 most = self.most
                 usual = min(most, MOST_VALUES)
                 packets.append(packet)
+            elif size == 2 and first in _SHORT and (data[start] or data[start + 1]):
+                packets.append(_SHORT[first](data[start] << 8 | data[start + 1]))
             else:
                 packets.append(self._other(first >> 4, Body(data, start, stop), version))
             at = stop

@@ -135,7 +135,7 @@ class Session:
     def identifier(self) -> int:
         """A packet id that is free; the caller makes sure that there is one."""
         number, used = self.last, self.out
-        while True:
+        while True:  # as a rule it is the next one
             number = number % 65_535 + 1
             if number not in used:
                 self.last = number
@@ -215,6 +215,11 @@ class Link:
     ended: tuple[Reason, str] | None = None  # why the broker closed it or did not take a message, in words
 
     @property
+    def ready(self) -> bool:
+        """Whether it said CONNECT, or is gone."""
+        return self.closing or self.over or (self.version != 0 and not self.asked)
+
+    @property
     def user_name(self) -> str | None:
         """As whom it connected."""
         return self.connect.user_name if self.connect else None
@@ -240,8 +245,8 @@ class Link:
 Allow = Callable[[Link, str, str], bool | None]
 
 
-@frozen(eq=False)
-class Ticket:
+@define(eq=False)
+class Ticket:  # not frozen, which costs four times as much: nobody changes it
     """A message that the node's own clients were given and whose publisher waits.
 
     `client_id`, `incarnation` and `packet_id` say which message it is, of one client within one session, `exchange`

@@ -92,6 +92,19 @@ class PublishBytes:
         return b"".join(self.parts(packet_id, dup))
 
 
+def publish_bytes(packet: Publish, version: int, qos: int, retain: bool, packet_id: int, dup: bool) -> bytes:
+    """A PUBLISH for one subscriber, whose version, QoS and packet id are known to be right.
+
+    Raises ValueError as `encode` does.
+    """
+    first, topic, rest = _publish_parts(packet, version, qos, retain)
+    size = len(topic) + len(rest) + 2
+    return b"".join((_FIRST[first | 8 if dup else first], variable(size), topic, packet_id.to_bytes(2, "big"), rest))
+
+
+_FIRST = [bytes([number]) for number in range(256)]
+
+
 def _framed(first: int, *parts: bytes) -> bytes:
     body = b"".join(parts)
     return bytes([first]) + variable(len(body)) + body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -21,8 +22,22 @@ from anylog.wire.mqtt_packets import (
     Subscribe,
 )
 from anylog.wire.mqtt_read import Reader
-from anylog.wire.mqtt_records import pack, unpack
-from anylog.wire.mqtt_session import Allow, Link
+from anylog.wire.mqtt_records import (
+    Came,
+    Exchange,
+    Left,
+    Numbers,
+    Opened,
+    Received,
+    Receiver,
+    Record,
+    pack,
+    pack_message,
+    pack_will,
+    subscribed,
+    unpack,
+)
+from anylog.wire.mqtt_session import Allow, Link, Message, Session
 from anylog.wire.mqtt_write import encode
 
 Kind = TypeVar("Kind", bound=Packet)
@@ -172,3 +187,41 @@ def bye(client: Client) -> int | None:
     found = [packet for packet in client.got() if isinstance(packet, Disconnect)]
     assert client.link.closing
     return int(found[0].reason) if found else None
+
+
+def snapshot(hub: Hub) -> Iterator[Record]:
+    """Records from which `restore` makes the state that a hub has, read from the hub itself."""
+    delivery, incarnation = hub.delivery, hub._incarnation
+    yield Numbers(delivery.serial, incarnation)
+    sessions = [session for session in delivery.sessions.values() if session.expiry]
+    for session in sessions:
+        yield Opened(session.client_id, session.incarnation, session.expiry, pack_will(session.will))
+        for each in session.subscriptions.values():
+            yield subscribed(session.client_id, each)
+        yield Exchange(session.client_id, session.exchanges)
+        for answer in session.received.values():
+            again = answer.open or answer.again
+            yield Exchange(session.client_id, session.exchanges, answer.packet_id, answer.number, again)
+    yield from _queued(sessions)
+    for session in sessions:
+        if session.gone is not None:
+            sent = max((out.serial for out in session.out.values() if out.sent), default=0)
+            yield Left(session.client_id, session.gone, session.expiry, sent, session.will_due)
+    for message in delivery.shelf.everything():
+        if not message.packet.topic.startswith("$SYS/"):
+            yield Came(pack_message(message), (), True)
+
+
+def _queued(sessions: list[Session]) -> Iterator[Record]:
+    """What is on its way: a message once, however many are to have it."""
+    to: dict[Message, list[Receiver]] = {}
+    for session in sessions:
+        for out in session.out.values():
+            if out.message is None:
+                yield Received(session.client_id, out.packet_id, out.serial)
+            else:
+                to.setdefault(out.message, []).append(
+                    (session.client_id, out.packet_id, out.qos, out.retain, out.identifiers, out.serial, out.group)
+                )
+    for message, receivers in to.items():
+        yield Came(pack_message(message), tuple(receivers))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from attrs import astuple
-from hub_talk import QUIET, Client, Table
+from hub_talk import QUIET, Client, Table, snapshot
 from test_hub_storm import LIMITS, Storm
 
 from anylog.wire.mqtt_deliver import Delivery
@@ -226,7 +226,7 @@ def test_what_the_nodes_own_clients_had_is_not_handed_out_again_after_a_rewrite(
         assert ticket is not None
         if done:
             table.hub.done(ticket)
-        table.log = [pack(record) for record in table.hub.snapshot()]
+        table.log = [pack(record) for record in snapshot(table.hub)]
         table.crash()
         table.hub.subscribe_local("rows", "t")
         table.lasting("p").send(Publish("t", b"1", 2, dup=True, packet_id=4))
@@ -326,7 +326,7 @@ def test_any_beginning_of_the_log(seed: int) -> None:
         found = state(replayed(records[:number], storm.now))
         if number in states:
             assert found == states[number], number
-    again = [unpack(pack(record)) for record in storm.hub.snapshot()]
+    again = [unpack(pack(record)) for record in snapshot(storm.hub)]
     assert state(replayed(again, storm.now)) == states[len(records)]
     assert len(again) < len(records)
 
@@ -345,7 +345,7 @@ def test_a_snapshot_of_everything() -> None:
     client.send(Pubrec(first.packet_id)).cut()
     publisher.publish("s", b"shared", 1, 9)
     hub = Hub(QUIET)
-    hub.restore([unpack(pack(record)) for record in table.hub.snapshot()], table.now)
+    hub.restore([unpack(pack(record)) for record in snapshot(table.hub)], table.now)
     assert state(hub.delivery) == state(table.hub.delivery)
     session = hub.delivery.sessions["a"]
     assert (session.gone, session.will_due) == (table.now, table.now + 600)

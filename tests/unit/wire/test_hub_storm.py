@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from attrs import define, field
+from hub_talk import snapshot
 
 from anylog.wire.mqtt_hub import Hub
 from anylog.wire.mqtt_limits import Limits
@@ -224,7 +225,7 @@ class Storm:
         """The log is cut: it begins with what there is."""
         if self.writing is None:
             batch = self.hub.taken_records()
-            self.log = [pack(record) for record in self.hub.snapshot()]
+            self.log = [pack(record) for record in snapshot(self.hub)]
             self.hub.kept(batch.number)
 
     def rows(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hub_talk import Table
+from hub_talk import Table, snapshot
 from test_hub_keep import Watched, replayed, state
 
 from anylog.wire.mqtt_packets import Publish, Will
@@ -60,7 +60,7 @@ def test_wills_and_what_is_retained() -> None:
     client.publish("r/1", b"old", 1, 1, retain=True).publish("r/1", b"new", 1, 1, retain=True)
     client.publish("r/2", b"gone", 1, 1, retain=True).publish("r/2", b"", 1, 1, retain=True)
     client.publish("r/3", b"short", 1, 1, retain=True, message_expiry_interval=60)
-    records = list(table.hub.snapshot())
+    records = list(snapshot(table.hub))
     long = replayed([*records], table.now)
     assert state(replayed(short(records), table.now)) == state(long)
     assert long.sessions["a"].will_due == table.now + 600 and long.sessions["b"].will is None
@@ -76,7 +76,7 @@ def test_a_message_for_many_is_written_once() -> None:
     for name in ("a", "b", "c"):
         table.lasting(name).subscribe("t", qos=2)
     table.client("p").publish("t", b"m", 2, 1)
-    records = short(list(table.hub.snapshot()))
+    records = short(list(snapshot(table.hub)))
     (came,) = [each for each in records if isinstance(each, Came)]
     assert [each[0] for each in came.to] == ["a", "b", "c"]
 
