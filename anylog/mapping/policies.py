@@ -16,9 +16,10 @@ from anylog.language.dictionary import Scope
 from anylog.ledger.types import merge
 from anylog.mapping import names
 from anylog.mapping.bring import MISSING, Bring, Each, Find, is_bring, named
+from anylog.mapping.columns import fault
 from anylog.mapping.rules import Check, Entry, Rule, Star, read_schema, read_script
 from anylog.mapping.scripts import Does, Said, Script
-from anylog.mapping.topics import Mapped, Mapper, Place, fault
+from anylog.mapping.topics import Mapped, Mapper, Place
 from anylog.mapping.transforms import Transform
 from anylog.mapping.values import MOST_TEXT, Unfit, short, text_of, weight
 

@@ -12,8 +12,8 @@ from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
 from anylog.mapping import names, times
 from anylog.mapping.bring import MISSING, Bring, Each, Find, is_bring, named
+from anylog.mapping.columns import fault
 from anylog.mapping.scripts import Does, Script
-from anylog.mapping.topics import fault
 from anylog.mapping.values import (
     Kind,
     Nothing,

@@ -11,7 +11,8 @@ from attrs import frozen
 from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
 from anylog.mapping.bring import MISSING, Bring, is_bring, named
-from anylog.mapping.topics import Mapped, fault
+from anylog.mapping.columns import fault
+from anylog.mapping.topics import Mapped
 from anylog.mapping.values import (
     MOST_TEXT,
     Kind,

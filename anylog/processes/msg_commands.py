@@ -19,8 +19,9 @@ from anylog.language.dictionary import Scope
 from anylog.language.statements import scope_of
 from anylog.language.tables import bar_table
 from anylog.ledger.commands import Insert, check_address
+from anylog.mapping.columns import Column
 from anylog.mapping.policies import compile_policy
-from anylog.mapping.topics import Column, Place, Topic, read_topic
+from anylog.mapping.topics import Place, Topic, read_topic
 from anylog.processes import msg_kafka_commands as msg_kafka
 from anylog.processes.msg_client import Client, ClientOptions
 from anylog.processes.msg_cloud import OPTIONS, check_cloud
