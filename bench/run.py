@@ -194,7 +194,7 @@ def filed(folder: Path, scale: float) -> dict[str, Callable[[], None]]:
                               connections=4, unit="rows/s", goal=0.45),
         "watched": watched,
         "local": lambda: local_rows.rows(folder, show, some(200_000)),
-        "outside": lambda: outside_rows.rows(folder, show, some(100_000)),
+        "outside": lambda: outside_rows.rows(folder, show, some(60_000)),  # packet ids end at 65,535
         "delay": lambda: copies.delay(folder, show, bodies(202_000, 100)),
         "push": lambda: copies.push(folder, show, bodies(some(500_000), 1000)),
         "wiped": lambda: copies.wiped(folder, show, bodies(some(1_000_000), 1000)),
