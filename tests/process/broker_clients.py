@@ -92,6 +92,14 @@ def patient(client: Any) -> None:
     client._messages_reconnect_reset_out = resumed
 
 
+def answered(sent: Any) -> bool:
+    """Whether a message of QoS 1 or 2 was answered to the end.
+
+    `is_published` raises for one that was given to paho while it was away, although it sends that when it is back.
+    """
+    return bool(sent._published)
+
+
 class Paho:
     """A client of paho-mqtt with a thread of its own."""
 
