@@ -7,12 +7,11 @@ or a database is away) makes room for others; its tables take no more files mean
 from __future__ import annotations
 
 import errno
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -23,6 +22,7 @@ from anylog.language.logs import Logs
 from anylog.process import Rhythm
 from anylog.processes.failing import ErrorDirectory, Failed
 from anylog.processes.files import LARGEST, Content, Limits, too_large, understand_all
+from anylog.processes.in_work import Batch, Job, Table
 from anylog.processes.looking import clear_drafts, look_at
 from anylog.processes.lying import Directory, Lying, printable
 from anylog.processes.precedence import Precedence
@@ -44,40 +44,6 @@ PIECE, PIECE_FILES = 1 << 20, 64  # bytes and files that are understood in one g
 NOTES = 20  # of one look
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT}
 PATIENCE = 10.0  # seconds that stopping waits for the files in work
-
-
-@define(eq=False)
-class Table:
-    """One table of which files are in work."""
-
-    window: int = 1  # how many may be on their way at a time: the first alone, it may have to make the table
-    out: int = 0
-    stalled: int = 0
-    waiting: deque[tuple[Job, WholeFile]] = field(factory=deque)
-    sending: bool = False  # a file that comes back at once does not begin it within itself
-
-
-@define(eq=False)
-class Job:
-    """A file in work."""
-
-    lying: Lying
-    path: Path
-    name: FileName | None
-    table: Table | None
-    weight: int  # bytes that it takes in memory, as far as that is known
-    made: int = 0  # bytes of its normal form
-    batch: Batch | None = None
-    file: WholeFile | None = None
-
-
-@define(eq=False)
-class Batch:
-    """Files that were taken together."""
-
-    since: float
-    jobs: dict[str, Job]  # those that are not done
-    stalled: bool = False
 
 
 @frozen(kw_only=True)
@@ -271,6 +237,7 @@ class Watch:
     def _take(self) -> list[Job]:
         """The files of the next batch, oldest first."""
         jobs: list[Job] = []
+        begun: set[Table] = set()  # of which the first file is among them
         room = self._most_bytes
         while len(jobs) < self._most_files and (lying := self.directory.next()) is not None:
             if lying.name in self._working or lying.name in self._ended:
@@ -282,7 +249,8 @@ class Watch:
             key = (named.dbms, named.table)
             table = self._tables.get(key)
             content = (*key, named.hash)
-            if (table is not None and table.stalled) or content in self._contents:
+            overtakes = table is not None and table.taken and table.window == 1 and table not in begun
+            if (table is not None and table.stalled) or overtakes or content in self._contents:
                 self._parked.setdefault(key, []).append(lying)
                 continue
             if content in self._ended:
@@ -295,8 +263,11 @@ class Watch:
                 break
             if table is None:
                 if len(self._tables) > 4 * LOOKED_AT:
-                    self._tables = {key: each for key, each in self._tables.items() if each.out or each.waiting}
+                    self._tables = {key: each for key, each in self._tables.items() if each.taken}
                 table = self._tables[key] = Table()
+            if not table.taken:
+                begun.add(table)
+            table.taken += 1
             room -= weight
             jobs.append(Job(lying, self.options.folder / lying.name, named, table, weight))
         return jobs
@@ -541,6 +512,8 @@ class Watch:
             self._stalled_made -= job.made
             if table is not None:
                 table.stalled -= 1
+        if table is not None:
+            table.taken -= 1
         if table is not None and not table.stalled and job.name is not None:
             self.directory.back(self._parked.pop((job.name.dbms, job.name.table), ()))
         if not batch.jobs:
