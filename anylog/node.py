@@ -55,8 +55,10 @@ from anylog.jobs import Jobs
 from anylog.language.command import Command
 from anylog.language.context import Call, Context, Pages, Result
 from anylog.language.dictionary import Dictionary, Scope
+from anylog.language.echoes import EchoQueue
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
+from anylog.language.runs import Runs
 from anylog.language.words import Words
 from anylog.ledger.cluster import Clusters
 from anylog.ledger.ledger import Ledger
@@ -154,6 +156,7 @@ class Node:
         self.dictionary = Dictionary()
         self.file_access = FileAccess(self.places, self.dictionary)
         self.logs = Logs(clock)
+        self.echoes = EchoQueue(clock)
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()
@@ -373,6 +376,19 @@ class Node:
         """Run a script file."""
         return await self._interpreter.process(name, values, context)
 
+    async def process_lines(self, title: str, commands: Sequence[str], context: Context) -> Result:
+        """Run commands that were read from elsewhere as a script of that name."""
+        return await self._interpreter.process_lines(title, commands, context)
+
+    async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
+        """Begin a script file that nobody waits for; gives its number."""
+        return await self._interpreter.thread(name, values, context)
+
+    @property
+    def runs(self) -> Runs:
+        """The scripts that run."""
+        return self._interpreter.runs
+
     def leave(self, name: str) -> None:
         """Stop one process, without waiting for it."""
         Deferred.fromCoroutine(self.processes.exit(name)).addErrback(
@@ -471,6 +487,7 @@ class Node:
 
     @deferring
     async def _stop(self) -> None:
+        self.runs.stop()
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
         if hasattr(self, "msg_rules"):  # its last rows pass the stream, too
             steps.append(self.msg_rules.stop)

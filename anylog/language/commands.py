@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import anylog.language.script_commands
 from anylog.errors import AnyLogError, text_of
 from anylog.language.command import Command, Format, Text
 from anylog.language.context import Context, Result
@@ -250,6 +251,7 @@ class ResetRestLog(_ResetLog):
 COMMANDS: tuple[type[Command], ...] = (
     Help,
     *STATEMENTS,
+    *anylog.language.script_commands.COMMANDS,
     GetDictionary,
     GetEnvironment,
     GetKey,

@@ -28,6 +28,8 @@ class Control(Enum):
     ELSE_IGNORED = 1013
     DO_IGNORED = 1014
     EXIT_SCRIPTS = 1017
+    LOOP_START = 1101  # of ours: `for loop start` and `for loop end`
+    LOOP_END = 1102
 
 
 class Pages(Protocol):

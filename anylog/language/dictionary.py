@@ -140,6 +140,7 @@ class Scope:
     dictionary: Dictionary
     environ: Mapping[str, str]
     guarded: bool = False
+    item: int | None = None  # inside a `for loop` the number of its item: what `[+]` stands for
 
     def value(self, key: str) -> Any:
         """The dictionary value, or None."""
@@ -192,7 +193,9 @@ class Scope:
         for part in parts:
             part = part.strip()
             if part == "+":
-                raise AnyLogError(2, f"'!{name}[+]' has a meaning inside a 'for loop' alone")
+                if self.item is None:
+                    raise AnyLogError(2, f"'!{name}[+]' has a meaning inside a 'for loop' alone")
+                part = str(self.item)
             if part[:1] in ("!", "$"):
                 part = shown(self.resolve(part))
             value = _item(value, part.strip("\"'"))

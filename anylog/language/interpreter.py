@@ -10,6 +10,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
@@ -20,8 +21,9 @@ from anylog.language.context import Call, Context, Control, Pages, Result
 from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.logs import Logs, masked
 from anylog.language.replies import Replies
-from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, read_sections, run_script
-from anylog.language.tokens import LONGEST, Kind, Token, logical_lines, tokens_of
+from anylog.language.runs import Run, Runs
+from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, Section, read_sections, run_script
+from anylog.language.tokens import LONGEST, Kind, Line, Token, logical_lines, tokens_of
 from anylog.language.where import read_where, replaced, required_text
 from anylog.language.words import Words
 from anylog.waiting import deferring, pause
@@ -65,6 +67,7 @@ class Interpreter:
         """
         self._words, self._dictionary, self._environ = words, dictionary, environ
         self._clock, self._node, self._logs, self._read_file = clock, node, logs, read_file
+        self.runs = Runs(clock)
 
     @deferring
     async def execute(self, asked: str | Call, context: Context) -> Result:
@@ -92,37 +95,95 @@ class Interpreter:
         return Scope(self._dictionary, self._environ).resolve(word)
 
     async def process(self, name: str, values: Sequence[str], context: Context) -> Result:
-        """Run a script file; its errors name file, line and command. AnyLogError 112 if it cannot be read."""
+        """Run a script file; its errors name file, line and command.
+
+        Raises AnyLogError 112 if it cannot be read, 3 if it was stopped, 108 if too many run.
+        """
         outer = context.frame if isinstance(context.frame, Frame) else Frame()
         if outer.depth + A_SCRIPT > DEEPEST:
             raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
         path, text = await self._read_file(name)
         frame = Frame(script=path, depth=outer.depth + A_SCRIPT, arguments=tuple(values))
-        inner = evolve(
-            context, frame=frame, origin="script" if context.origin in ("start", "console") else context.origin
-        )
-        ended: Control | None = None
-        if path.lower().endswith(".json"):
-            for section in read_sections(path, text):
-                for key, value in section.settings.items():
-                    self._dictionary.set(key, value)
-                ended = await self._walk(section.script, inner)
-                if ended is not None:
-                    break
-        else:
-            ended = await self._walk(Script.read(path, text), inner)
+        ended = await self._in_run(frame, self._parts(path, text), context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
-    async def _walk(self, script: Script, context: Context) -> Control | None:
-        for warning in script.warnings:
-            self._logs.event.add("Warning", warning, context.who)
-        return await run_script(
-            script,
-            context,
-            execute=self.execute,
-            show=result_shower(context.write),
-            breathe=lambda: pause(self._clock, 0),
-        )
+    async def process_lines(self, title: str, commands: Sequence[str], context: Context) -> Result:
+        """Run commands that were read from elsewhere as a script of that name. Raises as `process` does."""
+        outer = context.frame if isinstance(context.frame, Frame) else Frame()
+        if outer.depth + A_SCRIPT > DEEPEST:
+            raise AnyLogError(3, f"{title}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
+        script = Script.of_lines(title, [Line(number, text) for number, text in enumerate(commands, 1)])
+        frame = Frame(script=title, depth=outer.depth + A_SCRIPT)
+        ended = await self._in_run(frame, iter([Section({}, script)]), context, outer.run)
+        return Result(control=ended) if ended and outer.script else Result.nothing()
+
+    async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
+        """Begin a script file and do not wait for it; gives its number. Raises AnyLogError 112 or 108."""
+        path, text = await self._read_file(name)
+        frame = Frame(script=path, depth=A_SCRIPT, arguments=tuple(values))
+        inner = self._inner(context, frame)
+        run = frame.run = self.runs.open(path, context.who or context.origin, inner.write, thread=True)
+
+        def failed(failure: Failure) -> None:
+            error = failure.value
+            if isinstance(error, AnyLogError):
+                self._logs.command(f"thread {name}", f"thread {run.number}", error)
+                if not run.stopped:
+                    inner.write(f"Thread {run.number} failed: {error}")
+            elif not failure.check(CancelledError):
+                self.log.failure("fault in thread {name}", failure, name=path)
+
+        work = self.runs.follow(run, self._walk(self._parts(path, text), inner))
+        Deferred.fromCoroutine(work).addErrback(failed)
+        return run.number
+
+    async def _in_run(
+        self, frame: Frame, parts: Iterator[Section], context: Context, run: Run | None
+    ) -> Control | None:
+        """The parts of a script, as a run of its own unless it stands in one."""
+        inner = self._inner(context, frame)
+        if run is not None:
+            frame.run = run
+            return await self._walk(parts, inner)
+        frame.run = self.runs.open(frame.script, context.who or context.origin, inner.write, thread=False)
+        ended: Control | None = await self.runs.follow(frame.run, self._walk(parts, inner))
+        return ended
+
+    def _inner(self, context: Context, frame: Frame) -> Context:
+        origin = "script" if context.origin in ("start", "console") else context.origin
+        return evolve(context, frame=frame, origin=origin, write=lambda text: context.write(text))
+
+    def _parts(self, path: str, text: str) -> Iterator[Section]:
+        """What a script file holds: settings, each with the lines that follow them."""
+        if path.lower().endswith(".json"):
+            yield from read_sections(path, text)
+        else:
+            yield Section({}, Script.read(path, text))
+
+    async def _walk(self, parts: Iterator[Section], context: Context) -> Control | None:
+        frame: Frame = context.frame
+        run, outer = frame.run, None
+        if run is not None:
+            outer, run.frame = run.frame, frame
+        try:
+            for part in parts:
+                for key, value in part.settings.items():
+                    self._dictionary.set(key, value)
+                for warning in part.script.warnings:
+                    self._logs.event.add("Warning", warning, context.who)
+                ended = await run_script(
+                    part.script,
+                    context,
+                    execute=self.execute,
+                    show=result_shower(context.write),
+                    breathe=lambda: pause(self._clock, 0),
+                )
+                if ended is not None:
+                    return ended
+        finally:
+            if run is not None:
+                run.frame = outer
+        return None
 
     # ------------------------------------------------------------------ statements
 
@@ -330,7 +391,9 @@ class Interpreter:
     # ------------------------------------------------------------------ what all share
 
     def _scope(self, context: Context) -> Scope:
-        return Scope(self._dictionary, self._environ, guarded=not context.local)
+        frame: Frame | None = context.frame
+        item = frame.item if frame is not None and frame.loops else None
+        return Scope(self._dictionary, self._environ, guarded=not context.local, item=item)
 
     @contextmanager
     def _failing(self, text: str, context: Context) -> Iterator[None]:

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError
 
 from anylog.errors import AnyLogError
 from anylog.language.context import Context, Control, Result
 from anylog.language.dictionary import read_json, shown
 from anylog.language.logs import masked, without_secrets
+from anylog.language.runs import Debug, Run
 from anylog.language.tokens import Line, logical_lines
 
 MOST_JUMPS = 100_000  # backward, without a `wait`: more is a loop that never ends
@@ -19,6 +21,8 @@ DEEPEST = 150  # statements within each other; a script within a script counts f
 A_SCRIPT = 5
 BREATH = 200  # lines, then others get a turn
 
+_LOOP_START = re.compile(r"(?i)(?:^|\sthen\s+|^do\s+|^else\s+)\s*for\s+loop\s+start\b")
+_LOOP_END = re.compile(r"(?i)^\s*for\s+loop\s+end\s*$")
 _LABEL = re.compile(r":(\S*[^\s:;]):")
 
 
@@ -28,6 +32,16 @@ class Branch:
 
     active: bool
     taken: bool
+
+
+@define
+class Loop:
+    """One `for loop` that is under way: places of its first and last line, and the item it is at."""
+
+    start: int
+    end: int
+    items: int
+    item: int = 0
 
 
 @define
@@ -42,6 +56,13 @@ class Frame:
     handler: Control | None = None  # what an error does; None: it ends the script
     target: str = ""
     jumps: int = 0  # backward, since the last wait
+    loops: list[Loop] = field(factory=list)  # that the line stands in, the outermost first
+    run: Run | None = None  # the whole that this is a part of
+
+    @property
+    def item(self) -> int | None:
+        """The number of the item of the innermost loop: what `[+]` stands for."""
+        return self.loops[-1].item if self.loops else None
 
     def branch(self, level: int) -> Branch:
         """The outcome on a level; AnyLogError 2 if no `if` was there."""
@@ -97,6 +118,16 @@ class Script:
             labels[label] = place
         return cls(name, lines, labels, warnings)
 
+    def end_of_loop(self, start: int) -> int:
+        """The place of the `for loop end` for the loop that begins at a place. Raises AnyLogError 2 if there is none."""
+        depth = 0
+        for place in range(start, len(self.lines)):
+            depth += len(_LOOP_START.findall(self.lines[place].text))
+            depth -= len(_LOOP_END.findall(self.lines[place].text))
+            if depth <= 0:
+                return place
+        raise AnyLogError(2, "there is no 'for loop end' after this 'for loop start'")
+
     def label_at(self, place: int) -> str:
         """The label under which a line stands, or an empty text."""
         return max((at, label) for label, at in (("", -1), *self.labels.items()) if at <= place)[1]
@@ -139,9 +170,11 @@ async def run_script(
 
     `show` gets the result of each line, `breathe` gives others a turn. Gives EXIT_SCRIPTS if the callers are to end
     too. An error that no `on error` takes is raised with its number, naming the script, the line and the command.
+    Raises CancelledError if the run it belongs to was stopped.
     """
     frame: Frame = context.frame
-    calls: list[int] = []
+    run = frame.run
+    calls: list[tuple[int, int]] = []  # where to go on, and in how many loops that is
     place = done = 0
     while place < len(script.lines):
         here, line = place, script.lines[place]
@@ -151,34 +184,49 @@ async def run_script(
         done += 1
         if done % BREATH == 0:
             await breathe()
+        if run is not None:
+            run.lines += 1
+            if run.stopped:
+                raise CancelledError
+            if run.debug is not Debug.OFF:
+                await _told_before(script, line, run)
+        cause: AnyLogError | None = None
         try:
             result = await execute(line.text.strip(), context)
             await show(result)
-            cause: AnyLogError | None = None
         except AnyLogError as error:
             cause = error
-            failed = _told(script, line, error)
+        if run is not None and run.debug is not Debug.OFF:
+            run.write(_traced(script, line, cause.text if cause is not None else "Success"))
+        if cause is not None:
+            failed = _told(script, line, cause)
             if frame.handler is Control.ON_ERROR_END:
                 return None
             if frame.handler is Control.ON_ERROR_IGNORE:
                 continue
             if frame.handler is None or script.label_at(here) == frame.target:
-                raise failed from error
+                raise failed from cause
             result = Result(
                 control=Control.GOTO if frame.handler is Control.ON_ERROR_GOTO else Control.CALL, target=frame.target
             )
         control = result.control
+        if control is None:
+            continue
         if control in (Control.GOTO, Control.CALL):
             if control is Control.CALL:
                 if len(calls) >= 1000:
                     raise _told(script, line, AnyLogError(2, "1000 calls without a 'return'"))
-                calls.append(place)
+                calls.append((place, len(frame.loops)))
             if result.target not in script.labels:
                 missing = f"there is no label ':{result.target}:'"
                 if cause is not None:
                     raise _told(script, line, AnyLogError(2, f"{cause}; and {missing}")) from cause
                 raise _told(script, line, AnyLogError(2, missing))
             place = script.labels[result.target] + 1
+            if control is Control.GOTO:  # out of loops, but not of those around the call
+                around = calls[-1][1] if calls else 0
+                while len(frame.loops) > around and not frame.loops[-1].start < place <= frame.loops[-1].end:
+                    frame.loops.pop()
             if place <= here:
                 frame.jumps += 1
                 if frame.jumps > MOST_JUMPS:
@@ -187,7 +235,8 @@ async def run_script(
         elif control is Control.RETURN:
             if not calls:
                 return None
-            place = calls.pop()
+            place, around = calls.pop()
+            del frame.loops[around:]
         elif control is Control.END_SCRIPT:
             return None
         elif control is Control.EXIT_SCRIPTS:
@@ -196,7 +245,48 @@ async def run_script(
             frame.handler, frame.target = control, result.target
         elif control in (Control.ON_ERROR_IGNORE, Control.ON_ERROR_END):
             frame.handler, frame.target = control, ""
+        elif control is Control.LOOP_START:
+            place = _begun(script, line, frame, here, len(result.data))
+        elif control is Control.LOOP_END:
+            place = _turned(script, line, frame, here)
     return None
+
+
+def _begun(script: Script, line: Line, frame: Frame, here: int, items: int) -> int:
+    """Where to go on after `for loop start`."""
+    try:
+        end = script.end_of_loop(here)
+    except AnyLogError as error:
+        raise _told(script, line, error) from None
+    frame.loops = [loop for loop in frame.loops if loop.start != here]  # it was left by a jump
+    if not items:
+        return end + 1
+    frame.loops.append(Loop(here, end, items))
+    return here + 1
+
+
+def _turned(script: Script, line: Line, frame: Frame, here: int) -> int:
+    """Where to go on after `for loop end`."""
+    if not frame.loops or frame.loops[-1].end != here:
+        raise _told(script, line, AnyLogError(2, "there is no 'for loop start' before this 'for loop end'"))
+    loop = frame.loops[-1]
+    loop.item += 1
+    if loop.item < loop.items:
+        return loop.start + 1
+    frame.loops.pop()
+    return here + 1
+
+
+async def _told_before(script: Script, line: Line, run: Run) -> None:
+    """Of a line that waits for `next`."""
+    if run.debug is Debug.INTERACTIVE:
+        run.write(_traced(script, line, "waits for 'next'"))
+        await run.step()
+
+
+def _traced(script: Script, line: Line, outcome: str) -> str:
+    name = re.split(r"[/\\]", script.name)[-1]
+    return f"[{name}] [{line.number:04d}] {masked(line.text.strip())} --> {outcome}"
 
 
 def _told(script: Script, line: Line, error: AnyLogError) -> AnyLogError:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
 from anylog.language.assignment import is_concatenation, operand_text
-from anylog.language.command import Command
+from anylog.language.command import Command, Text
 from anylog.language.conditions import condition
 from anylog.language.context import Context, Control, Result
-from anylog.language.dictionary import Scope, shown
+from anylog.language.dictionary import Scope, read_json, resolve_json, shown
 from anylog.language.interpreter import Form
 from anylog.language.script import Frame
 from anylog.language.tokens import joined, tokens_of
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 def scope_of(node: Node, context: Context) -> Scope:
     """Where references are looked up for who asks."""
-    return Scope(node.dictionary, node.environ, guarded=not context.local)
+    item = context.frame.item if isinstance(context.frame, Frame) else None
+    return Scope(node.dictionary, node.environ, guarded=not context.local, item=item)
 
 
 class If(Form):
@@ -74,8 +75,12 @@ class _Said(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         text = printed(operands[0] if operands else "", scope_of(node, context))
-        context.write(f"[From Node {context.who}] {text}" if context.origin == "peer" else text)
+        self.say(node, context, f"[From Node {context.who}] {text}" if context.origin == "peer" else text)
         return None
+
+    def say(self, node: Node, context: Context, text: str) -> None:
+        """Where it goes."""
+        context.write(text)
 
 
 class Print(_Said):
@@ -86,10 +91,55 @@ class Print(_Said):
 
 
 class Echo(_Said):
-    """Write text to the console of the node it runs on."""
+    """Say something to the people of the node it runs on: in its echo queue if that is on, else on the console."""
 
     words = "echo"
     examples = ("echo the script has ended",)
+
+    def say(self, node: Node, context: Context, text: str) -> None:
+        """Into the queue, if there is one."""
+        if node.echoes.on:
+            node.echoes.add(text)
+        else:
+            context.write(text)
+
+
+class ForLoopStart(Command):
+    """Run the lines up to `for loop end` once for each item of a list, or not at all if it is empty.
+
+    In these lines `[+]` is the number of the item: `!names[+]` is the item, `!nodes.ip[+]` an attribute of it. Loops
+    may stand within each other; `[+]` is of the innermost one.
+    """
+
+    words = "for loop start"
+    where = {"list": Text(required=True, late=True, help="a key that holds a list, or a list as JSON")}
+    examples = ("for loop start where list = !nodes",)
+    index = ("script",)
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2 for a key that is not defined, 6 for what is no list."""
+        word, scope = options["list"], scope_of(node, context)
+        value = scope.resolve(word) if word[:1] in ("!", "$") else word
+        if value is None:
+            raise AnyLogError(2, f"Missing dictionary definition for '{word}'")
+        if isinstance(value, str):
+            value = read_json(resolve_json(value, scope))
+        if not isinstance(value, list):
+            raise AnyLogError(6, f"for loop: '{word}' is no list: {shown(value)[:80]}")
+        return Result(control=Control.LOOP_START, data=value)
+
+
+class ForLoopEnd(Command):
+    """The end of the lines that `for loop start` repeats."""
+
+    words = "for loop end"
+    examples = ("for loop end",)
+    index = ("script",)
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        return Result(control=Control.LOOP_END)
 
 
 def printed(text: str, scope: Scope) -> str:
@@ -327,6 +377,8 @@ STATEMENTS: tuple[type[Command], ...] = (
     SetKey,
     Print,
     Echo,
+    ForLoopStart,
+    ForLoopEnd,
     Incr,
     Wait,
     Process,

@@ -11,7 +11,8 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import Scope, resolve_json
+from anylog.language.dictionary import resolve_json
+from anylog.language.statements import scope_of
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 from anylog.ledger.bring import Bring
 from anylog.ledger.policies import Policies
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     from anylog.node import Node
 
 _BRING = re.compile(r"bring(?:\..*)?", re.IGNORECASE)
-
-
-def scope_of(node: Node, context: Context) -> Scope:
-    """What `!key` stands for, to who asks."""
-    return Scope(node.dictionary, node.environ, guarded=not context.local)
 
 
 def policies_of(given: object, node: Node, context: Context) -> list[Policy]:

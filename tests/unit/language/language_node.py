@@ -15,6 +15,7 @@ from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Text, Whole
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import Dictionary
+from anylog.language.echoes import EchoQueue
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
 from anylog.language.words import Words
@@ -147,6 +148,8 @@ class LanguageCase(SynchronousTestCase):
         )
         self.node.meaning, self.node.process = self.interpreter.meaning, self.interpreter.process
         self.node.execute = self.interpreter.execute
+        self.node.process_lines, self.node.thread = self.interpreter.process_lines, self.interpreter.thread
+        self.node.runs, self.node.echoes = self.interpreter.runs, EchoQueue(self.clock)
         self.context = Context(origin="console", who="tester", write=self.told.append)
 
     def ask(self, asked: str | Call, context: Context | None = None) -> Result:
