@@ -18,11 +18,13 @@ import anylog.disk.file_commands
 import anylog.disk.folder_commands
 import anylog.language.commands
 import anylog.ledger.commands
+import anylog.ledger.from_commands
 import anylog.network.broker_commands
 import anylog.network.broker_pool_commands
 import anylog.network.client_commands
 import anylog.network.commands
 import anylog.network.publish_commands
+import anylog.network.rest_client_commands
 import anylog.network.tcp_commands
 import anylog.processes.aggregation_commands
 import anylog.processes.audit_commands
@@ -71,6 +73,7 @@ from anylog.network.lines import masked
 from anylog.network.outside_access import Debug
 from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
+from anylog.network.rest_client import RestClient
 from anylog.plugins import find
 from anylog.process import Processes, Rhythm
 from anylog.processes.intake import Intake
@@ -82,6 +85,7 @@ from anylog.processes.operator import Seen
 from anylog.processes.receiving import Receiving
 from anylog.processes.sending import Sent
 from anylog.processes.streaming import Stream
+from anylog.programs import Programs
 from anylog.query.serve import SelectService
 from anylog.query.state import NetworkQueries
 from anylog.query.watch import QueryTimes
@@ -95,12 +99,14 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.disk.file_commands.COMMANDS,
     *anylog.disk.folder_commands.COMMANDS,
     *anylog.ledger.commands.COMMANDS,
+    *anylog.ledger.from_commands.COMMANDS,
     *anylog.query.commands.COMMANDS,
     *anylog.processes.commands.COMMANDS,
     *anylog.network.commands.COMMANDS,
     *anylog.network.tcp_commands.COMMANDS,
     *anylog.network.client_commands.COMMANDS,
     *anylog.network.publish_commands.COMMANDS,
+    *anylog.network.rest_client_commands.COMMANDS,
     *anylog.network.broker_commands.COMMANDS,
     *anylog.network.broker_pool_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
@@ -142,6 +148,7 @@ class Node:
         lanes: Lanes,
         disk: Disk,
         chance: Random,
+        programs: Programs | None = None,
         environ: MutableMapping[str, str] | None = None,
         token: Callable[[int], bytes] = os.urandom,
         engine: Library = STANDARD,
@@ -155,11 +162,13 @@ class Node:
         self.places = Places.under(home)
         self.dictionary = Dictionary()
         self.file_access = FileAccess(self.places, self.dictionary)
+        self._programs = programs
         self.logs = Logs(clock)
         self.echoes = EchoQueue(clock)
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()
+        self.rest_client = RestClient(net=net, clock=clock)
         self.words = Words((*ALL_COMMANDS, *anylog.southbound.commands.commands(find().plugins.values())))
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
@@ -385,6 +394,13 @@ class Node:
         return await self._interpreter.thread(name, values, context)
 
     @property
+    def programs(self) -> Programs:
+        """What it starts of the operating system. Raises AnyLogError 237 for a node that starts nothing."""
+        if self._programs is None:
+            raise AnyLogError(237, "this node starts no programs")
+        return self._programs
+
+    @property
     def runs(self) -> Runs:
         """The scripts that run."""
         return self._interpreter.runs
@@ -488,6 +504,8 @@ class Node:
     @deferring
     async def _stop(self) -> None:
         self.runs.stop()
+        if self._programs is not None:
+            self._programs.stop()
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
         if hasattr(self, "msg_rules"):  # its last rows pass the stream, too
             steps.append(self.msg_rules.stop)

@@ -242,6 +242,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
     from anylog.disk.lanes import ThreadLanes
     from anylog.net import Net
     from anylog.node import Node
+    from anylog.programs import Programs
 
     return Node(
         home=home,
@@ -251,6 +252,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
         lanes=ThreadLanes(reactor),
         disk=RealDisk(),
         chance=SystemRandom(),
+        programs=Programs(reactor),
         environ=dict(os.environ),
         point=killer(os.environ.get("ANYLOG_KILL_AT", "")),
     )

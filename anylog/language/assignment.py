@@ -36,7 +36,7 @@ class Target:
         found = _TARGET.fullmatch(text)
         if token.kind is not Kind.WORD or found is None:
             raise AnyLogError(175, f"'{text}' is not a key that can be assigned")
-        parts = tuple(_part(part, scope) for part in re.findall(r"\[([^\[\]]*)\]", found[3]))
+        parts = tuple(part_of(part, scope) for part in re.findall(r"\[([^\[\]]*)\]", found[3]))
         return cls(_plain(found[2]), parts, found[4] or "")
 
     @property
@@ -132,7 +132,8 @@ def _plain(name: str) -> str:
     return name.removeprefix("!")
 
 
-def _part(part: str, scope: Scope) -> str:
+def part_of(part: str, scope: Scope) -> str:
+    """The name in one pair of brackets: plain, quoted, or a reference. Raises AnyLogError 2 for an undefined one."""
     part = part.strip()
     if part[:1] in ("!", "$"):
         text = scope.text(part)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import anylog.language.debug_commands
 import anylog.language.script_commands
+import anylog.language.value_commands
 from anylog.errors import AnyLogError, text_of
+from anylog.language.assignment import part_of
 from anylog.language.command import Command, Format, Text
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import HIDDEN, is_secret, read_json, resolve_json, shown
+from anylog.language.dictionary import HIDDEN, is_secret, item_of, read_json, resolve_json, shown
 from anylog.language.help import Help
 from anylog.language.logs import TITLES
 from anylog.language.statements import STATEMENTS, scope_of
@@ -86,13 +90,16 @@ class GetKey(Command):
         return Result(text=shown(value), data=value)
 
 
+_PATH = re.compile(r"(.*\S)\s+((?:\[[^\[\]]+\])+)", re.DOTALL)
+
+
 class Json(Command):
-    """Show JSON with the keys in it replaced by their values; with `test`, whether it is JSON."""
+    """Show JSON, or the part at a path, with the keys in it replaced by their values; with `test`, whether it is JSON."""
 
     words = "json"
-    operands = "[json or !key] [test]"
+    operands = "[json or !key] [test or path]"
     raw = literal = True
-    examples = ('json {"ip" : !ip}', "json !policy test")
+    examples = ('json {"ip" : !ip}', "json !policy test", "port = json !policy [operator][port]")
     index = ("json", "script")
     http = ("GET", "POST")
 
@@ -101,8 +108,10 @@ class Json(Command):
         text = operands[0].strip() if operands else ""
         if not text:
             raise AnyLogError(2, f"json: a value is missing; usage: {self.usage_text()}")
-        scope, test = scope_of(node, context), False
-        if text.endswith(" test"):
+        scope, test, path = scope_of(node, context), False, None
+        if found := _PATH.fullmatch(text):
+            text, path = found[1], [part_of(part, scope) for part in re.findall(r"\[([^\[\]]*)\]", found[2])]
+        elif text.endswith(" test"):
             text, test = text[:-5].rstrip(), True
         if text[:1] == "!":
             text = scope.text(text) or ""
@@ -114,6 +123,8 @@ class Json(Command):
             data = None
         if test:
             return Result(text="true" if data is not None else "false", data=data is not None)
+        for part in path or ():
+            data = item_of(data, part)
         return None if data is None else Result(text=shown(data), data=data)
 
 
@@ -252,6 +263,8 @@ COMMANDS: tuple[type[Command], ...] = (
     Help,
     *STATEMENTS,
     *anylog.language.script_commands.COMMANDS,
+    *anylog.language.value_commands.COMMANDS,
+    *anylog.language.debug_commands.COMMANDS,
     GetDictionary,
     GetEnvironment,
     GetKey,

@@ -85,6 +85,7 @@ class Context:
     subset: bool = False
     hops: int = 0  # nodes the question has come through before
     upload: Upload | None = None  # a file that came along
+    into: Mapping[str, str] | None = None  # `[file = f, key = k, show = true] =`: where the reply of `rest` goes
 
 
 @frozen(kw_only=True)

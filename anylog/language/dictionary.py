@@ -198,7 +198,7 @@ class Scope:
                 part = str(self.item)
             if part[:1] in ("!", "$"):
                 part = shown(self.resolve(part))
-            value = _item(value, part.strip("\"'"))
+            value = item_of(value, part.strip("\"'"))
         if attribute:
             value = value.get(attribute) if isinstance(value, dict) else None
         return value
@@ -237,7 +237,8 @@ class Scope:
         return "".join(pieces)
 
 
-def _item(value: Any, part: str) -> Any:
+def item_of(value: Any, part: str) -> Any:
+    """What `[part]` of a value is: an entry, an item, or a piece `a:b` of a list or a text; None if there is none."""
     if re.fullmatch(r"-?[0-9]*:-?[0-9]*", part):
         begin, _, end = part.partition(":")
         whole = value if isinstance(value, list) else shown(value)

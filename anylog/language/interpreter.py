@@ -247,10 +247,12 @@ class Interpreter:
         forced = len(tokens) > 2 and tokens[0].is_word("set") and tokens[2].is_operator("=")
         if forced:
             found = self._words.match(_texts(tokens))
-            forced = found is None or found[1] < 2
+            forced = found is None or found[1] < 2 or found[0].words == "set policy"  # the key `policy`
         first = 1 if forced else 0
         if len(tokens) > first + 1 and tokens[first + 1].is_operator("="):
             self._allow(True, False, f"{tokens[first].text} =", context)
+            if not forced and tokens[0].kind is Kind.JSON:
+                return await self._into(text, tokens, context)
             target = Target.read(tokens[first], self._scope(context))
             await self._assign(target, tokens[first + 2 :], text, context, forced)
             return Result.nothing()
@@ -267,6 +269,26 @@ class Interpreter:
             if tokens[0].text[:1] == "!" and context.local:
                 text, tokens = self._with_first_word(text, tokens, scope)
         return await self._command(text, tokens, context)
+
+    async def _into(self, text: str, tokens: Sequence[Token], context: Context) -> Result:
+        """`[file = f, key = k, show = true] = rest get ...`: the reply goes to a file (language.md 5)."""
+        scope, into = self._scope(context), {}
+        for pair in tokens[0].text[1:-1].split(","):
+            key, equal, value = (part.strip() for part in pair.partition("="))
+            if not equal or key.lower() not in ("file", "key", "show"):
+                raise AnyLogError(175, f"'{tokens[0].text[:80]}' is neither a key nor [file = f, key = k, show = true]")
+            given = scope.text(value.strip("\"'"))
+            if not given:
+                raise AnyLogError(2, f"Missing dictionary definition for '{value}'")
+            into[key.lower()] = given
+        if "file" not in into:
+            raise AnyLogError(2, f"'file' is missing in '{tokens[0].text[:80]}'")
+        if len(tokens) < 3 or not tokens[2].is_word("rest"):
+            raise AnyLogError(
+                2, f"after '{tokens[0].text[:80]} =' a 'rest get' is expected: its reply goes to the file"
+            )
+        rest = text[tokens[2].start :]
+        return await self._command(rest, tokens_of(rest), evolve(context, into=into))
 
     def _with_first_word(self, text: str, tokens: Sequence[Token], scope: Scope) -> tuple[str, Sequence[Token]]:
         """A key may hold the words of a command: `!what status`."""
@@ -409,6 +431,7 @@ class Interpreter:
             ident = f"{self._clock.seconds():.6f}"
             self.log.failure("{ident}: fault in '{command}'", ident=ident, command=masked(text[:200]))
             internal = AnyLogError(500, f"internal error {ident}: {type(fault).__name__}")
+            internal.__cause__ = fault
             self._logs.command(text, context.who or context.origin, internal)
             raise internal from fault
 

@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from traceback import extract_tb
 from typing import Any
 
 from attrs import define, field
@@ -121,6 +122,9 @@ class Log:
         ]
 
 
+_PLACES = 12  # of a call stack that are told: the last ones
+
+
 class Logs:
     """The logs of one node."""
 
@@ -131,6 +135,8 @@ class Logs:
         self.query = Log(clock, "query", 20)
         self.rest = Log(clock, "rest", 20)
         self.msg = Log(clock, "msg", 20)
+        self.error_traceback: str | None = None  # entries with that text say where the error came from; None: none
+        self.exception_traceback = False  # and those about faults of ours
         self.query_seconds: float | None = None  # queries as slow as that are noted; None: none, 0: all
 
     def named(self, name: str) -> Log:
@@ -149,10 +155,25 @@ class Logs:
         self.event.add("Command", f"(Failed: {error.text}) {masked(text)}", who)
         detail = without_secrets(error.detail, text)
         told = f": {detail}" if detail and detail != error.text else ""
+        told += self._origin(error, f"{error.text} {detail}")
         begin = masked(text)
         if len(begin) > FAILED:
             begin = f"{begin[:FAILED]}... ({length:,} characters)"
         self.error.add("Error", f"(Failed: {error.text}) {begin}{told}", who)
+
+    def _origin(self, error: AnyLogError, text: str) -> str:
+        """Where in our code an error came from, if that is wanted. No values: only files, lines and functions."""
+        fault = error.__cause__ if error.number == 500 else None
+        wanted = self.error_traceback is not None and self.error_traceback in text.lower()
+        if not wanted and not (fault is not None and self.exception_traceback):
+            return ""
+        places = [
+            f"{name.rpartition('/')[2]}:{line} {function}"
+            for one in (error, fault)
+            if one is not None
+            for name, line, function, _ in extract_tb(one.__traceback__)
+        ]
+        return " at " + " > ".join(places[-_PLACES:]) if places else ""
 
 
 def _moment(seconds: float) -> str:

@@ -119,7 +119,7 @@ class Script:
         return cls(name, lines, labels, warnings)
 
     def end_of_loop(self, start: int) -> int:
-        """The place of the `for loop end` for the loop that begins at a place. Raises AnyLogError 2 if there is none."""
+        """The place of the `for loop end` of the loop that begins at a place. AnyLogError 2 if there is none."""
         depth = 0
         for place in range(start, len(self.lines)):
             depth += len(_LOOP_START.findall(self.lines[place].text))

@@ -127,8 +127,8 @@ def _run(command: Command, node: Node, text: str) -> Run:
 class SetDebug(Command):
     """Tell each line of scripts and what came of it: `[script] [line] command --> outcome`.
 
-    In a script it is for that run alone, with all that it calls; elsewhere for the scripts that begin from then on. With
-    `interactive` a thread waits before each line until somebody says `next`; `continue` lets it go on.
+    In a script it is for that run alone, with all that it calls; elsewhere for the scripts that begin from then on.
+    With `interactive` a thread waits before each line until somebody says `next`; `continue` lets it go on.
     """
 
     words = "set debug"

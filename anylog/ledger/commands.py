@@ -11,6 +11,7 @@ from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Text
 from anylog.language.context import Context, Result
 from anylog.language.dictionary import Scope, read_json, resolve_json
+from anylog.language.statements import scope_of
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 from anylog.language.where import required_text, split_pairs
 from anylog.ledger.checks import check, completed
@@ -18,7 +19,7 @@ from anylog.ledger.file_commands import COMMANDS as FILE_COMMANDS
 from anylog.ledger.get_commands import COMMANDS as GET_COMMANDS
 from anylog.ledger.master import Master, Outcome
 from anylog.ledger.policy import NUMBERS, Policy, new_id, prepared
-from anylog.ledger.reading_commands import dictionary_key, policies_of, policy_of, scope_of
+from anylog.ledger.reading_commands import dictionary_key, policies_of, policy_of
 from anylog.ledger.sending import complete, delete, insert
 from anylog.ledger.view_commands import COMMANDS as VIEW_COMMANDS
 from anylog.ledger.where import Where
