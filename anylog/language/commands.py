@@ -94,7 +94,7 @@ _PATH = re.compile(r"(.*\S)\s+((?:\[[^\[\]]+\])+)", re.DOTALL)
 
 
 class Json(Command):
-    """Show JSON, or the part at a path, with the keys in it replaced by their values; with `test`, whether it is JSON."""
+    """Show JSON, or the part at a path, with its keys replaced by their values; with `test`, whether it is JSON."""
 
     words = "json"
     operands = "[json or !key] [test or path]"

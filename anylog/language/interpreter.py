@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -30,6 +30,7 @@ from anylog.waiting import deferring, pause
 
 LARGEST = 16 << 20  # bytes of an answer that is assigned to a key
 
+_READ_AGAIN = re.compile(r"[\n\r<#&]")
 _OF_SCRIPTS = frozenset(Control) - {Control.ELSE_IGNORED, Control.DO_IGNORED}
 
 
@@ -43,6 +44,22 @@ class Form(Command):
 
     async def run(self, node: Any, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         return await node.execute(" ".join((self.words, *operands)), context)  # type: ignore[no-any-return]
+
+
+class _Failing:
+    """What a statement raises inside is logged."""
+
+    __slots__ = ("_context", "_interpreter", "_text")
+
+    def __init__(self, interpreter: Interpreter, text: str, context: Context) -> None:
+        self._interpreter, self._text, self._context = interpreter, text, context
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        if fault is not None:
+            self._interpreter.fail(self._text, self._context, fault)
 
 
 class Interpreter:
@@ -174,7 +191,7 @@ class Interpreter:
                 ended = await run_script(
                     part.script,
                     context,
-                    execute=self.execute,
+                    execute=self._line,
                     show=result_shower(context.write),
                     breathe=lambda: pause(self._clock, 0),
                 )
@@ -184,6 +201,12 @@ class Interpreter:
             if run is not None:
                 run.frame = outer
         return None
+
+    async def _line(self, text: str, context: Context) -> Result:
+        """A line of a script, which is one statement already unless it came out of JSON."""
+        if len(text) > LONGEST or _READ_AGAIN.search(text):
+            return await self.execute(text, context)
+        return await self._statement(text, context)
 
     # ------------------------------------------------------------------ statements
 
@@ -417,23 +440,23 @@ class Interpreter:
         item = frame.item if frame is not None and frame.loops else None
         return Scope(self._dictionary, self._environ, guarded=not context.local, item=item)
 
-    @contextmanager
-    def _failing(self, text: str, context: Context) -> Iterator[None]:
+    def _failing(self, text: str, context: Context) -> _Failing:
         """A statement that cannot even be read is a failed one in the logs."""
-        try:
-            yield
-        except AnyLogError as error:
-            self._logs.command(text, context.who or context.origin, error)
-            raise
-        except CancelledError:
-            raise
-        except Exception as fault:  # a fault of ours: the log has its traceback, the asker a number to find it by
-            ident = f"{self._clock.seconds():.6f}"
-            self.log.failure("{ident}: fault in '{command}'", ident=ident, command=masked(text[:200]))
-            internal = AnyLogError(500, f"internal error {ident}: {type(fault).__name__}")
-            internal.__cause__ = fault
-            self._logs.command(text, context.who or context.origin, internal)
-            raise internal from fault
+        return _Failing(self, text, context)
+
+    def fail(self, text: str, context: Context, fault: BaseException) -> None:
+        """Log what a statement raised; raises AnyLogError 500 for a fault of ours."""
+        if isinstance(fault, AnyLogError):
+            self._logs.command(text, context.who or context.origin, fault)
+        if isinstance(fault, AnyLogError | CancelledError) or not isinstance(fault, Exception):
+            return
+        # The log has its traceback, the asker a number to find it by.
+        ident = f"{self._clock.seconds():.6f}"
+        self.log.failure("{ident}: fault in '{command}'", Failure(fault), ident=ident, command=masked(text[:200]))
+        internal = AnyLogError(500, f"internal error {ident}: {type(fault).__name__}")
+        internal.__cause__ = fault
+        self._logs.command(text, context.who or context.origin, internal)
+        raise internal from fault
 
     async def _logged(self, text: str, context: Context, work: Coroutine[Deferred[Any], Any, Result]) -> Result:
         who = context.who or context.origin

@@ -39,12 +39,17 @@ _BASIC = re.compile(r"(?i)\b(basic|bearer)\s+[A-Za-z0-9+/=._\-]{6,}")
 def masked(text: str) -> str:
     """The text with the values of secrets shown as `****`."""
     # Most texts hold none of these, and the patterns look at every place of a text.
+    lower = text.lower()
+    if "@" not in text and not any(word in lower for word in _SIGNS):
+        return text
     for sign, pattern in (("=", _ASSIGNED), ("=", _PAIR), (":", _JSON), ("@", _POSITION), ("@", _ADDRESS)):
         if sign in text:
             text = pattern.sub(r"\1****", text)
     return _BASIC.sub(r"\1 ****", text)
 
 
+# One of these is in each secret that the patterns know, if it is no address.
+_SIGNS = ("pass", "pwd", "_key", "token", "old", "new", "basic", "bearer")
 CUT = 4  # letters from which on the begin of a secret is one: values are cut where they are long
 
 
@@ -83,7 +88,11 @@ class Log:
 
     def add(self, kind: str, text: str, thread: str = "", more: Mapping[str, Any] | None = None) -> None:
         """Add an entry; secrets in the text are masked. `thread` is who or what did it."""
-        text, now = masked(text[:LONGEST]), unix(self._clock)
+        self.put(kind, masked(text[:LONGEST]), thread, more)
+
+    def put(self, kind: str, text: str, thread: str = "", more: Mapping[str, Any] | None = None) -> None:
+        """The same for a text in which nothing is secret."""
+        now = unix(self._clock)
         last = self._entries[-1] if self._entries else None
         if last is not None and (last.text, last.kind, last.thread) == (text, kind, thread):
             last.count += 1
@@ -149,7 +158,7 @@ class Logs:
     def command(self, text: str, who: str, error: AnyLogError | None = None) -> None:
         """A command was run: `(ok) command` or `(Failed: text) command`; failures also in the error log."""
         if error is None:
-            self.event.add("Command", f"(ok) {masked(text[:LONGEST])}", who)
+            self.event.put("Command", f"(ok) {masked(text[:LONGEST])}", who)
             return
         length, text = len(text), text[:LONGEST]
         self.event.add("Command", f"(Failed: {error.text}) {masked(text)}", who)

@@ -10,11 +10,16 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 
-_OPERATORS = ("==", "!=", "<=", ">=", "->", "<", ">", "=", "+")
+_PAIRS = frozenset(("==", "!=", "<=", ">=", "->"))
+_SINGLES = frozenset("<>=+")
+_OPERATING = _SINGLES | frozenset("!-")  # what an operator begins with
+_PLAIN = re.compile(r"""[^ \t\r\n"'\\=!<>\-+\[{(`]+""")  # of a word: nothing here has a meaning of its own
+_SIMPLE = re.compile(r"""!?[^ \t\r\n"'\\=!<>\-+\[{(`#]+(?=[ \t\r\n]|$)""")  # a whole word of such characters
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _BLANK = " \t\r\n"
 _DEEPEST = 100  # brackets in brackets
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_ONE_LINE = re.compile(r"""[^\n\r<#\[\]{}&":\ufeff]*""")  # nothing that joins, parts or ends lines
 LONGEST = 1 << 20  # characters of one statement (security.md 9)
 
 
@@ -63,6 +68,8 @@ def logical_lines(text: str, *, typed: bool = False) -> list[Line]:
     lines; in a script a missing one is an error of its own line. Raises AnyLogError 2 naming the line where a block
     or a bracket opens that is never closed.
     """
+    if _ONE_LINE.fullmatch(text):
+        return [Line(1, text.rstrip())] if text.strip() else []
     lines: list[Line] = []
     physical = text.removeprefix("\ufeff").replace("\r", "").split("\n")
     place = 0
@@ -108,6 +115,12 @@ def tokens_of(text: str) -> list[Token]:
         char = text[at]
         if char in _BLANK:
             at += 1
+            continue
+        simple = _SIMPLE.match(text, at)
+        if simple is not None:
+            end = simple.end()
+            tokens.append(Token(Kind.WORD, simple[0], at, end))
+            at = end
             continue
         if char == "#" and (at == 0 or text[at - 1] in _BLANK):
             end = text.find("\n", at)
@@ -159,13 +172,23 @@ def _token(text: str, at: int) -> Token:
 
 
 def _operator(text: str, at: int) -> str:
-    return next((operator for operator in _OPERATORS if text.startswith(operator, at)), "")
+    if text[at] not in _OPERATING:
+        return ""
+    pair = text[at : at + 2]
+    if pair in _PAIRS:
+        return pair
+    return text[at] if text[at] in _SINGLES else ""
 
 
 def _word_end(text: str, at: int) -> int:
     """Where the word that begins at `at` ends; bracket groups glued to it belong to it."""
     start, grouping = at, True
     while at < len(text):
+        plain = _PLAIN.match(text, at)
+        if plain is not None:
+            at = plain.end()
+            if at == len(text):
+                break
         char = text[at]
         if char in _BLANK or char == '"' or (at > start and text.startswith('\\"', at)) or _operator(text, at):
             break
