@@ -198,6 +198,7 @@ class Node:
             node=self,
             logs=self.logs,
             read_file=self._read_script,
+            aside=lambda work, *values: self.lanes.open("cpu").run(work, *values),
         )
         self._held: DiskFile | None = None
         self._stopping: Deferred[None] | None = None

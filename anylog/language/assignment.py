@@ -71,10 +71,14 @@ def value_of(tokens: Sequence[Token], scope: Scope, typed: bool = False) -> Any:
         token = tokens[0]
         if token.kind is Kind.JSON and typed:
             return read_json(resolve_json(token.text, scope))
+        if token.kind is Kind.ESCAPED:
+            return _escaped(token, scope)
         return scope.resolve(token.text) if token.kind is Kind.WORD else token.text
     texts = []
     for token in tokens:
         text = scope.text(token.text) if token.kind is Kind.WORD else token.text
+        if token.kind is Kind.ESCAPED:
+            text = _escaped(token, scope)
         if text is None:
             return None
         texts.append(text)
@@ -121,7 +125,15 @@ def operand_text(token: Token, scope: Scope) -> str:
     """One operand as text: single quotes removed, undefined references empty."""
     if token.kind is Kind.WORD:
         return scope.text(token.text) or ""
+    if token.kind is Kind.ESCAPED:
+        return _escaped(token, scope) or '""'
     return token.text[1:-1] if token.kind is Kind.SINGLE else token.text
+
+
+def _escaped(token: Token, scope: Scope) -> str | None:
+    """`\\"!key\\"`: the value, in double quotes; None if it is undefined."""
+    text = scope.text(token.text[1:-1])
+    return None if text is None else f'"{text}"'
 
 
 def _is_reference(token: Token) -> bool:

@@ -52,7 +52,7 @@ class Result:
     data: Any = None  # the same as JSON values, where the command has such a form
     format: str = "text"  # "text", "table" or "json": which of the two an asker without a wish gets
     control: Control | None = None
-    target: str = ""  # label or handler of a control
+    target: str = ""  # label or handler of a control, or the number of items of a loop
     pages: Pages | None = None
     replies: Any = None  # of several nodes: a language.replies.Replies, which an assignment keeps as it grows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,12 +22,13 @@ from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.logs import Logs, masked
 from anylog.language.replies import Replies
 from anylog.language.runs import Run, Runs
-from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, Section, read_sections, run_script
+from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, Section, parts_of, run_script
 from anylog.language.tokens import LONGEST, Kind, Line, Token, logical_lines, tokens_of
 from anylog.language.where import read_where, replaced, required_text
 from anylog.language.words import Words
 from anylog.waiting import deferring, pause
 
+LONG = 1 << 16  # characters of a script that is not read in the reactor's turn
 LARGEST = 16 << 20  # bytes of an answer that is assigned to a key
 
 _READ_AGAIN = re.compile(r"[\n\r<#&]")
@@ -77,13 +78,16 @@ class Interpreter:
         node: Any,
         logs: Logs,
         read_file: Callable[[str], Awaitable[tuple[str, str]]],
+        aside: Callable[..., Awaitable[Any]] | None = None,
     ) -> None:
         """`node` is what commands are handed; the interpreter itself uses no more of it than its address.
 
         `read_file(name)` gives the path and the text of a script; AnyLogError 112 if there is none.
+        `aside(work, *values)` does pure work that takes long where nobody waits for it.
         """
         self._words, self._dictionary, self._environ = words, dictionary, environ
         self._clock, self._node, self._logs, self._read_file = clock, node, logs, read_file
+        self._aside = aside
         self.runs = Runs(clock)
 
     @deferring
@@ -119,9 +123,9 @@ class Interpreter:
         outer = context.frame if isinstance(context.frame, Frame) else Frame()
         if outer.depth + A_SCRIPT > DEEPEST:
             raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
-        path, text = await self._read_file(name)
+        path, parts = await self._parts(name)
         frame = Frame(script=path, depth=outer.depth + A_SCRIPT, arguments=tuple(values))
-        ended = await self._in_run(frame, self._parts(path, text), context, outer.run)
+        ended = await self._in_run(frame, parts, context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
     async def process_lines(self, title: str, commands: Sequence[str], context: Context) -> Result:
@@ -131,12 +135,12 @@ class Interpreter:
             raise AnyLogError(3, f"{title}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
         script = Script.of_lines(title, [Line(number, text) for number, text in enumerate(commands, 1)])
         frame = Frame(script=title, depth=outer.depth + A_SCRIPT)
-        ended = await self._in_run(frame, iter([Section({}, script)]), context, outer.run)
+        ended = await self._in_run(frame, [Section({}, script)], context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
     async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
         """Begin a script file and do not wait for it; gives its number. Raises AnyLogError 112 or 108."""
-        path, text = await self._read_file(name)
+        path, parts = await self._parts(name)
         frame = Frame(script=path, depth=A_SCRIPT, arguments=tuple(values))
         inner = self._inner(context, frame)
         run = frame.run = self.runs.open(path, context.who or context.origin, inner.write, thread=True)
@@ -150,12 +154,12 @@ class Interpreter:
             elif not failure.check(CancelledError):
                 self.log.failure("fault in thread {name}", failure, name=path)
 
-        work = self.runs.follow(run, self._walk(self._parts(path, text), inner))
+        work = self.runs.follow(run, self._walk(parts, inner))
         Deferred.fromCoroutine(work).addErrback(failed)
         return run.number
 
     async def _in_run(
-        self, frame: Frame, parts: Iterator[Section], context: Context, run: Run | None
+        self, frame: Frame, parts: Sequence[Section], context: Context, run: Run | None
     ) -> Control | None:
         """The parts of a script, as a run of its own unless it stands in one."""
         inner = self._inner(context, frame)
@@ -170,14 +174,14 @@ class Interpreter:
         origin = "script" if context.origin in ("start", "console") else context.origin
         return evolve(context, frame=frame, origin=origin, write=lambda text: context.write(text))
 
-    def _parts(self, path: str, text: str) -> Iterator[Section]:
-        """What a script file holds: settings, each with the lines that follow them."""
-        if path.lower().endswith(".json"):
-            yield from read_sections(path, text)
-        else:
-            yield Section({}, Script.read(path, text))
+    async def _parts(self, name: str) -> tuple[str, Sequence[Section]]:
+        """The path of a script file, and what it holds."""
+        path, text = await self._read_file(name)
+        if self._aside is None or len(text) < LONG:
+            return path, parts_of(path, text)
+        return path, await self._aside(parts_of, path, text)
 
-    async def _walk(self, parts: Iterator[Section], context: Context) -> Control | None:
+    async def _walk(self, parts: Sequence[Section], context: Context) -> Control | None:
         frame: Frame = context.frame
         run, outer = frame.run, None
         if run is not None:

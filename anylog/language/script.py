@@ -158,6 +158,13 @@ def read_sections(name: str, text: str) -> list[Section]:
     return sections
 
 
+def parts_of(path: str, text: str) -> list[Section]:
+    """What a script file holds: settings, each with the lines that follow them. Raises AnyLogError 2 or 6."""
+    if path.lower().endswith(".json"):
+        return read_sections(path, text)
+    return [Section({}, Script.read(path, text))]
+
+
 async def run_script(
     script: Script,
     context: Context,
@@ -246,7 +253,7 @@ async def run_script(
         elif control in (Control.ON_ERROR_IGNORE, Control.ON_ERROR_END):
             frame.handler, frame.target = control, ""
         elif control is Control.LOOP_START:
-            place = _begun(script, line, frame, here, len(result.data))
+            place = _begun(script, line, frame, here, int(result.target))
         elif control is Control.LOOP_END:
             place = _turned(script, line, frame, here)
     return None

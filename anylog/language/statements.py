@@ -127,7 +127,7 @@ class ForLoopStart(Command):
             value = read_json(resolve_json(value, scope))
         if not isinstance(value, list):
             raise AnyLogError(6, f"for loop: '{word}' is no list: {shown(value)[:80]}")
-        return Result(control=Control.LOOP_START, data=value)
+        return Result(control=Control.LOOP_START, target=str(len(value)))
 
 
 class ForLoopEnd(Command):

@@ -76,7 +76,7 @@ class SetPolicy(Command):
     raw = literal = True
     examples = (
         "set policy p [config] = {} and [config][name] = north and [config][port] = !anylog_server_port.int",
-        "<set policy p [config][script] = [] and [config][script] + 'process !local_scripts/north.al'>",
+        "set policy p [config][script] = [] and [config][script] + 'process !local_scripts/north.al'",
     )
     index = ("json", "blockchain", "script")
     guarded = True

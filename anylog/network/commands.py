@@ -249,6 +249,7 @@ class RunTelnetServer(Command):
             clock=node.clock,
             node_name=lambda: node.name,
             complete=node.words.starting_with,
+            messages=lambda: node.echoes.count if node.echoes.on else 0,
             options=TelnetOptions(
                 ip=options["internal_ip"], port=options["internal_port"], allow_remote=options["allow_remote"]
             ),

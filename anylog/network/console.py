@@ -37,8 +37,12 @@ class Session:
         write: Callable[[str], None],
         ready: Callable[[], Deferred[None]],
         leave: Callable[[], None],
+        messages: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`write` prints text as it is; `ready` fires when the reader takes more; `leave` ends the session."""
+        """`write` prints text as it is; `ready` fires when the reader takes more; `leave` ends the session.
+
+        `messages` counts those that ever came to the echo queue; 0 if it is off.
+        """
         self.history = History()
         self.busy = False
         self._execute, self._node_name = execute, node_name
@@ -47,13 +51,15 @@ class Session:
         self._confirming = ""
         self._running: Deferred[None] | None = None
         self._abandoned = False
+        self._messages, self._seen = messages, 0  # of which so many were looked at here
         self.context = context
         context.write = self._print
 
     def greeting(self) -> str:
         """What a session begins with."""
         name = self._node_name()
-        return f"AnyLog Version: {__version__}\n" + (f"Node: {name}\n" if name else "")
+        waiting = "Messages are in the echo queue: 'get echo queue'\n" if self._messages() else ""
+        return f"AnyLog Version: {__version__}\n" + (f"Node: {name}\n" if name else "") + waiting
 
     def prompt(self) -> str:
         """What is shown before a line; nothing inside a block."""
@@ -61,8 +67,8 @@ class Session:
             return "Stop the node? (yes/no) "
         if self._block is not None:
             return ""
-        name = self._node_name()
-        return f"AL {name} > " if name else "AL > "
+        name, mark = self._node_name(), " +>" if self._messages() > self._seen else " >"
+        return f"AL {name}{mark} " if name else f"AL{mark} "
 
     def receive(self, line: str) -> Deferred[None] | None:
         """Take a line. Gives a Deferred that fires when its command has ended, or None if there is none to wait for."""
@@ -134,6 +140,8 @@ class Session:
         try:
             asked = self._execute(command, self.context)
             result = await (asked if _READS.match(command) else _kept_on(asked, self.log))
+            if " ".join(command.lower().split()).startswith("get echo queue"):
+                self._seen = self._messages()
             await self._show(command, result)
             return True
         except AnyLogError as error:

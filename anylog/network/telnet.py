@@ -90,6 +90,7 @@ class TelnetConsole(Telnet):
             write=self.print_text,
             ready=self._ready,
             leave=self._leave,
+            messages=self._door.messages,
         )
         self._editor = LineEditor(self.session.history, complete=self._door.complete)
         for option in (ECHO, SGA):
@@ -342,10 +343,14 @@ class TelnetServer(Process):
         node_name: Callable[[], str],
         options: TelnetOptions,
         complete: Callable[[str], Sequence[str]] | None = None,
+        messages: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`complete` gives the command texts that begin with what was typed."""
+        """`complete` gives the command texts that begin with what was typed.
+
+        `messages` counts those that ever came to the echo queue; 0 if it is off.
+        """
         self.execute, self.clock, self.node_name = execute, clock, node_name
-        self.options, self.complete = options, complete
+        self.options, self.complete, self.messages = options, complete, messages
         self.address = f"{options.ip}:{options.port}"
         self.consoles: list[TelnetConsole] = []
         self._net = net

@@ -87,7 +87,7 @@ def test_lookup_of_a_text() -> None:
     ]:
         command = words.command_of(text)
         assert (command and command.words) == expected, text
-    assert words.starting_with("get st") == ["get status", "get streaming log"]
+    assert words.starting_with("get st") == ["get stack trace", "get status", "get streaming log"]
     assert words.starting_with("exit ") == ["exit node", "exit scripts"]
     assert words.nearest("get stats")[0] == "get status"
 

@@ -66,6 +66,7 @@ class ConsoleCase(SynchronousTestCase):
             node_name=lambda: self.name,
             options=TelnetOptions(port=7852, sessions=3),
             complete=lambda text: [word for word in ("get status",) if word.startswith(text)],
+            messages=lambda: self.messages,
         )
 
     def _execute(self, text: Any, context: Context) -> Deferred[Result]:
