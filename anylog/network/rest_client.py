@@ -89,7 +89,7 @@ class RestClient:
 
     async def _ask(self, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes | None) -> Answer:
         from treq.client import HTTPClient
-        from twisted.web.client import Agent
+        from twisted.web.client import Agent, ResponseFailed
         from twisted.web.http_headers import Headers
         from twisted.web.iweb import IAgentEndpointFactory
 
@@ -99,7 +99,12 @@ class RestClient:
         sent = Headers()
         for name, value in headers:
             sent.addRawHeader(name.encode("ascii"), value.encode("utf-8"))
-        response: Any = await self._client.request(method, url, headers=sent, data=body, unbuffered=True)
+        try:
+            response: Any = await self._client.request(method, url, headers=sent, data=body, unbuffered=True)
+        except ResponseFailed as why:
+            if any(reason.check(CancelledError) for reason in why.reasons):
+                raise CancelledError from None  # we gave it up
+            raise
         body_read = _Body()
         response.deliverBody(body_read)
         try:

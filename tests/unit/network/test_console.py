@@ -56,7 +56,7 @@ class Visit:
 class ConsoleCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.name = ""
+        self.name, self.messages = "", 0
         self.asked: list[tuple[str, Context]] = []
         self.replies: dict[str, Any] = {}
         self.server = TelnetServer(
@@ -98,6 +98,20 @@ class Lines(ConsoleCase):
         self.assertRegex(visit.seen(), r"Node: Operator_3\r\nAL Operator_3 > $")
         self.name = "other"
         self.assertEqual(visit.send("\r\n"), "AL other > ")
+
+    def test_messages_wait(self) -> None:
+        """A `+` in the prompt until they were looked at from this console; other consoles have their own."""
+        visit, other = self.visit(), self.visit()
+        self.messages = 2
+        self.assertEqual(visit.send("\n"), "AL +> ")
+        self.assertTrue(visit.send("get  Echo queue where format = json\n").endswith("AL > "))
+        self.assertEqual(other.send("\n"), "AL +> ")
+        self.replies["get echo queue"] = AnyLogError(1)
+        self.assertTrue(other.send("get echo queue\n").endswith("AL +> "))
+        self.messages = 3
+        self.name = "north"
+        self.assertEqual(visit.send("\n"), "AL north +> ")
+        self.assertIn("Messages are in the echo queue", Visit(self.server).seen())
 
     def test_plain_lines(self) -> None:
         """`printf 'get status\\r\\n' | nc` works, with any line end."""
