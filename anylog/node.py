@@ -17,6 +17,7 @@ import anylog.databases.tsd_commands
 import anylog.disk.file_commands
 import anylog.disk.folder_commands
 import anylog.language.commands
+import anylog.language.later
 import anylog.ledger.commands
 import anylog.network.broker_commands
 import anylog.network.broker_pool_commands
@@ -30,7 +31,6 @@ import anylog.processes.cluster_commands
 import anylog.processes.commands
 import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
-import anylog.processes.later_commands
 import anylog.processes.msg_commands
 import anylog.processes.msg_merging_commands
 import anylog.processes.msg_pool_commands
@@ -116,7 +116,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,
-    *anylog.processes.later_commands.COMMANDS,
+    *anylog.language.later.COMMANDS,
 )
 
 GATHER = 0.05  # seconds: readings of that long share one transaction
