@@ -16,6 +16,7 @@ import anylog.databases.commands
 import anylog.databases.tsd_commands
 import anylog.disk.file_commands
 import anylog.disk.folder_commands
+import anylog.host_commands
 import anylog.language.commands
 import anylog.language.later
 import anylog.ledger.commands
@@ -50,6 +51,7 @@ from anylog.databases.taken_out import TakenOut
 from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
+from anylog.host import Host
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
 from anylog.jobs import Jobs
 from anylog.language.command import Command
@@ -88,6 +90,7 @@ from anylog.waiting import deferring
 ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
+    *anylog.host_commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
     *anylog.databases.tsd_commands.COMMANDS,
     *anylog.disk.file_commands.COMMANDS,
@@ -157,6 +160,7 @@ class Node:
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()
+        self.host = Host(clock, lambda: lanes.open("host"))
         self.words = Words((*ALL_COMMANDS, *anylog.southbound.commands.commands(find().plugins.values())))
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped

@@ -1,4 +1,4 @@
-"""Every command that people know is recognised: it works, or it says that it is not in this build and what brings it."""
+"""Every command that people know is recognised: it works, or it says that it is not in this build."""
 
 from __future__ import annotations
 
