@@ -20,11 +20,14 @@ import anylog.host_commands
 import anylog.language.commands
 import anylog.language.later
 import anylog.ledger.commands
+import anylog.network.address_commands
 import anylog.network.broker_commands
 import anylog.network.broker_pool_commands
 import anylog.network.client_commands
 import anylog.network.commands
+import anylog.network.pool_commands
 import anylog.network.publish_commands
+import anylog.network.schema_commands
 import anylog.network.tcp_commands
 import anylog.processes.aggregation_commands
 import anylog.processes.audit_commands
@@ -102,6 +105,9 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.tcp_commands.COMMANDS,
     *anylog.network.client_commands.COMMANDS,
     *anylog.network.publish_commands.COMMANDS,
+    *anylog.network.address_commands.COMMANDS,
+    *anylog.network.pool_commands.COMMANDS,
+    *anylog.network.schema_commands.COMMANDS,
     *anylog.network.broker_commands.COMMANDS,
     *anylog.network.broker_pool_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
