@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import CancelledError
 
+import anylog.query.fact_commands
 import anylog.query.status_commands
 from anylog.errors import AnyLogError
 from anylog.interfaces import unix
@@ -226,4 +227,5 @@ COMMANDS: tuple[type[Command], ...] = (
     ResetQueryTimer,
     SetQueryLog,
     *anylog.query.status_commands.COMMANDS,
+    *anylog.query.fact_commands.COMMANDS,
 )

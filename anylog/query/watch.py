@@ -8,6 +8,7 @@ from attrs import define, field
 
 from anylog.interfaces import Clock
 from anylog.language.logs import Logs
+from anylog.query.executions import Executions
 
 SLOTS = 9  # whole seconds counted apart; what takes longer is counted together
 
@@ -20,10 +21,12 @@ class QueryTimes:
     _logs: Logs
     _slots: list[int] = field(factory=lambda: [0] * (SLOTS + 1))
     _since: float = field(init=False)
+    executions: Executions = field(init=False)  # of selects that other nodes asked
     _number: int = 0
 
     def __attrs_post_init__(self) -> None:
         self._since = self._clock.seconds()
+        self.executions = Executions(self._clock)
 
     def number(self) -> int:
         """A number that no other query of this node has."""
