@@ -178,7 +178,7 @@ class GetFileLog(_GetLog):
 
 
 class GetQueryLog(_GetLog):
-    """Show the last 20 SQL statements."""
+    """Show the last 20 SQL statements that `set query log` is about: how long each took, and whether it failed."""
 
     words = "get query log"
     log = "query"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAMING = 5.0  # seconds that the name of an address is looked for
 PORTS = {"master": 32048, "operator": 32148, "publisher": 32248, "query": 32348, "generic": 32548}  # for other nodes
+LOOKUPS = 20  # names that are looked for at once
 _TRIES = 100
 _STEP = 10  # between two ports that are tried: the next ones are of other doors of the same node
 
@@ -190,14 +191,21 @@ class GetDnsName(_OfMachine):
     examples = ("get dns name", "get dns name where ip = 10.0.0.5")
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 15 if it has none, 26 if nobody tells within 5 seconds."""
+        """Raises AnyLogError 15 if it has none, 26 if nobody tells within 5 seconds, 502 if too many ask."""
         ip = options["ip"] or str(node.dictionary.get("ip"))
         if ip.startswith("["):
             ip = ip[1:].partition("]")[0]
         elif ip.count(":") == 1:
             ip = ip.partition(":")[0]
-        asked: Any = node.lanes.open("names").run(host.name_of, ip)
-        return Result(text=await deadline(node.clock, NAMING, asked, f"get dns name of '{ip[:100]}'"))
+        lane = node.lanes.open("names")
+        if lane.depth >= LOOKUPS:
+            raise AnyLogError(502, f"get dns name: {lane.depth} names are looked for already")
+        wanted = [ip]  # emptied when nobody waits any more: what still stands in the queue then takes no time
+        try:
+            asked: Any = lane.run(lambda: host.name_of(wanted[0]) if wanted else "")
+            return Result(text=await deadline(node.clock, NAMING, asked, f"get dns name of '{ip[:100]}'"))
+        finally:
+            wanted.clear()
 
 
 class GetMachineConnections(_OfMachine):

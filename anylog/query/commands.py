@@ -117,10 +117,14 @@ class Sql(Command):
         def elapsed() -> float:
             return node.clock.seconds() - started
 
+        fault: BaseException | None = None
         try:
             await answer.open()
+        except BaseException as error:
+            fault = error
+            raise
         finally:
-            node.queries.ended(elapsed(), line.dbms, ready.statement)
+            node.queries.ended(elapsed(), line.dbms, ready.statement, fault)
         answer.until = None  # from here on the reader sets the pace
         if options["dest"].lower() == "none" or not options["output"]:
             answer.close()

@@ -138,16 +138,18 @@ class SelectService:
             late=late,
         )
         execution = self.times.executions.begin(asker, head, dbms, table, statement)
+        fault: BaseException | None = None
         try:
             await answer.open()
             answer.until = None  # from here on the reader sets the pace
             page = await next_page(answer) if answer.count else b""
         except BaseException as error:
+            fault = error
             execution.failed(error)
             answer.close()
             raise
         finally:
-            self.times.ended(self.clock.seconds() - started, dbms, statement)
+            self.times.ended(self.clock.seconds() - started, dbms, statement, fault)
         if page is not None and len(page) > INLINE:
             execution.opened(answer.count, None)  # this page is the first of the body
             return Reply(head={"rows": answer.count, **told}, body=execution.watched(SentPages(answer, page)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import CancelledError
 
+from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
 from anylog.language.logs import Logs
 from anylog.query.executions import Executions
@@ -33,12 +35,17 @@ class QueryTimes:
         self._number += 1
         return self._number
 
-    def ended(self, seconds: float, dbms: str, statement: str) -> None:
-        """Count a query, and log it if it was slow enough for `set query log`."""
+    def ended(self, seconds: float, dbms: str, statement: str, error: BaseException | None = None) -> None:
+        """Count a query, and log it with what came of it if it was slow enough for `set query log`."""
         self._slots[min(int(max(seconds, 0)), SLOTS)] += 1
         least = self._logs.query_seconds
         if least is not None and seconds >= least:
-            self._logs.query.add(f"{seconds:.3f} sec.", f"{dbms}: {statement}")
+            told = "OK"
+            if isinstance(error, AnyLogError):
+                told = f"Failed: {error.number} : {error.text}"
+            elif error is not None:
+                told = "Failed: 26 : given up by who asked" if isinstance(error, CancelledError) else "Failed: 500"
+            self._logs.query.add(f"{seconds:.3f} sec.", f"({told}) {statement}", dbms)
 
     def reset(self) -> None:
         """Count from now on."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
 from anylog.network.reply_to import Given, Ways, answered_at, read_given
 from anylog.network.schema_commands import difference
 from anylog.node import Node
+from anylog.testing.lanes import ClockLane
 from anylog.testing.world import World
 
 A, B = "10.0.0.1:32148", "10.0.0.2:32148"
@@ -178,6 +182,9 @@ def test_unused_ports(world: World, a: Node) -> None:
         assert (told.text, told.data) == (str(port), port)
     world.run(a, "run rest server 10.0.0.1 32149", "p = get unused rest port for operator")
     assert world.run(a, "!p").text == "32159"
+    for port in range(32248, 32348, 10):
+        world.wait(a.net.listen(f"tcp:{port}", Factory()))
+    assert world.run(a, "get unused tcp port for publisher").data == 32358  # 32348 is that of a query node
     for words in ("of operator", "for shed"):
         assert refused(world, a, f"get unused tcp port {words}").number == 2
 
@@ -228,6 +235,26 @@ def test_ping(world: World, a: Node) -> None:
 def policies(world: World, node: Node, *told: str) -> None:
     for each in told:
         world.run(node, f"blockchain insert where policy = {each} and local = true")
+
+
+def test_slow_names(world: World, a: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits longer than 5 seconds; what nobody waits for is not looked for, and only so many may ask."""
+    looked: list[str] = []
+
+    def slow(ip: str) -> tuple[str, list[str], list[str]]:
+        looked.append(ip)
+        return "late.example", [], []
+
+    monkeypatch.setattr(socket, "gethostbyaddr", slow)
+    lanes: Any = a.lanes
+    lanes._lanes["names"] = ClockLane(a.clock, 4.0)
+    asked = [world.begin(a, f"get dns name where ip = 10.0.0.{number}") for number in range(21)]
+    outcome: list[object] = []
+    for each in asked:
+        each.addBoth(outcome.append)
+    world.advance(100)
+    errors = [each.value.number for each in outcome if isinstance(each, Failure)]
+    assert (sorted(errors), looked) == ([26] * 19 + [502], ["10.0.0.0"])
 
 
 @pytest.fixture
