@@ -25,6 +25,9 @@ usage: anylog run [--home DIR] [--name NAME] [COMMAND and COMMAND ... | process 
        anylog cli [--no-pager] [--timeout SECONDS] [HOST:PORT]
            A prompt at that node, 127.0.0.1:32149 unless said otherwise; Tab completes, 'help' explains, Ctrl-D leaves.
            Without a terminal: the commands are the lines of standard input; status 1 if one of them failed.
+       anylog check [--format text|json] FILE|DIR ...
+           Read scripts, and those that they run, and say what is wrong with them; nothing is run.
+           Exit status: 0 nothing wrong, 1 errors were found, 2 wrong usage.
        anylog --version
        anylog help
 """
@@ -68,12 +71,14 @@ def dispatch(words: Sequence[str]) -> int:
             return execute(rest)
         case ["cli", *rest]:
             return converse(rest)
+        case ["check", *rest]:
+            return check(rest)
         case ["--version" | "-V" | "version"]:
             sys.stdout.write(f"anylog {__version__}\n")
         case ["help" | "--help" | "-h"]:
             sys.stdout.write(USAGE)
         case []:
-            raise WrongUsage("a word is missing: run, exec, cli or help")
+            raise WrongUsage("a word is missing: run, exec, cli, check or help")
         case [word, *_]:
             raise WrongUsage(f"'{word}' is not known here")
     return DONE
@@ -128,6 +133,40 @@ def converse(words: Sequence[str]) -> int:
         pager=pager,
     )
     return talk.run()
+
+
+def check(words: Sequence[str]) -> int:
+    """`anylog check`: scripts, or directories with scripts."""
+    layout, paths = check_words(words)
+    from anylog.checker import Checker, as_json, shown
+    from anylog.language.words import Words
+    from anylog.node import ALL_COMMANDS
+
+    checker = Checker(Words(ALL_COMMANDS), lambda command: command.later)
+    try:
+        findings = checker.check(paths)
+    except OSError as missing:
+        raise WrongUsage(f"check: {missing.filename}: {missing.strerror}") from None
+    sys.stdout.write((as_json if layout == "json" else shown)(findings, checker.reports))
+    return REFUSED if any(finding.severity == "error" for finding in findings) else DONE
+
+
+def check_words(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Layout and paths. Raises WrongUsage."""
+    layout, paths, left = "text", list[str](), list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--format" or word.startswith("--format="):
+            layout = word.partition("=")[2] or (left.pop(0) if left else "")
+            if layout not in ("text", "json"):
+                raise WrongUsage(f"check: --format is text or json, not '{layout}'")
+        elif word.startswith("-") and word != "-":
+            raise WrongUsage(f"check: '{word}' is not known")
+        else:
+            paths.append(word)
+    if not paths:
+        raise WrongUsage("check: a script or a directory is missing")
+    return layout, paths
 
 
 def exec_words(words: Sequence[str]) -> tuple[str, int, str, float | None]:

@@ -205,7 +205,7 @@ def _platform() -> dict[str, str]:
 
 
 class GetConnections(Command):
-    """Show where the node listens: for peers, for HTTP and for messages."""
+    """Show where the node listens: for peers, for HTTP and for messages; and which addresses were set beside these."""
 
     words = "get connections"
     where = {"format": Format}
@@ -215,12 +215,18 @@ class GetConnections(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """A server tells its addresses: external, internal, bound."""
-        rows, data = [], {}
+        rows: list[tuple[str, ...]] = []
+        data: dict[str, Any] = {}
         for title, name in (("TCP", "tcp"), ("REST", "rest"), ("Messaging", "broker")):
             server: Any = node.processes.find(name)
             places = ("Not declared",) * 3 if server is None else server.addresses()
             rows.append((title, *places))
             data[title] = dict(zip(("external", "local", "bind"), places, strict=True))
+        ways = node.peers.ways
+        for title, key, given in (("Reply Address", "reply", ways.reply), ("Self Address", "self", ways.itself)):
+            if given is not None:
+                rows.append((title, str(given), "", ""))
+                data[key] = str(given)
         text = framed(bar_table(("Type", "External Address", "Internal Address", "Bind Address"), rows))
         return Result(text=text, data=data, format=options["format"] or "table")
 

@@ -76,6 +76,7 @@ ERRORS: dict[int, tuple[str, int]] = {
     135: ("TCP server not running", 400),
     136: ("Process already active", 400),
     141: ("Unrecognized Command", 400),
+    142: ("Private key not available", 400),
     145: ("Authentication failed", 401),
     149: ("None unique IP:Port in policy", 400),
     150: ("Synchronizer not running", 400),

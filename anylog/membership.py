@@ -102,7 +102,11 @@ class Membership:
 
     def _hello(self) -> Mapping[str, Any]:
         listens = self._processes.find("tcp") is not None
-        return {"name": self._name(), "address": self.address if listens else "", "version": self.ledger.version}
+        return {
+            "name": self._name(),
+            "address": self.peers.ways.reply_to(self.address) if listens else "",
+            "version": self.ledger.version,
+        }
 
     def _own(self) -> Own:
         ip, external_ip = (str(self._dictionary.get(key) or "") for key in ("ip", "external_ip"))

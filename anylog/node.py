@@ -16,15 +16,20 @@ import anylog.databases.commands
 import anylog.databases.tsd_commands
 import anylog.disk.file_commands
 import anylog.disk.folder_commands
+import anylog.host_commands
 import anylog.language.commands
+import anylog.language.later
 import anylog.ledger.commands
 import anylog.ledger.from_commands
+import anylog.network.address_commands
 import anylog.network.broker_commands
 import anylog.network.broker_pool_commands
 import anylog.network.client_commands
 import anylog.network.commands
+import anylog.network.pool_commands
 import anylog.network.publish_commands
 import anylog.network.rest_client_commands
+import anylog.network.schema_commands
 import anylog.network.tcp_commands
 import anylog.processes.aggregation_commands
 import anylog.processes.audit_commands
@@ -32,7 +37,6 @@ import anylog.processes.cluster_commands
 import anylog.processes.commands
 import anylog.processes.consumer_commands
 import anylog.processes.distributor_commands
-import anylog.processes.later_commands
 import anylog.processes.msg_commands
 import anylog.processes.msg_merging_commands
 import anylog.processes.msg_pool_commands
@@ -52,6 +56,7 @@ from anylog.databases.taken_out import TakenOut
 from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
+from anylog.host import Host
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
 from anylog.jobs import Jobs
 from anylog.language.command import Command
@@ -94,6 +99,7 @@ from anylog.waiting import deferring
 ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
+    *anylog.host_commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
     *anylog.databases.tsd_commands.COMMANDS,
     *anylog.disk.file_commands.COMMANDS,
@@ -107,6 +113,9 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.network.client_commands.COMMANDS,
     *anylog.network.publish_commands.COMMANDS,
     *anylog.network.rest_client_commands.COMMANDS,
+    *anylog.network.address_commands.COMMANDS,
+    *anylog.network.pool_commands.COMMANDS,
+    *anylog.network.schema_commands.COMMANDS,
     *anylog.network.broker_commands.COMMANDS,
     *anylog.network.broker_pool_commands.COMMANDS,
     *anylog.processes.sync_commands.COMMANDS,
@@ -124,7 +133,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,
-    *anylog.processes.later_commands.COMMANDS,
+    *anylog.language.later.COMMANDS,
 )
 
 GATHER = 0.05  # seconds: readings of that long share one transaction
@@ -169,6 +178,7 @@ class Node:
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()
         self.rest_client = RestClient(net=net, clock=clock)
+        self.host = Host(clock, lambda: lanes.open("host"))
         self.words = Words((*ALL_COMMANDS, *anylog.southbound.commands.commands(find().plugins.values())))
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped

@@ -158,6 +158,26 @@ class GetLocalTables(GetTables):
     titles = ("Database", "Table name", "Local DBMS")
 
 
+class GetGlobalTables(GetTables):
+    """List the tables of a database that the ledger knows."""
+
+    words = "get global tables"
+    examples = ("get global tables where dbms = town",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        data: dict[str, dict[str, Any]] = {}
+        for dbms, table in _of_the_network(node, options["dbms"]):
+            data.setdefault(dbms, {})[table] = {"blockchain": True}
+        if options["format"] == "json":
+            return Result(data=data, format="json")
+        rows = [
+            ("" if place else dbms, table, HERE)
+            for dbms, tables in data.items()
+            for place, table in enumerate(sorted(tables))
+        ]
+        return Result(text=bar_table(("Database", "Table name", "Blockchain"), rows), data=data, format="table")
+
+
 class GetTablesFor(GetTables):
     """List the tables of a database: the older spelling of `get tables where dbms = name`."""
 
@@ -371,6 +391,7 @@ COMMANDS: tuple[type[Command], ...] = (
     DropTable,
     GetTables,
     GetLocalTables,
+    GetGlobalTables,
     GetTablesFor,
     GetColumns,
     InfoTable,

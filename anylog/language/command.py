@@ -159,6 +159,7 @@ class Command:
     http: ClassVar[tuple[str, ...]] = ("POST",)  # methods by which REST may ask it (rest.md 2.1)
     guarded: ClassVar[bool] = False  # changes the node: refused from elsewhere while authentication is unset
     here: ClassVar[bool] = False  # only from this machine (security.md 8, local-only)
+    later: ClassVar[str] = ""  # of a command that is known and not in this build: the topic that brings it
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Do it. None means done and nothing to say."""

@@ -190,7 +190,7 @@ class GetFileLog(_GetLog):
 
 
 class GetQueryLog(_GetLog):
-    """Show the last 20 SQL statements."""
+    """Show the last 20 SQL statements that `set query log` is about: how long each took, and whether it failed."""
 
     words = "get query log"
     log = "query"
@@ -198,12 +198,20 @@ class GetQueryLog(_GetLog):
 
 
 class GetRestLog(_GetLog):
-    """Show the last 20 HTTP calls that were logged."""
+    """Show the last 20 HTTP calls that failed; with `set rest log on` all calls."""
 
     words = "get rest log"
     also = ("get streaming log",)
     log = "rest"
     examples = ("get rest log",)
+
+
+class GetMsgLog(_GetLog):
+    """Show the last 20 notes on messages of brokers and devices: by topic, and what could not be kept."""
+
+    words = "get msg log"
+    log = "msg"
+    examples = ("get msg log", "get msg log failed where format = json")
 
 
 class _ResetLog(Command):
@@ -259,6 +267,14 @@ class ResetRestLog(_ResetLog):
     examples = ("reset rest log",)
 
 
+class ResetMsgLog(_ResetLog):
+    """Forget the entries of the log of messages."""
+
+    words = "reset msg log"
+    log = "msg"
+    examples = ("reset msg log",)
+
+
 COMMANDS: tuple[type[Command], ...] = (
     Help,
     *STATEMENTS,
@@ -275,9 +291,11 @@ COMMANDS: tuple[type[Command], ...] = (
     GetFileLog,
     GetQueryLog,
     GetRestLog,
+    GetMsgLog,
     ResetEventLog,
     ResetErrorLog,
     ResetFileLog,
     ResetQueryLog,
     ResetRestLog,
+    ResetMsgLog,
 )

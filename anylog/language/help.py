@@ -21,14 +21,22 @@ class Help(Command):
 
     Without more: the usage of all commands. With the beginning of commands: their usage lines. With a command: usage,
     explanation, examples and keywords. `help index` lists the keywords, `help index s` those that begin with s and
-    their commands, `help index *` all of them with their commands.
+    their commands, `help index *` all of them with their commands. `help status` lists, by topic, the commands that are
+    known and not in this build.
     """
 
     words = "help"
-    operands = "[command] | index [keyword]"
-    usage = "help [command] | help index [keyword] [where format = table/json]"
+    operands = "[command] | index [keyword] | status"
+    usage = "help [command] | help index [keyword] | help status [where format = table/json]"
     raw = literal = True
-    examples = ("help", "help get", "help connect dbms", "help index s", "help get status where format = json")
+    examples = (
+        "help",
+        "help get",
+        "help connect dbms",
+        "help index s",
+        "help status",
+        "help get status where format = json",
+    )
     index = ("help", "cli")
     http = ("GET",)
 
@@ -46,6 +54,9 @@ class Help(Command):
                 begin = "" if words[1] == "*" else " ".join(words[1:])
                 keywords = {key: names for key, names in keywords.items() if key.lower().startswith(begin)}
             return Result(text=index_text(keywords, with_commands=len(words) > 1), data=keywords, format=format)
+        if words == ["status"]:
+            missing = later_of(node.words)
+            return Result(text=status_text(missing, len(node.words.all())), data=missing, format=format)
         text, data = explain(node.words, joined(tokens))
         return Result(text=text, data=data, format=format)
 
@@ -98,6 +109,24 @@ def keywords_of(words: Words) -> dict[str, list[str]]:
         for keyword in command.index:
             found.setdefault(keyword, []).append(command.words)
     return dict(sorted(found.items()))
+
+
+def later_of(words: Words) -> dict[str, list[str]]:
+    """Topic -> words of the commands that it brings and that are not in this build, both sorted."""
+    found: dict[str, list[str]] = {}
+    for command in words.all():
+        if command.later:
+            found.setdefault(command.later, []).extend((command.words, *command.also))
+    return {topic: sorted(found[topic]) for topic in sorted(found)}
+
+
+def status_text(missing: dict[str, list[str]], known: int) -> str:
+    """How many commands are known, and which of them are not in this build."""
+    count = sum(map(len, missing.values()))
+    lines = [f"{known} commands are known. These {count} are not in this build, they answer with error 237:"]
+    for topic, names in missing.items():
+        lines += ["", topic, *(f"     {name}" for name in names)]
+    return "\r\n".join(lines)
 
 
 def index_text(keywords: dict[str, list[str]], with_commands: bool) -> str:

@@ -146,6 +146,7 @@ class Logs:
         self.msg = Log(clock, "msg", 20)
         self.error_traceback: str | None = None  # entries with that text say where the error came from; None: none
         self.exception_traceback = False  # and those about faults of ours
+        self.rest_all = False  # whether HTTP calls that went well are noted, too
         self.query_seconds: float | None = None  # queries as slow as that are noted; None: none, 0: all
 
     def named(self, name: str) -> Log:
@@ -154,6 +155,13 @@ class Logs:
         if name not in logs:
             raise AnyLogError(2, f"'{name}' is not a log: one of {', '.join(logs)}")
         return logs[name]
+
+    def call(self, text: str, who: str, error: str | None = None) -> None:
+        """An HTTP call was answered: one that failed is noted, others if `set rest log on` was said."""
+        if error is not None:
+            self.rest.add("Error", f"(Failed: {error}) {text}", who)
+        elif self.rest_all:
+            self.rest.add("Call", f"(OK) {text}", who)
 
     def command(self, text: str, who: str, error: AnyLogError | None = None) -> None:
         """A command was run: `(ok) command` or `(Failed: text) command`; failures also in the error log."""

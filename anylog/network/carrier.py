@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from anylog.errors import ERRORS, AnyLogError
 from anylog.interfaces import Asker, Clock, DelayedCall, IBody, Reply
+from anylog.network.reply_to import answered_at
 from anylog.wire.messages import Asked, Dropped, Ended, Failed, Opened, Paged, Ponged, Replied, Told
 from anylog.wire.peer_session import PeerSession
 
@@ -358,7 +359,7 @@ class Carrier(TwistedProtocol):
     # ------------------------------------------------------------------ what the peer says
 
     def _opened(self, event: Opened) -> None:
-        self.hello = event.hello
+        self.hello = answered_at(event.hello, self.host)
         self._owner.opened(self)
         opening, self._opening = self._opening, []
         for waited in opening:

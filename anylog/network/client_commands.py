@@ -75,12 +75,13 @@ async def ask_nodes(
         head["text"] = text
     else:
         body = text.encode("utf-8", "replace")
-    asked = [
-        node.peers.ask(address, "command", head, body, until=until, hops=context.hops).addCallback(
-            lambda reply: Deferred.fromCoroutine(value_of(reply))
-        )
-        for address in addresses
-    ]
+
+    def ask(address: str) -> Deferred[Any]:
+        reply = node.peers.ask(address, "command", head, body, until=until, hops=context.hops)
+        return reply.addCallback(lambda reply: Deferred.fromCoroutine(value_of(reply)))
+
+    sends = node.peers.sends
+    asked = [ask(address) if sends is None else sends.run(ask, address) for address in addresses]
 
     def stop() -> None:
         for each in asked:
@@ -286,8 +287,6 @@ class TestNetwork(Command):
         words = [word.lower() for word in operands]
         types: Sequence[str] = ("master", "operator", "query", "publisher")
         only = ""
-        if words[:1] == ["table"]:
-            raise AnyLogError(237, "not in this build: test network table")
         versions = words == ["metadata", "version"]
         if words and not versions:
             if words[0] != "with" or len(words) != 2:
@@ -299,7 +298,7 @@ class TestNetwork(Command):
         found: dict[str, tuple[str, str]] = {}
         for policy in node.clusters.nodes(types):
             address = node.clusters.address_of(policy)
-            if address and only in ("", address):
+            if address and (not only or only in node.clusters.addresses(policy)):
                 found.setdefault(address, (policy.type, policy.name))
         if only and not found:
             found[only] = ("", "")

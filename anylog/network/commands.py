@@ -93,6 +93,7 @@ class RunRestServer(Command):
             options=RestOptions(**given, trace=context.trace),
             lane=node.lanes.open("cpu"),
             posts=node.msg_clients,
+            note=node.logs.call,
             uploads=Uploads(
                 disk=node.disk,
                 lane=lambda: lane_of(node),
@@ -108,6 +109,7 @@ class GetRestCalls(Command):
     """Show who called the REST server, how often, and what went wrong last."""
 
     words = "get rest calls"
+    also = ("get rest",)
     where = {"format": Format}
     examples = ("get rest calls",)
     index = ("monitor", "rest")
@@ -165,7 +167,7 @@ class GetRestServerInfo(Command):
             "lib_open_ssl": False,
             "node_cr": "",
             "node_private_key": "",
-            "streaming_log": False,
+            "streaming_log": node.logs.rest_all,
             "timeout": server.options.timeout,
             "trace": server.options.trace,
             "workers_count": server.options.threads,
@@ -225,6 +227,26 @@ class SetRestTimeout(Command):
         return None
 
 
+class SetRestLog(Command):
+    """Log all HTTP calls (`on`), or again those alone that fail (`off`); `get rest log` shows the log."""
+
+    words = "set rest log"
+    also = ("set streaming log",)
+    operands = "[on | off]"
+    least = most = 1
+    examples = ("set rest log on", "set rest log off")
+    index = ("rest", "log", "debug")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 175 for another word."""
+        wanted = operands[0].lower()
+        if wanted not in ("on", "off"):
+            raise AnyLogError(175, f"set rest log: '{operands[0]}' is not one of on, off")
+        node.logs.rest_all = wanted == "on"
+        return None
+
+
 class RunTelnetServer(Command):
     """Open a console for telnet clients.
 
@@ -264,6 +286,7 @@ COMMANDS: tuple[type[Command], ...] = (
     GetRestServerInfo,
     GetRestPool,
     SetRestTimeout,
+    SetRestLog,
     RunTelnetServer,
 )
 

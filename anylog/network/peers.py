@@ -21,6 +21,7 @@ from anylog.errors import ERRORS, AnyLogError
 from anylog.interfaces import Asker, Clock, DelayedCall, PeerHandler, PeerState, Reply
 from anylog.net import INet
 from anylog.network.carrier import BEAT, LINGER, Carrier
+from anylog.network.reply_to import Ways
 from anylog.network.turned_away import TurnedAway
 from anylog.tank import Tank
 from anylog.waiting import deadline, deferring, pause
@@ -92,6 +93,8 @@ class Peers:
         version (of its metadata). `tank` counts the bytes held for readers; while it is full no credit is given.
         """
         self.own: set[str] = set()  # the addresses of this very node
+        self.ways = Ways()
+        self.sends: DeferredSemaphore | None = None  # how many nodes commands ask at once; None: as many as there are
         self.counts = Counts()
         self.limits = limits or PeerLimits()
         self.factory: Any = _Taken(self)  # an IProtocolFactory

@@ -97,8 +97,13 @@ class RestServer(Process):
         lane: ILane | None = None,
         uploads: Uploads | None = None,
         posts: IPosts | None = None,
+        note: Callable[[str, str, str | None], None] = lambda text, who, error: None,
     ) -> None:
-        """`lookup` gives the command class of a text, or None; it tells which HTTP methods may ask it."""
+        """`lookup` gives the command class of a text, or None; it tells which HTTP methods may ask it.
+
+        `note` is told of each call, of who called, and of its error.
+        """
+        self._note = note
         self._uploads = uploads
         self._posted = Posted(intake=intake, posts=posts) if posts is not None else None
         self.options = options
@@ -450,6 +455,7 @@ class RestServer(Process):
 
     def _refused_early(self, agent: bytes, method: bytes, peer: str, error: AnyLogError) -> None:
         self.calls.add(self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text)
+        self._note(method.decode("latin-1") or "-", peer, error.text)
 
     def _counted(self, request: Request, error: str | None) -> None:
         agents = request.requestHeaders.getRawHeaders(b"user-agent")
@@ -462,6 +468,7 @@ class RestServer(Process):
             self._clock.seconds(),
             error,
         )
+        self._note(_asked(request), channel.peer if channel is not None else "", error)
         if self.options.trace:
             self._trace(request, error)
 
@@ -506,6 +513,13 @@ class _Printed:
         """One more line, up to a limit."""
         if len(self.text) < PRINTED:
             self.text += text if text.endswith("\n") else text + "\r\n"
+
+
+def _asked(request: Request) -> str:
+    """Method, and the command or where readings go; else the path."""
+    headers = [request.getHeader(name) for name in ("command", "dbms", "table")]
+    what = headers[0] or (f"{headers[1]}.{headers[2]}" if headers[1] else request.uri.decode("latin-1"))
+    return f"{request.method.decode('latin-1')} {what}"
 
 
 async def _gather(pages: Pages, first: bytes) -> tuple[bytes, bool]:

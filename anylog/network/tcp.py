@@ -81,10 +81,7 @@ class TcpServer(Process):
             self.port = int(address_text(self._port.getHost()).rpartition(":")[2])
         self.since = self._clock.seconds()
         self.peers.set_threads(given.threads)
-        self._own = set(self.addresses()[:2])
-        if not given.bind:
-            self._own.add(f"127.0.0.1:{self.port}")
-        self.peers.own |= self._own
+        self.claim()
         self.peers.greet()
         self.log.info("TCP server listens on {address}", address=self.addresses()[2])
 
@@ -103,6 +100,14 @@ class TcpServer(Process):
             await pause(self._clock, _LOOK)
             self.peers.close_idle()
         self.peers.close_taken()
+
+    def claim(self) -> None:
+        """Say anew which addresses are this very node."""
+        self.peers.own -= self._own
+        self._own = {*self.addresses()[:2], *self.peers.ways.own(self.port)}
+        if not self.options.bind:
+            self._own.add(f"127.0.0.1:{self.port}")
+        self.peers.own |= self._own
 
     def describe(self) -> str:
         """As `get processes` shows it."""

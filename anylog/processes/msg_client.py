@@ -409,6 +409,8 @@ class Client:
 
     def _succeeded(self, batch: Sequence[tuple[Any, Arrived]], places: Sequence[int]) -> None:
         self.counted.success += len(places)
+        if places:
+            self._door.logs.msg.add("Message", f"(OK) topic '{batch[places[0]][1].topic[:200]}'", self.name)
         if len(self.topics) == 1:
             for to in self.topics.values():
                 to.counted.success += len(places)
@@ -501,7 +503,9 @@ class Client:
 
     def _tell(self, topic: str, why: object, messages: int) -> None:
         many = f"{messages:,} messages" if messages > 1 else "a message"
-        self._door.logs.error.add("Error", f"{many} of topic '{topic[:200]}': {why}", self.name)
+        text = f"{many} of topic '{topic[:200]}': {why}"
+        self._door.logs.error.add("Error", text, self.name)
+        self._door.logs.msg.add("Error", text, self.name)
 
     def _show(self, message: Arrived, outcome: str) -> None:
         text = message.payload[:2000].decode("utf-8", "replace")

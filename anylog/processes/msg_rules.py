@@ -237,6 +237,7 @@ class MsgRules:
             else:
                 for rule, number in batch.rules.items():
                     rule.counted.success += number
+                    self.logs.msg.add("Message", f"(OK) {where[0]}.{where[1]}", f"msg rule {rule.name}".strip())
                 self.counts.add("kept", len(batch.rows))
             return
 
@@ -261,7 +262,8 @@ class MsgRules:
         for rule, number in batch.rules.items():
             rule.counted.failed(now, str(why), number)
             many = f"{number:,} events were" if number > 1 else "an event was"
-            self.logs.error.add("Error", f"{many} dropped: {why}", f"msg rule {rule.name}".strip())
+            for log in (self.logs.error, self.logs.msg):
+                log.add("Error", f"{many} dropped: {why}", f"msg rule {rule.name}".strip())
 
     # ------------------------------------------------------------------ the end
 
@@ -334,7 +336,8 @@ class Source:
             except AnyLogError as why:
                 rule.counted.failed(now, str(why))
                 rules.counts.add("dropped: not understood", last=str(why))
-                rules.logs.error.add("Error", f"an event from {self.ip}: {why}", f"msg rule {rule.name}".strip())
+                for log in (rules.logs.error, rules.logs.msg):
+                    log.add("Error", f"an event from {self.ip}: {why}", f"msg rule {rule.name}".strip())
                 continue
             if row is None:
                 rule.counted.success += 1

@@ -64,6 +64,20 @@ class GetOperator(Command):
         return _told(node, _EACH, False, options["format"])
 
 
+class GetInserts(Command):
+    """Show how many rows the operator has added to tables, as `get operator inserts` does."""
+
+    words = "get inserts"
+    where = {"format": Format}
+    examples = ("get inserts", "get inserts where format = json")
+    index = ("monitor", "data")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Nothing yet is an empty table."""
+        return _told(node, ["inserts"], True, options["format"])
+
+
 class GetStats(Command):
     """Show numbers of a service by topic, as `get operator` does; the topic is `summary` if none is given."""
 
@@ -307,4 +321,4 @@ _MADE: Mapping[str, Callable[[Any], _Shown]] = {
     "error": _errors,
 }
 
-COMMANDS: tuple[type[Command], ...] = (GetOperator, GetStats, ResetStats)
+COMMANDS: tuple[type[Command], ...] = (GetOperator, GetInserts, GetStats, ResetStats)

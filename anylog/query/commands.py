@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.defer import CancelledError
 
+import anylog.query.fact_commands
 import anylog.query.status_commands
 from anylog.errors import AnyLogError
 from anylog.interfaces import unix
@@ -116,10 +117,14 @@ class Sql(Command):
         def elapsed() -> float:
             return node.clock.seconds() - started
 
+        fault: BaseException | None = None
         try:
             await answer.open()
+        except BaseException as error:
+            fault = error
+            raise
         finally:
-            node.queries.ended(elapsed(), line.dbms, ready.statement)
+            node.queries.ended(elapsed(), line.dbms, ready.statement, fault)
         answer.until = None  # from here on the reader sets the pace
         if options["dest"].lower() == "none" or not options["output"]:
             answer.close()
@@ -226,4 +231,5 @@ COMMANDS: tuple[type[Command], ...] = (
     ResetQueryTimer,
     SetQueryLog,
     *anylog.query.status_commands.COMMANDS,
+    *anylog.query.fact_commands.COMMANDS,
 )

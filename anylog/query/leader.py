@@ -488,7 +488,7 @@ class Asked:
 
     async def _reach(self, address: str, head: Mapping[str, Any]) -> Reply:
         """Raises AnyLogError 15 or 208 within a bounded time if the node is not there."""
-        head, body = question(head)
+        head, body = question(head if self.job is None else {**head, "job": self.job.slot})
         if address == self.own:
             return await self.peers.ask(address, "select", head, body, hops=self.hops)
         if address in self.suspects:

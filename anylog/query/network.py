@@ -120,7 +120,11 @@ class Query:
             columns, targets = await self._find()
             plan = await self._plan(read.statement, tokens, columns, targets)
         job.explain = explained(plan, read.statement, self._dbms)
-        self._rows = await self._answer(plan, targets)
+        try:
+            self._rows = await self._answer(plan, targets)
+        except BaseException as error:
+            place.queries.ended(self._elapsed(), self._dbms, read.statement, error)
+            raise
         place.queries.ended(self._elapsed(), self._dbms, read.statement)
         if options["dest"].lower() == "none" or not options["output"]:
             self._rows.close()

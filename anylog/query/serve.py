@@ -137,19 +137,26 @@ class SelectService:
             until=until,
             late=late,
         )
+        execution = self.times.executions.begin(asker, head, dbms, table, statement)
+        fault: BaseException | None = None
         try:
             await answer.open()
             answer.until = None  # from here on the reader sets the pace
             page = await next_page(answer) if answer.count else b""
-        except BaseException:
+        except BaseException as error:
+            fault = error
+            execution.failed(error)
             answer.close()
             raise
         finally:
-            self.times.ended(self.clock.seconds() - started, dbms, statement)
+            self.times.ended(self.clock.seconds() - started, dbms, statement, fault)
         if page is not None and len(page) > INLINE:
-            return Reply(head={"rows": answer.count, **told}, body=SentPages(answer, page))
-        rest = None if answer.over else SentPages(answer)
+            execution.opened(answer.count, None)  # this page is the first of the body
+            return Reply(head={"rows": answer.count, **told}, body=execution.watched(SentPages(answer, page)))
+        execution.opened(answer.count, page)
+        rest = None if answer.over else execution.watched(SentPages(answer))
         if rest is None:
+            execution.completed = True
             answer.close()
         return Reply(head={"rows": answer.count, "page": page or b"", **told}, body=rest)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import CancelledError
 
+from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
 from anylog.language.logs import Logs
+from anylog.query.executions import Executions
 
 SLOTS = 9  # whole seconds counted apart; what takes longer is counted together
 
@@ -20,22 +23,29 @@ class QueryTimes:
     _logs: Logs
     _slots: list[int] = field(factory=lambda: [0] * (SLOTS + 1))
     _since: float = field(init=False)
+    executions: Executions = field(init=False)  # of selects that other nodes asked
     _number: int = 0
 
     def __attrs_post_init__(self) -> None:
         self._since = self._clock.seconds()
+        self.executions = Executions(self._clock)
 
     def number(self) -> int:
         """A number that no other query of this node has."""
         self._number += 1
         return self._number
 
-    def ended(self, seconds: float, dbms: str, statement: str) -> None:
-        """Count a query, and log it if it was slow enough for `set query log`."""
+    def ended(self, seconds: float, dbms: str, statement: str, error: BaseException | None = None) -> None:
+        """Count a query, and log it with what came of it if it was slow enough for `set query log`."""
         self._slots[min(int(max(seconds, 0)), SLOTS)] += 1
         least = self._logs.query_seconds
         if least is not None and seconds >= least:
-            self._logs.query.add(f"{seconds:.3f} sec.", f"{dbms}: {statement}")
+            told = "OK"
+            if isinstance(error, AnyLogError):
+                told = f"Failed: {error.number} : {error.text}"
+            elif error is not None:
+                told = "Failed: 26 : given up by who asked" if isinstance(error, CancelledError) else "Failed: 500"
+            self._logs.query.add(f"{seconds:.3f} sec.", f"({told}) {statement}", dbms)
 
     def reset(self) -> None:
         """Count from now on."""

@@ -10,11 +10,15 @@ from house import PACKAGE, ROOT, imports_of, module_of, name_of, sources
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(["columns", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"], 0),
-    **dict.fromkeys(["disk", "process", "tank", "plugins", "net", "clock", "jobs", "programs"], 1),
+    **dict.fromkeys(
+        ["disk", "process", "tank", "plugins", "net", "clock", "jobs", "programs", "host", "checkout"], 1
+    ),
     **dict.fromkeys(["databases", "ledger"], 2),
     **dict.fromkeys(["mapping", "query", "authentication"], 3),
     **dict.fromkeys(["processes", "network"], 4),
-    **dict.fromkeys(["node", "tap", "cli", "commands", "copying", "membership", "prompt", "southbound"], 5),
+    **dict.fromkeys(
+        ["node", "tap", "cli", "commands", "host_commands", "copying", "membership", "prompt", "southbound"], 5
+    ),
     "testing": 6,
 }
 ALONE = {"databases", "ledger", "mapping", "query", "authentication", "processes", "network"}  # not their neighbours

@@ -19,6 +19,7 @@ from anylog.language.echoes import EchoQueue
 from anylog.language.interpreter import Interpreter
 from anylog.language.logs import Logs
 from anylog.language.words import Words
+from anylog.network.reply_to import Ways
 from anylog.process import Processes
 
 
@@ -127,6 +128,7 @@ class LanguageCase(SynchronousTestCase):
         self.ended: list[str] = []
         self.node = SimpleNamespace(
             membership=SimpleNamespace(synchronizer=None),
+            peers=SimpleNamespace(ways=Ways()),
             name="roof",
             address="10.0.0.1:32149",
             words=self.words,

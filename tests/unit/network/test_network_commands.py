@@ -17,6 +17,7 @@ from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
 from anylog.language.context import Context, Result
+from anylog.language.logs import Logs
 from anylog.network import commands
 from anylog.process import Processes
 from anylog.testing.disk import MemoryDisk
@@ -55,6 +56,7 @@ class CommandCase(SynchronousTestCase):
             msg_clients=None,
             words=SimpleNamespace(command_of=lambda text: None, starting_with=lambda text: []),
             net=self.net,
+            logs=Logs(clock),
             clock=clock,
             name="edge",
             address="127.0.0.1:32149",

@@ -42,6 +42,22 @@ class LocalTests(MessagesCase):
         self.assertEqual([each.packet_id for each in device.got(Puback)], [5])
         self.assertEqual(self.values(), [1])
 
+    def test_log(self):
+        """The log of messages has a line for each topic in a row, and one for each message that is not understood."""
+        self.begin()
+        self.broke()
+        client = self.client()
+        device = self.table.client("d")
+        self.clock.advance(0)
+        for number, text in enumerate((payload(1), b"no JSON", payload(2), payload(3)), 1):
+            device.publish("plant/a", text, 1, number)
+            self.broker.turn()
+            self.clock.advance(0)
+        rows = client._door.logs.msg.rows()
+        self.assertEqual([(row["Count"], row["Type"]) for row in rows], [(1, "Message"), (1, "Error"), (2, "Message")])
+        self.assertEqual((rows[0]["Text"], rows[0]["Thread"]), ("(OK) topic 'plant/a'", client.name))
+        self.assertIn("a message of topic 'plant/a'", rows[1]["Text"])
+
     def test_one_record_for_a_batch(self):
         """Messages of one turn become one record of the journal, in their order."""
         self.begin()

@@ -129,6 +129,8 @@ def test_no_room_is_waited_for() -> None:
     desk.clock.pump([0.1] * 10)
     assert desk.rules.counts["dropped: could not be kept"] == 1
     assert rule.counted.errors == 1 and "no database d" in desk.errors()[0]
+    noted = [(row["Type"], row["Text"], row["Thread"]) for row in desk.logs.msg.rows()]
+    assert noted == [("Message", "(OK) d.t", "msg rule t"), ("Error", desk.errors()[0], "msg rule t")]
     assert desk.rules.tank.held == 0
 
 

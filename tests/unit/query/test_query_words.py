@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from place import Asking
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
@@ -53,5 +53,20 @@ class WordsTests(Asking):
             self.node.logs.query.clear()
             self.node.queries.ended(seconds, "plant", "select 1")
             self.assertEqual(len(self.node.logs.query.find()), logged, words)
+        self.successResultOf(self.say(SetQueryLog, "on"))
+        self.node.logs.query.clear()
+        for error in (None, AnyLogError(16, "no such column"), CancelledError(), KeyError("x")):
+            self.node.queries.ended(1.5, "plant", "select 1", error)
+        rows = self.node.logs.query.rows()
+        self.assertEqual(
+            [row["Text"] for row in rows],
+            [
+                "(OK) select 1",
+                "(Failed: 16 : SQL Failure) select 1",
+                "(Failed: 26 : given up by who asked) select 1",
+                "(Failed: 500) select 1",
+            ],
+        )
+        self.assertEqual((rows[0]["Type"], rows[0]["Thread"]), ("1.500 sec.", "plant"))
         for wrong, number in [(("sometimes",), 2), (("profile",), 2), (("profile", "x"), 175)]:
             self.assertEqual(self.failureResultOf(self.say(SetQueryLog, *wrong), AnyLogError).value.number, number)
