@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -277,6 +277,8 @@ class Loader:
                 if share.buffer.known and share.buffer.tsd:  # a file that a member registered keeps its entry
                     verdict = await self._holder(share.buffer, self.database)
                 self._not_loaded(share, verdict)
+            elif fault.kind == "conflict" and await self._done_before([share]):
+                continue  # the node ended before it could note in `almgm` what a file of that content had loaded
             elif fault.kind == "missing table" and share.buffer not in self._outdated:
                 self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
             else:
@@ -344,14 +346,13 @@ class Loader:
         self._settle(share, 0)
 
     async def _done_before(self, shares: Sequence[Share]) -> list[Share]:
-        """Files that were loaded under their very names, as when they waited here for others of the same content."""
-        whose = {share: (int(share.buffer.file.member), share.buffer.tsd) for share in shares
-                 if share.buffer.file is not None and share.buffer.file.member.isdecimal()}  # fmt: skip
+        """Those that were loaded under their very names, as when they waited here for others of the same content."""
+        whose = {share: (whose, share.buffer.tsd) for share in shares if (whose := share.named_by)}
         marks = await self.database.file_marks(list(whose.values())) if whose else {}
         done = []
-        for share, file in whose.items():
-            mark = marks.get(file)
-            if mark is not None and mark.rows and mark.hash in (None, share.buffer.whole):
+        for share, name in whose.items():
+            mark, hashes = marks.get(name), (share.buffer.whole, None if share.buffer.file else share.buffer.whole)
+            if mark is not None and mark.rows and mark.hash in hashes:
                 share.buffer.stored, share.buffer.parked = mark.rows, mark.parked
                 self._settle(share, 0)
                 done.append(share)
@@ -550,6 +551,10 @@ class Loader:
             inserted=self._now(),
         )
         faults = await self.database.load([load])
+        if faults[0] is not None and faults[0].kind in ("conflict", "duplicate"):
+            # What it is called is taken: kept aside without a name, it holds nobody up.
+            nameless = [evolve(mark, id=0, hash=None) for mark in load.marks]
+            faults = await self.database.load([evolve(load, marks=nameless)])
         if faults[0] is not None:
             raise AnyLogError(16, f"{buffer.where.table}: {faults[0].text}")
         share.parked = len(share.rows)

@@ -73,6 +73,14 @@ class Share:
             buffer.time,
         )
 
+    @property
+    def named_by(self) -> int:
+        """The member under whose name a whole file may be there already; 0 for what has no such name."""
+        buffer, file = self.buffer, self.buffer.file
+        if not (buffer.whole and buffer.tsd):
+            return 0
+        return buffer.owner if file is None else int(file.member) if file.member.isdecimal() else 0
+
     def keys(self, now: float, hash: str) -> list[tuple[str, float, str]]:
         """The Idempotency-Keys of its records, and those of messages."""
         table = self.buffer.where.table
