@@ -312,6 +312,7 @@ class Node:
             tsd=self.membership.tsd,
             filing=lambda: self.intake.filing.options,
             bring=self.intake.bring,
+            made=self.intake.policies.content,
             in_work=self.intake.in_work,
             agrees=lambda: self.intake.operating.agrees,
             compare_again=self.intake.operating.compare_again,

@@ -21,7 +21,7 @@ from anylog.interfaces import Clock, ILane, Receipt, unix
 from anylog.language.dictionary import Dictionary, Scope
 from anylog.language.logs import Logs
 from anylog.ledger.policy import Policy
-from anylog.mapping.body import MOST_OBJECTS, content_hash, normal_form
+from anylog.mapping.body import MOST_OBJECTS, content_hash, normal_form, read_body
 from anylog.mapping.policies import MappingPolicy, compile_policy
 from anylog.mapping.topics import Mapper
 from anylog.mapping.values import MOST_TEXT, weight
@@ -147,9 +147,7 @@ class FilePolicies:
             return True  # by PUT
         if file.kind == "sql":
             return False
-        asked = file.dbms, file.table, file.normal
-        found = content_hash(*asked) if len(file.normal) < LARGE else await self._lane.run(content_hash, *asked)
-        return file.hash == found
+        return file.hash == await self._hash(file.dbms, file.table, file.normal)
 
     async def map(self, share: Share, rows_of: Callable[[Share], Awaitable[list[Mapping[str, Any]]]]) -> bool:
         """See that a share has the rows that its policy makes of it; False if these are none.
@@ -232,6 +230,25 @@ class FilePolicies:
         if not isinstance(found, Ready) or not isinstance(found.mapper, MappingPolicy):
             return {}
         return found.mapper.types(where.dbms, where.table, makers or {found.ident})
+
+    async def content(self, where: Where, hash: str, time: str, content: bytes) -> bytes:
+        """What is loaded of the content of a file that was registered at `time`, in normal form.
+
+        Raises AnyLogError 27, 87, 113 or 501 if its policy cannot be applied.
+        """
+        if where.instructions == "0" or hash != await self._hash(where.dbms, where.table, content):
+            return content
+        ready = self._known(where.instructions, at_load=True)
+        if isinstance(ready, AnyLogError):
+            raise ready
+        made = await self._made(ready, read_body(content), where, _seconds(time[:19]), at_load=True)
+        if not made.rows:
+            raise AnyLogError(27, f"policy '{ready.ident}' makes no row of it")
+        return normal_form(made.rows)
+
+    async def _hash(self, dbms: str, table: str, content: bytes) -> str:
+        asked = dbms, table, content
+        return content_hash(*asked) if len(content) < LARGE else await self._lane.run(content_hash, *asked)
 
     # ------------------------------------------------------------------ doors
 
