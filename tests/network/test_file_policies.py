@@ -145,7 +145,9 @@ def test_dropped_at_one_mapped_on_both(plant: Plant) -> None:
 
 
 @pytest.mark.parametrize("policy", [PUMP, STAR, PANEL], ids=["condition", "star", "transform"])
-@pytest.mark.parametrize(("victim", "moments"), [*((1, n) for n in range(1, 90, 6)), *((2, n) for n in range(1, 50, 6))])
+@pytest.mark.parametrize(
+    ("victim", "moments"), [*((1, n) for n in range(1, 90, 6)), *((2, n) for n in range(1, 50, 6))]
+)
 def test_killed_at_any_moment(plant: Plant, policy: dict[str, Any], victim: int, moments: int) -> None:
     """Dropped at one, and one dies on the way and comes back: mapped once from the content as it came, on both."""
     plant.insert(policy)
