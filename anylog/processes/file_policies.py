@@ -42,6 +42,18 @@ class Asking(Exception):
     """The policy is not known here, and the ledger is asked for it; the text says what is waited for."""
 
 
+class Nowhere(Scope):
+    """Where `!key` has no value: members may differ in what they hold, and must not in what they make of a file."""
+
+    def value(self, key: str) -> Any:
+        """Raises AnyLogError 9: as undefined it would make a condition false, and the row would be skipped unseen."""
+        raise AnyLogError(9, f"'!{key}' cannot be used where a file is mapped: members may differ in it")
+
+    def variable(self, name: str) -> Any:
+        """As `value`."""
+        raise AnyLogError(9, f"'${name}' cannot be used where a file is mapped: members may differ in it")
+
+
 class Doors(Protocol):
     """What rows pass before they are kept, see `Accepting`."""
 
@@ -344,8 +356,7 @@ class FilePolicies:
         policy = find(ident)
         if policy is None:
             return AnyLogError(113, f"there is no policy '{ident[:80]}'")
-        # Members may differ in what their dictionaries hold, and must not in what they make of a file.
-        scope = Scope(Dictionary(), {}) if at_load else self._scope
+        scope = Nowhere(Dictionary(), {}) if at_load else self._scope
         try:
             mapper = compile_policy(policy, scope, find)
         except AnyLogError as why:

@@ -292,7 +292,7 @@ class Loader:
                 if await self._map(share):
                     await self._plan(share, planned)
                 elif share.skipped:
-                    self._fail(share, "", "skipped")
+                    self._fail(share, "its policy takes none of its rows", "skipped")
                     continue
             except Waits:
                 self._put_back(share, planned)
