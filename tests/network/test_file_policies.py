@@ -372,3 +372,16 @@ def test_a_publisher_forwards(plant: Plant) -> None:
     assert {row.get("readings") for row in plant.table(1)} == {None, "x"}
     with pytest.raises(AnyLogError, match="nosuch"):
         plant.world.wait(plant.publisher.intake.accept("town", "t", b"", rows, instructions="nosuch"))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_put_stays_parked(plant: Plant, whole: bool) -> None:
+    """Rows of a PUT that could not be mapped are parked for good, as misfits are, also if their file is put back."""
+    plant.insert(PUMP)
+    rows = [{"reading": 1}, {"reading": 2}]
+    plant.put_at(rows, "pump", whole=whole)
+    plant.world.advance(8)
+    plant.world.run(plant.op(1), "file retry all")
+    plant.world.advance(8)
+    assert [json.loads(row) for _, row in parked(plant, plant.holdings()["op1"])] == rows
+    assert plant.table(1) == [] and len(plant.errors(1)) == 1
