@@ -250,9 +250,7 @@ class FilePolicies:
         """
         if where.instructions == "0" or hash != await self._hash(where.dbms, where.table, content):
             return content
-        ready = self._known(where.instructions, at_load=True)
-        if isinstance(ready, AnyLogError):
-            raise ready
+        ready = _fine(self._known(where.instructions, at_load=True))
         made = await self._made(ready, read_body(content), where, _seconds(time[:19]), at_load=True)
         if not made.rows:
             raise AnyLogError(27, f"policy '{ready.ident}' makes no row of it")
@@ -327,9 +325,7 @@ class FilePolicies:
             found = self._known(ident, at_load)
             if away and isinstance(found, AnyLogError) and found.number == 113:
                 raise AnyLogError(113, f"{found.detail}: {away}", http=503)
-        if isinstance(found, AnyLogError):
-            raise found
-        return found
+        return _fine(found)
 
     # ------------------------------------------------------------------ both
 
@@ -376,6 +372,13 @@ class FilePolicies:
 
     def _odd(self, odd: Exception) -> AnyLogError:
         return AnyLogError(500, f"a fault of this node over this row: {odd!r}")
+
+
+def _fine(found: Ready | AnyLogError) -> Ready:
+    """Raises a new error each time: one that is kept would keep the places of all who raised it."""
+    if isinstance(found, AnyLogError):
+        raise AnyLogError(found.number, found.detail)
+    return found
 
 
 def _seconds(at: str) -> float:
