@@ -71,6 +71,7 @@ from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
 from anylog.plugins import find
 from anylog.process import Processes, Rhythm
+from anylog.processes.file_policies import FilePolicies
 from anylog.processes.intake import Intake
 from anylog.processes.msg_client import Door
 from anylog.processes.msg_clients import MsgClients
@@ -289,6 +290,15 @@ class Node:
             local=self.msg_clients.told,
             logs=self.logs,
         )
+        self.intake.policies = FilePolicies(
+            clock=self.clock,
+            lane=self.lanes.open("cpu"),
+            find=lambda ident: self.ledger.policies.get(ident),
+            look=self.membership.look_for_all,
+            scope=Scope(self.dictionary, self.environ),
+            logs=self.logs,
+        )
+        self.ledger.watch(self.intake.policies.forget)
         self.copying = Copying(
             clock=self.clock,
             peers=self.peers,
@@ -302,6 +312,7 @@ class Node:
             tsd=self.membership.tsd,
             filing=lambda: self.intake.filing.options,
             bring=self.intake.bring,
+            made=self.intake.policies.content,
             in_work=self.intake.in_work,
             agrees=lambda: self.intake.operating.agrees,
             compare_again=self.intake.operating.compare_again,
