@@ -139,7 +139,7 @@ class LongTests(MessagesCase):
         self.assertEqual((self.values(), device.got(Puback), client.counted.errors), ([], [], 0))
 
     def test_by_post(self):
-        """Many messages of one body are mapped in parts, and put together in parts; the yes follows when all are kept."""
+        """Many messages of one body are mapped and put together in parts; the yes follows when all are kept."""
         self.client(broker="rest", user_agent="anylog")
         answer = self.clients.posted("anylog", "plant/a", long_list(), "")
         self.turns(MANY // ROWS + 5)
