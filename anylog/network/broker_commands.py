@@ -82,6 +82,10 @@ def user_of(text: str) -> User:
         raise AnyLogError(175, "run message broker: 'user' is written as user = (name = .. and password = ..)")
     pairs = [(pair.key, _bare(joined(pair.value))) for pair in split_pairs(tokens_of(inner[1:-1]))]
     given = BrokerUser.read((), pairs)
+    if given["password"] is not None and not given["name"]:
+        raise AnyLogError(
+            2, "run message broker: 'password' is given to a user without a 'name': nobody would be asked"
+        )
     if given["name"] and given["password"] is None:
         raise AnyLogError(2, f"run message broker: user '{given['name']}' has no password")
     for each in (*given["allow"], *given["publish"], *given["subscribe"], *given["deny"]):
