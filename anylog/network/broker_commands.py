@@ -314,6 +314,8 @@ def counts_text(broker: Broker) -> str:
                 ("logins and connects refused", counts.refused_connects),
                 ("messages not allowed or not taken", counts.refused_messages),
                 ("closed for what they sent", counts.faults),
+                ("bytes of large packets that are not whole", hub.begun.held),
+                ("closed: too much of large packets that are not whole", counts.unfinished),
                 ("taken over by a client of the same id", counts.taken_over),
                 ("dropped: QoS 0 to subscribers that read too slowly", counts.dropped_slow),
                 ("dropped: a queue was full", counts.dropped_full),

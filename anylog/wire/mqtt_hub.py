@@ -13,6 +13,7 @@ from typing import Any
 from attrs import evolve
 
 from anylog.wire.mqtt_answers import ACKNOWLEDGEMENTS, Answers
+from anylog.wire.mqtt_begun import LARGE, Begun
 from anylog.wire.mqtt_connect import accepted, expiry_of, last_packet, settle
 from anylog.wire.mqtt_deliver import Delivery
 from anylog.wire.mqtt_due import Due
@@ -53,6 +54,7 @@ class Hub:
         self.delivery = Delivery(self.limits)
         self.counts: Counts = self.delivery.counts
         self.links: dict[Link, None] = {}
+        self.begun = Begun(max(self.limits.begun, 2 * self.limits.packet))
         self.clients = 0  # those of them that are connected as MQTT says it
         self.paused = False
         self.started: float | None = None
@@ -100,7 +102,18 @@ class Hub:
             else:
                 self._broken(link, wrong)
         self._mind(link)
+        if link.reader.held > LARGE or self.begun.held:
+            self._limit(link, bool(packets))
         self._uncrowd()
+
+    def _limit(self, link: Link, anew: bool) -> None:
+        """What large packets take that are not whole."""
+        begun = self.begun
+        if not link.closing:
+            begun.note(link, self.delivery.now, anew)
+        for each in begun.too_much(self.delivery.now):
+            self.counts.unfinished += 1
+            self._leave(each, Reason.QUOTA_EXCEEDED, "too much of large packets that are not whole")
 
     def _packets(self, link: Link, packets: list[Packet]) -> None:
         for place, packet in enumerate(packets):
@@ -495,6 +508,7 @@ class Hub:
             self.delivery.write(link, last_packet(Disconnect(reason, reason_string=said), link.largest))
         link.closing = True
         self.links.pop(link, None)
+        self.begun.gone(link)
         self.delivery.waiting.pop(link, None)
         self.delivery.mark(link)
         session, link.session = link.session, None
