@@ -302,7 +302,7 @@ def counts_text(broker: Broker) -> str:
     lines = [
         ("clients connected", hub.clients),
         ("sessions", len(hub.delivery.sessions)),
-        ("subscriptions", len(hub.delivery.filters)),
+        ("subscriptions", len(hub.delivery.routes.filters)),
         ("messages retained", len(hub.delivery.shelf)),
         ("messages received", counts.messages_in),
         ("messages sent", counts.messages_out),

@@ -214,11 +214,11 @@ class Hub:
         Whatever the QoS, a publisher at QoS 1 or 2 is answered when `done` was said. Raises ValueError for a filter
         that is none, or is shared.
         """
-        self.delivery.subscribe_local(name, filter, qos)
+        self.delivery.routes.add_local(name, filter, qos)
 
     def unsubscribe_local(self, name: str, filter: str) -> bool:
         """Whether it had such a subscription."""
-        return self.delivery.unsubscribe_local(name, filter)
+        return self.delivery.routes.remove_local(name, filter)
 
     def done(self, ticket: Ticket, reason: Reason = Reason.SUCCESS) -> None:
         """The node's own clients have synced what they made of a message, or `reason` says why not.
@@ -522,7 +522,7 @@ class Hub:
         session.link, session.gone = None, self.delivery.now
         if session.expiry and not session.ending:
             for filter in list(session.subscriptions):
-                group = self.delivery.groups.get(filter)
+                group = self.delivery.routes.groups.get(filter)
                 if group is not None:
                     self.delivery.hand_over(session, group)
         self._lives.gone(session)
