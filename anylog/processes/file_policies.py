@@ -22,6 +22,7 @@ from anylog.language.dictionary import Dictionary, Scope
 from anylog.language.logs import Logs
 from anylog.ledger.policy import Policy
 from anylog.mapping.body import MOST_OBJECTS, content_hash, normal_form, read_body
+from anylog.mapping.parts import at_once
 from anylog.mapping.policies import MappingPolicy, compile_policy
 from anylog.mapping.topics import Mapper
 from anylog.mapping.values import MOST_TEXT, weight
@@ -105,7 +106,7 @@ def made_of(
     size = 0
     for row in rows:
         try:
-            found = mapper.apply(row, now, dbms=dbms, table=table)
+            found = at_once(mapper.parts(row, now, dbms=dbms, table=table))
         except AnyLogError as why:
             unmapped.append((row, str(why)))
             continue
