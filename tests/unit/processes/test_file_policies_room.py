@@ -19,6 +19,7 @@ from anylog.language.dictionary import Dictionary, Scope
 from anylog.language.logs import Logs
 from anylog.ledger.policy import Policy
 from anylog.mapping import topics
+from anylog.mapping.parts import Parts
 from anylog.mapping.body import content_hash, normal_form, sealed_hash
 from anylog.processes import file_policies
 from anylog.processes.buffers import Buffer, Pending, Where
@@ -204,7 +205,8 @@ class WhatIsMapped(PoliciesCase):
         """It costs one row."""
 
         class Odd:
-            def apply(self, message: Any, now: float, **names: Any) -> list[topics.Mapped]:
+            def parts(self, message: Any, now: float, **names: Any) -> Parts[list[topics.Mapped]]:
+                yield 1
                 if message == {"n": 2}:
                     raise ZeroDivisionError("odd")
                 return [topics.Mapped("town", "t", [message])]
