@@ -37,6 +37,7 @@ import anylog.processes.msg_pool_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
 import anylog.processes.publisher_commands
+import anylog.processes.scheduler_commands
 import anylog.processes.stream_commands
 import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
@@ -79,6 +80,7 @@ from anylog.processes.msg_lines import LineFiles
 from anylog.processes.msg_rules import MsgRules
 from anylog.processes.operator import Seen
 from anylog.processes.receiving import Receiving
+from anylog.processes.scheduler import Schedulers
 from anylog.processes.sending import Sent
 from anylog.processes.streaming import Stream
 from anylog.query.serve import SelectService
@@ -117,6 +119,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,
+    *anylog.processes.scheduler_commands.COMMANDS,
     *anylog.processes.later_commands.COMMANDS,
 )
 
@@ -176,6 +179,11 @@ class Node:
         self.operator_seen, self.publisher_seen = Seen(), Seen()
         self.publisher_counts = Counts()
         self.publisher_sent: dict[tuple[str, str, str], Sent] = {}
+        self.schedulers = Schedulers(
+            clock=clock,
+            logs=self.logs,
+            execute=lambda text, who: self.execute(text, Context(origin="scheduler", who=who, write=self._print)),
+        )
         self.distribution: dict[tuple[str, str], list[str]] = {}  # by `set data distribution`
         self.token, self.point, self._engine = token, point, engine
         self._sizes = (segment_size, journal_size)
@@ -188,6 +196,7 @@ class Node:
             logs=self.logs,
             read_file=self._read_script,
         )
+        self._print: Callable[[str], None] = print
         self._held: DiskFile | None = None
         self._stopping: Deferred[None] | None = None
         self._relief = Rhythm(clock=clock, every=1.0, do=lambda: self.intake.relieve(), name="journal relief")
@@ -197,7 +206,7 @@ class Node:
 
         Each command is echoed through `write` before it runs, and what came of it after (cli-console.md 8).
         """
-        self.started = self.clock.seconds()
+        self.started, self._print = self.clock.seconds(), write
         await self.lanes.open("disk", 2).run(self._hold_home)
         self.preset()
         self.databases = Catalog(
