@@ -19,8 +19,8 @@ from anylog.language.dictionary import Dictionary, Scope
 from anylog.language.logs import Logs
 from anylog.ledger.policy import Policy
 from anylog.mapping import topics
-from anylog.mapping.parts import Parts
 from anylog.mapping.body import content_hash, normal_form, sealed_hash
+from anylog.mapping.parts import Parts
 from anylog.processes import file_policies
 from anylog.processes.buffers import Buffer, Pending, Where
 from anylog.processes.file_policies import APART, FEW, Asking, FilePolicies, made_of
