@@ -43,6 +43,7 @@ import anylog.processes.msg_pool_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
 import anylog.processes.publisher_commands
+import anylog.processes.scheduler_commands
 import anylog.processes.stream_commands
 import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
@@ -81,6 +82,7 @@ from anylog.network.peers import Peers
 from anylog.network.rest_client import RestClient
 from anylog.plugins import find
 from anylog.process import Processes, Rhythm
+from anylog.processes.file_policies import FilePolicies
 from anylog.processes.intake import Intake
 from anylog.processes.msg_client import Door
 from anylog.processes.msg_clients import MsgClients
@@ -88,6 +90,7 @@ from anylog.processes.msg_lines import LineFiles
 from anylog.processes.msg_rules import MsgRules
 from anylog.processes.operator import Seen
 from anylog.processes.receiving import Receiving
+from anylog.processes.scheduler import Schedulers
 from anylog.processes.sending import Sent
 from anylog.processes.streaming import Stream
 from anylog.programs import Programs
@@ -134,6 +137,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,
     *anylog.language.later.COMMANDS,
+    *anylog.processes.scheduler_commands.COMMANDS,
 )
 
 GATHER = 0.05  # seconds: readings of that long share one transaction
@@ -197,6 +201,11 @@ class Node:
         self.operator_seen, self.publisher_seen = Seen(), Seen()
         self.publisher_counts = Counts()
         self.publisher_sent: dict[tuple[str, str, str], Sent] = {}
+        self.schedulers = Schedulers(
+            clock=clock,
+            logs=self.logs,
+            execute=lambda text, who: self.execute(text, Context(origin="scheduler", who=who, write=self._print)),
+        )
         self.distribution: dict[tuple[str, str], list[str]] = {}  # by `set data distribution`
         self.token, self.point, self._engine = token, point, engine
         self._sizes = (segment_size, journal_size)
@@ -210,6 +219,7 @@ class Node:
             read_file=self._read_script,
             aside=lambda work, *values: self.lanes.open("cpu").run(work, *values),
         )
+        self._print: Callable[[str], None] = print
         self._held: DiskFile | None = None
         self._stopping: Deferred[None] | None = None
         self._relief = Rhythm(clock=clock, every=1.0, do=lambda: self.intake.relieve(), name="journal relief")
@@ -219,7 +229,7 @@ class Node:
 
         Each command is echoed through `write` before it runs, and what came of it after (cli-console.md 8).
         """
-        self.started = self.clock.seconds()
+        self.started, self._print = self.clock.seconds(), write
         await self.lanes.open("disk", 2).run(self._hold_home)
         self.preset()
         self.databases = Catalog(
@@ -312,6 +322,15 @@ class Node:
             local=self.msg_clients.told,
             logs=self.logs,
         )
+        self.intake.policies = FilePolicies(
+            clock=self.clock,
+            lane=self.lanes.open("cpu"),
+            find=lambda ident: self.ledger.policies.get(ident),
+            look=self.membership.look_for_all,
+            scope=Scope(self.dictionary, self.environ),
+            logs=self.logs,
+        )
+        self.ledger.watch(self.intake.policies.forget)
         self.copying = Copying(
             clock=self.clock,
             peers=self.peers,
@@ -325,6 +344,7 @@ class Node:
             tsd=self.membership.tsd,
             filing=lambda: self.intake.filing.options,
             bring=self.intake.bring,
+            made=self.intake.policies.content,
             in_work=self.intake.in_work,
             agrees=lambda: self.intake.operating.agrees,
             compare_again=self.intake.operating.compare_again,

@@ -14,7 +14,7 @@ from anylog.language.assignment import Target, is_concatenation
 from anylog.language.command import Command
 from anylog.language.conditions import condition
 from anylog.language.dictionary import Dictionary, Scope
-from anylog.language.tokens import Kind, Line, Token, logical_lines, tokens_of
+from anylog.language.tokens import Kind, Line, Token, logical_lines, tokens_of, without_comment
 from anylog.language.where import Pair, list_items, split_pairs
 from anylog.language.words import Words
 
@@ -67,7 +67,7 @@ class Report:
 
 
 def check_script(path: str, text: str, words: Words, brings: Callable[[type[Command]], str]) -> Report:
-    """Look at every line. `brings` says what would bring a command that is known and not in this build, else nothing."""
+    """Look at every line. `brings` says what would bring a command that is not in this build, nothing for others."""
     report = Report(path)
     try:
         lines = logical_lines(text)
@@ -82,6 +82,7 @@ class _Where:
     """Finds the words of one logical line in the file: they may stand on several lines, with comments between."""
 
     def __init__(self, physical: Sequence[str], number: int) -> None:
+        self.number = number
         self._physical, self._line, self._column = physical, number - 1, 0
         self._first = Place(number, len(physical[number - 1]) - len(physical[number - 1].lstrip()) + 1)
 
@@ -103,11 +104,10 @@ class _Where:
 class _Check:
     """At work on one script."""
 
-    def __init__(
-        self, report: Report, text: str, words: Words, brings: Callable[[type[Command]], str]
-    ) -> None:
+    def __init__(self, report: Report, text: str, words: Words, brings: Callable[[type[Command]], str]) -> None:
         self._report, self._words, self._brings = report, words, brings
-        self._physical = text.removeprefix("\ufeff").replace("\r", "").split("\n")
+        # What stands in a comment is not what is looked for.
+        self._physical = [without_comment(each) for each in text.removeprefix("\ufeff").replace("\r", "").split("\n")]
         self._labels: dict[str, int] = {}
         self._targets: list[tuple[str, Place]] = []
         self._ifs = False  # an `if` was there
@@ -115,16 +115,18 @@ class _Check:
 
     def run(self, lines: Sequence[Line]) -> Report:
         """All lines; then what can be told only at the end."""
+        where = _Where(self._physical, 1)
         for line in lines:
             if line.text.lstrip().startswith(":"):
                 self._label(line)
                 continue
+            if where.number != line.number:  # else it is the second of `a & b`
+                where = _Where(self._physical, line.number)
             try:
                 tokens = tokens_of(line.text)
             except AnyLogError as error:
-                self._report.add(_Where(self._physical, line.number).find(line.text), "structure", error.detail)
+                self._report.add(where.find(line.text), "structure", error.detail)
                 continue
-            where = _Where(self._physical, line.number)
             places = [where.find(line.text[token.start : token.end]) for token in tokens]
             self._statement(line.text, tokens, places)
         for label, place in self._targets:
@@ -324,9 +326,7 @@ class _Check:
             self._uses(rest[:at], places[:at])
         return True
 
-    def _options(
-        self, command: type[Command], rest: Sequence[Token], places: Sequence[Place], begin: Place
-    ) -> None:
+    def _options(self, command: type[Command], rest: Sequence[Token], places: Sequence[Place], begin: Place) -> None:
         """Operands and options, as far as they can be told without values of keys."""
         at = next((at for at, token in enumerate(rest) if token.is_word("where")), len(rest))
         operands = _operands(rest[:at])
@@ -349,9 +349,7 @@ class _Check:
                 return
         self._pairs(command, pairs, begin)
 
-    def _pairs(
-        self, command: type[Command], pairs: Sequence[tuple[str, Sequence[Token], Place]], begin: Place
-    ) -> None:
+    def _pairs(self, command: type[Command], pairs: Sequence[tuple[str, Sequence[Token], Place]], begin: Place) -> None:
         names = {spelling: name for name, option in command.where.items() for spelling in (name, *option.also)}
         seen: set[str] = set()
         for key, value, place in pairs:

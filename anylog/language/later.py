@@ -87,7 +87,6 @@ LATER: Mapping[str, Sequence[tuple[str, ...]]] = {
     "debugging": (
         ("trace method", "follow one method", "trace method on tcp in"),
         ("get trace info", "show what was followed", "get trace info where process = tcp"),
-        ("get stack trace", "show what runs at this moment", "get stack trace"),
     ),
     "grpc": (
         ("run grpc client", "take data from a service",
@@ -184,10 +183,6 @@ LATER: Mapping[str, Sequence[tuple[str, ...]]] = {
         ("get scheduled pull", "show what is read from time to time", "get scheduled pull"),
     ),
     "scripts": (
-        ("process from table", "run commands that a table of a database holds",
-         "process from table where name = commands and dbms = town and value = command", "process from dbms"),
-        ("event", "run the script of an event", "event restarted"),
-        ("random substr", "choose a part of a text by chance", "random substr , a,b,c"),
         ("get script", "show a script of the node", "get script start.al"),
         ("set script", "write a script of the node", "set script start.al !text"),
     ),

@@ -74,7 +74,7 @@ def logical_lines(text: str, *, typed: bool = False) -> list[Line]:
     physical = text.removeprefix("\ufeff").replace("\r", "").split("\n")
     place = 0
     while place < len(physical):
-        number, line = place + 1, _without_comment(physical[place]).rstrip()
+        number, line = place + 1, without_comment(physical[place]).rstrip()
         place += 1
         if not line.strip():
             continue
@@ -83,7 +83,7 @@ def logical_lines(text: str, *, typed: bool = False) -> list[Line]:
             while not parts[-1].endswith(">"):
                 if place == len(physical):
                     raise AnyLogError(2, f"line {number}: missing closing > of the block that begins here")
-                parts.append(_without_comment(physical[place]).rstrip())
+                parts.append(without_comment(physical[place]).rstrip())
                 place += 1
             parts[-1] = parts[-1][:-1].rstrip()
             line = " ".join(part for part in parts if part.strip()).strip()
@@ -92,7 +92,7 @@ def logical_lines(text: str, *, typed: bool = False) -> list[Line]:
             while depth > 0 or (quotes % 2 and place < len(physical)):
                 if place == len(physical):
                     raise AnyLogError(2, f"line {number}: a bracket that opens here is never closed")
-                following = _without_comment(physical[place]).strip()
+                following = without_comment(physical[place]).strip()
                 place += 1
                 if following:
                     parts.append(following)
@@ -239,7 +239,7 @@ def _quote_end(text: str, at: int) -> int:
     return text.find(text[at], at + 1)
 
 
-def _without_comment(line: str) -> str:
+def without_comment(line: str) -> str:
     """A physical line up to a `#` that begins a token."""
     if "#" not in line:
         return line

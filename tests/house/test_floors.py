@@ -10,9 +10,7 @@ from house import PACKAGE, ROOT, imports_of, module_of, name_of, sources
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(["columns", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"], 0),
-    **dict.fromkeys(
-        ["disk", "process", "tank", "plugins", "net", "clock", "jobs", "programs", "host", "checkout"], 1
-    ),
+    **dict.fromkeys(["disk", "process", "tank", "plugins", "net", "clock", "jobs", "programs", "host", "checkout"], 1),
     **dict.fromkeys(["databases", "ledger"], 2),
     **dict.fromkeys(["mapping", "query", "authentication"], 3),
     **dict.fromkeys(["processes", "network"], 4),
