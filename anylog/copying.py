@@ -27,6 +27,7 @@ from anylog.network.peers import Peers
 from anylog.process import Processes
 from anylog.processes.agreement import Place
 from anylog.processes.audit import Audit, AuditService
+from anylog.processes.buffers import Where
 from anylog.processes.consumer import Consumer, Mode
 from anylog.processes.courier import Courier
 from anylog.processes.delivery import WAITING, Delivery
@@ -70,6 +71,7 @@ class Copying:
     delivery: Delivery = field(init=False)
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
+    made: Callable[[Where, str, str, bytes], Awaitable[bytes]]  # see `FilePolicies.content`
     in_work: Callable[[], Set[str]]  # names of the buffers and hashes of the files that are on their way
     agrees: Callable[[], bool]  # whether the databases hold what the tables of files say is loaded
     compare_again: Callable[[str], object]  # a database that does not
@@ -145,6 +147,7 @@ class Copying:
             members=self.members,
             place=self.place,
             bring=self.bring,
+            made=self.made,
             in_work=self.in_work,
             watch=self._watched,
             out=self.out,

@@ -134,6 +134,23 @@ class Membership:
         if self.synchronizer is not None:
             await (self.synchronizer.look() if fresh else self.synchronizer.refresh())
 
+    async def look_for_all(self) -> str:
+        """Look at the ledger, so that all is known here that was in it at this moment.
+
+        Gives why it could not be reached; empty if it was, or if this node knows of no other than its own copy.
+        """
+        synchronizer = self.synchronizer
+        if synchronizer is not None:
+            await synchronizer.look()
+            return synchronizer.looks.failure
+        master = self._master()
+        try:
+            if master:
+                await self.look(master)
+        except AnyLogError as away:
+            return f"the ledger of {master} cannot be reached: {away}"
+        return ""
+
     async def _look_now(self) -> None:
         if self.synchronizer is not None:
             await self.synchronizer.look()

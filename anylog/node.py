@@ -41,6 +41,7 @@ import anylog.processes.msg_pool_commands
 import anylog.processes.msg_rule_commands
 import anylog.processes.operator_commands
 import anylog.processes.publisher_commands
+import anylog.processes.scheduler_commands
 import anylog.processes.stream_commands
 import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
@@ -76,6 +77,7 @@ from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
 from anylog.plugins import find
 from anylog.process import Processes, Rhythm
+from anylog.processes.file_policies import FilePolicies
 from anylog.processes.intake import Intake
 from anylog.processes.msg_client import Door
 from anylog.processes.msg_clients import MsgClients
@@ -83,6 +85,7 @@ from anylog.processes.msg_lines import LineFiles
 from anylog.processes.msg_rules import MsgRules
 from anylog.processes.operator import Seen
 from anylog.processes.receiving import Receiving
+from anylog.processes.scheduler import Schedulers
 from anylog.processes.sending import Sent
 from anylog.processes.streaming import Stream
 from anylog.query.serve import SelectService
@@ -125,6 +128,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,
+    *anylog.processes.scheduler_commands.COMMANDS,
     *anylog.language.later.COMMANDS,
 )
 
@@ -185,6 +189,11 @@ class Node:
         self.operator_seen, self.publisher_seen = Seen(), Seen()
         self.publisher_counts = Counts()
         self.publisher_sent: dict[tuple[str, str, str], Sent] = {}
+        self.schedulers = Schedulers(
+            clock=clock,
+            logs=self.logs,
+            execute=lambda text, who: self.execute(text, Context(origin="scheduler", who=who, write=self._print)),
+        )
         self.distribution: dict[tuple[str, str], list[str]] = {}  # by `set data distribution`
         self.token, self.point, self._engine = token, point, engine
         self._sizes = (segment_size, journal_size)
@@ -197,6 +206,7 @@ class Node:
             logs=self.logs,
             read_file=self._read_script,
         )
+        self._print: Callable[[str], None] = print
         self._held: DiskFile | None = None
         self._stopping: Deferred[None] | None = None
         self._relief = Rhythm(clock=clock, every=1.0, do=lambda: self.intake.relieve(), name="journal relief")
@@ -206,7 +216,7 @@ class Node:
 
         Each command is echoed through `write` before it runs, and what came of it after (cli-console.md 8).
         """
-        self.started = self.clock.seconds()
+        self.started, self._print = self.clock.seconds(), write
         await self.lanes.open("disk", 2).run(self._hold_home)
         self.preset()
         self.databases = Catalog(
@@ -299,6 +309,15 @@ class Node:
             local=self.msg_clients.told,
             logs=self.logs,
         )
+        self.intake.policies = FilePolicies(
+            clock=self.clock,
+            lane=self.lanes.open("cpu"),
+            find=lambda ident: self.ledger.policies.get(ident),
+            look=self.membership.look_for_all,
+            scope=Scope(self.dictionary, self.environ),
+            logs=self.logs,
+        )
+        self.ledger.watch(self.intake.policies.forget)
         self.copying = Copying(
             clock=self.clock,
             peers=self.peers,
@@ -312,6 +331,7 @@ class Node:
             tsd=self.membership.tsd,
             filing=lambda: self.intake.filing.options,
             bring=self.intake.bring,
+            made=self.intake.policies.content,
             in_work=self.intake.in_work,
             agrees=lambda: self.intake.operating.agrees,
             compare_again=self.intake.operating.compare_again,

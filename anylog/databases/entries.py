@@ -174,9 +174,9 @@ def _seen(want: Wanted, known: Known, busy: Busy) -> Registered | tuple[str, Ent
     if holder is not None:
         return _double(want, own, holder)
     for into, entry in others:
-        # One that nobody is at work on may never come: the marks see to it that only one of them is loaded. There is
-        # no room for two in the own table.
-        if entry.pending and (into == want.into == OWN or busy(into, entry.id)):
+        # One that nobody is at work on may never come, or only behind this one: the marks see to it that only one of
+        # them is loaded. There is no room for two in the own table, so what has no name yet takes that one's.
+        if entry.pending and ((into == want.into == OWN and not want.known) or busy(into, entry.id)):
             return Registered(kind="pending", into=into, entry=entry)
     return None
 

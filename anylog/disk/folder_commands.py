@@ -214,7 +214,10 @@ class GetAccess(Command):
 
 
 class GetJsonFileStructure(Command):
-    """Show how files of readings are named: with the first two parts, or with all of them once they are registered."""
+    """Show how files of readings are named: with the first two parts, or with all of them once they are registered.
+
+    A file that names a mapping policy is mapped by it when it is loaded; `0` is none.
+    """
 
     words = "get json file structure"
     also = ("get json file struct", "show json file structure", "show json file struct")

@@ -14,7 +14,11 @@ from anylog.language.dictionary import Scope, shown
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 
 _QUOTED_IF = set(" \t\r\n=<>+\"'()&#")
-_IN_JSON = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?<=[\s:\[{,])[!$][^\s{}\[\],"']+""", re.DOTALL)
+_MARKS = re.compile(r"""["']|(?<=[\s:\[{,])[!$][^\s{}\[\],"']+""")  # in JSON: where a text begins, and references
+_TEXTS = {
+    '"': re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL),
+    "'": re.compile(r"'[^'\\]*+(?:\\.[^'\\]*+)*+'", re.DOTALL),
+}
 
 
 @frozen
@@ -106,15 +110,34 @@ def replaced(text: str, scope: Scope, *, documents: bool = False) -> str:
             whole += text[at : token.start] + value
             at = token.end
         elif documents and token.kind is Kind.JSON:
-            whole += text[at : token.start] + _IN_JSON.sub(lambda found: _in_json(found[0], scope), token.text)
+            whole += text[at : token.start] + _in_json(token.text, scope)
             at = token.end
     return whole + text[at:]
 
 
 def _in_json(text: str, scope: Scope) -> str:
-    """A reference inside JSON as the JSON of its value; `!!key` is the receiver's, and strings are as they are."""
-    if text[0] in "\"'":
-        return text
+    """JSON with its references replaced; what stands in quotes is as it is, and a quote that is not closed is a sign.
+
+    Where one is not closed all that come after it are escaped, so none of its kind is: it is looked for once.
+    """
+    parts: list[str] = []
+    at, closed = 0, {'"', "'"}
+    while mark := _MARKS.search(text, at):
+        sign, end = mark[0], mark.end()
+        parts.append(text[at : mark.start()])
+        if sign in closed:
+            found = _TEXTS[sign].match(text, mark.start())
+            if found is None:
+                closed.discard(sign)
+            else:
+                sign, end = found[0], found.end()
+        parts.append(_reference(sign, scope) if sign[0] in "!$" else sign)
+        at = end
+    return "".join(parts) + text[at:]
+
+
+def _reference(text: str, scope: Scope) -> str:
+    """A reference inside JSON as the JSON of its value; `!!key` is the receiver's."""
     key = text.rstrip(":")
     colon = text[len(key) :]
     if key.startswith("!!"):

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from anylog.errors import AnyLogError
 from anylog.mapping.bring import MISSING, Bring, Each, is_bring
+from anylog.mapping.parts import ROWS, Parts
 from anylog.mapping.values import (
     Kind,
     Nothing,
@@ -124,13 +125,22 @@ class Column:
         except Unfit as why:
             raise fault(self.what, self.path, f"the default {short(value)}: {why}") from None
 
-    def values(self, found: Each, kinds: Kind | Sequence[Kind], now: float) -> Sequence[Any]:
-        """As `value`, for all entries of a list."""
-        if not isinstance(kinds, Kind):
-            pairs = zip(found, kinds, strict=True)
-            return [self.value(each, kind, now, row) for row, (each, kind) in enumerate(pairs, 1)]
-        done = kinds.convert_all(found) if found else ()
-        return [self.value(each, kinds, now, row) for row, each in enumerate(found, 1)] if done is None else done
+    def values(self, found: Each, kinds: Kind | Sequence[Kind], now: float) -> Parts[list[Any]]:
+        """As `value`, for all entries of a list; there are as many `kinds`, if it is not one for all."""
+        values: list[Any] = []
+        for first in range(0, len(found), ROWS):
+            some = found[first : first + ROWS]
+            done: Sequence[Any] | None = None
+            if isinstance(kinds, Kind):
+                done = kinds.convert_all(some)
+                if done is None:
+                    done = [self.value(each, kinds, now, row) for row, each in enumerate(some, first + 1)]
+            else:
+                pairs = zip(some, kinds[first : first + ROWS], strict=True)
+                done = [self.value(each, kind, now, row) for row, (each, kind) in enumerate(pairs, first + 1)]
+            values += done
+            yield len(some)
+        return values
 
 
 _NOW: Any = type("Now", (), {"__repr__": lambda self: "now()"})()

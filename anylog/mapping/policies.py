@@ -17,6 +17,7 @@ from anylog.ledger.types import merge
 from anylog.mapping import names
 from anylog.mapping.bring import MISSING, Bring, Each, Find, is_bring, named
 from anylog.mapping.columns import fault
+from anylog.mapping.parts import Parts, at_once
 from anylog.mapping.rules import Check, Entry, Rule, Star, read_schema, read_script
 from anylog.mapping.scripts import Does, Said, Script
 from anylog.mapping.topics import Mapped, Mapper, Place
@@ -148,21 +149,28 @@ class MappingPolicy:
         `now` is in seconds since 1970; `dbms` and `table` are given by the caller and win. Each entry of a message that
         is a list is a message. Raises AnyLogError 6: then nothing of the message may be stored.
         """
+        return at_once(self.parts(message, now, dbms=dbms, table=table))
+
+    def parts(
+        self, message: Any, now: float, *, dbms: str | None = None, table: str | None = None
+    ) -> Parts[list[Mapped]]:
+        """As `apply`, in parts."""
         work = _Work(now, self.scope, dbms, table)
         for each in message if isinstance(message, list) else [message]:
-            self._message(work, self._own, each)
+            yield from self._message(work, self._own, each)
         return list(work.mapped.values())
 
     @property
     def _own(self) -> _Policy:
         return self.policies[self.ident]
 
-    def _message(self, work: _Work, policy: _Policy, message: Any) -> None:
+    def _message(self, work: _Work, policy: _Policy, message: Any) -> Parts[None]:
         for _ in range(MOST_CHANGES):
             if policy.script is None:
                 break
             said = self._say(policy, policy.script, message)
             if said.does in (Does.SKIP_EVENT, Does.SKIP_ATTRIBUTE):
+                yield 1
                 return
             if said.does is Does.GO_ON:
                 break
@@ -175,6 +183,7 @@ class MappingPolicy:
         place = _Target.find(policy, work, message, len(readings))
         for number, reading in enumerate(readings):
             self._reading(work, policy, place, message, reading, number)
+            yield len(policy.schemas)
 
     def _reading(self, work: _Work, policy: _Policy, place: _Target, message: Any, reading: Any, number: int) -> None:
         for _ in range(MOST_CHANGES):

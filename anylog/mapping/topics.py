@@ -6,6 +6,7 @@ A message that cannot be mapped is AnyLogError 6 naming the column, its path and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +20,7 @@ from anylog.language.where import split_pairs, value_text
 from anylog.mapping import names
 from anylog.mapping.bring import MISSING, Bring, Each, is_bring
 from anylog.mapping.columns import Column, fault
+from anylog.mapping.parts import ROWS, Parts, at_once
 from anylog.mapping.values import (
     MOST_TEXT,
     Kind,
@@ -43,7 +45,9 @@ class Mapped(NamedTuple):
 class Mapper(Protocol):
     """A mapping or transform policy, compiled."""
 
-    def apply(self, message: Any, now: float, *, dbms: str | None = None, table: str | None = None) -> list[Mapped]: ...
+    def parts(
+        self, message: Any, now: float, *, dbms: str | None = None, table: str | None = None
+    ) -> Parts[list[Mapped]]: ...
 
 
 @frozen
@@ -122,7 +126,22 @@ class Columns:
             quick = self._flat(message)
             if quick is not None:
                 return [quick]
-        found = [column.found(message, now) for column in self.columns]
+        return at_once(self._parts(message, now))
+
+    def parts(self, message: Any, now: float) -> Parts[list[Mapped]]:
+        """As `apply`, in parts."""
+        if type(message) is dict and self._flat is not None:
+            quick = self._flat(message)
+            if quick is not None:
+                return [quick]
+        return (yield from self._parts(message, now))
+
+    def _parts(self, message: Any, now: float) -> Parts[list[Mapped]]:
+        found: list[Any] = []
+        for column in self.columns:
+            found.append(column.found(message, now))
+            if type(found[-1]) is Each:
+                yield len(found[-1])
         dbms, table = self.dbms.of(message), self.table.of(message)
         kinds = [column.kinds(message) for column in self.columns]
         sizes = {len(each) for each in (*found, dbms, table) if type(each) is Each}
@@ -131,7 +150,7 @@ class Columns:
             return [Mapped(dbms, table, [self._row(found, kinds, now)])]
         if len(sizes) > 1:
             raise self._uneven(found, dbms, table)
-        rows = self._rows(found, kinds, sizes.pop(), now)
+        rows = yield from self._rows(found, kinds, sizes.pop(), now)
         return _by_table(dbms, table, rows)
 
     def together(self, messages: Sequence[Any], now: float) -> Mapped | None:
@@ -156,27 +175,36 @@ class Columns:
 
     def _rows(
         self, found: Sequence[Any], kinds: Sequence[Kind | list[Kind]], size: int, now: float
-    ) -> list[dict[str, Any]]:
+    ) -> Parts[list[dict[str, Any]]]:
         every: list[Sequence[Any]] = []
         repeated = 0
         for column, value, kind in zip(self.columns, found, kinds, strict=True):
             if not isinstance(kind, Kind) and len(kind) != size:
                 raise fault(f"the type of {column.what}", column.path, f"{len(kind)} types for {size} rows")
             if type(value) is Each:
-                every.append(column.values(value, kind, now))
+                every.append((yield from column.values(value, kind, now)))
                 continue
             if isinstance(kind, Kind) and (column.bring is not None or column.kind is None):
                 value = column.value(value, kind, now)
             repeated += weight((value,)) * size
             if repeated > MOST_TEXT:
                 raise fault(column.what, column.path, f"too long a value for {size:,} rows: {short(value)}")
-            every.append([value] * size if isinstance(kind, Kind) else column.values(Each([value] * size), kind, now))
+            if isinstance(kind, Kind):
+                every.append([value] * size)
+            else:
+                every.append((yield from column.values(Each([value] * size), kind, now)))
         titles = [column.name for column in self.columns]
-        rows = [dict(zip(titles, values, strict=True)) for values in zip(*every, strict=True)]
-        if any(column.optional for column in self.columns):
-            rows = [{name: value for name, value in row.items() if value is not MISSING} for row in rows]
-            if not all(rows):
-                raise AnyLogError(6, f"none of the columns has a value (entry {rows.index({}) + 1} of the list)")
+        gaps = any(column.optional for column in self.columns)
+        rows: list[dict[str, Any]] = []
+        lines = zip(*every, strict=True)
+        while some := [dict(zip(titles, values, strict=True)) for values in islice(lines, ROWS)]:
+            if gaps:
+                some = [{name: value for name, value in row.items() if value is not MISSING} for row in some]
+                if not all(some):
+                    place = len(rows) + some.index({}) + 1
+                    raise AnyLogError(6, f"none of the columns has a value (entry {place} of the list)")
+            rows += some
+            yield len(some)
         return rows
 
     def _uneven(self, found: Sequence[Any], dbms: Any, table: Any) -> AnyLogError:
@@ -317,9 +345,18 @@ class Topic:
         """
         if self.mapping is not None:
             return self.mapping.apply(message, now)
+        return at_once(self.parts(message, now, policies))
+
+    def parts(self, message: Any, now: float, policies: Sequence[Mapper] = ()) -> Parts[list[Mapped]]:
+        """As `apply`, in parts."""
+        if self.mapping is not None:
+            return (yield from self.mapping.parts(message, now))
         dbms = None if self.dbms is None else self.dbms.one(message)
         table = None if self.table is None else self.table.one(message)
-        return [each for policy in policies for each in policy.apply(message, now, dbms=dbms, table=table)]
+        mapped: list[Mapped] = []
+        for policy in policies:
+            mapped += yield from policy.parts(message, now, dbms=dbms, table=table)
+        return mapped
 
 
 # The text of the option.

@@ -12,6 +12,7 @@ from anylog.columns import AUTOMATIC
 from anylog.errors import AnyLogError
 from anylog.mapping.bring import MISSING, Bring, is_bring, named
 from anylog.mapping.columns import fault
+from anylog.mapping.parts import ROWS, Parts, at_once
 from anylog.mapping.topics import Mapped
 from anylog.mapping.values import (
     MOST_TEXT,
@@ -129,22 +130,30 @@ class Transform:
         `now` is in seconds since 1970; `dbms` and `table` are given by the caller and win. Each entry of a message that
         is a list is a message. Raises AnyLogError 6: then nothing of the message may be stored.
         """
+        return at_once(self.parts(message, now, dbms=dbms, table=table))
+
+    def parts(
+        self, message: Any, now: float, *, dbms: str | None = None, table: str | None = None
+    ) -> Parts[list[Mapped]]:
+        """As `apply`, in parts."""
         mapped: dict[tuple[str, str], Mapped] = {}
         for each in message if isinstance(message, list) else [message]:
             if not isinstance(each, dict):
                 raise AnyLogError(6, f"policy '{self.ident}': an object is needed, not {short(each)}")
-            for base, name, row in self._rows(each, now, dbms, table):
+            for base, name, row in (yield from self._rows(each, now, dbms, table)):
                 mapped.setdefault((base, name), Mapped(base, name, [], policy=self.ident)).rows.append(row)
         return list(mapped.values())
 
     def _rows(
         self, message: Mapping[str, Any], now: float, dbms: str | None, table: str | None
-    ) -> list[tuple[str, str, dict[str, Any]]]:
+    ) -> Parts[list[tuple[str, str, dict[str, Any]]]]:
         rows: dict[tuple[str, str, Any], dict[str, Any]] = {}
         size = 0
         fixed = {each.column for each in self.schema}
-        for attribute, value in message.items():
+        for number, (attribute, value) in enumerate(message.items(), 1):
             found = None
+            if number % ROWS == 0:
+                yield ROWS
             if type(attribute) is not str:
                 raise fault(f"policy '{self.ident}', attribute", short(attribute), "a name is a text")
             if self.pattern is not None:
@@ -179,6 +188,7 @@ class Transform:
             if column in row:
                 raise fault(f"policy '{self.ident}', attribute", attribute, f"another is the column '{column}' already")
             row[column] = taken
+        yield len(message) % ROWS
         return [(base, name, row) for (base, name, _), row in rows.items()]
 
 

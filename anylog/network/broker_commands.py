@@ -82,6 +82,10 @@ def user_of(text: str) -> User:
         raise AnyLogError(175, "run message broker: 'user' is written as user = (name = .. and password = ..)")
     pairs = [(pair.key, _bare(joined(pair.value))) for pair in split_pairs(tokens_of(inner[1:-1]))]
     given = BrokerUser.read((), pairs)
+    if given["password"] is not None and not given["name"]:
+        raise AnyLogError(
+            2, "run message broker: 'password' is given to a user without a 'name': nobody would be asked"
+        )
     if given["name"] and given["password"] is None:
         raise AnyLogError(2, f"run message broker: user '{given['name']}' has no password")
     for each in (*given["allow"], *given["publish"], *given["subscribe"], *given["deny"]):
@@ -298,7 +302,7 @@ def counts_text(broker: Broker) -> str:
     lines = [
         ("clients connected", hub.clients),
         ("sessions", len(hub.delivery.sessions)),
-        ("subscriptions", len(hub.delivery.filters)),
+        ("subscriptions", len(hub.delivery.routes.filters)),
         ("messages retained", len(hub.delivery.shelf)),
         ("messages received", counts.messages_in),
         ("messages sent", counts.messages_out),
@@ -310,6 +314,8 @@ def counts_text(broker: Broker) -> str:
                 ("logins and connects refused", counts.refused_connects),
                 ("messages not allowed or not taken", counts.refused_messages),
                 ("closed for what they sent", counts.faults),
+                ("bytes of large packets that are not whole", hub.begun.held),
+                ("closed: too much of large packets that are not whole", counts.unfinished),
                 ("taken over by a client of the same id", counts.taken_over),
                 ("dropped: QoS 0 to subscribers that read too slowly", counts.dropped_slow),
                 ("dropped: a queue was full", counts.dropped_full),

@@ -29,6 +29,7 @@ from anylog.counts import Counts
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, DelayedCall, Repeat, unix
 from anylog.net import INet
+from anylog.network.handed import Handed
 from anylog.network.outside_access import Access, Debug, Layer, TlsLayer
 from anylog.network.outside_memory import Exchanges
 from anylog.network.outside_websocket import WebSocketLayer
@@ -103,17 +104,14 @@ class Known:
 
 
 @define(eq=False)
-class Batch:
+class Batch(Handed):
     """What came in one turn of the reactor."""
 
     link: Link
-    size: int = 0
     items: list[tuple[Repeat | None, Publish]] = field(factory=list)
     answers: list[tuple[int, int]] = field(factory=list)  # QoS and packet id, in the order of the broker
     known: list[Known] = field(factory=list)
     released: list[int] = field(factory=list)  # packet ids
-    ended: bool = False
-    why: str = ""  # why it could not be kept
 
 
 class OutsideBroker:
@@ -386,7 +384,7 @@ class OutsideBroker:
         self._owed.append(batch)
         self._tank.put(batch.size)
         kept = Deferred.fromCoroutine(self._keep(batch))
-        kept.addErrback(lambda failure: self._not_kept(batch, failure))
+        kept.addErrback(batch.not_kept, self.log, self.access.address)
         kept.addCallback(lambda _: self._ended(batch))
         kept.addErrback(lambda failure: self.log.failure("answering {broker}", failure, broker=self.access.address))
 
@@ -459,11 +457,6 @@ class OutsideBroker:
         if batch.released and self._memory is not None:
             waits.append(self._memory.release(batch.released))
         await gather(waits)
-
-    def _not_kept(self, batch: Batch, failure: Failure) -> None:
-        batch.why = failure.getErrorMessage() or repr(failure.value)
-        if not failure.check(AnyLogError):
-            self.log.failure("keeping messages of {broker}", failure, broker=self.access.address)
 
     def _ended(self, batch: Batch) -> None:
         batch.ended = True

@@ -117,7 +117,7 @@ class Accepting:
         key: str = "",
     ) -> Deferred[Receipt]:
         """See `interfaces.IIntake`. Names are normalised by the caller."""
-        refusal = self._refused(dbms, table)
+        refusal = self.refused(dbms, table)
         if refusal is not None:
             return fail(refusal)
         ready = self._attaching.ready(dbms)
@@ -139,7 +139,7 @@ class Accepting:
 
     def store(self, dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> Deferred[Receipt]:
         """Keep rows that the node made itself of passing data: they do not pass again. Fails as `accept`."""
-        refusal = self._refused(dbms, table)
+        refusal = self.refused(dbms, table)
         if refusal is not None:
             return fail(refusal)
         ready = self._attaching.ready(dbms)
@@ -157,7 +157,8 @@ class Accepting:
             return self._keep(where, body, rows, "", NONE, now)
         if not whole:
             return self._only_once(where, body, rows, key, NONE, now)
-        asked = dbms, table, rows, self._columns(where) if len(rows) >= MANY else None
+        early = len(rows) >= MANY and where.instructions == "0"  # what a policy is to map is not what goes to the table
+        asked = dbms, table, rows, self._columns(where) if early else None
         if len(body) > LARGE:
             named = self._lane().run(form_of, *asked)
             return named.addCallback(lambda form: self._only_once(where, body, rows, key, form, now))
@@ -198,7 +199,7 @@ class Accepting:
         remembered of them lies in the same record as their rows. Names are normalised by the caller. Fails with
         AnyLogError as `accept`.
         """
-        refusal = self._refused(dbms, table)
+        refusal = self.refused(dbms, table)
         if refusal is not None:
             return fail(refusal)
         ready = self._attaching.ready(dbms)
@@ -232,7 +233,8 @@ class Accepting:
 
         return self._kept(where, left, tokens).addCallback(counted)
 
-    def _refused(self, dbms: str, table: str) -> AnyLogError | None:
+    def refused(self, dbms: str, table: str) -> AnyLogError | None:
+        """Why nothing is taken for that table at the moment, or None."""
         refusal = self._refusal()
         if refusal is None and dbms not in self._loaders and not self._published(dbms):
             try:

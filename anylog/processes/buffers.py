@@ -85,11 +85,12 @@ class Buffer:
     stored: int = 0  # rows of it in the table
     parked: int = 0  # rows of it that fit no column
     # Why nothing of it is loaded, and in words; of a double: which entry holds its content.
-    verdict: Literal["", "duplicate", "conflict", "failed", "double", "repeated"] = ""
+    verdict: Literal["", "duplicate", "conflict", "failed", "double", "repeated", "skipped"] = ""
     fault: str = ""
     state: Literal["open", "cut", "done"] = "open"
     pending: deque[Pending] = field(factory=deque)  # not loaded yet
     records: list[Pending] = field(factory=list)  # all, until they are a file; none if it is not to be one
+    original: bool | None = None  # of a whole file: whether it is as it came, not cut from a stream; None: unseen
     normal: list[bytes] | None = field(factory=list)  # the file as far as it is loaded; None: read the journal again
 
     def due(self, now: float) -> bool:

@@ -52,27 +52,40 @@ def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, s
     rows = read_sql(data, name.dbms, name.table) if name.kind == "sql" else read_body(data)
     normal = normal_form(rows)
     found = content_hash(name.dbms, name.table, normal)
-    early = early_of(rows, columns)
-    if early is not None:
-        rows = []
     if name.hash in ("0", found):
-        return Content(rows=rows, normal=normal, hash=found, early=early)
+        return _content(name, rows, columns, normal, found, original=True)
     if name.full or name.member == "@":
         owner = str(member) if name.member == "@" else name.member
         for kept in (normal, data):
             prefixed = content_hash(name.dbms, f"{name.table}.{owner}.{name.id}", kept)
             if name.hash in (prefixed, content_hash(name.dbms, name.table, kept)):
-                return Content(rows=rows, normal=kept, hash=name.hash, early=early)
+                return _content(name, rows, columns, kept, name.hash, original=name.hash != prefixed)
     elif name.hash == content_hash(name.dbms, name.table, data):
-        return Content(rows=rows, normal=normal, hash=found, early=early)
+        return _content(name, rows, columns, normal, found, original=True)
     for kept in (normal, data) if name.full else (normal,):
         if is_sealed(name.hash, name.dbms, name.table, kept):
-            return Content(rows=rows, normal=kept, hash=name.hash, early=early)
+            return _content(name, rows, columns, kept, name.hash, original=False)
     note = f"the hash {name.hash} in the name is not the one of the content, which is {found}"
     if name.full and name.member.isdecimal() and int(name.member) != member:
         raise AnyLogError(6, f"it was damaged: {note}")
     note += ": that is used"
-    return Content(rows=rows, normal=normal, hash=found, note=note, early=early)
+    return _content(name, rows, columns, normal, found, original=True, note=note)
+
+
+def _content(
+    name: FileName,
+    rows: list[dict[str, Any]],
+    columns: Mapping[str, str] | None,
+    normal: bytes,
+    hash: str,
+    *,
+    original: bool,
+    note: str = "",
+) -> Content:
+    """With its rows as they go to the table, if that can be; what a policy is to map is not what goes there."""
+    mapped = original and name.instructions != "0" and name.kind == "json"
+    early = None if mapped else early_of(rows, columns)
+    return Content(rows=rows if early is None else [], normal=normal, hash=hash, note=note, early=early)
 
 
 def understand_all(

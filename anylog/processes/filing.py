@@ -286,7 +286,7 @@ class Filing:
             source = buffer.file
             if source is None or source.archived:
                 continue
-            if buffer.verdict not in ("double", "repeated") and (buffer.verdict or file.status1):
+            if buffer.verdict not in ("double", "repeated", "skipped") and (buffer.verdict or file.status1):
                 continue
             if buffer.path != file.path:
                 steps.append(Forget(buffer.path, source.stamp))
@@ -308,7 +308,7 @@ class Filing:
             repeated = True
             if buffer.verdict == "double":
                 text = f"its content is loaded as {buffer.fault}"
-        elif buffer.verdict:
+        elif buffer.verdict and buffer.verdict != "skipped":
             code = NOT_LOADED if buffer.verdict == "failed" else DUPLICATE
         elif file.status1 and not file.counted:
             code = NOT_LOADED

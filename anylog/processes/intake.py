@@ -23,6 +23,7 @@ from anylog.processes.accepting import NO_TOKENS, Accepting
 from anylog.processes.attaching import Attaching, Databases, recall, recall_buffers
 from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
+from anylog.processes.file_policies import FilePolicies
 from anylog.processes.filing import MOST, Filing
 from anylog.processes.forms import MANY, Form, early_of
 from anylog.processes.loading import SMALL, Loader
@@ -76,6 +77,7 @@ class Intake:
     accepting: Accepting = field(init=False)
     # What files of a watch directory pass, as long as there is anything to be done with their rows.
     passing: Callable[[WholeFile, Callable[[WholeFile], Deferred[Outcome]]], Deferred[Outcome]] | None = None
+    policies: FilePolicies | None = None  # to be said before the start
     attaching: Attaching = field(init=False)
     _opening: Opening = field(init=False)
     _ending: Ending = field(init=False)
@@ -185,7 +187,7 @@ class Intake:
             tsd=self._tsd,
             attached=lambda: self._loaders.keys(),
             buffers=self._buffers,
-            accept=self.accept,
+            accept=self.accepting.accept,
             ended=self._finish,
         )
         self._databases.watch(self._connected)
@@ -305,10 +307,11 @@ class Intake:
         whole: bool = False,
         key: str = "",
     ) -> Deferred[Receipt]:
-        """See `interfaces.IIntake`. Names are normalised by the caller."""
-        return self.accepting.accept(
-            dbms, table, body, rows, source=source, instructions=instructions, whole=whole, key=key
-        )
+        """See `interfaces.IIntake`. Names are normalised by the caller; a policy that is named maps the rows."""
+        how: dict[str, Any] = {"source": source, "instructions": instructions, "whole": whole, "key": key}
+        if instructions != "0" and self.policies is not None:
+            return self.policies.take(self.accepting, dbms, table, body, rows, **how)
+        return self.accepting.accept(dbms, table, body, rows, **how)
 
     def _keep(
         self,
@@ -509,6 +512,7 @@ class Intake:
             clock=self._clock,
             lane=self._lanes.open("cpu"),
             agree=self._agree,
+            policies=self.policies,
             declared=lambda table: self._declared.get((database.name, table), {}),
             tank=self.tank,
             settled=self._loaded,

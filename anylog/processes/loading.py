@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import orjson
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,17 +24,17 @@ from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import AnyLogFault, Clock, IDatabase, ILane, Load
 from anylog.mapping.body import read_body
-from anylog.mapping.rows import Converted, convert, convert_each
+from anylog.mapping.rows import Converted, convert
 from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Drafts, Pending
+from anylog.processes.file_policies import Asking, FilePolicies
 from anylog.processes.forms import joined
 from anylog.processes.registry import Verdict
-from anylog.processes.shares import Agree, Fails, Flight, Plan, Ready, Schemas, Share, Waits
+from anylog.processes.shares import Agree, Fails, Flight, Plan, Ready, Schemas, Share, Waits, convert_short
 from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
-SHORT, TOGETHER = 200, 2000  # rows of a file that is converted together with others, and of all of these
 SMALL = 4096  # rows up to which converting is not worth a hop to another thread
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
 
@@ -59,6 +59,7 @@ class Loader:
     _holder: Callable[[Buffer, IDatabase], Awaitable[Verdict]]  # see `Registry.held`
     _drafts: Drafts = field(factory=Drafts)
     _declared: Callable[[str], Mapping[str, str]] = field(default=lambda table: {})  # columns said before rows came
+    _policies: FilePolicies | None = None
     # Seconds between rounds while less than a quarter of a full one waits: one transaction for what comes meanwhile
     # costs the engine and the disk a fraction of many, and a reading is still seen long before its second is over.
     _gather: float = 0.0
@@ -241,7 +242,7 @@ class Loader:
         await self._fill(shares)
         planned: dict[str, Plan] = {}
         known = await self._registered(await self._known(shares, planned))
-        self._convert_short(known, planned)
+        convert_short(known, planned)
         for share in known:
             try:
                 ready.loads.append((share, await self._prepare(share, planned)))
@@ -277,6 +278,8 @@ class Loader:
                 if share.buffer.known and share.buffer.tsd:  # a file that a member registered keeps its entry
                     verdict = await self._holder(share.buffer, self.database)
                 self._not_loaded(share, verdict)
+            elif fault.kind == "conflict" and await self._done_before([share]):
+                continue  # the node ended before it could note in `almgm` what a file of that content had loaded
             elif fault.kind == "missing table" and share.buffer not in self._outdated:
                 self._outdated.add(share.buffer)  # dropped or altered meanwhile: once more, with the schema of now
             else:
@@ -288,13 +291,31 @@ class Loader:
         known = []
         for share in shares:
             try:
-                await self._plan(share, planned)
+                if await self._map(share):
+                    await self._plan(share, planned)
+                elif share.skipped:
+                    self._fail(share, "its policy takes none of its rows", "skipped")
+                    continue
             except Waits:
                 self._put_back(share, planned)
-            else:
-                known.append(share)
+                continue
+            except Fails as why:
+                if not share.buffer.known:  # else its entry is to say so
+                    self._fail(share, str(why))
+                    continue
+            known.append(share)
         self.point("agreed")
         return known
+
+    async def _map(self, share: Share) -> bool:
+        """See `FilePolicies.map`. Raises Fails, Waits."""
+        if self._policies is None:
+            return True
+        try:
+            return await self._policies.map(share, self._rows_of)
+        except Asking as why:
+            self._hold(share.buffer, str(why))
+            raise Waits(share.buffer.where.table) from None
 
     def _put_back(self, share: Share, planned: dict[str, Plan]) -> None:
         """Its table waits for the ledger; in memory its rows would keep the readings of other tables out."""
@@ -344,14 +365,13 @@ class Loader:
         self._settle(share, 0)
 
     async def _done_before(self, shares: Sequence[Share]) -> list[Share]:
-        """Files that were loaded under their very names, as when they waited here for others of the same content."""
-        whose = {share: (int(share.buffer.file.member), share.buffer.tsd) for share in shares
-                 if share.buffer.file is not None and share.buffer.file.member.isdecimal()}  # fmt: skip
+        """Those that were loaded under their very names, as when they waited here for others of the same content."""
+        whose = {share: (whose, share.buffer.tsd) for share in shares if (whose := share.named_by)}
         marks = await self.database.file_marks(list(whose.values())) if whose else {}
         done = []
-        for share, file in whose.items():
-            mark = marks.get(file)
-            if mark is not None and mark.rows and mark.hash in (None, share.buffer.whole):
+        for share, name in whose.items():
+            mark, hashes = marks.get(name), (share.buffer.whole, None if share.buffer.file else share.buffer.whole)
+            if mark is not None and mark.rows and mark.hash in hashes:
                 share.buffer.stored, share.buffer.parked = mark.rows, mark.parked
                 self._settle(share, 0)
                 done.append(share)
@@ -369,9 +389,9 @@ class Loader:
 
         self._clock.callLater(PAUSES[1], again)
 
-    def _fail(self, share: Share, reason: str) -> None:
+    def _fail(self, share: Share, reason: str, verdict: Literal["failed", "skipped"] = "failed") -> None:
         """A file of the watch directory that cannot be loaded: its owner puts it aside."""
-        share.buffer.verdict, share.buffer.fault = "failed", reason
+        share.buffer.verdict, share.buffer.fault = verdict, reason
         self._settle(share, 0)
 
     async def _leave_out(self, share: Share, reason: str) -> None:
@@ -387,6 +407,8 @@ class Loader:
     async def _fill(self, shares: Sequence[Share]) -> None:
         """Have all rows at hand, unless they are converted already."""
         for share in shares:
+            if self._policies is not None and await self._policies.concerns(share.buffer):
+                continue  # they are read when they are mapped
             columns = self.columns(share.buffer.where.table)
             early = [pending.early for pending in share.pendings if pending.early is not None]
             # A table that was made anew may have the same columns in another order.
@@ -398,7 +420,7 @@ class Loader:
 
     async def _rows_of(self, share: Share) -> list[Mapping[str, Any]]:
         """Those that were let go are read back: from the journal, or from the normal form of their file."""
-        if share.rows:
+        if share.rows or share.made_by is not None:
             return share.rows
         file = share.buffer.file
         held = [pending.rows for pending in share.pendings]  # more may be let go while the journal is read
@@ -435,6 +457,8 @@ class Loader:
                 rows = await self._rows_of(share)
                 inferred = infer(rows) if len(rows) <= SMALL else await self._lane.run(infer, rows)
                 declared = self._declared(table)
+                if self._policies is not None:
+                    declared = {**self._policies.types(share.buffer.where, share.makers), **declared}
                 plan.columns = self._agreed(table, {**declared, **inferred, **declared})
                 plan.create = dict(plan.columns)
             planned[table] = plan
@@ -448,6 +472,8 @@ class Loader:
         """
         buffer = share.buffer
         table = buffer.where.table
+        if not await self._map(share):
+            return share.nothing(self._clock.seconds(), self._now())
         plan = planned[table] if table in planned else await self._plan(share, planned)
         while True:
             converted, made_for = share.converted
@@ -511,23 +537,6 @@ class Loader:
         asked.addBoth(ended)
         raise Waits(table)
 
-    def _convert_short(self, shares: Sequence[Share], planned: Mapping[str, Plan]) -> None:
-        """Many files of a few rows cost more one by one than what is in them."""
-        groups: dict[tuple[str, str], list[Share]] = {}
-        for share in shares:
-            if 0 < len(share.rows) <= SHORT and share.buffer.where.table in planned:
-                groups.setdefault((share.buffer.where.table, share.buffer.at), []).append(share)
-        for (table, at), group in groups.items():
-            columns = planned[table].columns
-            while len(group) > 1:
-                part, rows = [], 0
-                while group and rows < TOGETHER:
-                    part.append(group.pop())
-                    rows += len(part[-1].rows)
-                done = convert_each([share.rows for share in part], columns, at)
-                for share, converted in zip(part, done or (), strict=False):
-                    share.converted = converted, columns
-
     async def _convert(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], at: str) -> Converted:
         if len(rows) <= SMALL:
             return convert(rows, columns, at)
@@ -535,24 +544,16 @@ class Loader:
 
     async def _park_all(self, share: Share, reason: str) -> None:
         """The engine refuses this one record: keep its rows aside, so that what is behind it flows on."""
-        buffer = share.buffer
-        parked = share.left_out(dict.fromkeys(range(len(await self._rows_of(share))), reason))
-        load = Load(
-            table=buffer.where.table,
-            columns=(),
-            values="[]",
-            rows=0,
-            marks=[share.mark(0, len(parked))],
-            parked=parked,
-            keys=share.keys(self._clock.seconds(), "0"),
-            tsd_name="0",
-            tsd_id=0,
-            inserted=self._now(),
+        load = share.aside(
+            dict.fromkeys(range(len(await self._rows_of(share))), reason), self._clock.seconds(), self._now()
         )
         faults = await self.database.load([load])
+        if faults[0] is not None and faults[0].kind in ("conflict", "duplicate"):
+            # What it is called is taken: kept aside without a name, it holds nobody up.
+            nameless = [evolve(mark, id=0, hash=None) for mark in load.marks]
+            faults = await self.database.load([evolve(load, marks=nameless)])
         if faults[0] is not None:
-            raise AnyLogError(16, f"{buffer.where.table}: {faults[0].text}")
-        share.parked = len(share.rows)
+            raise AnyLogError(16, f"{load.table}: {faults[0].text}")
         self._settle(share, 0)
 
     def _settle(self, share: Share, rows: int, seconds: float = 0.0) -> None:

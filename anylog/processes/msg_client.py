@@ -6,25 +6,25 @@ A batch of messages becomes one record of the journal for each table. A publishe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
-from zlib import crc32
 
 import orjson
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Arrived, Clock, ILane, Repeat, unix
+from anylog.interfaces import Arrived, Clock, ILane, unix
 from anylog.language.logs import Logs
 from anylog.ledger.types import merge
 from anylog.mapping.body import read_messages
 from anylog.mapping.topics import Mapped
 from anylog.processes.accepting import Keyed
+from anylog.processes.msg_large import LARGE, Item, Lines, Lost, Pace
 from anylog.processes.msg_lines import LineFiles
+from anylog.processes.msg_repeats import repeat_of
 from anylog.processes.msg_topics import Counted, Subscribed, file_part
 from anylog.waiting import deferring, pause
 from anylog.wire.mqtt_packets import Reason
@@ -33,7 +33,7 @@ from anylog.wire.topics import most_specific
 
 SLICE = 512  # messages of a batch that are mapped together, or one by one if one of them needs that
 FEW = 4  # messages for which that is not worth while
-SHORT = 256  # characters of a topic up to which its checksum is remembered
+MANY = 4 * SLICE  # that are mapped already, from which they are put together in parts
 TOPICS = 10_000  # names of topics whose subscription is remembered
 LONGEST_NAME = 256  # characters of one that is: a name may have 65,535 bytes
 FULL = frozenset({502, 503})  # errors that say that there is no room at the moment
@@ -98,6 +98,7 @@ class Door:
     lane: ILane  # for reading large bodies
     logs: Logs
     debug: bool = False  # each message and what became of it is shown
+    desk: DeferredLock = field(factory=DeferredLock)  # at which one long message at a time is mapped
 
 
 @define(eq=False)
@@ -152,7 +153,11 @@ class Client:
     _declared: dict[tuple[str, str], _Declared] = field(factory=dict)  # by database and table
     _waiting: Deferred[None] | None = None  # until what could not be kept is tried again
     _sharing: list[Deferred[None]] = field(factory=list)  # who waits for that
+    _lines: Lines = field(init=False)
     log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self._lines = Lines(self._take, self._long)
 
     @property
     def name(self) -> str:
@@ -179,7 +184,7 @@ class Client:
         """
         kept = self.take(
             [
-                (None if ticket is None or not ticket.lasts else _known(ticket, message), message)
+                (None if ticket is None or not ticket.lasts else repeat_of(ticket, message), message)
                 for ticket, message in batch
             ]
         )
@@ -195,7 +200,7 @@ class Client:
 
         return kept.addCallback(told)
 
-    def deliver_keyed(self, batch: Sequence[tuple[Repeat | None, Arrived]]) -> Deferred[None]:
+    def deliver_keyed(self, batch: Sequence[Item]) -> Deferred[None]:
         """As `deliver`, where another tells what is a repeat; fails if any could not be kept."""
         kept = self.take(batch)
 
@@ -208,24 +213,87 @@ class Client:
 
     def take(
         self,
-        batch: Sequence[tuple[Repeat | None, Arrived]],
+        batch: Sequence[Item],
         rows: Sequence[list[Mapped]] | None = None,
         *,
         patient: bool = True,
-    ) -> Deferred[dict[int, AnyLogError]]:
+    ) -> Deferred[Lost]:
         """Map the messages and keep what they hold; fires with those that are not kept, by their place.
 
         `rows` is what they hold, if they were mapped already. While there is no room this waits, if it is `patient`.
         """
+        if rows is None and self._lines.needed(batch):
+            return self._lines.take(batch)
+        return self._take(batch, rows, patient)
+
+    def _take(
+        self,
+        batch: Sequence[Item],
+        rows: Sequence[list[Mapped]] | None = None,
+        patient: bool = True,
+    ) -> Deferred[Lost]:
+        """As `take`, without a look at how long they are."""
         now = unix(self._door.clock)
         made = _Made(self._declare)
         self.counted.messages += len(batch)
         self.counted.last_message = now
+        if rows is not None and len(batch) >= MANY:
+            return self._many(made, batch, now, rows, patient)
         if rows is not None or self._door.debug:
             self._each(made, batch, range(len(batch)), now, rows)
         else:
             for first in range(0, len(batch), SLICE):
                 self._some(made, batch, range(first, min(first + SLICE, len(batch))), now)
+        return self._keep(made, batch, patient)
+
+    @deferring
+    async def _many(
+        self,
+        made: _Made,
+        batch: Sequence[Item],
+        now: float,
+        rows: Sequence[list[Mapped]],
+        patient: bool,
+    ) -> Lost:
+        """Of many messages, which were mapped: others are served meanwhile."""
+        pace = Pace(self._door.clock)
+        for first in range(0, len(batch), SLICE):
+            self._each(made, batch, range(first, min(first + SLICE, len(batch))), now, rows)
+            await pace.rest(SLICE)
+        return await self._keep(made, batch, patient)
+
+    @deferring
+    async def _long(self, item: Item) -> Lost:
+        """A long message, mapped in parts; all of it is kept, or nothing."""
+        message, door = item[1], self._door
+        to = self.route(message.topic)
+        if to is None or to.logged:
+            return await self._take([item])
+        await door.desk.acquire()
+        try:
+            try:
+                large = len(message.payload) > LARGE
+                read = await door.lane.run(to.read, message.payload) if large else to.read(message.payload)
+            except AnyLogError as why:
+                if why.number not in MESSAGE_FAULTS:  # it is not the message that is at fault
+                    raise
+                await self.refuse(to, message, why)
+                return {}
+            try:
+                found = await Pace(door.clock).through(to.parts(message.topic, read, unix(door.clock)))
+            except AnyLogError as why:
+                await self.refuse(to, message, why)
+                return {}
+            except Exception:  # a fault of ours over one message must not keep the others
+                self.log.failure("mapping a message of {topic}", topic=message.topic[:200])
+                await self.refuse(to, message, AnyLogError(500, "a fault of this node; its log has more"))
+                return {}
+        finally:
+            door.desk.release()
+        return await self._take([item], [found])
+
+    def _keep(self, made: _Made, batch: Sequence[Item], patient: bool) -> Deferred[Lost]:
+        """What was made of a batch."""
         groups, lines, logged = made.groups, made.lines, made.logged
         if len(groups) == 1 and not lines:
             ((where, group),) = groups.items()
@@ -234,7 +302,7 @@ class Client:
             )
         return self._all(batch, groups, lines, logged, patient)
 
-    def _some(self, made: _Made, batch: Sequence[tuple[Repeat | None, Arrived]], places: range, now: float) -> None:
+    def _some(self, made: _Made, batch: Sequence[Item], places: range, now: float) -> None:
         """The messages of these places, those of each topic together if they can be."""
         some = batch[places.start : places.stop]
         topics: dict[str, Subscribed | None] = dict.fromkeys([message.topic for _, message in some])
@@ -256,7 +324,7 @@ class Client:
         self,
         made: _Made,
         to: Subscribed | None,
-        batch: Sequence[tuple[Repeat | None, Arrived]],
+        batch: Sequence[Item],
         places: Sequence[int],
         now: float,
     ) -> bool:
@@ -286,7 +354,7 @@ class Client:
     def _each(
         self,
         made: _Made,
-        batch: Sequence[tuple[Repeat | None, Arrived]],
+        batch: Sequence[Item],
         places: Sequence[int],
         now: float,
         rows: Sequence[list[Mapped]] | None = None,
@@ -420,7 +488,7 @@ class Client:
             if found is not None:
                 found.counted.success += 1
 
-    def _lost(self, failure: Failure, batch: Sequence[tuple[Any, Arrived]], group: _Group) -> dict[int, AnyLogError]:
+    def _lost(self, failure: Failure, batch: Sequence[tuple[Any, Arrived]], group: _Group) -> Lost:
         why = failure.value
         if not isinstance(why, AnyLogError):
             self.log.failure("keeping messages of {name}", failure, name=self.name)
@@ -441,12 +509,12 @@ class Client:
         lines: Sequence[tuple[Path, bytes]],
         logged: Sequence[int],
         patient: bool,
-    ) -> dict[int, AnyLogError]:
+    ) -> Lost:
         """Several places at once; each fails for itself."""
         waits: list[Deferred[Any]] = [self._kept(where, group, patient) for where, group in groups.items()]
         written: Deferred[None] = self._door.lines.append(lines) if lines else succeed(None)
         outcomes = await DeferredList([*waits, written], consumeErrors=True)
-        lost: dict[int, AnyLogError] = {}
+        lost: Lost = {}
         missed: set[int] = set()
         for (fine, value), group in zip(outcomes[:-1], groups.values(), strict=True):
             if not fine:
@@ -521,34 +589,6 @@ class Client:
         place = f"log_{file_part(self.options.broker)}_{self.options.port}.json"
         told = {"topic": message.topic, "msg": _shown(message.payload)}
         return self.options.prep_dir / place, orjson.dumps(told) + b"\n"
-
-
-def _known(ticket: Ticket | None, message: Arrived) -> Repeat | None:
-    """At QoS 2 the use of a packet id says which message it is; at QoS 1 the sender may use it for another one, so what
-    the message holds has to be the same, too (decisions.md 36). Of a session that ends with its connection nothing
-    comes again."""
-    if ticket is None or not ticket.lasts:
-        return None
-    key = f"{ticket.incarnation:x}.{ticket.packet_id}.{_client(ticket.client_id)}"
-    if ticket.qos == 2:
-        return key, f"2.{ticket.exchange}", True
-    name = message.topic
-    begun = _short_sum(name) if len(name) < SHORT else _sum(name)
-    return key, f"1.{crc32(message.payload, begun):08x}", ticket.dup
-
-
-def _sum(topic: str) -> int:
-    return crc32(topic.encode("utf-8", "replace"))
-
-
-_short_sum = lru_cache(TOPICS)(_sum)
-
-
-def _client(client_id: str) -> str:
-    """A client's id as a part of a key: of a long one its ends and a checksum; the incarnation tells most apart."""
-    if len(client_id) <= 64:
-        return client_id
-    return f"{client_id[:24]}~{crc32(client_id.encode('utf-8', 'replace')):08x}~{client_id[-24:]}"
 
 
 def _reason(why: AnyLogError) -> int:

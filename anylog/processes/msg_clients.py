@@ -14,14 +14,11 @@ from anylog.mapping.body import read_body, written
 from anylog.mapping.topics import Mapped
 from anylog.process import SOURCES, Process
 from anylog.processes.msg_client import Client, ClientOptions, Door
+from anylog.processes.msg_large import LARGE, Pace
 from anylog.processes.msg_topics import Subscribed
-from anylog.waiting import deferring, gather, pause
+from anylog.waiting import deferring, gather
 
 LOCAL = "Connected to local Message Server"
-
-
-LARGE = 256 << 10  # bytes of a body from which reading it is worth a hop to another thread
-SLICE = 2000  # messages of one body that are mapped without a pause
 
 
 @frozen
@@ -224,11 +221,11 @@ class MsgClients(Process):
         fault: AnyLogError | None = None
         mapped: list[list[Mapped]] = []
         taken: list[tuple[Repeat | None, Posted]] = []
+        pace = Pace(clock)
         for place, entry in enumerate(entries):
-            if place % SLICE == SLICE - 1:
-                await pause(clock, 0)  # others are served meanwhile
+            await pace.rest(1)
             try:
-                mapped.append([] if to.logged else to.posted(name, entry, now))
+                mapped.append([] if to.logged else await pace.through(to.parts(name, entry, now)))
             except AnyLogError as why:
                 fault = why
                 break

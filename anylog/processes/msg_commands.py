@@ -13,7 +13,7 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
-from anylog.language.command import Command, Flag, Format, Option, Seconds, Text, Whole
+from anylog.language.command import Command, Flag, Format, OneOf, Option, Seconds, Text, Whole
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import Scope
 from anylog.language.statements import scope_of
@@ -39,6 +39,7 @@ NONE = "No message client subscriptions"
 _INDENT = 5
 _DIRECTORIES = ("prep_dir", "watch_dir", "err_dir", "blobs_dir", "bwatch_dir")
 _REACH = ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure", *OPTIONS)  # how an outside broker is reached
+_ELSEWHERE = ("version", "tls_ca", "tls_cert", "tls_key", "tls_insecure", "keep_alive", "clean")
 
 
 class RunMsgClient(Command):
@@ -63,7 +64,7 @@ class RunMsgClient(Command):
         "user": Text(default="unused"),
         "password": Text(default="unused"),
         "client_id": Text(help="by which an outside broker knows the client; made of node and topics if not given"),
-        "version": Text(default="3.1.1", help="3.1.1 or 5, of an outside broker"),
+        "version": OneOf(default="3.1.1", words=("3.1.1", "4", "5", "5.0"), help="of MQTT, with an outside broker"),
         "tls_ca": Text(default="", help="file with the authorities that are trusted; the system's if not given"),
         "tls_cert": Text(default="", help="file with our own certificate, if an outside broker asks for one"),
         "tls_key": Text(default="", help="file with its key"),
@@ -83,7 +84,7 @@ class RunMsgClient(Command):
         "err_dir": Text(also=("error_dir",)),
         "blobs_dir": Text(),
         "bwatch_dir": Text(),
-        "master_node": Text(help="ip:port of the master"),
+        "master_node": Text(help="ip:port of the master, with a topic that is dynamic"),
         "blockchain": Text(),
         **msg_kafka.OPTIONS,
         "topic": Text(required=True, many=True, late=True, nested=True, help="( name = .. and .. )"),
@@ -105,6 +106,7 @@ class RunMsgClient(Command):
         msg_kafka.without_kafka(type(self), options)
         if options["blockchain"] is not None:
             raise AnyLogError(237, f"{self.words}: not in this build: blockchain = {options['blockchain']}")
+        self._check_own(options)
         check_cloud(self.words, options, outside=broker not in ("local", "rest"))
         if broker == "rest" and not options["user_agent"]:
             raise AnyLogError(2, f"{self.words}: broker = rest needs 'user-agent'")
@@ -134,6 +136,8 @@ class RunMsgClient(Command):
         )
         scope = scope_of(node, context)
         topics = self.topics(node, scope, options["topic"], settings, options["qos"], options["master_node"])
+        if options["master_node"] is not None and not any(each.topic.dynamic for each in topics):
+            raise AnyLogError(40, f"{self.words}: 'master_node' has a meaning with 'dynamic = true' in a topic alone")
         clients = node.msg_clients
         clients.add(settings, topics)
         if node.processes.find(clients.name) is None:
@@ -157,6 +161,17 @@ class RunMsgClient(Command):
                 if each.topic.dynamic:
                     each.seen, each.merge = namespace.seen, partial(_merge, node)
         return topics
+
+    def _check_own(self, options: Mapping[str, Any]) -> None:
+        """Raises AnyLogError 40 for what is said of a connection where there is none.
+
+        Not where the address of a server of this node is named: that it is one is not for the sender to know.
+        """
+        if str(options["broker"]).strip().lower() not in ("local", "rest"):
+            return
+        for name in msg_kafka.given(type(self), options):
+            if name in _ELSEWHERE:
+                raise AnyLogError(40, f"{self.words}: '{name}' has a meaning with a broker elsewhere alone")
 
     def _broker(self, node: Node, options: Mapping[str, Any]) -> str:
         """`local` or `rest` also for the addresses of this node's own servers."""

@@ -13,6 +13,7 @@ from anylog.errors import AnyLogError
 from anylog.ledger.types import merge
 from anylog.mapping.body import read_message
 from anylog.mapping.names import LONGEST, normalise
+from anylog.mapping.parts import ROWS, Parts, at_once
 from anylog.mapping.policies import MappingPolicy
 from anylog.mapping.topics import Mapped, Mapper, Topic
 from anylog.mapping.values import instant
@@ -66,26 +67,47 @@ class Subscribed:
 
     def rows(self, name: str, payload: bytes, now: float) -> list[Mapped]:
         """What becomes of a message. Raises AnyLogError 6, 28, 40 or 501 saying why it cannot be mapped."""
-        if self.topic.dynamic:
-            return [self._dynamic(name, payload, now)]
-        message = read_message(payload)
+        message = self.read(payload)
         mapping = self.topic.mapping
         if mapping is not None and type(message) is dict:  # nearly all
             return mapping.apply(message, now)
-        return self.mapped(message, now)
+        return at_once(self.parts(name, message, now))
+
+    def read(self, payload: bytes) -> Any:
+        """The value that a message is. Raises AnyLogError 6 or 501 for what is none."""
+        if not self.topic.dynamic:
+            return read_message(payload)
+        try:
+            return read_message(payload)
+        except AnyLogError:
+            return _scalar(payload)
 
     def together(self, messages: Sequence[Any], now: float) -> Mapped | None:
         """The same for many that were read, one row each; None if they, or any of them, are not as simple as that."""
         mapping = self.topic.mapping
         return None if mapping is None or self.topic.dynamic else mapping.together(messages, now)
 
-    def mapped(self, message: Any, now: float) -> list[Mapped]:
-        """The same for a message that was read."""
-        if type(message) is list and self._each:
-            if not message:
-                raise AnyLogError(6, "the list is empty")
-            return [each for one in message for each in self.topic.apply(one, now, self.policies)]
-        return self.topic.apply(message, now, self.policies)
+    def parts(self, name: str, message: Any, now: float) -> Parts[list[Mapped]]:
+        """What becomes of a message that was read, in parts. Raises as `rows`."""
+        if self.topic.dynamic:
+            return [self._at(name, message, now)]
+        if type(message) is not list or not self._each:
+            return (yield from self.topic.parts(message, now, self.policies))
+        if not message:
+            raise AnyLogError(6, "the list is empty")
+        found: dict[tuple[str, str, str, str], Mapped] = {}
+        for first in range(0, len(message), ROWS):
+            some = message[first : first + ROWS]
+            mapped = self.together(some, now)
+            if mapped is not None:
+                _add(found, mapped)
+                yield len(some)
+                continue
+            for one in some:
+                for each in (yield from self.topic.parts(one, now, self.policies)):
+                    _add(found, each)
+                yield 1
+        return list(found.values())
 
     def types(self, dbms: str, table: str, makers: Container[str] = ()) -> Mapping[str, str]:
         """Column -> ledger type, as far as it is declared: for a table that does not exist yet.
@@ -103,17 +125,6 @@ class Subscribed:
                 for column, kind in policy.types(dbms, table, makers).items():
                     found[column] = merge(found.get(column, kind), kind)
         return found
-
-    def _dynamic(self, name: str, payload: bytes, now: float) -> Mapped:
-        try:
-            message = read_message(payload)
-        except AnyLogError:
-            message = _scalar(payload)
-        return self._at(name, message, now)
-
-    def posted(self, name: str, message: Any, now: float) -> list[Mapped]:
-        """What becomes of a message that was read already. Raises as `rows`."""
-        return [self._at(name, message, now)] if self.topic.dynamic else self.mapped(message, now)
 
     def _at(self, name: str, message: Any, now: float) -> Mapped:
         assert self.topic.dbms is not None
@@ -137,6 +148,16 @@ class Subscribed:
         if type(message) is str:
             message = _converted(message)
         return Mapped(dbms, table, [{"timestamp": instant(now), "value": message}])
+
+
+def _add(found: dict[tuple[str, str, str, str], Mapped], mapped: Mapped) -> None:
+    """Rows behind those for the same place."""
+    place = mapped.dbms, mapped.table, mapped.source, mapped.policy
+    known = found.get(place)
+    if known is None:
+        found[place] = Mapped(mapped.dbms, mapped.table, list(mapped.rows), mapped.source, mapped.policy)
+    else:
+        known.rows.extend(mapped.rows)
 
 
 def table_of(topic: Topic, name: str, message: Any) -> str:

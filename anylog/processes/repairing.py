@@ -26,6 +26,7 @@ from anylog.mapping.body import read_body
 from anylog.pages import all_pages
 from anylog.processes.agreement import Place
 from anylog.processes.audit import Ask, Audit, Question, Told, ask_audit, content_of, digits, fits
+from anylog.processes.buffers import Where
 from anylog.processes.compared import best, name_of
 from anylog.processes.digests import NOTHING, UNKNOWN, Digest, data_columns, of_content, of_files
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
@@ -103,6 +104,7 @@ class Repair:
     out: TakenOut
     # A database with the tables of files and the archive, soon; this node misses rows until then.
     compare: Callable[[str], object]
+    made: Callable[[Where, str, str, bytes], Awaitable[bytes]]  # see `FilePolicies.content`
     point: Callable[[str], None] = field(default=lambda name: None)
     log = Logger()
 
@@ -314,6 +316,8 @@ class _Table:
     # The rows
 
     async def _truth(self, told: Told, content: bytes) -> Digest:
+        where = Where(self.question.dbms, self.question.table, told.source, told.instructions)
+        content = await self.room.made(where, told.hash, told.time, content)
         parked: Collection[int] = ()
         marks = await self.database.file_marks([(told.member, told.id)])
         mark = marks.get((told.member, told.id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import define, field
@@ -10,8 +10,10 @@ from twisted.internet.defer import Deferred
 
 from anylog.interfaces import AnyLogFault, IDatabase, Load, Mark, Parked
 from anylog.mapping.body import written
-from anylog.mapping.rows import Converted
+from anylog.mapping.rows import Converted, convert_each
 from anylog.processes.buffers import Buffer, Pending
+
+SHORT, TOGETHER = 200, 2000  # rows of a file that is converted together with others, and of all of these
 
 
 class Agree(Protocol):
@@ -55,6 +57,32 @@ class Share:
     sizes: list[int] = field(factory=list)  # rows of each record
     parked: int = 0
     converted: tuple[Converted | None, Mapping[str, str]] = (None, {})  # and for which columns
+    # Of a content that a policy maps: by which one and as of when, rows that it cannot map, who made the others.
+    made_by: tuple[object, str] | None = None
+    unmapped: Sequence[tuple[Mapping[str, Any], str]] = ()
+    makers: frozenset[str] = frozenset()
+
+    def begin_anew(self) -> None:
+        """Its rows are read and mapped once more."""
+        self.rows, self.sizes, self.converted = [], [], (None, {})
+        self.made_by, self.unmapped, self.makers = None, (), frozenset()
+
+    def take_made(
+        self,
+        made_by: tuple[object, str],
+        rows: list[Mapping[str, Any]],
+        unmapped: Sequence[tuple[Mapping[str, Any], str]],
+        makers: frozenset[str],
+    ) -> None:
+        """What a policy made of its one record stands for that."""
+        self.made_by, self.rows, self.sizes = made_by, rows, [len(rows)]
+        self.unmapped, self.makers, self.converted = unmapped, makers, (None, {})
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the policy takes nothing of it, which is no fault of the file; and nobody has registered it."""
+        nothing = self.made_by is not None and not self.rows and not self.unmapped
+        return nothing and self.buffer.file is not None and not self.buffer.known
 
     def mark(self, rows: int, parked: int) -> Mark:
         """Of a whole file with its hash, also if all of it was parked: a repeat would park it twice."""
@@ -73,6 +101,14 @@ class Share:
             buffer.time,
         )
 
+    @property
+    def named_by(self) -> int:
+        """The member under whose name a whole file may be there already; 0 for what has no such name."""
+        buffer, file = self.buffer, self.buffer.file
+        if not (buffer.whole and buffer.tsd):
+            return 0
+        return buffer.owner if file is None else int(file.member) if file.member.isdecimal() else 0
+
     def keys(self, now: float, hash: str) -> list[tuple[str, float, str]]:
         """The Idempotency-Keys of its records, and those of messages."""
         table = self.buffer.where.table
@@ -82,8 +118,14 @@ class Share:
         return keys
 
     def left_out(self, reasons: Mapping[int, str]) -> list[Parked]:
-        """Misfits by their index in the share, each with the record and the place in it where it came."""
+        """Misfits by their index in the share, each with the record and the place in it where it came.
+
+        What could not be mapped comes behind all places.
+        """
         buffer, parked, first = self.buffer, list[Parked](), 0
+        for place, (odd, why) in enumerate(self.unmapped, len(self.rows)):
+            sequence = self.pendings[-1].sequence
+            parked.append(Parked(buffer.key, sequence, place, buffer.where.table, why, written(odd).decode()))
         if not reasons:
             return parked  # and of what was converted early nothing was counted
         for pending, size in zip(self.pendings, self.sizes, strict=True):
@@ -94,6 +136,29 @@ class Share:
                     parked.append(Parked(buffer.key, pending.sequence, position, buffer.where.table, reason, row))
             first += size
         return parked
+
+    def aside(self, reasons: Mapping[int, str], now: float, inserted: str) -> Load:
+        """What keeps its misfits, where nothing of it goes into its table."""
+        parked = self.left_out(reasons)
+        self.parked = len(parked)
+        return Load(
+            table=self.buffer.where.table,
+            columns=(),
+            values="[]",
+            rows=0,
+            marks=[self.mark(0, len(parked))],
+            parked=parked,
+            keys=self.keys(now, self.buffer.whole if self.made_by else "0"),
+            tsd_name="0",
+            tsd_id=0,
+            inserted=inserted,
+        )
+
+    def nothing(self, now: float, inserted: str) -> Load:
+        """Of a content of which a policy makes no row: what came by PUT is kept aside. Raises Fails for a file."""
+        if self.buffer.file is None:
+            return self.aside({}, now, inserted)
+        raise Fails(f"no row fits: {self.unmapped[0][1]}" if self.unmapped else "its policy takes none of its rows")
 
 
 @define(eq=False)
@@ -122,3 +187,21 @@ class Flight:
     def changes(self) -> bool:
         """Whether it makes or changes a table."""
         return any(load.create is not None or load.alter for _, load in self.loads)
+
+
+def convert_short(shares: Sequence[Share], planned: Mapping[str, Plan]) -> None:
+    """Many files of a few rows cost more one by one than what is in them."""
+    groups: dict[tuple[str, str], list[Share]] = {}
+    for share in shares:
+        if 0 < len(share.rows) <= SHORT and share.buffer.where.table in planned:
+            groups.setdefault((share.buffer.where.table, share.buffer.at), []).append(share)
+    for (table, at), group in groups.items():
+        columns = planned[table].columns
+        while len(group) > 1:
+            part, rows = [], 0
+            while group and rows < TOGETHER:
+                part.append(group.pop())
+                rows += len(part[-1].rows)
+            done = convert_each([share.rows for share in part], columns, at)
+            for share, converted in zip(part, done or (), strict=False):
+                share.converted = converted, columns

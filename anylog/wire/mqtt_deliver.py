@@ -9,18 +9,16 @@ from collections import deque
 
 from attrs import define, evolve, field
 
-from anylog.wire.mqtt_fields import text, variable
+from anylog.wire.mqtt_fields import variable
 from anylog.wire.mqtt_limits import IDENTIFIERS, Counts, Limits
 from anylog.wire.mqtt_packets import MQTT_3_1_1, MQTT_5, Publish
 from anylog.wire.mqtt_records import Came, Ended, Finished, Keeping, Moved, Receiver, pack_message
 from anylog.wire.mqtt_retained import Shelf, aged
-from anylog.wire.mqtt_routes import Local, Route, Target, bare, merged
+from anylog.wire.mqtt_routes import Route, Routes, bare
 from anylog.wire.mqtt_session import Answer, Group, Link, Message, Out, Session, Subscription, Ticket
 from anylog.wire.mqtt_write import PublishBytes, encode, publish_bytes
-from anylog.wire.topics import Filters
 
 _SHARED = 1 << 10  # bytes of a payload from which it is written beside its header instead of behind it
-_LONGEST = 256  # characters of a topic whose subscribers are remembered
 _SHORT = 8  # characters of a topic for which an alias saves nothing worth having
 
 
@@ -41,88 +39,31 @@ class Delivery:
     tickets: int = 0
     serial: int = 0
     shelf: Shelf = field(init=False)
-    filters: Filters[Session | Local, Subscription] = field(factory=Filters)
-    groups: dict[str, Group] = field(factory=dict)
-    _routes: dict[str, Route] = field(factory=dict)
+    routes: Routes = field(init=False)
+    _known: dict[str, Route] = field(init=False)  # by topic: those that are remembered
 
     def __attrs_post_init__(self) -> None:
         self.shelf = Shelf(self.limits, self.counts)
+        self.routes = Routes(self.limits.topics)
+        self._known = self.routes.known
 
     # ------------------------------------------------------------------ subscriptions
 
     def subscribe(self, session: Session, each: Subscription) -> bool:
         """Whether it is new. Raises ValueError for a filter that cannot be kept."""
-        self.filters.add(each.filter, session, each)
-        self._routes.clear()
+        self.routes.add(session, each)
         new = each.filter not in session.subscriptions
         session.subscriptions[each.filter] = each
-        if each.filter.startswith("$share/"):
-            self.groups.setdefault(each.filter, Group(each.filter)).join(session, each)
         return new
 
     def unsubscribe(self, session: Session, filter: str) -> bool:
         """Whether there was such a subscription. What it brought and is not sent goes to another of its group."""
         if session.subscriptions.pop(filter, None) is None:
             return False
-        self.filters.remove(filter, session)
-        self._routes.clear()
-        group = self.groups.get(filter)
+        group = self.routes.remove(session, filter)
         if group is not None:
-            group.leave(session)
             self.hand_over(session, group)
-            if not group.members:
-                del self.groups[filter]
         return True
-
-    def subscribe_local(self, name: str, filter: str, qos: int) -> None:
-        """The node's own client `name` wants messages. Raises ValueError for a filter that is none or is shared."""
-        if filter.startswith("$share/"):
-            raise ValueError("the node's own clients share nothing")
-        for who in self._locals(filter):
-            if who.name == name:
-                self.filters.remove(filter, who)
-        self.filters.add(filter, Local(name), Subscription(filter, qos))
-        self._routes.clear()
-
-    def unsubscribe_local(self, name: str, filter: str) -> bool:
-        """Whether there was such a subscription."""
-        found = [who for who in self._locals(filter) if who.name == name]
-        for who in found:
-            self.filters.remove(filter, who)
-        self._routes.clear()
-        return bool(found)
-
-    def _locals(self, filter: str) -> list[Local]:
-        return [who for who in self.filters.group(filter) if isinstance(who, Local)]
-
-    def _route(self, topic: str) -> Route:
-        wanted: dict[Session, list[Subscription]] = {}
-        names: dict[str, None] = {}
-        for who, each in self.filters.match(topic):
-            if isinstance(who, Local):
-                names[who.name] = None
-            else:
-                wanted.setdefault(who, []).append(each)
-        targets: list[Target] = []
-        for session, subscriptions in wanted.items():
-            target = merged(session, subscriptions)
-            own = [each for each in subscriptions if not each.no_local]
-            if len(own) == len(subscriptions):
-                target.own = target
-            elif own:
-                target.own = merged(session, own)
-            targets.append(target)
-        groups = [
-            self.groups[each.filter]
-            for _, members in self.filters.match_shared(topic)
-            for each in list(members.values())[:1]
-        ]
-        route = Route(text(topic), targets, groups, tuple(names))
-        if len(topic) <= _LONGEST:
-            if len(self._routes) >= self.limits.topics:
-                self._routes.clear()
-            self._routes[topic] = route
-        return route
 
     # ------------------------------------------------------------------ a message
 
@@ -133,9 +74,9 @@ class Delivery:
         this what it depends on.
         """
         topic = packet.topic
-        route = self._routes.get(topic)
+        route = self._known.get(topic)
         if route is None:
-            route = self._route(topic)
+            route = self.routes.of(topic)
         recorded = packet.retain and self.shelf.retain(self._message(packet))
         if not packet.qos:
             self._at_once(packet, route, sender)
@@ -181,7 +122,7 @@ class Delivery:
 
     def names_for(self, topic: str) -> tuple[str, ...]:
         """The node's own clients that want messages of a topic."""
-        return (self._routes.get(topic) or self._route(topic)).locals
+        return self.routes.of(topic).locals
 
     def _message(self, packet: Publish) -> Message:
         interval = packet.message_expiry_interval
@@ -545,14 +486,9 @@ class Delivery:
         """A session is over, with all it had."""
         for filter in list(session.subscriptions):
             del session.subscriptions[filter]
-            self.filters.remove(filter, session)
-            group = self.groups.get(filter)
+            group = self.routes.remove(session, filter)
             if group is not None:
-                group.leave(session)
                 self.hand_over(session, group, ended=True)
-                if not group.members:
-                    del self.groups[filter]
-        self._routes.clear()
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         if session.expiry:

@@ -13,11 +13,13 @@ from typing import Any
 from attrs import evolve
 
 from anylog.wire.mqtt_answers import ACKNOWLEDGEMENTS, Answers
-from anylog.wire.mqtt_connect import accepted, expiry_of, last_packet, last_words, settle
+from anylog.wire.mqtt_begun import LARGE, Begun
+from anylog.wire.mqtt_connect import accepted, expiry_of, last_packet, settle
 from anylog.wire.mqtt_deliver import Delivery
 from anylog.wire.mqtt_due import Due
 from anylog.wire.mqtt_keep import restored
-from anylog.wire.mqtt_limits import FOREVER, Counts, Limits
+from anylog.wire.mqtt_limits import Counts, Limits
+from anylog.wire.mqtt_lives import Lives
 from anylog.wire.mqtt_packets import (
     MQTT_5,
     REASONS,
@@ -34,7 +36,7 @@ from anylog.wire.mqtt_packets import (
     Unsubscribe,
 )
 from anylog.wire.mqtt_read import Reader
-from anylog.wire.mqtt_records import Batch, Ended, Left, Opened, Record, pack_will
+from anylog.wire.mqtt_records import Batch, Ended, Opened, Record, pack_will
 from anylog.wire.mqtt_session import Allow, Link, Session, Ticket
 from anylog.wire.mqtt_subscribe import subscribe, take_back, unsubscribe
 from anylog.wire.mqtt_sys import SelfReport
@@ -52,16 +54,16 @@ class Hub:
         self.delivery = Delivery(self.limits)
         self.counts: Counts = self.delivery.counts
         self.links: dict[Link, None] = {}
+        self.begun = Begun(max(self.limits.begun, 2 * self.limits.packet))
         self.clients = 0  # those of them that are connected as MQTT says it
         self.paused = False
         self.started: float | None = None
         self._allow = allow
-        self._name = name
         self._report = SelfReport(self.delivery)
         self._answers = Answers(self.delivery, self._fault, self._mind)
-        self._due = Due(self._lives)
+        self._due = Due(self._counts_still)
         self._at = self._due.at
-        self._incarnation = 0
+        self._lives = Lives(self.delivery, self._at, name)
 
     def judge(self, allow: Allow | None) -> None:
         """Who may do what is asked of `allow` from now on."""
@@ -100,7 +102,18 @@ class Hub:
             else:
                 self._broken(link, wrong)
         self._mind(link)
+        if link.reader.held > LARGE or self.begun.held:
+            self._limit(link, bool(packets))
         self._uncrowd()
+
+    def _limit(self, link: Link, anew: bool) -> None:
+        """What large packets take that are not whole."""
+        begun = self.begun
+        if not link.closing:
+            begun.note(link, self.delivery.now, anew)
+        for each in begun.too_much(self.delivery.now):
+            self.counts.unfinished += 1
+            self._leave(each, Reason.QUOTA_EXCEEDED, "too much of large packets that are not whole")
 
     def _packets(self, link: Link, packets: list[Packet]) -> None:
         for place, packet in enumerate(packets):
@@ -183,9 +196,9 @@ class Hub:
     def restore(self, records: Iterable[Record], now: float) -> None:
         """Go on from a log. To be called once, before anybody connects; all that were there are gone since `now`."""
         self._now(now)
-        self._incarnation = restored(self.delivery, records, now)
+        self._lives.incarnation = restored(self.delivery, records, now)
         for session in list(self.delivery.sessions.values()):
-            self._gone(session)
+            self._lives.gone(session)
         self._uncrowd()
 
     # ------------------------------------------------------------------ the node itself
@@ -201,11 +214,11 @@ class Hub:
         Whatever the QoS, a publisher at QoS 1 or 2 is answered when `done` was said. Raises ValueError for a filter
         that is none, or is shared.
         """
-        self.delivery.subscribe_local(name, filter, qos)
+        self.delivery.routes.add_local(name, filter, qos)
 
     def unsubscribe_local(self, name: str, filter: str) -> bool:
         """Whether it had such a subscription."""
-        return self.delivery.unsubscribe_local(name, filter)
+        return self.delivery.routes.remove_local(name, filter)
 
     def done(self, ticket: Ticket, reason: Reason = Reason.SUCCESS) -> None:
         """The node's own clients have synced what they made of a message, or `reason` says why not.
@@ -261,9 +274,9 @@ class Hub:
             elif what == "alive":
                 self._alive(whom)
             elif what == "session":
-                self._ended(whom)
+                self._lives.ended(whom)
             elif what == "will":
-                self._will_is_due(whom)
+                self._lives.will_is_due(whom)
             elif what == "retained":
                 self.delivery.shelf.expire(whom, now)
             else:
@@ -279,14 +292,14 @@ class Hub:
             if self.limits.sys_seconds:
                 self._at(now, "sys", None)
 
-    def _lives(self, when: float, what: str, whom: Any) -> bool:
+    def _counts_still(self, when: float, what: str, whom: Any) -> bool:
         """Whether what was to be looked at then is still to be looked at."""
         if what == "connect":
             return not whom.ready
         if what == "alive":
             return not (whom.closing or whom.over)
         if what == "session":
-            return self._current(whom) and whom.gone is not None and whom.gone + whom.expiry == when
+            return self._lives.current(whom) and whom.gone is not None and whom.gone + whom.expiry == when
         if what == "will":
             return bool(whom.will_due == when)
         return what != "retained" or self.delivery.shelf.end(whom) == when
@@ -307,27 +320,6 @@ class Hub:
             self._leave(link, Reason.KEEP_ALIVE_TIMEOUT)
         else:
             self._at(end, "alive", link)
-
-    def _ended(self, session: Session) -> None:
-        if self._current(session) and session.gone is not None and session.expiry < FOREVER:
-            end = session.gone + session.expiry
-            if end <= self.delivery.now:
-                self._end(session)
-
-    def _current(self, session: Session) -> bool:
-        return self.delivery.sessions.get(session.client_id) is session
-
-    def _will_is_due(self, session: Session) -> None:
-        if session.will_due is None or session.will_due > self.delivery.now:
-            return
-        self._publish_will(session)
-        if session.expiry and session.gone is not None:
-            self._note_left(session, session.gone)
-
-    def _publish_will(self, session: Session) -> None:
-        will, session.will, session.will_due = session.will, None, None
-        if will is not None:
-            self.delivery.publish(last_words(will), None, None)
 
     # ------------------------------------------------------------------ the beginning
 
@@ -399,14 +391,14 @@ class Hub:
         if session is not None and session.link is not None:
             self.counts.taken_over += 1
             self._leave(session.link, Reason.SESSION_TAKEN_OVER)  # [MQTT-3.1.4-3]
-            if not self._current(session):
+            if not self._lives.current(session):
                 session = None
         if session is not None and packet.clean:
-            self._end(session)  # [MQTT-3.1.2-4]
+            self._lives.end(session)  # [MQTT-3.1.2-4]
             session = None
         present = session is not None
         if session is None:
-            session = self._begun(packet.client_id)
+            session = self._lives.begin(packet.client_id)
         elif self._allow is not None:
             take_back(delivery, self._allow, link, session)
         link.client_id = session.client_id
@@ -418,15 +410,6 @@ class Hub:
         link.accepted = link.muted = True
         self._answers.release(link)
         delivery.pump(session)
-
-    def _begun(self, client_id: str) -> Session:
-        self._incarnation = max(self._incarnation + 1, int(self.delivery.now * 1000))
-        sessions = self.delivery.sessions
-        if not client_id:
-            while not client_id or client_id in sessions:
-                client_id = self._name() if self._name is not None else f"auto-{self._incarnation:x}-{len(client_id)}"
-        session = sessions[client_id] = Session(client_id, self._incarnation)
-        return session
 
     def _resume(self, link: Link, session: Session, packet: Connect) -> None:
         delivery, limits = self.delivery, self.limits
@@ -525,6 +508,7 @@ class Hub:
             self.delivery.write(link, last_packet(Disconnect(reason, reason_string=said), link.largest))
         link.closing = True
         self.links.pop(link, None)
+        self.begun.gone(link)
         self.delivery.waiting.pop(link, None)
         self.delivery.mark(link)
         session, link.session = link.session, None
@@ -538,36 +522,10 @@ class Hub:
         session.link, session.gone = None, self.delivery.now
         if session.expiry and not session.ending:
             for filter in list(session.subscriptions):
-                group = self.delivery.groups.get(filter)
+                group = self.delivery.routes.groups.get(filter)
                 if group is not None:
                     self.delivery.hand_over(session, group)
-        self._gone(session)
-
-    def _gone(self, session: Session) -> None:
-        """A session has no connection: its will, its end, and the record of both."""
-        now, will = self.delivery.now, session.will
-        gone = now if session.gone is None else session.gone
-        if will is not None and session.will_due is None:
-            session.will_due = gone + min(will.will_delay_interval or 0, 0 if session.ending else session.expiry)
-        if session.will_due is not None and session.will_due <= now:
-            self._publish_will(session)
-        if session.ending or not session.expiry:
-            self._end(session)
-            return
-        self._note_left(session, gone)
-        if session.will_due is not None:
-            self._at(session.will_due, "will", session)
-        if session.expiry < FOREVER:
-            self._at(gone + session.expiry, "session", session)
-
-    def _note_left(self, session: Session, gone: float) -> None:
-        sent = max((out.serial for out in session.out.values() if out.sent), default=0)
-        self.delivery.keep.add(Left(session.client_id, gone, session.expiry, sent, session.will_due))
-
-    def _end(self, session: Session) -> None:
-        """A session is over; a will that was delayed is sent with it."""
-        self.delivery.end(session)
-        self._publish_will(session)
+        self._lives.gone(session)
 
     def _uncrowd(self) -> None:
         """Clients that do not take what they are to have are closed: not in the middle of a message to many."""

@@ -19,6 +19,7 @@ class Limits:
     sessions: int = 100_000  # that wait for their clients: beyond it there are no new ones that last
     packet: int = MOST  # of one packet, header and all
     first: int = FIRST  # of a CONNECT
+    begun: int = 64 << 20  # of large packets that are not whole, over all clients; at least two of the largest
     connect_seconds: float = 10.0  # from the connection to its CONNECT
     keep_alive: int = 0  # the most that a client of 5.0 may ask for; 0: whatever it likes
     session_seconds: int = FOREVER  # for which a session is kept without its client
@@ -49,6 +50,7 @@ class Counts:
     refused_connects: int = 0  # with a CONNACK that says why
     refused_messages: int = 0  # not allowed, or not taken by the node's own clients
     faults: int = 0  # connections closed because of what they sent
+    unfinished: int = 0  # connections closed because too much was begun and not whole
     taken_over: int = 0
     dropped_slow: int = 0  # QoS 0 to a subscriber that does not read fast enough
     dropped_full: int = 0  # QoS 1 and 2 for which a session had no room

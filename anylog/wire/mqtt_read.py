@@ -132,6 +132,10 @@ class Reader:
             raise
         return packets
 
+    def forget(self) -> None:
+        """Let go of a packet that is not whole: nothing more is fed."""
+        self._pieces, self.held = [], 0
+
     def _read(self, data: bytes, packets: list[Packet]) -> None:
         at, end = 0, len(data)
         wanted = 0

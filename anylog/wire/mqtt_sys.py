@@ -33,7 +33,7 @@ class SelfReport:
             "publish/messages/sent": counts.messages_out,
             "publish/messages/dropped": dropped,
             "retained messages/count": len(delivery.shelf),
-            "subscriptions/count": len(delivery.filters),
+            "subscriptions/count": len(delivery.routes.filters),
         }
         for name, value in values.items():
             text = str(value)

@@ -21,13 +21,13 @@ from typing import Any, ClassVar
 from attrs import define
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from anylog.counts import Counts
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, ILane, ISouthbound, ISouthboundIntake, Lanes, Outside, unix
 from anylog.language.command import Flag, OneOf, Option, Seconds, Text, Whole
+from anylog.network.handed import Handed
 from anylog.network.southbound.kafka_reader import OVERHEAD, Access, Came, Place, Reader
 from anylog.process import SOURCES, Process
 from anylog.tank import Tank
@@ -41,15 +41,12 @@ DEFAULT_PORT = 9092
 
 
 @define(eq=False)
-class Batch:
+class Batch(Handed):
     """What was handed over together."""
 
     ends: dict[Place, int]  # offsets behind it
     begins: dict[Place, int]
     messages: int
-    size: int
-    ended: bool = False
-    why: str = ""  # why it could not be kept
 
 
 class Consumer:
@@ -216,7 +213,7 @@ class Consumer:
             begins.setdefault(place, message.offset)
             ends[place] = max(message.offset + 1, ends.get(place, 0))
             size += len(message.payload) + OVERHEAD
-        batch = Batch(ends, begins, len(came.messages), size)
+        batch = Batch(ends, begins, len(came.messages), size=size)
         self._owed.append(batch)
         self._safe.clear()
         self._tank.put(size)
@@ -225,14 +222,9 @@ class Consumer:
             self._ended(batch, reader)
             return
         kept = maybeDeferred(self._deliver, [(message.repeat, message) for message in came.messages])
-        kept.addErrback(self._not_kept, batch)
+        kept.addErrback(batch.not_kept, self.log, self._name)
         kept.addCallback(lambda _: self._ended(batch, reader))
         kept.addErrback(lambda failure: self.log.failure("{name}: what was kept", failure, name=self._name))
-
-    def _not_kept(self, failure: Failure, batch: Batch) -> None:
-        batch.why = failure.getErrorMessage() or repr(failure.value)
-        if not failure.check(AnyLogError):
-            self.log.failure("keeping messages of {name}", failure, name=self._name)
 
     def _ended(self, batch: Batch, reader: Reader) -> None:
         batch.ended = True

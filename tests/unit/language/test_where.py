@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from anylog.errors import AnyLogError
@@ -90,3 +92,33 @@ def test_wrong_options(text: str, reason: str) -> None:
 def test_replaced_text(text: str, expected: str) -> None:
     """Only what stands outside quotes is replaced; the rest of the text keeps its form."""
     assert replaced(text, scope()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('f {"a": !port, "b": "!ip"}', 'f {"a": 32149, "b": "!ip"}'),
+        ("f {'a': !!port, 'b': !db}", "f {'a': !port, 'b': \"my town\"}"),
+        (r'f {"a\"": !port, "b": "\\"}', r'f {"a\"": 32149, "b": "\\"}'),
+        (r"f {a\" !port, '!ip'}", r"f {a\" 32149, '!ip'}"),  # a quote that is not closed is a sign like others
+    ],
+)
+def test_documents(text: str, expected: str) -> None:
+    """In JSON for another node a reference becomes the JSON of its value; what stands in quotes is as it is."""
+    assert replaced(text, scope(), documents=True) == expected
+
+
+@pytest.mark.parametrize("sign", ['\\"', "\\'", '"\\', "'\\", '{"', "\\\"\\'", "'", '"', "!!a "])
+def test_documents_full_of_signs(sign: str) -> None:
+    """A document of ten times the length takes about ten times as long, not a hundred times."""
+
+    def seconds(number: int) -> float:
+        text = "f {" + sign * number + ("}" * number if "{" in sign else "}")
+        begin = time.process_time()
+        try:
+            replaced(text, scope(), documents=True)
+        except AnyLogError:  # brackets nested too deep
+            pass
+        return time.process_time() - begin
+
+    assert seconds(50_000) < 40 * max(seconds(5000), 0.01)

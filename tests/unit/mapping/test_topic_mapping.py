@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from anylog.errors import AnyLogError
 from anylog.language.dictionary import Dictionary, Scope
 from anylog.mapping.bring import MISSING
+from anylog.mapping.parts import Parts
 from anylog.mapping.topics import Mapped, Topic, read_topic
 
 NOW = 1_700_000_000.25
@@ -358,10 +359,13 @@ def test_policies_of_a_topic() -> None:
     seen: list[tuple[Any, ...]] = []
 
     class One:
-        def apply(self, message: Any, now: float, *, dbms: str | None = None, table: str | None = None) -> list[Mapped]:
+        def parts(
+            self, message: Any, now: float, *, dbms: str | None = None, table: str | None = None
+        ) -> Parts[list[Mapped]]:
             seen.append((message, now, dbms, table))
             if message == "bad":
                 raise AnyLogError(6, "no")
+            yield 1
             return [Mapped(dbms or "own", table or "own", [{"v": 1}])]
 
     found = topic("name = a and policy = p and policy = q and table = bring [t]")

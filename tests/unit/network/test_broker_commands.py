@@ -247,3 +247,11 @@ def test_from_elsewhere(desk: Desk) -> None:
     assert refused.value.number == 212
     desk.ask("run message broker 10.0.0.1 1883")
     assert json.dumps(desk.ask("get local broker", local=False).data) == "[]"
+
+
+@pytest.mark.parametrize("user", ["(password = x)", "(password = x and publish = a)"])
+def test_a_password_is_somebodys(desk: Desk, user: str) -> None:
+    """A user without a name is all who give none: a password that nobody would be asked for is refused."""
+    error = desk.refused(f"run message broker {PLACE} and user = {user}")
+    assert error.number == 2 and "'password'" in str(error) and "'name'" in str(error)
+    assert desk.node.processes.find("broker") is None

@@ -17,7 +17,8 @@ from anylog.language.dictionary import Dictionary, Scope
 from anylog.mapping.policies import compile_policy
 from anylog.mapping.topics import Topic
 from anylog.processes import msg_client
-from anylog.processes.msg_client import SLICE, _known
+from anylog.processes.msg_client import SLICE
+from anylog.processes.msg_repeats import repeat_of
 from anylog.testing.lanes import ClockLane
 from anylog.wire.mqtt_packets import Puback, Pubcomp, Publish, Pubrec, Pubrel, Reason
 from anylog.wire.mqtt_session import Ticket
@@ -461,7 +462,7 @@ class OnceTests(MessagesCase):
         self.broker.turn()
         self.clock.advance(1)
         self.assertEqual(self.engine.stored_keys, {})
-        self.assertIsNone(_known(Ticket(1, "d", 1, 5, 0, 1), Publish("a")))
+        self.assertIsNone(repeat_of(Ticket(1, "d", 1, 5, 0, 1), Publish("a")))
 
     def test_keys_are_bounded(self):
         """A client that uses packet ids again and again has a key for each id, not for each message."""

@@ -191,7 +191,7 @@ def bye(client: Client) -> int | None:
 
 def snapshot(hub: Hub) -> Iterator[Record]:
     """Records from which `restore` makes the state that a hub has, read from the hub itself."""
-    delivery, incarnation = hub.delivery, hub._incarnation
+    delivery, incarnation = hub.delivery, hub._lives.incarnation
     yield Numbers(delivery.serial, incarnation)
     sessions = [session for session in delivery.sessions.values() if session.expiry]
     for session in sessions:

@@ -47,7 +47,7 @@ def test_session_present() -> None:
         table.hub.close(next(iter(hub.links)), table.now)
         _, got = table.connect("a", version, **second)
         assert got == [evolve(got[0], session_present=present)], (version, first, second)
-        assert len(hub.delivery.filters) == (1 if present else 0), (version, first, second)
+        assert len(hub.delivery.routes.filters) == (1 if present else 0), (version, first, second)
 
 
 def test_what_the_broker_grants() -> None:

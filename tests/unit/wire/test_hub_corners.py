@@ -109,7 +109,7 @@ def test_the_nodes_own_client_subscribes_again() -> None:
     table = Table()
     for _ in range(2):
         table.hub.subscribe_local("one", "t", 1)
-    assert len(table.hub.delivery.filters) == 1
+    assert len(table.hub.delivery.routes.filters) == 1
     table.client("p").publish("t")
     assert [names for _, _, names in table.hub.local] == [("one",)]
 

@@ -58,7 +58,7 @@ def test_who_is_away_is_left_out() -> None:
     (a,) = group(table, "a", lasting=False)
     a.cut()
     flood(table, 1)
-    assert table.hub.counts.dropped_shared == 0 and not table.hub.delivery.groups
+    assert table.hub.counts.dropped_shared == 0 and not table.hub.delivery.routes.groups
 
 
 def test_who_is_behind_is_left_out() -> None:

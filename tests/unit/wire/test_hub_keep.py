@@ -354,7 +354,7 @@ def test_a_snapshot_of_everything() -> None:
     hub.tick(table.now + 600)
     assert session.will is None and hub.taken_records().records
     hub.tick(table.now + 901)
-    assert "a" not in hub.delivery.sessions and not hub.delivery.groups
+    assert "a" not in hub.delivery.sessions and not hub.delivery.routes.groups
 
 
 def test_records_are_bytes() -> None:
