@@ -136,8 +136,8 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.streaming_commands.COMMANDS,
     *anylog.processes.aggregation_commands.COMMANDS,
     *anylog.processes.publisher_commands.COMMANDS,
-    *anylog.language.later.COMMANDS,
     *anylog.processes.scheduler_commands.COMMANDS,
+    *anylog.language.later.COMMANDS,
 )
 
 GATHER = 0.05  # seconds: readings of that long share one transaction

@@ -163,6 +163,16 @@ class Logs:
         elif self.rest_all:
             self.rest.add("Call", f"(OK) {text}", who)
 
+    def kept(self, topics: Sequence[str], who: str) -> None:
+        """Messages of these topics are safe."""
+        for topic in topics:
+            self.msg.add("Message", f"(OK) topic '{topic[:200]}'", who)
+
+    def lost(self, text: str, who: str) -> None:
+        """Messages could not be kept: in the log of errors, too."""
+        self.error.add("Error", text, who)
+        self.msg.add("Error", text, who)
+
     def command(self, text: str, who: str, error: AnyLogError | None = None) -> None:
         """A command was run: `(ok) command` or `(Failed: text) command`; failures also in the error log."""
         if error is None:

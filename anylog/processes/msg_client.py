@@ -469,16 +469,13 @@ class Client:
         await shared
 
     def _settled(self, rows: int, batch: Sequence[tuple[Any, Arrived]], groups: Sequence[_Group]) -> dict[int, Any]:
-        places = (
-            groups[0].messages if len(groups) == 1 else sorted({each for group in groups for each in group.messages})
-        )
+        places = groups[0].messages if len(groups) == 1 else sorted({at for each in groups for at in each.messages})
         self._succeeded(batch, places)
         return {}
 
     def _succeeded(self, batch: Sequence[tuple[Any, Arrived]], places: Sequence[int]) -> None:
         self.counted.success += len(places)
-        if places:
-            self._door.logs.msg.add("Message", f"(OK) topic '{batch[places[0]][1].topic[:200]}'", self.name)
+        self._door.logs.kept([batch[place][1].topic for place in places[:1]], self.name)
         if len(self.topics) == 1:
             for to in self.topics.values():
                 to.counted.success += len(places)
@@ -571,9 +568,7 @@ class Client:
 
     def _tell(self, topic: str, why: object, messages: int) -> None:
         many = f"{messages:,} messages" if messages > 1 else "a message"
-        text = f"{many} of topic '{topic[:200]}': {why}"
-        self._door.logs.error.add("Error", text, self.name)
-        self._door.logs.msg.add("Error", text, self.name)
+        self._door.logs.lost(f"{many} of topic '{topic[:200]}': {why}", self.name)
 
     def _show(self, message: Arrived, outcome: str) -> None:
         text = message.payload[:2000].decode("utf-8", "replace")

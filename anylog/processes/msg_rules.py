@@ -262,8 +262,7 @@ class MsgRules:
         for rule, number in batch.rules.items():
             rule.counted.failed(now, str(why), number)
             many = f"{number:,} events were" if number > 1 else "an event was"
-            for log in (self.logs.error, self.logs.msg):
-                log.add("Error", f"{many} dropped: {why}", f"msg rule {rule.name}".strip())
+            self.logs.lost(f"{many} dropped: {why}", f"msg rule {rule.name}".strip())
 
     # ------------------------------------------------------------------ the end
 
@@ -336,8 +335,7 @@ class Source:
             except AnyLogError as why:
                 rule.counted.failed(now, str(why))
                 rules.counts.add("dropped: not understood", last=str(why))
-                for log in (rules.logs.error, rules.logs.msg):
-                    log.add("Error", f"an event from {self.ip}: {why}", f"msg rule {rule.name}".strip())
+                rules.logs.lost(f"an event from {self.ip}: {why}", f"msg rule {rule.name}".strip())
                 continue
             if row is None:
                 rule.counted.success += 1

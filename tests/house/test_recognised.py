@@ -70,6 +70,11 @@ get broker
 run operator|publisher|streamer
 get operator|publisher|streaming|distributor|consumer
 run blockchain sync
+run scheduler
+exit scheduler
+get scheduler
+schedule
+task
 run mqtt|msg client
 run smtp client
 flush buffers
