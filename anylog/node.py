@@ -30,6 +30,7 @@ import anylog.network.pool_commands
 import anylog.network.publish_commands
 import anylog.network.rest_client_commands
 import anylog.network.schema_commands
+import anylog.network.switch_commands
 import anylog.network.tcp_commands
 import anylog.processes.aggregation_commands
 import anylog.processes.audit_commands
@@ -113,6 +114,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.processes.commands.COMMANDS,
     *anylog.network.commands.COMMANDS,
     *anylog.network.tcp_commands.COMMANDS,
+    *anylog.network.switch_commands.COMMANDS,
     *anylog.network.client_commands.COMMANDS,
     *anylog.network.publish_commands.COMMANDS,
     *anylog.network.rest_client_commands.COMMANDS,

@@ -20,12 +20,6 @@ _ASKING = ("get", "test", "info", "suggest", "analyze")  # first words of comman
 # What brings it -> (words, what it does, an example, other spellings).
 LATER: Mapping[str, Sequence[tuple[str, ...]]] = {
     "authentication": (
-        ("set authentication", "check who sends messages and who calls by HTTP, or not", "set authentication off"),
-        ("set node authentication", "check the signatures of other nodes, or not", "set node authentication on"),
-        ("set user authentication", "ask those who call by HTTP for name and password", "set user authentication on"),
-        ("get authentication", "show who is checked", "get authentication"),
-        ("set encryption", "encrypt what goes to other nodes, or not", "set encryption on"),
-        ("get encryption", "show whether what goes to other nodes is encrypted", "get encryption"),
         ("set local password", "unlock what is kept encrypted", "set local password = !local_password"),
         ("set private password", "unlock the private key", "set private password = !password in file"),
         ("set signatory", "sign with the key of another member", "set signatory where password = !p and keys_file = k"),

@@ -15,7 +15,8 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["mapping", "query", "authentication"], 3),
     **dict.fromkeys(["processes", "network"], 4),
     **dict.fromkeys(
-        ["node", "tap", "cli", "commands", "host_commands", "copying", "membership", "prompt", "southbound"], 5
+        ["node", "tap", "cli", "commands", "host_commands", "checker", "copying", "membership", "prompt", "southbound"],
+        5,
     ),
     "testing": 6,
 }

@@ -151,11 +151,11 @@ class Values(LanguageCase):
 
     def test_in_line(self) -> None:
         """References of a shell line, outside single quotes alone."""
-        self.dictionary.set("dir", "/tmp")
+        self.dictionary.set("dir", "/data")
         scope = Scope(self.dictionary, {"HOME": "/h"})
         for line, expected in [
-            ("ls !dir | awk '{print $2}'", "ls /tmp | awk '{print $2}'"),
-            ('ls $HOME !dir/x "!dir"', 'ls /h /tmp/x "/tmp"'),
+            ("ls !dir | awk '{print $2}'", "ls /data | awk '{print $2}'"),
+            ('ls $HOME !dir/x "!dir"', 'ls /h /data/x "/data"'),
             ("echo '!dir' !nope $NOPE ! $", "echo '!dir' !nope $NOPE ! $"),
         ]:
             self.assertEqual(in_line(line, scope), expected)
