@@ -193,7 +193,7 @@ class Values(LanguageCase):
         self.words.register(Broken)
         self.ask("set exception traceback on")
         self.assertEqual(self.refused("break it").number, 500)
-        self.assertRegex(self.logs.error.rows()[-1]["Text"], r"test_values\.py:\d+ run$")
+        self.assertRegex(self.logs.error.rows()[-1]["Text"], r"test_value_commands\.py:\d+ run$")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.refused("test fail 5")
         self.assertNotIn(".py:", self.logs.error.rows()[-1]["Text"])
