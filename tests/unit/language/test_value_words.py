@@ -151,11 +151,11 @@ class Values(LanguageCase):
 
     def test_in_line(self) -> None:
         """References of a shell line, outside single quotes alone."""
-        self.dictionary.set("dir", "/tmp")
+        self.dictionary.set("dir", "/d")
         scope = Scope(self.dictionary, {"HOME": "/h"})
         for line, expected in [
-            ("ls !dir | awk '{print $2}'", "ls /tmp | awk '{print $2}'"),
-            ('ls $HOME !dir/x "!dir"', 'ls /h /tmp/x "/tmp"'),
+            ("ls !dir | awk '{print $2}'", "ls /d | awk '{print $2}'"),
+            ('ls $HOME !dir/x "!dir"', 'ls /h /d/x "/d"'),
             ("echo '!dir' !nope $NOPE ! $", "echo '!dir' !nope $NOPE ! $"),
         ]:
             self.assertEqual(in_line(line, scope), expected)
@@ -193,7 +193,7 @@ class Values(LanguageCase):
         self.words.register(Broken)
         self.ask("set exception traceback on")
         self.assertEqual(self.refused("break it").number, 500)
-        self.assertRegex(self.logs.error.rows()[-1]["Text"], r"test_values\.py:\d+ run$")
+        self.assertRegex(self.logs.error.rows()[-1]["Text"], r"test_value_words\.py:\d+ run$")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.refused("test fail 5")
         self.assertNotIn(".py:", self.logs.error.rows()[-1]["Text"])
