@@ -153,12 +153,23 @@ class Values(LanguageCase):
         """References of a shell line, outside single quotes alone."""
         self.dictionary.set("dir", "/d")
         scope = Scope(self.dictionary, {"HOME": "/h"})
+        self.dictionary.set("bad", 'a; rm -r "$HOME" `x`')
+        self.dictionary.set("line", "ls -l | wc")
         for line, expected in [
             ("ls !dir | awk '{print $2}'", "ls /d | awk '{print $2}'"),
-            ('ls $HOME !dir/x "!dir"', 'ls /h /d/x "/d"'),
+            ('ls $HOME !dir/x "!dir"', 'ls $HOME /d/x "/d"'),
             ("echo '!dir' !nope $NOPE ! $", "echo '!dir' !nope $NOPE ! $"),
+            ("echo !bad", "echo 'a;' rm -r '\"$HOME\"' '`x`'"),
+            ('echo "!bad"', 'echo "a; rm -r \\"\\$HOME\\" \\`x\\`"'),
+            ("echo \"it's !dir's\"", "echo \"it's /d's\""),
+            ('echo \\"!dir', 'echo \\"/d'),
+            (" !line ", "ls -l | wc"),
         ]:
-            self.assertEqual(in_line(line, scope), expected)
+            self.assertEqual(in_line(line, scope), expected, line)
+        for line in ('echo "$(ls !bad)"', "echo `ls !bad`"):
+            with self.assertRaises(AnyLogError):
+                in_line(line, scope)
+        self.assertEqual(in_line('echo "$(ls !dir)"', scope), 'echo "$(ls /d)"')
 
     def test_tracebacks(self) -> None:
         """Where an error came from is in the error log if that is wanted, and no values are."""
