@@ -20,7 +20,7 @@ MOST_JUMPS = 100_000  # backward, without a `wait`: more is a loop that never en
 DEEPEST = 150  # statements within each other; a script within a script counts for five
 A_SCRIPT = 5
 SHOWN = 500  # characters of a line that are told
-BREATH = 200  # lines, then others get a turn
+BREATH = 50  # lines, then others get a turn
 
 _LOOP_START = re.compile(r"(?i)(?:^|\sthen\s+|^do\s+|^else\s+)\s*for\s+loop\s+start\b")
 _LOOP_END = re.compile(r"(?i)^\s*for\s+loop\s+end\s*$")
