@@ -449,15 +449,25 @@ class Node:
         tried = [Path(name), self.places.folder("local_scripts") / name]
         for path in tried:
             try:
-                data = await self.lanes.open("disk", 2).run(self.disk.read, path)
-                if len(data) > LONGEST_SCRIPT:
-                    raise AnyLogError(112, f"script {path} has {len(data):,} bytes, it may have {LONGEST_SCRIPT:,}")
+                data = await self.lanes.open("disk", 2).run(self._script_bytes, path)
                 return str(path), data.decode()
-            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError) as fault:
                 raise AnyLogError(112, f"script {path} cannot be read: {fault}") from fault
         raise AnyLogError(112, f"Missing script file: {tried[0]}, nor {tried[1]}")
+
+    def _script_bytes(self, path: Path) -> bytes:
+        """In a lane: a file of a bounded size; what is no file might never end."""
+        real = Path(os.path.realpath(path))
+        size, _, kind = self.disk.stat(real)
+        if kind == "folder":
+            raise FileNotFoundError(path)
+        if kind != "file":
+            raise AnyLogError(112, f"script {path} is no regular file")
+        if size > LONGEST_SCRIPT:
+            raise AnyLogError(112, f"script {path} has {size:,} bytes, it may have {LONGEST_SCRIPT:,}")
+        return self.disk.read(real)
 
     # The network, as commands name it.
 

@@ -57,6 +57,10 @@ class Run:
         if not inside and self._work is not None:
             self._work.cancel()
 
+    def forget(self) -> None:
+        """It has ended: nothing of it is needed but what is told."""
+        self._work, self.write = None, _nowhere
+
     @property
     def waits(self) -> bool:
         """Whether it waits for `next`."""
@@ -133,6 +137,7 @@ class Runs:
             return result
         finally:
             run.ended, run.frame = self._clock.seconds(), None
+            run.forget()
             del self._running[run.number]
             self._ended = [*self._ended[1 - ENDED :], run]
 
@@ -156,3 +161,7 @@ class Runs:
         for each in stopped:
             each.stop(inside=each is asker)
         return len(stopped)
+
+
+def _nowhere(text: str) -> None:
+    """Nobody is there to read it."""

@@ -19,7 +19,8 @@ from anylog.language.tokens import Line, logical_lines
 MOST_JUMPS = 100_000  # backward, without a `wait`: more is a loop that never ends
 DEEPEST = 150  # statements within each other; a script within a script counts for five
 A_SCRIPT = 5
-BREATH = 200  # lines, then others get a turn
+SHOWN = 500  # characters of a line that are told
+BREATH = 50  # lines, then others get a turn
 
 _LOOP_START = re.compile(r"(?i)(?:^|\sthen\s+|^do\s+|^else\s+)\s*for\s+loop\s+start\b")
 _LOOP_END = re.compile(r"(?i)^\s*for\s+loop\s+end\s*$")
@@ -293,10 +294,16 @@ async def _told_before(script: Script, line: Line, run: Run) -> None:
 
 def _traced(script: Script, line: Line, outcome: str) -> str:
     name = re.split(r"[/\\]", script.name)[-1]
-    return f"[{name}] [{line.number:04d}] {masked(line.text.strip())} --> {outcome}"
+    return f"[{name}] [{line.number:04d}] {brief(line.text)} --> {outcome}"
+
+
+def brief(text: str) -> str:
+    """A line as it is told of: without secrets, and no more than its beginning."""
+    text = masked(text.strip()[: 10 * SHOWN])
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _told(script: Script, line: Line, error: AnyLogError) -> AnyLogError:
-    where = f"{script.name} line {line.number}: {masked(line.text.strip())}"
+    where = f"{script.name} line {line.number}: {brief(line.text)}"
     why = without_secrets(str(error), line.text) or error.text
     return AnyLogError(error.number, f"{where}: {why}", http=error.http)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from copy import deepcopy
 from datetime import datetime
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from anylog.errors import AnyLogError
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 SYSTEM_SECONDS = 5.0
 SYSTEM_LONGEST = 3600.0
 SWITCH = "allow_remote_exec"  # the key that opens `system` to REST of this machine (security.md 18)
-_IN_LINE = re.compile(r"'[^']*'|(?P<mark>[!$])(?P<key>[A-Za-z_][A-Za-z0-9_]*(?:[.\-][A-Za-z0-9_]+)*)")
+_KEY_IN_LINE = r"(?P<key>![A-Za-z_][A-Za-z0-9_]*(?:[.\-/]!?[A-Za-z0-9_]+)*)"
+_IN_LINE = re.compile(rf"""'[^']*'|"|\\.|{_KEY_IN_LINE}|[^'"\\!]+|[!\\]""", re.DOTALL)
+_IN_QUOTES = re.compile(rf""""|\\.|{_KEY_IN_LINE}|[^"\\!]+|[!\\]""", re.DOTALL)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
 
 
@@ -116,8 +119,9 @@ class _Starts(Command):
 class System(_Starts):
     """Run a line of the shell; what it writes is the value. It may take 5 seconds, unless `timeout` says otherwise.
 
-    `!key` and `$NAME` outside single quotes are replaced; nothing else of the line is read here. What it writes to its
-    errors makes it fail. After its time it is ended, with all that it has begun. Not for REST and for other nodes.
+    `!key` outside single quotes is replaced by its words, of which the shell makes nothing else; `$NAME` is the shell's
+    own matter. What it writes to its errors makes it fail. After its time it is ended, with all that it has begun. Not
+    for REST and for other nodes.
     """
 
     words = "system"
@@ -158,15 +162,33 @@ class Subprocess(_Starts):
 
 
 def in_line(line: str, scope: Scope) -> str:
-    """A line of the shell with the references outside single quotes replaced; one that is not defined is left."""
+    """A line of the shell with `!key` outside single quotes replaced; one that is not defined is left.
 
-    def replaced(found: re.Match[str]) -> str:
-        if not found["mark"]:
-            return found[0]
-        value = scope.resolve(found[0])
-        return found[0] if value is None else shown(value)
-
-    return _IN_LINE.sub(replaced, line)
+    A value is words for the shell and never more: what has a meaning there is quoted (security.md 8), unless the key
+    is the whole line. `$NAME` is left to the shell, whose environment is the node's. Raises AnyLogError 2 where it
+    cannot be told what the shell would make of a value.
+    """
+    if re.fullmatch(r"![A-Za-z_][\w.\-]*", line.strip()):
+        value = scope.resolve(line.strip())
+        return line if value is None else shown(value)
+    runs = "`" in line or "$(" in line  # parts in which quotes mean something else
+    whole, quoted, at = "", False, 0
+    while at < len(line):
+        found = (_IN_QUOTES if quoted else _IN_LINE).match(line, at)
+        if found is None:  # one that is not closed: the shell says so
+            return whole + line[at:]
+        at, piece = found.end(), found[0]
+        if piece == '"':
+            quoted = not quoted
+        elif found["key"] and (value := scope.resolve(piece)) is not None:
+            words = shown(value)
+            if runs and not re.fullmatch(r"[\w@%+=:,./\- ]*", words):
+                raise AnyLogError(
+                    2, f"system: beside `...` and $(...) the value of '{piece}' may not be '{words[:60]}'"
+                )
+            piece = re.sub(r'([\\"$`])', r"\\\1", words) if quoted else " ".join(map(quote, words.split()))
+        whole += piece
+    return whole
 
 
 class ProcessFromTable(Command):
