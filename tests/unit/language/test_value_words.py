@@ -151,22 +151,13 @@ class Values(LanguageCase):
 
     def test_in_line(self) -> None:
         """References of a shell line, outside single quotes alone."""
-<<<<<<<< HEAD:tests/unit/language/test_value_commands.py
-        self.dictionary.set("dir", "/data")
-========
         self.dictionary.set("dir", "/d")
->>>>>>>> lang:tests/unit/language/test_value_words.py
         scope = Scope(self.dictionary, {"HOME": "/h"})
         self.dictionary.set("bad", 'a; rm -r "$HOME" `x`')
         self.dictionary.set("line", "ls -l | wc")
         for line, expected in [
-<<<<<<<< HEAD:tests/unit/language/test_value_commands.py
-            ("ls !dir | awk '{print $2}'", "ls /data | awk '{print $2}'"),
-            ('ls $HOME !dir/x "!dir"', 'ls /h /data/x "/data"'),
-========
             ("ls !dir | awk '{print $2}'", "ls /d | awk '{print $2}'"),
             ('ls $HOME !dir/x "!dir"', 'ls $HOME /d/x "/d"'),
->>>>>>>> lang:tests/unit/language/test_value_words.py
             ("echo '!dir' !nope $NOPE ! $", "echo '!dir' !nope $NOPE ! $"),
             ("echo !bad", "echo 'a;' rm -r '\"$HOME\"' '`x`'"),
             ('echo "!bad"', 'echo "a; rm -r \\"\\$HOME\\" \\`x\\`"'),
@@ -213,11 +204,7 @@ class Values(LanguageCase):
         self.words.register(Broken)
         self.ask("set exception traceback on")
         self.assertEqual(self.refused("break it").number, 500)
-<<<<<<<< HEAD:tests/unit/language/test_value_commands.py
-        self.assertRegex(self.logs.error.rows()[-1]["Text"], r"test_value_commands\.py:\d+ run$")
-========
         self.assertRegex(self.logs.error.rows()[-1]["Text"], r"test_value_words\.py:\d+ run$")
->>>>>>>> lang:tests/unit/language/test_value_words.py
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.refused("test fail 5")
         self.assertNotIn(".py:", self.logs.error.rows()[-1]["Text"])

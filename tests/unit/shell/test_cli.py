@@ -70,7 +70,7 @@ class WordsTests(SynchronousTestCase):
             (["exec", "--fast", "node:80", "help"], "'--fast'"),
             (["exec", "--timeout", "soon", "node:80", "help"], "'soon'"),
             (["dance"], "'dance'"),
-            ([], "run, exec, cli or help"),
+            ([], "run, exec, cli, check or help"),
         ]:
             wrong = self.assertRaises(WrongUsage, dispatch, words)
             self.assertIn(culprit, str(wrong), words)
