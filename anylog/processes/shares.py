@@ -84,6 +84,11 @@ class Share:
         nothing = self.made_by is not None and not self.rows and not self.unmapped
         return nothing and self.buffer.file is not None and not self.buffer.known
 
+    @property
+    def mended(self) -> bool:
+        """Whether a policy makes rows of it that fit: if all of it was parked before, that was mended."""
+        return self.made_by is not None and len(self.rows) + len(self.unmapped) > self.parked
+
     def mark(self, rows: int, parked: int) -> Mark:
         """Of a whole file with its hash, also if all of it was parked: a repeat would park it twice."""
         buffer = self.buffer
