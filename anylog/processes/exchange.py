@@ -233,6 +233,8 @@ class Exchange:
             raise AnyLogError(63, f"{why.filename or folders.archive}: {why.strerror or why}") from None
         there = {file.id for file in found} | set(later)
         later += [id for id in names if id not in there and known[id].hash in busy]
+        # What is registered and not loaded comes; it may be in the archive and read from there after a loss.
+        later += [id for id in wanted if id in known and known[id].pending and id not in there]
         there.update(later)
         missing = [[id, names[id][0] if id in names else ""] for id in wanted if id not in there]
         told = {

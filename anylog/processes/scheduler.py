@@ -32,7 +32,7 @@ async def drained(result: Result) -> None:
 class Loop:
     """One scheduler that runs."""
 
-    def __init__(self, tasks: Tasks, clock: Clock, run: Callable[[Task], Deferred[object]]) -> None:
+    def __init__(self, tasks: Tasks, clock: Clock, run: Callable[[Task], Deferred[None]]) -> None:
         self._tasks, self._clock, self._run = tasks, clock, run
         self._next: DelayedCall | None = None
         self._working: Deferred[None] | None = None

@@ -135,6 +135,11 @@ class GiveTests(PullCase):
         self.busy.add(on_way.hash)
         self.assertEqual(self.told(1, 2), ([], [gone.id], [on_way.id]))
 
+    def test_a_file_that_is_loaded_again(self) -> None:
+        """Its rows were lost and are read from the archive at this moment: it is not told to be missing."""
+        again, gone = self.give(1, rows=0), self.give(2, archived=False)
+        self.assertEqual(self.told(1, 2, 3), ([], [gone.id, 3], [again.id]))
+
 
 class KnownTests(PullCase):
     """What a member has under ids of another one's files."""
