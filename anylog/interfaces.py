@@ -295,9 +295,6 @@ class IDatabase(Protocol):
     def hash_marks(self, hashes: Sequence[str]) -> Deferred[dict[str, Mark]]:
         """The same of whole files, by their hash."""
 
-    def forget_parked(self, hash: str) -> Deferred[bool]:
-        """Forget a whole content of which every row was parked, and what was parked; False if there is none."""
-
     def parked_places(self, buffers: Sequence[str]) -> Deferred[dict[str, set[tuple[int, int]]]]:
         """Buffer -> (sequence, position in the record) of its rows that were parked."""
 

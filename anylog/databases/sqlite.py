@@ -215,7 +215,7 @@ class SQLite:
         return self.read(lambda connection: marks.rows_of(connection, table, columns, member, id))
 
     def forget_parked(self, hash: str) -> Deferred[bool]:
-        """See `interfaces.IDatabase.forget_parked`."""
+        """Forget a whole content of which every row was parked, and what was parked; False if there is none."""
         return self.write(lambda connection: marks.forget_parked(connection, hash))
 
     def undo(self, table: str, member: int, id: int) -> Deferred[None]:

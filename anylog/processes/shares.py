@@ -29,6 +29,9 @@ class Schemas(IDatabase, Protocol):
     def schema(self, table: str) -> Mapping[str, str] | None:
         """Column -> ledger type, automatic columns included; None if there is no such table."""
 
+    def forget_parked(self, hash: str) -> Deferred[bool]:
+        """Forget a whole content of which every row was parked, and what was parked; False if there is none."""
+
 
 class Waits(Exception):
     """The ledger does not know the columns of this table yet."""
