@@ -111,6 +111,16 @@ def parked_places(connection: Connection, buffers: Sequence[str]) -> dict[str, s
     return found
 
 
+def forget_parked(connection: Connection, hash: str) -> bool:
+    """Forget the mark of a whole content of which every row was parked, and what was parked; False if there is none."""
+    found = connection.execute(
+        "delete from anylog_marks where hash = ? and rows = 0 and parked > 0 returning buffer", (hash,)
+    ).fetchall()
+    for (buffer,) in found:
+        connection.execute("delete from anylog_parked where buffer = ?", (buffer,))
+    return bool(found)
+
+
 def undo(connection: Connection, table: str, member: int, id: int) -> None:
     """As if that file had never been loaded; in a transaction."""
     if connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone() is not None:

@@ -214,6 +214,10 @@ class SQLite:
         columns = [name for name in self._schemas.get(table, {}) if name not in AUTOMATIC]
         return self.read(lambda connection: marks.rows_of(connection, table, columns, member, id))
 
+    def forget_parked(self, hash: str) -> Deferred[bool]:
+        """Forget a whole content of which every row was parked, and what was parked; False if there is none."""
+        return self.write(lambda connection: marks.forget_parked(connection, hash))
+
     def undo(self, table: str, member: int, id: int) -> Deferred[None]:
         """Forget the rows and the mark of one file, in one transaction."""
         return self.write(lambda connection: marks.undo(connection, table, member, id))

@@ -71,6 +71,7 @@ class _Work:
     table: str | None
     mapped: dict[tuple[str, str, str, str], Mapped] = field(factory=dict)
     weight: int = 0
+    empty: str = ""  # the policy that found no value for a reading, and skipped nothing of it
 
     def add(self, dbms: str, table: str, source: str, policy: str, row: dict[str, Any]) -> None:
         """A row is made. Raises AnyLogError 6 if all of them hold too much."""
@@ -134,6 +135,11 @@ class MappingPolicy:
                     found[rule.column] = merge(found.get(rule.column, rule.kind.ledger), rule.kind.ledger)
         return found
 
+    @property
+    def most(self) -> int:
+        """How many rows it makes of one reading at most."""
+        return max(len(policy.schemas) for policy in self.policies.values())
+
     def is_mapped(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of a file was mapped before: all its attributes are columns of the schema (ingest.md 5)."""
         return bool(row) and self._own.columns.issuperset(row)
@@ -158,6 +164,8 @@ class MappingPolicy:
         work = _Work(now, self.scope, dbms, table)
         for each in message if isinstance(message, list) else [message]:
             yield from self._message(work, self._own, each)
+        if work.empty and not work.mapped:
+            raise AnyLogError(6, f"policy '{work.empty}': none of the columns has a value")
         return list(work.mapped.values())
 
     @property
@@ -179,6 +187,7 @@ class MappingPolicy:
             raise AnyLogError(6, f"policy '{self.ident}' is changed more than {MOST_CHANGES} times for one message")
         readings = _readings(policy, message)
         if not readings:
+            yield 1
             return
         place = _Target.find(policy, work, message, len(readings))
         for number, reading in enumerate(readings):
@@ -189,10 +198,14 @@ class MappingPolicy:
         for _ in range(MOST_CHANGES):
             dbms, table = place.of(number)
             try:
+                skipped = False
                 for schema in policy.schemas:
                     row = self._row(work, policy, schema, message, reading, (dbms, table))
                     if row:
                         work.add(dbms, table, place.source, policy.ident, row)
+                    skipped = skipped or row is None
+                if not skipped:
+                    work.empty = policy.ident
                 return
             except _Changed as change:
                 policy = self._other(policy, str(change))
@@ -208,18 +221,21 @@ class MappingPolicy:
         reading: Any,
         place: tuple[str, str],
     ) -> dict[str, Any] | None:
-        """The row of a reading; None if a script skips it."""
+        """The row of a reading; None if a script skips it, or there is none because columns were skipped."""
         row: dict[str, Any] = {}
+        left = False
         for entry in schema:
             if type(entry) is tuple:
                 for rule in entry:
                     if (rule.dbms is not None and rule.dbms != place[0]) or (
                         rule.table is not None and rule.table != place[1]
                     ):
+                        left = True
                         continue
                     if rule.script is not None:
                         said = self._say(policy, rule.script, reading, rule.column)
                         if said.does is Does.SKIP_ATTRIBUTE:
+                            left = True
                             continue
                         if said.does is Does.SKIP_EVENT:
                             return None
@@ -237,10 +253,13 @@ class MappingPolicy:
                     if said.does is Does.CHANGE_POLICY:
                         raise _Changed(said.policy)
                     if said.does is Does.SKIP_ATTRIBUTE:
+                        left = True
                         continue
                 if isinstance(entry, Star):
                     entry.add_to(row, policy.ident, message if entry.root else reading, policy.columns)
-        return row
+                else:
+                    left = True
+        return row if row or not left else None
 
     def _say(self, policy: _Policy, script: Script, reading: Any, column: str = "") -> Said:
         try:

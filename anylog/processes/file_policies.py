@@ -32,6 +32,7 @@ from anylog.processes.shares import Fails, Share
 from anylog.waiting import deferring, gather
 
 FEW = 500  # rows up to which mapping is not worth a hop to another thread
+SHORT = 64 << 10  # bytes of them up to which it is not
 LARGE = 256 << 10  # bytes from which hashing is
 APART = 1.0  # seconds between two looks at a ledger that cannot be reached
 KNOWN = 1000  # policies that are kept ready
@@ -181,7 +182,7 @@ class FilePolicies:
             if share.made_by == made_by:
                 return bool(share.rows)
             share.begin_anew()
-            made = await self._made_at_load(ready, await rows_of(share), buffer)
+            made = await self._made_at_load(ready, await rows_of(share), share)
         except Fails as why:
             if buffer.file is not None:
                 raise
@@ -190,10 +191,11 @@ class FilePolicies:
         share.take_made(made_by, made.rows, made.unmapped, made.makers)
         return bool(share.rows)
 
-    async def _made_at_load(self, ready: Ready, rows: _Rows, buffer: Buffer) -> Made:
+    async def _made_at_load(self, ready: Ready, rows: _Rows, share: Share) -> Made:
         """Raises Fails."""
+        buffer, size = share.buffer, sum(each.weight for each in share.pendings)
         try:
-            made = await self._made(ready, rows, buffer.where, _seconds(buffer.at), at_load=True)
+            made = await self._made(ready, rows, size, buffer.where, _seconds(buffer.at), at_load=True)
         except AnyLogError as why:
             if why.number != 501:
                 raise  # too much waits, or the node stops
@@ -252,7 +254,7 @@ class FilePolicies:
         if where.instructions == "0" or hash != await self._hash(where.dbms, where.table, content):
             return content
         ready = _fine(self._known(where.instructions, at_load=True))
-        made = await self._made(ready, read_body(content), where, _seconds(time[:19]), at_load=True)
+        made = await self._made(ready, read_body(content), len(content), where, _seconds(time[:19]), at_load=True)
         if not made.rows:
             raise AnyLogError(27, f"policy '{ready.ident}' makes no row of it")
         return normal_form(made.rows)
@@ -289,9 +291,11 @@ class FilePolicies:
         if whole and segment(instructions) != instructions:
             raise AnyLogError(40, f"policy '{instructions[:80]}': such an id cannot be a part of a file's name")
         where = Where(dbms, table, source, instructions)
-        made = await self._made(ready, rows, where, unix(self._clock), at_load=whole)
+        made = await self._made(ready, rows, len(body), where, unix(self._clock), at_load=whole)
         if not made.rows and not made.unmapped:
             return Receipt("0", 0)
+        if made.unmapped and segment(instructions) != instructions:  # they could not be kept with it
+            raise AnyLogError(6, f"{len(made.unmapped)} of {len(rows)} rows are not mapped: {made.unmapped[0][1]}")
         if whole:
             return await doors.accept(
                 dbms, table, body, rows, source=source, instructions=instructions, whole=True, key=key
@@ -361,13 +365,14 @@ class FilePolicies:
             return AnyLogError(why.number, named)
         return Ready(ident, mapper, any(b"now" in orjson.dumps(body).lower() for body in bodies))
 
-    async def _made(self, ready: Ready, rows: _Rows, where: Where, now: float, at_load: bool) -> Made:
-        """Raises AnyLogError 501."""
+    async def _made(self, ready: Ready, rows: _Rows, size: int, where: Where, now: float, at_load: bool) -> Made:
+        """`size` is that of the rows in bytes, about: one may hold many readings. Raises AnyLogError 501."""
         mapper = ready.mapper
         if at_load and isinstance(mapper, MappingPolicy) and rows and mapper.is_mapped(rows[0]):
             return Made(list(rows), makers=frozenset((ready.ident,)))
         asked = mapper, rows, now, where.dbms, where.table, self._odd
-        if len(rows) <= FEW:
+        most = mapper.most if isinstance(mapper, MappingPolicy) else 1
+        if len(rows) * most <= FEW and size <= SHORT:
             return made_of(*asked)
         return await self._lane.run(made_of, *asked)
 

@@ -162,6 +162,11 @@ class Filing:
         buffer = file.buffer
         if buffer.verdict == "double":
             file.status1, file.status2 = DOUBLE, buffer.fault
+        elif buffer.verdict == "skipped" and buffer.file is not None and (options.archive or not options.delete):
+            file.data, file.compress = buffer.file.normal, options.compress  # nothing else would tell that it came
+            name = buffer.path.name.removesuffix(".gz")
+            file.path = options.bkup_dir / _backup_name(name, unix(self._clock), options.compress)
+            return
         elif file.counted or buffer.verdict:
             if buffer.verdict == "failed":
                 file.status1, file.status2 = FAILED, buffer.fault

@@ -36,6 +36,7 @@ from anylog.waiting import deferring, pause
 
 ROUND_BYTES = 1 << 20  # readings of one transaction, about
 SMALL = 4096  # rows up to which converting is not worth a hop to another thread
+MET = ("conflict", "duplicate")  # faults of what is there already
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between attempts while a database refuses
 
 
@@ -273,6 +274,8 @@ class Loader:
             else:
                 left_out.append((share, fault))
         for share, fault in left_out:  # after those that are committed: this may be refused, and they must not go again
+            if share.mended and fault.kind in MET and await self.database.forget_parked(share.buffer.whole):
+                continue  # its policy made nothing of it when it came, and does now
             if fault.kind == "duplicate":
                 verdict = Verdict("duplicate", "its content is loaded")
                 if share.buffer.known and share.buffer.tsd:  # a file that a member registered keeps its entry
@@ -548,7 +551,7 @@ class Loader:
             dict.fromkeys(range(len(await self._rows_of(share))), reason), self._clock.seconds(), self._now()
         )
         faults = await self.database.load([load])
-        if faults[0] is not None and faults[0].kind in ("conflict", "duplicate"):
+        if faults[0] is not None and faults[0].kind in MET:
             # What it is called is taken: kept aside without a name, it holds nobody up.
             nameless = [evolve(mark, id=0, hash=None) for mark in load.marks]
             faults = await self.database.load([evolve(load, marks=nameless)])

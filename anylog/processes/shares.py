@@ -29,6 +29,9 @@ class Schemas(IDatabase, Protocol):
     def schema(self, table: str) -> Mapping[str, str] | None:
         """Column -> ledger type, automatic columns included; None if there is no such table."""
 
+    def forget_parked(self, hash: str) -> Deferred[bool]:
+        """Forget a whole content of which every row was parked, and what was parked; False if there is none."""
+
 
 class Waits(Exception):
     """The ledger does not know the columns of this table yet."""
@@ -83,6 +86,11 @@ class Share:
         """Whether the policy takes nothing of it, which is no fault of the file; and nobody has registered it."""
         nothing = self.made_by is not None and not self.rows and not self.unmapped
         return nothing and self.buffer.file is not None and not self.buffer.known
+
+    @property
+    def mended(self) -> bool:
+        """Whether a policy makes rows of it that fit: if all of it was parked before, that was mended."""
+        return self.made_by is not None and len(self.rows) + len(self.unmapped) > self.parked
 
     def mark(self, rows: int, parked: int) -> Mark:
         """Of a whole file with its hash, also if all of it was parked: a repeat would park it twice."""

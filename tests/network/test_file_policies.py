@@ -307,6 +307,32 @@ def test_put_of_which_nothing_maps(plant: Plant) -> None:
     assert plant.table(1) == [] and len(plant.errors(1)) == 1
 
 
+def test_nothing_is_taken_without_a_word(plant: Plant) -> None:
+    """A row of which a policy makes nothing, without skipping it, is parked; a file that is skipped is kept aside."""
+    plant.insert({"mapping": {**STAR["mapping"], "readings": "", "schema": {"*": {"type": "*", "bring": ["v"]}}}}, PUMP)
+    for whole in (True, False):
+        plant.put_at([{"v": 1 + whole}, {"other": 1, "also": whole}], "star", whole=whole)
+    plant.drop("town.t.0.0.pump.json", [raw(5, "ignored")])
+    plant.flush()
+    assert values(plant.both()) == [1, 2]
+    told = [reason for reason, _ in parked(plant, plant.holdings()["op1"])]
+    assert told == ["policy 'star': none of the columns has a value"] * 2
+    disk, kept = plant.world.places["op1"].disk, Path("/op1/AnyLog-Network/data/bkup")
+    assert [name for name in disk.names(kept) if name.startswith("town.t.0.0.pump.json")] and not plant.lying_at(1)
+
+
+def test_an_id_that_no_file_can_carry(plant: Plant) -> None:
+    """Rows that cannot be mapped would be kept with another policy's id: such a request is refused as a whole."""
+    schema = {"v": {"type": "int", "bring": "[reading]"}}
+    for ident in ("a.b", "a_b"):
+        plant.insert({"mapping": {"id": ident, "dbms": "town", "table": "t", "schema": schema}})
+    with pytest.raises(AnyLogError, match=r"1 of 2 rows are not mapped: policy 'a\.b', column 'v'"):
+        plant.put_at([{"reading": 1}, {"reading": "x"}], "a.b")
+    plant.put_at([{"reading": 2}], "a.b")
+    plant.flush()
+    assert values(plant.both()) == [2] and not parked(plant, plant.holdings()["op1"])
+
+
 def test_put_that_streams(plant: Plant) -> None:
     """Its rows are mapped before they are kept; those that cannot be mapped are parked and told, and hold up none."""
     plant.insert(PUMP)
@@ -372,6 +398,31 @@ def test_a_publisher_forwards(plant: Plant) -> None:
     assert {row.get("readings") for row in plant.table(1)} == {None, "x"}
     with pytest.raises(AnyLogError, match="nosuch"):
         plant.world.wait(plant.publisher.intake.accept("town", "t", b"", rows, instructions="nosuch"))
+
+
+@pytest.mark.parametrize("killed", [0, 4, 8, 12, 16, 20, 25, 30, 40])
+@pytest.mark.parametrize("whole", [True, False])
+def test_put_is_replayed(plant: Plant, whole: bool, killed: int) -> None:
+    """Once the policy was mended, what was parked is loaded by a command, once, on both, whenever it is killed."""
+    rows = [{"reading": 1}, {"reading": 2}]
+    plant.insert(PUMP)
+    plant.put_at(rows, "pump", whole=whole)
+    plant.world.advance(8)
+    assert len(parked(plant, plant.holdings()["op1"])) == 2
+    plant.world.run(plant.world.nodes["master"], f"blockchain delete policy where id = pump and master = {MASTER}")
+    plant.world.advance(6)
+    plant.insert({"mapping": {**PUMP["mapping"], "schema": {"v": {"type": "int", "bring": "[reading]"}}}})
+    plant.world.run(plant.op(1), "file retry all")
+    if killed:
+        plant.world.crash_after("op1", killed, power=True)
+        plant.world.advance(5)
+        if "op1" not in plant.world.nodes:
+            plant.world.restart("op1")
+        plant.world.places["op1"].moments = 0
+    plant.world.advance(20)
+    assert values(plant.both()) == [1, 2]
+    assert parked(plant, plant.holdings()["op1"]) == []
+    assert plant.errors(1) == []
 
 
 @pytest.mark.parametrize("whole", [True, False])

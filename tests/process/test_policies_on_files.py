@@ -159,7 +159,7 @@ def test_by_curl(network: Network) -> None:
     until(lambda: len(lying(other, "archive")) == 2)
     drop(one, f"{DBMS}.t.0.0.late.json", [{"v": 7}])
     until(lambda: len(lying(one, "error")) == 1)
-    assert "there is no policy 'late'" in one.command("get error log").decode().replace("\r\n", "")
+    until(lambda: "there is no policy 'late'" in one.command("get error log").decode().replace("\r\n", ""))
     insert(network, LATE)
     one.command("file retry all", "POST")
     for node in network.operators:

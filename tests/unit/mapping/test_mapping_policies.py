@@ -453,3 +453,36 @@ def test_partitioned_by() -> None:
     found.require("insert_timestamp")
     with pytest.raises(AnyLogError, match="has no column 'at', by which its table is partitioned"):
         found.require("at")
+
+
+@pytest.mark.parametrize(
+    ("schema", "keys"),
+    [
+        ({"*": {"type": "*", "bring": ["gone"]}}, {}),
+        ({"v": {"type": "int", "bring": "[gone]", "optional": True}}, {}),
+        ({"*": {"type": "*", "bring": ["gone"]}}, {"readings": "readings"}),
+        ({"v": {"type": "int", "bring": "[params.0]", "optional": True}}, {"params": [["gone"], ["lost"]]}),
+    ],
+)
+def test_no_value_at_all(schema: dict[str, Any], keys: dict[str, Any]) -> None:
+    """Nothing was skipped, and nothing was found: the message would be gone unseen."""
+    with pytest.raises(AnyLogError, match="policy 'p': none of the columns has a value"):
+        rows(MESSAGE, schema, **keys)
+
+
+@pytest.mark.parametrize(
+    ("message", "schema", "keys", "wanted"),
+    [
+        (MESSAGE, {"v": {**V, "condition": "if [device] == other"}}, {}, []),
+        (MESSAGE, {"v": {**V, "table": "other"}, "*": {"type": "*", "bring": ["gone"]}}, {}, []),
+        (MESSAGE, {"*": {"type": "*", "bring": ["value"], "condition": "if [device] == other"}}, {}, []),
+        (MESSAGE, {"*": {"type": "*", "bring": ["gone"]}}, {"condition": "if [device] == other"}, []),
+        ({"readings": []}, {"*": {"type": "*", "bring": ["gone"]}}, {"readings": "readings"}, []),
+        ({"readings": [{}, {"a": 1}]}, {"*": {"type": "*", "bring": ["*"]}}, {"readings": "readings"}, [{"a": 1}]),
+    ],
+)
+def test_skipped_or_partly_empty(
+    message: dict[str, Any], schema: dict[str, Any], keys: dict[str, Any], wanted: list[dict[str, Any]]
+) -> None:
+    """What is skipped is no error, nor is a reading without values among others."""
+    assert rows(message, schema, **keys) == wanted

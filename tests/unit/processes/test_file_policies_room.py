@@ -23,7 +23,7 @@ from anylog.mapping.body import content_hash, normal_form, sealed_hash
 from anylog.mapping.parts import Parts
 from anylog.processes import file_policies
 from anylog.processes.buffers import Buffer, Pending, Where
-from anylog.processes.file_policies import APART, FEW, Asking, FilePolicies, made_of
+from anylog.processes.file_policies import APART, FEW, SHORT, Asking, FilePolicies, made_of
 from anylog.processes.files import understand
 from anylog.processes.filing import streamed_hash
 from anylog.processes.shares import Fails, Share
@@ -232,6 +232,21 @@ class WhatIsMapped(PoliciesCase):
         self.assertEqual(self.lane.done, [])
         self.map(self.share([{"n": n} for n in range(FEW + 1)]))
         self.assertEqual(self.lane.done, ["made_of"])
+
+    def test_long_ones_are_mapped_in_the_lane(self) -> None:
+        """One row may hold any number of readings, or be as many rows as there are params."""
+        self.add(mapping({"v": {"type": "varchar", "bring": "[n]"}}))
+        self.assertTrue(self.map(self.share([{"n": 1}])))
+        self.assertEqual(self.lane.done, [])
+        self.successResultOf(self.take([{"n": "x" * SHORT}]))
+        self.assertEqual(self.lane.done, ["made_of"])
+        share = self.share([{"n": 1}])
+        share.pendings[0].weight = SHORT + 1
+        self.assertTrue(self.map(share))
+        self.assertEqual(self.lane.done, ["made_of"] * 2)
+        self.add(mapping(V, params=[[each] for each in range(FEW + 1)]))
+        self.successResultOf(self.take([{"n": 1}]))
+        self.assertEqual(self.lane.done, ["made_of"] * 3)
 
     def test_read_early(self) -> None:
         """Rows of a file are converted early only if no policy maps them."""
