@@ -174,6 +174,8 @@ class Membership:
     async def look(self, connection: str) -> bool:
         """Fetch the ledger if it changed, merge it with what waits here, send that (metadata.md 7.2, 7.3)."""
         before = self.ledger.version
+        source = connection or self.address
+        taken = self.ledger.taken_by(source)  # before it is asked: what it has not then was deleted there
         if connection:
             data = await fetch(self, connection, before)
         elif self.master is not None:
@@ -182,15 +184,30 @@ class Membership:
             raise AnyLogError(30, "the database 'blockchain' of this node is not connected")
         if data is None:
             return False
-        told = await self.ledger.take(data)
+        told = await self.ledger.take(data, taken)
         synchronizer = self.synchronizer
-        if connection and self.master is not None and synchronizer is not None and "dbms" in synchronizer.options.dest:
-            await self.master.push(list(self.ledger.policies), connection, True, again=True)
+        if synchronizer is not None and "dbms" in synchronizer.options.dest and source != self.address:
+            await self._copy(source)
         if told.resend or told.delete:
             # Not waited for: what is sent may itself ask for a look.
-            sending = Deferred.fromCoroutine(settle(self, connection or self.address, told))
+            sending = Deferred.fromCoroutine(settle(self, source, told))
             sending.addErrback(self._unsettled)
         return self.ledger.version != before
+
+    async def _copy(self, source: str) -> None:
+        """Make the own database like the ledger that was fetched; what others put there stays."""
+        if self.master is None:
+            return
+        confirmed = {policy.id: policy for policy in self.ledger.raw if not policy.local}
+        stored = self.master.policies
+        stale = [
+            ident
+            for ident in await self.master.by_host(source)
+            if (old := stored.get(ident)) and (ident not in confirmed or confirmed[ident].text != old.text)
+        ]
+        if stale:
+            await self.master.drop(stale)
+        await self.master.push([each for each in confirmed.values() if each.id not in stored], source, True)
 
     def _unsettled(self, failure: Any) -> None:
         if failure.check(AnyLogError):

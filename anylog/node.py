@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import anylog.commands
+import anylog.config_commands
 import anylog.databases.commands
 import anylog.databases.tsd_commands
 import anylog.disk.file_commands
@@ -42,6 +43,7 @@ import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
 import anylog.southbound.commands
+from anylog.config_commands import Configured
 from anylog.copying import Copying
 from anylog.counts import Counts
 from anylog.databases.catalog import Catalog
@@ -88,6 +90,7 @@ from anylog.waiting import deferring
 ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
+    *anylog.config_commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
     *anylog.databases.tsd_commands.COMMANDS,
     *anylog.disk.file_commands.COMMANDS,
@@ -157,6 +160,7 @@ class Node:
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()
+        self.configured = Configured()
         self.words = Words((*ALL_COMMANDS, *anylog.southbound.commands.commands(find().plugins.values())))
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
@@ -372,6 +376,10 @@ class Node:
     async def process(self, name: str, values: Sequence[str], context: Context) -> Result:
         """Run a script file."""
         return await self._interpreter.process(name, values, context)
+
+    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> None:
+        """Run lines that no file holds, as a script of that title."""
+        await self._interpreter.run_lines(title, lines, context, pardoned=pardoned)
 
     def leave(self, name: str) -> None:
         """Stop one process, without waiting for it."""

@@ -23,6 +23,7 @@ import broker
 import copies
 import distributed
 import files
+import ledger
 import load
 import local_rows
 import outside_rows
@@ -281,6 +282,7 @@ def main() -> int:
             "questions": lambda: distributed.questions(folder, show, bodies(100_000, 100), COLUMNS),
             "killed": lambda: distributed.killed(folder, show, bodies(30_000, 100)),
             "inserts": lambda: distributed.inserts(folder, show),
+            "ledger": lambda: ledger.ledger(folder, show),
             "broker": lambda: broker.broker(folder, show, options.scale),
             **filed(folder, options.scale),
         }

@@ -21,7 +21,7 @@ from anylog.language.dictionary import Dictionary, Scope, shown
 from anylog.language.logs import Logs, masked
 from anylog.language.replies import Replies
 from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, read_sections, run_script
-from anylog.language.tokens import LONGEST, Kind, Token, logical_lines, tokens_of
+from anylog.language.tokens import LONGEST, Kind, Line, Token, logical_lines, tokens_of
 from anylog.language.where import read_where, replaced, required_text
 from anylog.language.words import Words
 from anylog.waiting import deferring, pause
@@ -113,13 +113,37 @@ class Interpreter:
             ended = await self._walk(Script.read(path, text), inner)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
-    async def _walk(self, script: Script, context: Context) -> Control | None:
+    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> None:
+        """Run lines that no file holds, as a script of that title; an error `pardoned` of a line is a warning.
+
+        Raises AnyLogError naming title, line and command.
+        """
+        outer = context.frame if isinstance(context.frame, Frame) else Frame()
+        if outer.depth + A_SCRIPT > DEEPEST:
+            raise AnyLogError(3, f"{title}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
+        script = Script.of_lines(title, [Line(number, line) for number, line in enumerate(lines, 1)])
+        frame = Frame(script=title, depth=outer.depth + A_SCRIPT)
+
+        async def execute(text: str, inner: Context) -> Result:
+            try:
+                return await self.execute(text, inner)
+            except AnyLogError as error:
+                if error.number != pardoned:
+                    raise
+                self._logs.event.add("Warning", f"{title} line {frame.line}: {error}", inner.who)
+                return Result.nothing()
+
+        await self._walk(script, evolve(context, frame=frame), execute)
+
+    async def _walk(
+        self, script: Script, context: Context, execute: Callable[[str, Context], Awaitable[Result]] | None = None
+    ) -> Control | None:
         for warning in script.warnings:
             self._logs.event.add("Warning", warning, context.who)
         return await run_script(
             script,
             context,
-            execute=self.execute,
+            execute=execute or self.execute,
             show=result_shower(context.write),
             breathe=lambda: pause(self._clock, 0),
         )
@@ -205,7 +229,10 @@ class Interpreter:
                 return Result(text=concatenated(tokens, scope))
             if tokens[0].text[:1] == "!" and context.local:
                 text, tokens = self._with_first_word(text, tokens, scope)
-        return await self._command(text, tokens, context)
+        result = await self._command(text, tokens, context)
+        if result.unassigned is not None:
+            raise result.unassigned
+        return result
 
     def _with_first_word(self, text: str, tokens: Sequence[Token], scope: Scope) -> tuple[str, Sequence[Token]]:
         """A key may hold the words of a command: `!what status`."""

@@ -17,6 +17,8 @@ from anylog.ledger.checks import check, completed
 from anylog.ledger.file_commands import COMMANDS as FILE_COMMANDS
 from anylog.ledger.get_commands import COMMANDS as GET_COMMANDS
 from anylog.ledger.master import Master, Outcome
+from anylog.ledger.platform_commands import COMMANDS as PLATFORM_COMMANDS
+from anylog.ledger.platform_commands import not_here
 from anylog.ledger.policy import NUMBERS, Policy, new_id, prepared
 from anylog.ledger.reading_commands import dictionary_key, policies_of, policy_of, scope_of
 from anylog.ledger.sending import complete, delete, insert
@@ -167,7 +169,7 @@ def places(words: str, options: Mapping[str, Any]) -> list[str]:
     if options["local"] is None and not options["master"] and not options["blockchain"]:
         raise AnyLogError(2, f"{words}: Missing ledger location: name 'local', 'master' or 'blockchain'")
     if options["blockchain"]:
-        raise AnyLogError(237, f"{words}: the platform '{options['blockchain'][0]}' is not connected")
+        raise not_here(f"{words} where blockchain = {options['blockchain'][0][:80]}")
     masters = [each.strip() for value in options["master"] for each in value.split(",") if each.strip()]
     for address in masters:
         check_address(words, address)
@@ -313,6 +315,8 @@ class DropPolicy(Command):
         text = needed(self, operands)
         tokens, scope = tokens_of(text), scope_of(node, context)
         place = next((at for at, token in enumerate(tokens) if token.is_word("where")), len(tokens))
+        if len(tokens) > 2 and tokens[-2].is_word("from") and tokens[-1].kind is Kind.WORD:
+            raise not_here(f"{self.words} from {tokens[-1].text[:80]}")
         if place == 0:
             idents = await self._idents(node, context, text[tokens[0].end :])
         else:
@@ -389,4 +393,5 @@ COMMANDS: tuple[type[Command], ...] = (
     *GET_COMMANDS,
     *FILE_COMMANDS,
     *VIEW_COMMANDS,
+    *PLATFORM_COMMANDS,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -36,6 +36,8 @@ class Ledger:
     damaged: str = ""  # why the file is not what it should be; the ledger has to be fetched anew then
     faults: Sequence[tuple[int, str]] = ()  # lines of the file that were left out, and why
     drawn: set[str] = field(factory=set)  # operators whose member number this node drew and no master confirmed
+    taken: dict[str, str] = field(factory=dict)  # ids that wait to be seen at the master, and which one took them
+    displaced: int = 0  # policies of ours that gave way to another one of the same id in the global ledger
     refusals: dict[str, str] = field(factory=dict)  # ids that wait, and why the master did not take them
     loaded: float | None = None  # unix seconds of the last load or merge
     log = Logger()
@@ -86,6 +88,10 @@ class Ledger:
         """What the master has still to be told: local policies and tombstones, oldest first."""
         found = [policy for policy in self._raw if policy.local]
         return sorted([*found, *self._tombstones.values()], key=lambda policy: policy.date)
+
+    def taken_by(self, master: str) -> set[str]:
+        """Ids of local policies that this master has taken by now."""
+        return {ident for ident, by in self.taken.items() if by == master}
 
     def tombstones(self) -> list[Policy]:
         """What was deleted here and may still be in the global ledger."""
@@ -182,8 +188,10 @@ class Ledger:
         await self._save()
 
     @deferring
-    async def take(self, downloaded: bytes) -> Merged:
+    async def take(self, downloaded: bytes, taken: Collection[str] = ()) -> Merged:
         """Make the global ledger ours, keeping what waits for the master (metadata.md 7.3).
+
+        `taken` are ids that the master had taken before it was asked for its ledger.
 
         Nothing changes for a text that is not whole: AnyLogError 6 naming the line, 59 if it has no policies and we
         have some from there. The result says what has to be sent again.
@@ -194,10 +202,16 @@ class Ledger:
             raise AnyLogError(6, f"line {number} of the ledger that came: {why}", http=502)
         if not lines.policies and any(not policy.local for policy in self._raw):
             raise AnyLogError(59, "the ledger that came is empty: the present one is kept")
-        told = merged(lines.policies, self._raw, self._tombstones.values())
+        told = merged(lines.policies, self._raw, self._tombstones.values(), taken)
+        for policy in told.displaced:
+            self.displaced += 1
+            self.log.error(
+                "{what}: another one has its id in the global ledger: {text}", what=policy.summary, text=policy.text
+            )
         await self.replace(told.policies, told.tombstones)
         waiting = {policy.id for policy in told.resend}
         self.drawn &= waiting
+        self.taken = {ident: master for ident, master in self.taken.items() if ident in waiting}
         self.refusals = {ident: why for ident, why in self.refusals.items() if ident in waiting}
         return told
 

@@ -11,7 +11,7 @@ from anylog.errors import AnyLogError
 from anylog.ledger.policy import Policy
 from anylog.names import normalise
 
-INDEXED = ("name", "parent", "cluster", "dbms", "table", "ip")
+INDEXED = ("name", "parent", "cluster", "dbms", "table", "ip", "object_id")
 ANYTHING = "*"  # a stored value that matches whatever is asked for
 
 _Placed = tuple[str, int, Policy]  # date, arrival, policy: the order of the ledger

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IPeers, Reply, unix
-from anylog.ledger.checks import check, completed
+from anylog.ledger.checks import check, completed, doubts
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master, Outcome
 from anylog.ledger.merge import Merged
@@ -114,7 +114,7 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
         await place.ledger.add(done.having(ledger="local"))
         if drawn:
             place.ledger.drawn.add(done.id)
-    warnings = []
+    warnings = [doubt] if (doubt := doubts(done, place.ledger.policies)) else []
     for address in masters:
         try:
             done = await _pushed(place, address, done, drawn, local)
@@ -134,6 +134,8 @@ async def _pushed(place: Place, address: str, policy: Policy, drawn: bool, local
     while True:
         (outcome,) = await push_to(place, address, [policy.having(ledger="global")])
         if not outcome.code:
+            if local:
+                place.ledger.taken[policy.id] = address
             return policy
         member = policy.whole("member")
         if outcome.code == 180 and drawn and member is not None and len(tried) < DRAWS and "member:" in outcome.text:
@@ -196,6 +198,7 @@ async def settle(place: Place, address: str, told: Merged) -> None:
     for policy, outcome in zip(policies, await push_to(place, address, policies, ignore=True), strict=True):
         if not outcome.code:
             place.ledger.refusals.pop(policy.id, None)
+            place.ledger.taken[policy.id] = address
             continue
         try:
             if policy.id not in place.ledger.drawn or outcome.code != 180:

@@ -14,7 +14,9 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["databases", "ledger"], 2),
     **dict.fromkeys(["mapping", "query", "authentication"], 3),
     **dict.fromkeys(["processes", "network"], 4),
-    **dict.fromkeys(["node", "tap", "cli", "commands", "copying", "membership", "prompt", "southbound"], 5),
+    **dict.fromkeys(
+        ["node", "tap", "cli", "commands", "config_commands", "copying", "membership", "prompt", "southbound"], 5
+    ),
     "testing": 6,
 }
 ALONE = {"databases", "ledger", "mapping", "query", "authentication", "processes", "network"}  # not their neighbours
