@@ -23,8 +23,9 @@ from anylog.language.dictionary import Dictionary
 from anylog.ledger.cluster import Clusters, Own, View
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master, Outcome, handlers
+from anylog.ledger.merge import Merged
 from anylog.ledger.policy import Policy, prepared
-from anylog.ledger.sending import fetch, push_to, settle
+from anylog.ledger.sending import Changes, fetch_changes, push_to, settle
 from anylog.net import INet
 from anylog.network.peers import Peers
 from anylog.process import Processes
@@ -96,9 +97,11 @@ class Membership:
         """Read the local copy."""
         await self.ledger.load()
 
-    def stop(self) -> Deferred[None]:
+    @deferring
+    async def stop(self) -> None:
         """Leave the network."""
-        return self.peers.stop()
+        await self.peers.stop()
+        await self.ledger.stop()
 
     def _hello(self) -> Mapping[str, Any]:
         listens = self._processes.find("tcp") is not None
@@ -176,15 +179,16 @@ class Membership:
         before = self.ledger.version
         source = connection or self.address
         taken = self.ledger.taken_by(source)  # before it is asked: what it has not then was deleted there
-        if connection:
-            data = await fetch(self, connection, before)
-        elif self.master is not None:
-            data = None if self.master.version == before else self.master.data
-        else:
-            raise AnyLogError(30, "the database 'blockchain' of this node is not connected")
-        if data is None:
+        changes = await self._changes(connection, before, self.ledger.base_of(source))
+        if changes is None:
             return False
-        told = await self.ledger.take(data, taken)
+        told: Merged | None = None
+        if changes.base:
+            told = await self.ledger.follow(changes.data, changes.dropped, changes.version, taken)
+            if told is None:
+                changes = await self._changes(connection, "", "")
+        if told is None:
+            told = await self.ledger.take(b"" if changes is None else changes.data, taken, source)
         synchronizer = self.synchronizer
         if synchronizer is not None and "dbms" in synchronizer.options.dest and source != self.address:
             await self._copy(source)
@@ -193,6 +197,18 @@ class Membership:
             sending = Deferred.fromCoroutine(settle(self, source, told))
             sending.addErrback(self._unsettled)
         return self.ledger.version != before
+
+    async def _changes(self, connection: str, version: str, base: str) -> Changes | None:
+        """What the master at that address, or this node itself if it is none, tells."""
+        if connection:
+            return await fetch_changes(self, connection, version, base)
+        if self.master is None:
+            raise AnyLogError(30, "the database 'blockchain' of this node is not connected")
+        now = self.master.version
+        if now == version:
+            return None
+        since = self.master.since(base) if base else None
+        return Changes(self.master.data, now) if since is None else Changes(since[0], now, base, since[1])
 
     async def _copy(self, source: str) -> None:
         """Make the own database like the ledger that was fetched; what others put there stays."""

@@ -39,15 +39,15 @@ class Get(Command):
     words = "blockchain get"
     raw = True
     usage = (
-        "blockchain get [type | (type, type) | * | root policies] [where conditions] [join | merge (blockchain get ...)]"
-        " [bring.flags items] [separator = text]"
+        "blockchain get [type | (type, type) | * | root policies] [where conditions]"
+        " [join | merge (blockchain get ...)] [bring.flags items] [separator = text]"
     )
     examples: ClassVar[tuple[str, ...]] = (
         "blockchain get operator",
         'blockchain get cluster where name = my-cluster and company = "My Company" bring.first [*][id]',
         "blockchain get (operator, query) bring.ip_port",
         "blockchain get table where dbms = town bring.table [*][dbms] [*][name]",
-        "blockchain get bucket join (blockchain get operator where name = [bucket][operator]) bring.table [name] [operator][ip]",
+        "blockchain get bucket join (blockchain get operator where name = [bucket][operator]) bring [name] [operator][ip]",
         "blockchain get object where name = Generator bring.paths|extend",
         "blockchain get root policies exclude operator",
     )

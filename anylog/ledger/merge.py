@@ -36,18 +36,18 @@ def merged(
     `taken` are ids that the master had taken before it was asked: one that is missing was deleted there since, and is
     not brought back.
     """
-    whole = {policy.id: _global(policy) for policy in downloaded}
+    whole = {policy.id: confirmed(policy) for policy in downloaded}
     gone = [stone for stone in tombstones if stone.id in whole]
     local = [policy for policy in ours if policy.local]
     resend = [policy for policy in local if policy.id not in whole and policy.id not in taken]
-    displaced = [policy for policy in local if policy.id in whole and _differ(policy, whole[policy.id])]
+    displaced = [policy for policy in local if policy.id in whole and differ(policy, whole[policy.id])]
     for stone in gone:
         del whole[stone.id]
     resend.sort(key=lambda policy: policy.date)
     return Merged([*whole.values(), *resend], gone, resend, [stone.id for stone in gone], displaced)
 
 
-def _differ(ours: Policy, theirs: Policy) -> bool:
+def differ(ours: Policy, theirs: Policy) -> bool:
     """Whether they say something else; of what is declared by its id, who was first is no difference."""
     if ours.type == theirs.type and ours.type in DECLARED:
         return False
@@ -75,5 +75,6 @@ def overridden(policies: Policies) -> Policies:
     )
 
 
-def _global(policy: Policy) -> Policy:
+def confirmed(policy: Policy) -> Policy:
+    """The policy as the global ledger has it."""
     return policy if policy.body.get("ledger") == "global" else policy.having(ledger="global")

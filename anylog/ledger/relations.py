@@ -1,4 +1,4 @@
-"""Policies beside the ones they refer to: joined, merged, extended, with parents and paths (metadata.md 5.2, 5.3). Pure.
+"""Policies beside those they refer to: joined, merged, extended, with parents, paths (metadata.md 5.2, 5.3). Pure.
 
 The forms of `parents`, `paths` and `extend` are those of the manual's page on navigating policies.
 """

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -74,15 +75,41 @@ async def drop_at(place: Place, address: str, idents: Sequence[str]) -> list[str
     return [str(ident) for ident in _list_of(reply, "dropped")]
 
 
+@frozen
+class Changes:
+    """What a master told of its ledger: all of it or, with a `base`, what changed since that version."""
+
+    data: bytes  # lines of policies
+    version: str
+    base: str = ""
+    dropped: Sequence[str] = ()  # ids
+
+
 async def fetch(place: Place, address: str, version: str = "", *, seed: bool = False) -> bytes | None:
     """The text of a node's ledger, None if its version is `version`; with `seed` any member's, not a master's alone."""
-    head = {"version": version, "seed": True} if seed else {"version": version}
+    changes = await fetch_changes(place, address, version, seed=seed)
+    return None if changes is None else changes.data
+
+
+async def fetch_changes(
+    place: Place, address: str, version: str = "", base: str = "", *, seed: bool = False
+) -> Changes | None:
+    """What a node's ledger is, or what changed since `base`; None if its version is `version`."""
+    head: dict[str, Any] = {"version": version}
+    if seed:
+        head["seed"] = True
+    if base:
+        head["base"] = base
     reply = await place.peers.ask(address, "ledger", head, until=place.clock.seconds() + 6 * LIMIT)
     if not reply.head.get("changed"):
         return None
     if reply.body is None:
         raise AnyLogError(21, "a ledger without a text came", node=address)
-    return await all_pages(reply.body, None)
+    data = await all_pages(reply.body, None)
+    if not base or reply.head.get("base") != base:
+        return Changes(data, str(reply.head.get("version")))
+    dropped = [str(ident) for ident in _list_of(reply, "dropped")]
+    return Changes(data, str(reply.head.get("version")), base, dropped)
 
 
 def complete(place: Place, policy: Policy) -> Policy:
