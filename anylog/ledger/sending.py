@@ -127,8 +127,9 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
     A master that cannot be reached is a warning if the policy is in the local ledger: it is sent again later. One that
     refuses undoes the local step, and its error is raised; a member number that was drawn here is drawn again first.
     """
-    if local and prepared(policy, 0).id in place.ledger.policies:
-        raise AnyLogError(70, f"{policy.summary}: the id {prepared(policy, 0).id} is in the ledger")
+    ident = policy.id or prepared(policy, 0).id
+    if local and ident in place.ledger.policies:
+        raise AnyLogError(70, f"{policy.summary}: the id {ident} is in the ledger")
     try:
         done = complete(place, policy)
     except AnyLogError as error:
@@ -137,21 +138,35 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
         await _refreshed(place, fresh=True)  # what it names may have been added elsewhere a moment ago
         done = complete(place, policy)
     drawn = done.get("member") is not None and policy.get("member") is None
-    if local:
-        await place.ledger.add(done.having(ledger="local"))
-        if drawn:
-            place.ledger.drawn.add(done.id)
+    if drawn:
+        place.ledger.drawn.add(done.id)
+    # In memory at once; on disk while the masters are asked.
+    saved = place.ledger.add(done.having(ledger="local")) if local else None
+    if saved is not None and saved.called:
+        await saved  # another one of this id may have come meanwhile
     warnings = [doubt] if (doubt := doubts(done, place.ledger.policies)) else []
+    took, refusal = 0, None
     for address in masters:
         try:
             done = await _pushed(place, address, done, drawn, local)
+            took += 1
         except AnyLogError as error:
             if local and error.number in _NOT_NOW:
                 warnings.append(f"Warning: {done.summary} waits for the master {address}: {error}")
                 continue
-            if local:
-                await _undo(place, done.id)
+            refusal = error
+            break
+    try:
+        if saved is not None:
+            await saved
+    except AnyLogError as fault:
+        if refusal is None and not took:
             raise
+        warnings.append(f"Warning: {done.summary} is in the global ledger, and could not be kept here: {fault}")
+    if refusal is not None:
+        if local:
+            await _undo(place, done.id)
+        raise refusal
     return "\n".join(warnings)
 
 
