@@ -80,7 +80,10 @@ def asked(folder: Path, show: Show) -> None:
 
         client = Client(network.query)
         questions = {
-            "two keys, none indexed": ("site = site 7 and kind = pump", sum(n % 100 == 7 and n % 3 == 0 for n in range(MANY))),
+            "two keys, none indexed": (
+                "site = site 7 and kind = pump",
+                sum(n % 100 == 7 and n % 3 == 0 for n in range(MANY)),
+            ),
             "two keys, one indexed": ("name = device 77 and kind = motor", 1),
             "two keys, numbers": ("number = 77 and floor = 0", 1),
         }
@@ -124,5 +127,3 @@ def inserts(folder: Path, show: Show, count: int = 1000) -> None:
             client.close()
         finally:
             network.remove()
-
-

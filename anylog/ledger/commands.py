@@ -315,8 +315,11 @@ class DropPolicy(Command):
         text = needed(self, operands)
         tokens, scope = tokens_of(text), scope_of(node, context)
         place = next((at for at, token in enumerate(tokens) if token.is_word("where")), len(tokens))
-        if len(tokens) > 2 and tokens[-2].is_word("from") and tokens[-1].kind is Kind.WORD:
-            raise not_here(f"{self.words} from {tokens[-1].text[:80]}")
+        named = (
+            next((at for at in (0, len(tokens) - 2) if tokens[at].is_word("from")), None) if len(tokens) > 1 else None
+        )
+        if named is not None and tokens[named + 1].kind is Kind.WORD:
+            raise not_here(f"{self.words} from {tokens[named + 1].text[:80]}")
         if place == 0:
             idents = await self._idents(node, context, text[tokens[0].end :])
         else:

@@ -48,8 +48,26 @@ class OrderedTests(LedgerCase):
 
     def test_an_attribute_that_is_asked_for(self) -> None:
         """With an index or without, the same is found, whatever the values are."""
-        values: list[Any] = ["x", "X", 7, 7.0, "7", "07", True, None, [1, "x"], [[1], {"a": 1}], {"a": 1}, "*", 1e300, []]
-        made = [policy("a", n, id=str(n), **({} if n % 3 == 1 else {"odd": values[n % len(values)]})) for n in range(FEW * 2)]
+        values: list[Any] = [
+            "x",
+            "X",
+            7,
+            7.0,
+            "7",
+            "07",
+            True,
+            None,
+            [1, "x"],
+            [[1], {"a": 1}],
+            {"a": 1},
+            "*",
+            1e300,
+            [],
+        ]
+        made = [
+            policy("a", n, id=str(n), **({} if n % 3 == 1 else {"odd": values[n % len(values)]}))
+            for n in range(FEW * 2)
+        ]
         few, many = (Policies(each) for each in (made[:FEW], made))
         for value in ("x", "7", "7.0", "07", "true", '{"a":1}', "*", "nothing", "1e300", "1", ""):
             names = {"odd": value}
@@ -95,7 +113,9 @@ class FollowTests(MasterCase):
                 self.successResultOf(self.master.drop([chance.choice(ids)]))
             elif ids:
                 ident = chance.choice(ids)
-                self.successResultOf(self.master.replace(ident, Policy("a", {"n": -step, "date": self.master.policies.get(ident).date})))  # type: ignore[union-attr]
+                self.successResultOf(
+                    self.master.replace(ident, Policy("a", {"n": -step, "date": self.master.policies.get(ident).date}))
+                )  # type: ignore[union-attr]
             if chance.random() < 0.4:
                 self.clock.advance(chance.random())
                 ways.append(self.sync(self.ledger))
@@ -196,7 +216,10 @@ class FileTests(LedgerCase):
             self.disk = self.disk.crash(Random(n), True)
             self.ledger = self.open()
             self.successResultOf(self.ledger.load())
-            self.assertEqual(([each.id for each in self.ledger.policies], self.ledger.test()), ([str(i) for i in range(1, n + 1)], True))
+            self.assertEqual(
+                ([each.id for each in self.ledger.policies], self.ledger.test()),
+                ([str(i) for i in range(1, n + 1)], True),
+            )
 
     def test_disk_fails(self) -> None:
         """A policy that cannot be kept is not there; the file is whole when the disk is well again."""
@@ -258,5 +281,3 @@ class FileTests(LedgerCase):
         told = self.successResultOf(self.ledger.follow(rendered([new]), [], version))
         assert told is not None
         self.assertEqual((len(self.ledger.policies), self.ledger.version), (10_001, version))
-
-
