@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +63,8 @@ def asked(folder: Path, show: Show) -> None:
         sync = network._sync()
         network.query.commands = ()
         network.query.start()
-        for line in ("\n".join(network._tcp("query")).split("\n", 1)[1].replace("\n", " "),):
-            network.query.command(line.strip("<>"), "POST")
+        door = " ".join(network._tcp("query")[1:]).strip("<>")
+        network.query.command(door, "POST")
         begin = time.perf_counter()
         network.query.command(sync, "POST")
         copied(network, network.query, MANY)

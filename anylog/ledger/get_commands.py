@@ -47,7 +47,7 @@ class Get(Command):
         'blockchain get cluster where name = my-cluster and company = "My Company" bring.first [*][id]',
         "blockchain get (operator, query) bring.ip_port",
         "blockchain get table where dbms = town bring.table [*][dbms] [*][name]",
-        "blockchain get bucket join (blockchain get operator where name = [bucket][operator]) bring [name] [operator][ip]",
+        "blockchain get bucket join (blockchain get operator where name = [bucket][operator]) bring.ip_port",
         "blockchain get object where name = Generator bring.paths|extend",
         "blockchain get root policies exclude operator",
     )

@@ -1,4 +1,4 @@
-"""The master dies and comes back while three nodes insert and delete: in the end all have one ledger (metadata.md 7.3)."""
+"""The master dies and comes back while three nodes insert and delete: all end with one ledger (metadata.md 7.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ledger that is told what changed is the one that is told all; its file is whole whatever happens (metadata.md 7)."""
+"""A ledger that is told what changed is the one that is told all; its file is whole, always (metadata.md 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of the ledger beyond those of the first steps: platforms, waits, circles, a disk that is full (metadata.md 4, 8)."""
+"""Words of the ledger beyond those of the first steps: platforms, waits, circles, a full disk (metadata.md 4, 8)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class MoreTests(VillageCase):
         self.assertEqual(len(self.roof.ledger.policies), 2)
 
     def test_the_disk_is_full(self) -> None:
-        """What the master took is a warning then; alone, or with a master that is away, it is an error and not there."""
+        """What the master took is a warning then; alone, or while the master is away, it is an error and not kept."""
         disk = self.roof.ledger._disk = MemoryDisk(fails={"grow"})
         insert = 'blockchain insert where policy = {"a": {"id": "%s"}} and local = true'
         self.assertEqual(self.refused(insert % 1).number, 503)

@@ -31,6 +31,8 @@ KNOWN = Policies(
     ]
 )
 
+OPERATOR = "(blockchain get operator where name = [bucket][operator])"
+
 
 def ask(text: str, known: Policies = KNOWN) -> Any:
     return Question.read(text).answer(FakeNode(), known)  # type: ignore[arg-type]
@@ -71,14 +73,14 @@ def test_merge() -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ("bucket join (blockchain get operator where name = [bucket][operator]) bring.first [operator][ip]", "10.0.0.1"),
-        ("bucket join (blockchain get operator where name = [bucket][operator]) bring.ip_port", "10.0.0.1:7848,10.0.0.2:7848"),
-        ("bucket join (blockchain get operator where name = [bucket][operator]) bring.count", "3"),
-        ("bucket merge (blockchain get operator where name = [bucket][operator]) bring.ip_port", "10.0.0.1:1,10.0.0.1:7848"),
+        (f"bucket join {OPERATOR} bring.first [operator][ip]", "10.0.0.1"),
+        (f"bucket join {OPERATOR} bring.ip_port", "10.0.0.1:7848,10.0.0.2:7848"),
+        (f"bucket join {OPERATOR} bring.count", "3"),
+        (f"bucket merge {OPERATOR} bring.ip_port", "10.0.0.1:1,10.0.0.1:7848"),
         ("operator bring [ip]:[port] separator = ' '", "10.0.0.1:7848 10.0.0.2:7848"),
         ("* where id = u1 bring.children [namespace]", "manufacturer/Caterpillar"),
         ("* where id = o3 bring.parents [name] [parents]", 'Generator["u3", "v1"]'),
-        ("uns where id = u3 bring.extend [uns][namespace] ' is ' [object][name]", "manufacturer/Caterpillar/Generator is Generator"),
+        ("uns where id = u3 bring.extend [uns][parent] ' has ' [object][name]", "u2 has Generator"),
     ],
 )  # fmt: skip
 def test_bring(asked: str, told: str) -> None:
