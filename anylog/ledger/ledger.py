@@ -20,6 +20,7 @@ from anylog.ledger.policy import Policy, tombstone
 from anylog.waiting import deferring
 
 APART = 1.0  # seconds between two writings of the whole file because of what the master told
+RATE = 500_000  # bytes a second that this may write in the long run
 
 
 @define(kw_only=True, eq=False)
@@ -133,6 +134,7 @@ class Ledger:
     @deferring
     async def load(self) -> None:
         """Read the file. What cannot be read is left out, named in `faults` and `damaged`, and kept as `.damaged`."""
+        self._forget_later()
         lines, damaged, size = await self._lane.run(self._read)
         self.faults, self.damaged = lines.faults, damaged
         if damaged:
@@ -143,6 +145,7 @@ class Ledger:
     @deferring
     async def clear(self) -> None:
         """`blockchain delete local file`: no file and no policies."""
+        self._forget_later()
         self._take((), ())
         self.damaged, self.faults = "", ()
         self._size = None
@@ -263,9 +266,10 @@ class Ledger:
         self._base = (base[0], version)
         if (version_of(self.confirmed()) if resend else self._raw.version()) != version:
             self._base = ("", "")
+            self._tell()
             return None
         self._tell()
-        await self._put(less)
+        await self._put(less, old=False)
         return told
 
     def _merged(self, told: Merged) -> None:
@@ -279,12 +283,16 @@ class Ledger:
         self.taken = {ident: master for ident, master in self.taken.items() if ident in waiting}
         self.refusals = {ident: why for ident, why in self.refusals.items() if ident in waiting}
 
-    async def _put(self, soon: bool) -> None:
-        """Write what came from the master: at once if it is less, else a little later is as good, it can be fetched."""
-        rest = self._written + APART - self._clock.seconds()
+    async def _put(self, soon: bool, old: bool = True) -> None:
+        """Write what came from the master: at once if it is less, else a little later is as good, it can be fetched.
+
+        The larger the file, the rarer: that it is written must not hold up what is appended to it.
+        """
+        rest = self._written + APART + (self._size or 0) / RATE - self._clock.seconds()
         if soon or rest <= 0:
             try:
-                await self._lane.run(self._keep_old)
+                if old:
+                    await self._lane.run(self._keep_old)
                 await self._save()
             except AnyLogError as error:
                 self.damaged = f"could not be written: {error}"  # so that the next synchronisation tries again
@@ -299,10 +307,15 @@ class Ledger:
 
     async def stop(self) -> None:
         """Write what was to be written a little later."""
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+        if self._forget_later():
             await self._save()
+
+    def _forget_later(self) -> bool:
+        """What was to be written a little later is not; whether there was anything."""
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
+        return later is not None
 
     @deferring
     async def replace(self, policies: Iterable[Policy], tombstones: Iterable[Policy] = ()) -> None:
