@@ -36,7 +36,7 @@ _NEEDED: Mapping[str, Mapping[str, type]] = {
     "mapping": {"dbms": str, "table": str, "schema": dict},
     "transform": {"dbms": str, "table": str, "column": str},
     "distribution": {"dbms": str, "table": str},
-    "member": {"type": str},
+    "member": {"type": str, "public_key": str},
     "permissions": {"name": str, "enable": list, "public_key": str, "signature": str},
     "assignment": {"permissions": str, "members": list, "public_key": str, "signature": str},
     "license": {"activation_key": str, "company": str, "expiration": str, "type": str},
@@ -59,7 +59,7 @@ _ALLOWED: Mapping[str, Mapping[str, type]] = {
     "cluster": {"status": str, "parent": str, "master": str, "dbms": str},
     "table": {"company": str},
     "mapping": {"readings": str, "condition": str, "import": dict},
-    "member": {"name": str, "company": str, "public_key": str},
+    "member": {"name": str, "company": str},
     "permissions": {"disable": list, "databases": list, "tables": list},
 }
 _REACHED = ("master", "query", "publisher", "generic")

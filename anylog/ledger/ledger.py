@@ -264,7 +264,7 @@ class Ledger:
         told = Merged((), (), resend, (), displaced)
         self._merged(told)
         self._base = (base[0], version)
-        if (version_of(self.confirmed()) if resend else self._raw.version()) != version:
+        if self._raw.version_without(resend) != version:
             self._base = ("", "")
             self._tell()
             return None

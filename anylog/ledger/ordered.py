@@ -64,3 +64,18 @@ class Ordered:
         for policy in further:
             whole.update(f"{policy.text}\n".encode())
         return str(whole.hexdigest())
+
+    def version_without(self, left_out: Iterable[Placed]) -> str:
+        """The version that it would have without these, all of which are here."""
+        gone = list(left_out)
+        whole_version = self.version()  # the sums are there then
+        if not gone:
+            return whole_version
+        out = {placed[1] for placed in gone}
+        first = bisect_left(self._placed, min(placed[:2] for placed in gone))
+        sums = first // STRIDE
+        whole = self._sums[sums].copy()
+        for placed in self._placed[sums * STRIDE :]:
+            if placed[1] not in out:
+                whole.update(f"{placed[2].text}\n".encode())
+        return str(whole.hexdigest())

@@ -40,6 +40,10 @@ class Policies:
     def __iter__(self) -> Iterator[Policy]:
         return iter(self._ordered)
 
+    def version_without(self, policies: Iterable[Policy]) -> str:
+        """The version that they would have without these."""
+        return self._ordered.version_without([self._by_id[each.id] for each in policies])
+
     def last(self, count: int) -> list[Policy]:
         """The last ones."""
         return self._ordered.last(count)

@@ -38,6 +38,10 @@ class OrderedTests(LedgerCase):
             if chance.random() < 0.2:
                 stones = [Policy("deleted", {"id": str(step)})] if chance.random() < 0.5 else []
                 self.assertEqual(known.version(stones), version_of(rendered(known, stones)), step)
+            if chance.random() < 0.2:
+                some = [each for each in known if chance.random() < 3 / (len(known) + 1)]
+                rest = [each for each in known if each not in some]
+                self.assertEqual(known.version_without(some), version_of(rendered(rest)), step)
         dates = [each.date for each in known]
         self.assertEqual(dates, sorted(dates))
         self.assertGreater(len(known), 3 * STRIDE)
