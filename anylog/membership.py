@@ -23,8 +23,9 @@ from anylog.language.dictionary import Dictionary
 from anylog.ledger.cluster import Clusters, Own, View
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master, Outcome, handlers
+from anylog.ledger.merge import Merged
 from anylog.ledger.policy import Policy, prepared
-from anylog.ledger.sending import fetch, push_to, settle
+from anylog.ledger.sending import Changes, fetch_changes, push_to, settle
 from anylog.net import INet
 from anylog.network.peers import Peers
 from anylog.process import Processes
@@ -96,9 +97,11 @@ class Membership:
         """Read the local copy."""
         await self.ledger.load()
 
-    def stop(self) -> Deferred[None]:
+    @deferring
+    async def stop(self) -> None:
         """Leave the network."""
-        return self.peers.stop()
+        await self.peers.stop()
+        await self.ledger.stop()
 
     def _hello(self) -> Mapping[str, Any]:
         listens = self._processes.find("tcp") is not None
@@ -195,23 +198,53 @@ class Membership:
     async def look(self, connection: str) -> bool:
         """Fetch the ledger if it changed, merge it with what waits here, send that (metadata.md 7.2, 7.3)."""
         before = self.ledger.version
-        if connection:
-            data = await fetch(self, connection, before)
-        elif self.master is not None:
-            data = None if self.master.version == before else self.master.data
-        else:
-            raise AnyLogError(30, "the database 'blockchain' of this node is not connected")
-        if data is None:
+        source = connection or self.address
+        taken = self.ledger.taken_by(source)  # before it is asked: what it has not then was deleted there
+        changes = await self._changes(connection, before, self.ledger.base_of(source))
+        if changes is None:
             return False
-        told = await self.ledger.take(data)
+        told: Merged | None = None
+        if changes.base:
+            told = await self.ledger.follow(changes.data, changes.dropped, changes.version, taken)
+            if told is None:
+                changes = await self._changes(connection, "", "")
+        if told is None:
+            told = await self.ledger.take(b"" if changes is None else changes.data, taken, source)
         synchronizer = self.synchronizer
-        if connection and self.master is not None and synchronizer is not None and "dbms" in synchronizer.options.dest:
-            await self.master.push(list(self.ledger.policies), connection, True, again=True)
+        if synchronizer is not None and "dbms" in synchronizer.options.dest and source != self.address:
+            await self._copy(source)
         if told.resend or told.delete:
             # Not waited for: what is sent may itself ask for a look.
-            sending = Deferred.fromCoroutine(settle(self, connection or self.address, told))
+            sending = Deferred.fromCoroutine(settle(self, source, told))
             sending.addErrback(self._unsettled)
         return self.ledger.version != before
+
+    async def _changes(self, connection: str, version: str, base: str) -> Changes | None:
+        """What the master at that address, or this node itself if it is none, tells."""
+        if connection:
+            return await fetch_changes(self, connection, version, base)
+        if self.master is None:
+            raise AnyLogError(30, "the database 'blockchain' of this node is not connected")
+        now = self.master.version
+        if now == version:
+            return None
+        since = self.master.since(base) if base else None
+        return Changes(self.master.data, now) if since is None else Changes(since[0], now, base, since[1])
+
+    async def _copy(self, source: str) -> None:
+        """Make the own database like the ledger that was fetched; what others put there stays."""
+        if self.master is None:
+            return
+        confirmed = {policy.id: policy for policy in self.ledger.raw if not policy.local}
+        stored = self.master.policies
+        stale = [
+            ident
+            for ident in await self.master.by_host(source)
+            if (old := stored.get(ident)) and (ident not in confirmed or confirmed[ident].text != old.text)
+        ]
+        if stale:
+            await self.master.drop(stale)
+        await self.master.push([each for each in confirmed.values() if each.id not in stored], source, True)
 
     def _unsettled(self, failure: Any) -> None:
         if failure.check(AnyLogError):

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 import anylog.commands
+import anylog.config_commands
 import anylog.databases.commands
 import anylog.databases.tsd_commands
 import anylog.disk.file_commands
@@ -50,6 +51,7 @@ import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
 import anylog.southbound.commands
+from anylog.config_commands import Configured
 from anylog.copying import Copying
 from anylog.counts import Counts
 from anylog.databases.catalog import Catalog
@@ -104,6 +106,7 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
     *anylog.language.commands.COMMANDS,
     *anylog.commands.COMMANDS,
     *anylog.host_commands.COMMANDS,
+    *anylog.config_commands.COMMANDS,
     *anylog.databases.commands.COMMANDS,
     *anylog.databases.tsd_commands.COMMANDS,
     *anylog.disk.file_commands.COMMANDS,
@@ -185,6 +188,7 @@ class Node:
         self.mqtt_debug = Debug()
         self.rest_client = RestClient(net=net, clock=clock)
         self.host = Host(clock, lambda: lanes.open("host"))
+        self.configured = Configured()
         self.words = Words((*ALL_COMMANDS, *anylog.southbound.commands.commands(find().plugins.values())))
         self.processes = Processes(clock)
         self.exiting: Deferred[str] = Deferred()  # fires with the reason when the node has stopped
@@ -437,6 +441,10 @@ class Node:
     def runs(self) -> Runs:
         """The scripts that run."""
         return self._interpreter.runs
+
+    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> None:
+        """Run lines that no file holds, as a script of that title."""
+        await self._interpreter.run_lines(title, lines, context, pardoned=pardoned)
 
     def leave(self, name: str) -> None:
         """Stop one process, without waiting for it."""

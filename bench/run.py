@@ -24,6 +24,7 @@ import copies
 import distributed
 import files
 import language
+import ledger
 import load
 import local_rows
 import outside_rows
@@ -283,6 +284,7 @@ def main() -> int:
             "killed": lambda: distributed.killed(folder, show, bodies(30_000, 100)),
             "inserts": lambda: distributed.inserts(folder, show),
             "language": lambda: language.language(show),
+            "ledger": lambda: ledger.ledger(folder, show),
             "broker": lambda: broker.broker(folder, show, options.scale),
             **filed(folder, options.scale),
         }

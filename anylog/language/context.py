@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
+from anylog.errors import AnyLogError
+
 if TYPE_CHECKING:
     from anylog.language.command import Command
 
@@ -54,6 +56,7 @@ class Result:
     control: Control | None = None
     target: str = ""  # label or handler of a control, or the number of items of a loop
     pages: Pages | None = None
+    unassigned: AnyLogError | None = None  # what is raised unless the answer is assigned to a key
     replies: Any = None  # of several nodes: a language.replies.Replies, which an assignment keeps as it grows
 
     @classmethod

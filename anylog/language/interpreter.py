@@ -138,6 +138,28 @@ class Interpreter:
         ended = await self._in_run(frame, [Section({}, script)], context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
+    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> None:
+        """Run lines that no file holds, as a script of that title; an error `pardoned` of a line is a warning.
+
+        Raises AnyLogError naming title, line and command.
+        """
+        outer = context.frame if isinstance(context.frame, Frame) else Frame()
+        if outer.depth + A_SCRIPT > DEEPEST:
+            raise AnyLogError(3, f"{title}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
+        script = Script.of_lines(title, [Line(number, line) for number, line in enumerate(lines, 1)])
+        frame = Frame(script=title, depth=outer.depth + A_SCRIPT)
+
+        async def execute(text: str, inner: Context) -> Result:
+            try:
+                return await self._line(text, inner)
+            except AnyLogError as error:
+                if error.number != pardoned:
+                    raise
+                self._logs.event.add("Warning", f"{title} line {frame.line}: {error}", inner.who)
+                return Result.nothing()
+
+        await self._in_run(frame, [Section({}, script)], context, outer.run, execute)
+
     async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
         """Begin a script file and do not wait for it; gives its number. Raises AnyLogError 112 or 108."""
         path, parts = await self._parts(name)
@@ -159,15 +181,20 @@ class Interpreter:
         return run.number
 
     async def _in_run(
-        self, frame: Frame, parts: Sequence[Section], context: Context, run: Run | None
+        self,
+        frame: Frame,
+        parts: Sequence[Section],
+        context: Context,
+        run: Run | None,
+        execute: Callable[[str, Context], Awaitable[Result]] | None = None,
     ) -> Control | None:
         """The parts of a script, as a run of its own unless it stands in one."""
         inner = self._inner(context, frame)
         if run is not None:
             frame.run = run
-            return await self._walk(parts, inner)
+            return await self._walk(parts, inner, execute)
         frame.run = self.runs.open(frame.script, context.who or context.origin, inner.write, thread=False)
-        ended: Control | None = await self.runs.follow(frame.run, self._walk(parts, inner))
+        ended: Control | None = await self.runs.follow(frame.run, self._walk(parts, inner, execute))
         return ended
 
     def _inner(self, context: Context, frame: Frame) -> Context:
@@ -181,7 +208,12 @@ class Interpreter:
             return path, parts_of(path, text)
         return path, await self._aside(parts_of, path, text)
 
-    async def _walk(self, parts: Sequence[Section], context: Context) -> Control | None:
+    async def _walk(
+        self,
+        parts: Sequence[Section],
+        context: Context,
+        execute: Callable[[str, Context], Awaitable[Result]] | None = None,
+    ) -> Control | None:
         frame: Frame = context.frame
         run, outer = frame.run, None
         if run is not None:
@@ -195,7 +227,7 @@ class Interpreter:
                 ended = await run_script(
                     part.script,
                     context,
-                    execute=self._line,
+                    execute=execute or self._line,
                     show=result_shower(context.write),
                     breathe=lambda: pause(self._clock, 0),
                 )
@@ -295,7 +327,10 @@ class Interpreter:
                 return Result(text=concatenated(tokens, scope))
             if tokens[0].text[:1] == "!" and context.local:
                 text, tokens = self._with_first_word(text, tokens, scope)
-        return await self._command(text, tokens, context)
+        result = await self._command(text, tokens, context)
+        if result.unassigned is not None:
+            raise result.unassigned
+        return result
 
     async def _into(self, text: str, tokens: Sequence[Token], context: Context) -> Result:
         """`[file = f, key = k, show = true] = rest get ...`: the reply goes to a file (language.md 5)."""

@@ -15,13 +15,15 @@ from anylog.language.tables import bar_table, framed
 from anylog.language.tokens import Kind, Token, joined
 from anylog.ledger.policies import Policies
 from anylog.ledger.policy import Policy
+from anylog.ledger.relations import Wide, beside_it, extended, with_parents, with_paths
 
 FLAGS: tuple[str, ...] = (
     *("unique", "first", "recent", "last", "json", "null", "list", "table", "sort", "count", "ip_port", "min", "max"),
-    *("children", "parents"),
+    *("children", "parents", "paths", "extend"),
 )
-_ALONE = frozenset(("first", "recent", "last", "count", "ip_port", "json", "children", "parents"))  # need no items
-_FLAG = re.compile(r"\.([a-z_]+)(?:\(([0-9, ]*)\))?", re.IGNORECASE)
+_RELATED = ("parents", "paths", "extend")
+_ALONE = frozenset(("first", "recent", "last", "count", "ip_port", "json", "children", *_RELATED))  # need no items
+_FLAG = re.compile(r"[.|]([a-z_]+)(?:\(([0-9, ]*)\))?", re.IGNORECASE)
 _FUNCTION = re.compile(r"(.*?)\((find|rfind|prefix|suffix)\((.*)\)\)", re.DOTALL | re.IGNORECASE)
 _PIECE = re.compile(r"(?:\[[^\[\]]*\])+|[^\[]+|\[")
 _STEP = re.compile(r"\[([^\[\]]*)\]")
@@ -73,14 +75,16 @@ class Bring:
         """
         if "children" in self.flags:
             found = [child for each in found for child in policies.find(parent=each.id)]
-        if "parents" in self.flags:
-            found = [parent for each in found if (parent := policies.get(each.text_of("parent"))) is not None]
         if "first" in self.flags:
             found = found[:1]
         elif self.flags & {"recent", "last"}:
             found = found[-1:]
+        for flag, relate in (("extend", extended), ("parents", with_parents), ("paths", with_paths)):
+            if flag in self.flags:
+                found = [relate(each, policies) for each in found]
         if "ip_port" in self.flags:
-            addresses = dict.fromkeys(address for each in found if (address := address_of(each)))
+            nodes = (node for each in found for node in (each, *beside_it(each)))
+            addresses = dict.fromkeys(address for node in nodes if (address := address_of(node)))
             return _told((self.separator or ",").join(addresses))
         if not self.items:
             if "count" in self.flags:
@@ -164,6 +168,9 @@ def value_of(policy: Policy, item: Item) -> Any:
     path = item.path or ()
     if not path or path in (("*",), ("",)):
         return policy.type
+    if isinstance(policy, Wide) and path[0] != policy.type and path[0] in policy.others:
+        value = _walk(policy.others[path[0]], path[1:])
+        return _worked(shown(value), item.function, item.argument) if item.function and value is not None else value
     if path[0] in ("*", "", policy.type) and len(path) > 1:
         path = path[1:]
     elif len(path) == 1 and path[0] == policy.type and path[0] not in policy.body:

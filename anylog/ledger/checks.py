@@ -36,7 +36,7 @@ _NEEDED: Mapping[str, Mapping[str, type]] = {
     "mapping": {"dbms": str, "table": str, "schema": dict},
     "transform": {"dbms": str, "table": str, "column": str},
     "distribution": {"dbms": str, "table": str},
-    "member": {"type": str},
+    "member": {"type": str, "public_key": str},
     "permissions": {"name": str, "enable": list, "public_key": str, "signature": str},
     "assignment": {"permissions": str, "members": list, "public_key": str, "signature": str},
     "license": {"activation_key": str, "company": str, "expiration": str, "type": str},
@@ -59,7 +59,7 @@ _ALLOWED: Mapping[str, Mapping[str, type]] = {
     "cluster": {"status": str, "parent": str, "master": str, "dbms": str},
     "table": {"company": str},
     "mapping": {"readings": str, "condition": str, "import": dict},
-    "member": {"name": str, "company": str, "public_key": str},
+    "member": {"name": str, "company": str},
     "permissions": {"disable": list, "databases": list, "tables": list},
 }
 _REACHED = ("master", "query", "publisher", "generic")
@@ -82,6 +82,16 @@ def check(policy: Policy, policies: Policies) -> None:
         _reachable(policy)
     if kind in _FURTHER:
         _FURTHER[kind](policy, policies)
+
+
+def doubts(policy: Policy, policies: Policies) -> str:
+    """What may be a mistake and is no error: another node of the type with the same address; empty if nothing is."""
+    ip, port = policy.text_of("ip"), policy.whole("port")
+    if policy.type in _REACHED and ip and port is not None:
+        for other in policies.at(ip, port):
+            if other.type == policy.type and other.id != policy.id:
+                return f"Warning: policy '{policy.type}': ip:{ip}, port:{port} is in the policy {other.id} already"
+    return ""
 
 
 def completed(policy: Policy, policies: Policies, chance: Random, avoid: Iterable[int] = ()) -> Policy:
@@ -187,10 +197,23 @@ def _cluster(policy: Policy, policies: Policies) -> None:
     parent = policies.get(policy.text_of("parent"))
     if parent is None or parent.type != "cluster" or parent.id == policy.id:
         raise AnyLogError(118, f"policy 'cluster': parent:{policy.text_of('parent')[:80]} is no cluster's id")
+    _no_circle(policy, policies)
     for name in ("name", "company"):
         if policy.text_of(name) != parent.text_of(name):
             told = f"policy 'cluster': {name}:{policy.text_of(name)[:80]} is not that of its parent {parent.id}"
             raise AnyLogError(118, f"{told}, {parent.text_of(name)[:80]}")
+
+
+def _no_circle(policy: Policy, policies: Policies) -> None:
+    """It is not its own parent, nor the parent of its parents."""
+    seen = {policy.id}
+    above = policies.get(policy.text_of("parent"))
+    while above is not None:
+        if above.id in seen:
+            told = f"policy '{policy.type}': parent:{policy.text_of('parent')[:80]} leads back to {above.id}: a circle"
+            raise AnyLogError(118, told)
+        seen.add(above.id)
+        above = policies.get(above.text_of("parent"))
 
 
 def _table(policy: Policy, policies: Policies) -> None:
@@ -296,6 +319,7 @@ def _uns(policy: Policy, policies: Policies) -> None:
         found = policies.get(str(parent))
         if found is None or found.type != "uns":
             raise AnyLogError(118, f"policy 'uns': parent:{str(parent)[:80]} is no uns policy's id")
+        _no_circle(policy, policies)
 
 
 def _bucket(policy: Policy, policies: Policies) -> None:

@@ -18,6 +18,8 @@ from anylog.ledger.checks import check, completed
 from anylog.ledger.file_commands import COMMANDS as FILE_COMMANDS
 from anylog.ledger.get_commands import COMMANDS as GET_COMMANDS
 from anylog.ledger.master import Master, Outcome
+from anylog.ledger.platform_commands import COMMANDS as PLATFORM_COMMANDS
+from anylog.ledger.platform_commands import not_here
 from anylog.ledger.policy import NUMBERS, Policy, new_id, prepared
 from anylog.ledger.reading_commands import dictionary_key, policies_of, policy_of
 from anylog.ledger.sending import complete, delete, insert
@@ -168,7 +170,7 @@ def places(words: str, options: Mapping[str, Any]) -> list[str]:
     if options["local"] is None and not options["master"] and not options["blockchain"]:
         raise AnyLogError(2, f"{words}: Missing ledger location: name 'local', 'master' or 'blockchain'")
     if options["blockchain"]:
-        raise AnyLogError(237, f"{words}: the platform '{options['blockchain'][0]}' is not connected")
+        raise not_here(f"{words} where blockchain = {options['blockchain'][0][:80]}")
     masters = [each.strip() for value in options["master"] for each in value.split(",") if each.strip()]
     for address in masters:
         check_address(words, address)
@@ -314,6 +316,11 @@ class DropPolicy(Command):
         text = needed(self, operands)
         tokens, scope = tokens_of(text), scope_of(node, context)
         place = next((at for at, token in enumerate(tokens) if token.is_word("where")), len(tokens))
+        named = (
+            next((at for at in (0, len(tokens) - 2) if tokens[at].is_word("from")), None) if len(tokens) > 1 else None
+        )
+        if named is not None and tokens[named + 1].kind is Kind.WORD:
+            raise not_here(f"{self.words} from {tokens[named + 1].text[:80]}")
         if place == 0:
             idents = await self._idents(node, context, text[tokens[0].end :])
         else:
@@ -390,4 +397,5 @@ COMMANDS: tuple[type[Command], ...] = (
     *GET_COMMANDS,
     *FILE_COMMANDS,
     *VIEW_COMMANDS,
+    *PLATFORM_COMMANDS,
 )

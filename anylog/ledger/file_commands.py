@@ -224,7 +224,11 @@ class Wait(Command):
             node.logs.event.add("Warning", f"{self.words}: {error}", context.who)
         process: Any = node.processes.find("synchronizer")
         limit = float(getattr(process, "every", SYNC_TIME)) + PATIENCE
-        return Result(data=await _until(node, found, limit), format="json")
+        if await _until(node, found, limit):
+            return Result(data=True, format="json")
+        what = options["id"] or options["command"] or options["policy"] or " ".join(operands)
+        missing = AnyLogError(151, f"{self.words}: after {limit:g} seconds the local ledger has no {what[:80]}")
+        return Result(data=False, format="json", unassigned=missing)
 
     def _test(
         self, node: Node, context: Context, operands: Sequence[str], options: dict[str, Any]

@@ -25,18 +25,31 @@ class Get(Command):
     """Show policies of one or of several types, those for which the conditions hold.
 
     Conditions are pairs (`name = roof and table[dbms] = town`, `port with [1, 2]`) or comparisons
-    (`[country] contains US and ([city] == Reno or [city] == Elko)`). `bring` tells parts of the policies; its flags are
-    unique, first, last, json, null, list, table, sort, count, ip_port, min, max, children and parents.
+    (`[country] contains US and ([city] == Reno or [city] == Elko)`). `root policies` are those without a parent.
+
+    `join (blockchain get ...)` puts beside each policy those that belong to it, and drops it if there are none; `merge
+    (...)` adds the attributes of the first one that belongs to it. In the parentheses `[type][attribute]` is a value of
+    the policy on the left.
+
+    `bring` tells parts of the policies; its flags are unique, first, last, json, null, list, table, sort, count,
+    ip_port, min, max, children, parents, paths and extend: `extend` adds the policy that `object_id` names, `parents`
+    the ids of those that name this one, `paths` the way to it from the root.
     """
 
     words = "blockchain get"
     raw = True
-    usage = "blockchain get [type | (type, type) | *] [where conditions] [bring.flags items] [separator = text]"
+    usage = (
+        "blockchain get [type | (type, type) | * | root policies] [where conditions]"
+        " [join | merge (blockchain get ...)] [bring.flags items] [separator = text]"
+    )
     examples: ClassVar[tuple[str, ...]] = (
         "blockchain get operator",
         'blockchain get cluster where name = my-cluster and company = "My Company" bring.first [*][id]',
         "blockchain get (operator, query) bring.ip_port",
         "blockchain get table where dbms = town bring.table [*][dbms] [*][name]",
+        "blockchain get bucket join (blockchain get operator where name = [bucket][operator]) bring.ip_port",
+        "blockchain get object where name = Generator bring.paths|extend",
+        "blockchain get root policies exclude operator",
     )
     index = ("blockchain", "policies")
     http = ("GET", "POST")
@@ -49,6 +62,18 @@ class Get(Command):
         if not operands:
             raise AnyLogError(2, f"{self.words}: a policy type is missing; usage: {self.usage}")
         return Question.read(operands[0])
+
+
+class GetRootPolicies(Get):
+    """Show the policies that have no parent, of all types or of some."""
+
+    words = "get root policies"
+    usage = "get root policies [include types | exclude types] [where conditions] [bring.flags items]"
+    examples: ClassVar[tuple[str, ...]] = ("get root policies", "get root policies include uns bring.table [*] [name]")
+
+    def question(self, operands: Sequence[str]) -> Question:
+        """The same as `blockchain get root policies`."""
+        return Question.read(" ".join(("root policies", *operands)))
 
 
 class Read(Get):
@@ -206,6 +231,7 @@ class GetMetadataInfo(Command):
             "File": str(ledger.path),
             "Policies": len(ledger.policies),
             "Waiting": len(ledger.waiting()),
+            "Displaced": ledger.displaced,
             "Loaded": loaded,
             "Master": node.master is not None,
             "Fault": ledger.damaged,
@@ -241,6 +267,7 @@ class GetWaitingPolicies(Command):
 
 COMMANDS: tuple[type[Command], ...] = (
     Get,
+    GetRootPolicies,
     Read,
     GetId,
     Test,

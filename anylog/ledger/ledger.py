@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -12,12 +12,15 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, ILane, unix
+from anylog.interfaces import Clock, DelayedCall, Disk, ILane, unix
 from anylog.ledger.lines import Lines, read_lines, rendered, version_of
-from anylog.ledger.merge import Merged, merged, overridden
+from anylog.ledger.merge import Merged, confirmed, differ, merged, overridden
 from anylog.ledger.policies import Policies
 from anylog.ledger.policy import Policy, tombstone
 from anylog.waiting import deferring
+
+APART = 1.0  # seconds between two writings of the whole file because of what the master told
+RATE = 500_000  # bytes a second that this may write in the long run
 
 
 @define(kw_only=True, eq=False)
@@ -25,7 +28,8 @@ class Ledger:
     """All policies this node knows, its own that wait for the master among them.
 
     A change is in memory at once, and on disk when the call that made it fires; changes that come while the file is
-    written share the next writing of it.
+    written share the next writing of it. What the master told may be on disk a second later, unless it took something
+    away: it can be fetched again.
     """
 
     _disk: Disk
@@ -36,6 +40,8 @@ class Ledger:
     damaged: str = ""  # why the file is not what it should be; the ledger has to be fetched anew then
     faults: Sequence[tuple[int, str]] = ()  # lines of the file that were left out, and why
     drawn: set[str] = field(factory=set)  # operators whose member number this node drew and no master confirmed
+    taken: dict[str, str] = field(factory=dict)  # ids that wait to be seen at the master, and which one took them
+    displaced: int = 0  # policies of ours that gave way to another one of the same id in the global ledger
     refusals: dict[str, str] = field(factory=dict)  # ids that wait, and why the master did not take them
     loaded: float | None = None  # unix seconds of the last load or merge
     log = Logger()
@@ -44,7 +50,13 @@ class Ledger:
     _tombstones: dict[str, Policy] = field(factory=dict)
     _buried: int = 0  # changes of the tombstones
     _shown: tuple[Policies, int, Policies] | None = None
-    _text: tuple[Policies, int, int, bytes, str] | None = None
+    _text: tuple[Policies, int, int, str] | None = None  # the version, and of what
+    _base: tuple[str, str] = ("", "")  # a master, and its version that is in memory here, but for what waits
+    _size: int | None = None  # bytes of the file, if that is as it was last written here
+    _added: list[Policy] = field(factory=list)  # lines that are to be appended
+    _whole: bool = False  # or the file is to be written anew
+    _written: float = -1e9  # when that was done last
+    _later: DelayedCall | None = None
     _watchers: list[Callable[[], None]] = field(factory=list)
     _waiters: list[Deferred[None]] = field(factory=list)
     _saving: bool = False
@@ -71,12 +83,23 @@ class Ledger:
     @property
     def version(self) -> str:
         """The metadata version: MD5 of the file; empty if that is damaged, so that it equals no master's."""
-        return "" if self.damaged else self._rendered()[1]
+        if self.damaged:
+            return ""
+        known = self._text
+        if known is None or known[0] is not self._raw or known[1:3] != (self._raw.changes, self._buried):
+            version = self._raw.version(self._tombstones.values())
+            known = self._text = (self._raw, self._raw.changes, self._buried, version)
+        return known[3]
 
     @property
     def data(self) -> bytes:
         """The file, as it is or is about to be."""
-        return self._rendered()[0]
+        return rendered(self._raw, self._tombstones.values())
+
+    def base_of(self, master: str) -> str:
+        """The version of that master from which it may tell the changes alone; empty if all is needed."""
+        whole = bool(self.damaged or self._tombstones) or self._base[0] != master
+        return "" if whole else self._base[1]
 
     def confirmed(self) -> bytes:
         """The text of all policies of the global ledger: what another node may begin with."""
@@ -86,6 +109,10 @@ class Ledger:
         """What the master has still to be told: local policies and tombstones, oldest first."""
         found = [policy for policy in self._raw if policy.local]
         return sorted([*found, *self._tombstones.values()], key=lambda policy: policy.date)
+
+    def taken_by(self, master: str) -> set[str]:
+        """Ids of local policies that this master has taken by now."""
+        return {ident for ident, by in self.taken.items() if by == master}
 
     def tombstones(self) -> list[Policy]:
         """What was deleted here and may still be in the global ledger."""
@@ -107,37 +134,41 @@ class Ledger:
     @deferring
     async def load(self) -> None:
         """Read the file. What cannot be read is left out, named in `faults` and `damaged`, and kept as `.damaged`."""
-        lines, damaged = await self._lane.run(self._read)
+        self._forget_later()
+        lines, damaged, size = await self._lane.run(self._read)
         self.faults, self.damaged = lines.faults, damaged
         if damaged:
             self.log.warn("ledger {path}: {why}", path=str(self.path), why=damaged)
         self._take(lines.policies, lines.tombstones)
+        self._size = size
 
     @deferring
     async def clear(self) -> None:
         """`blockchain delete local file`: no file and no policies."""
+        self._forget_later()
         self._take((), ())
         self.damaged, self.faults = "", ()
+        self._size = None
         await self._lane.run(self._disk.forget, self.path)
 
-    def _read(self) -> tuple[Lines, str]:
+    def _read(self) -> tuple[Lines, str, int | None]:
         path = self.path
         try:
             data = self._disk.read(path)
         except FileNotFoundError:
-            return Lines((), (), ()), ""
+            return Lines((), (), ()), "", None
         except OSError as fault:
-            return Lines((), (), ()), f"cannot be read: {fault}"
+            return Lines((), (), ()), f"cannot be read: {fault}", None
         lines = read_lines(data)
         if not lines.faults:
-            return lines, ""
+            return lines, "", len(data) if data[-1:] in (b"", b"\n") else None
         try:
             self._disk.publish(path.with_suffix(".damaged"), data)
         except OSError:
             pass  # it was to help people; the node goes on without
         number, why = lines.faults[0]
         more = f", and {len(lines.faults) - 1} more" if len(lines.faults) > 1 else ""
-        return lines, f"line {number} is left out: {why}{more}"
+        return lines, f"line {number} is left out: {why}{more}", None
 
     # ---------------------------------------------------------------- changes
 
@@ -152,7 +183,8 @@ class Ledger:
             self._dig_up(policy.id)
         self._tell()
         try:
-            await self._save()
+            at_end = self._raw.last(len(policies)) == list(policies)  # else the file would have another order
+            await self._save(*(policies if at_end else ()))
         except AnyLogError:
             for policy in policies:
                 if self._raw.get(policy.id) is policy:
@@ -182,24 +214,108 @@ class Ledger:
         await self._save()
 
     @deferring
-    async def take(self, downloaded: bytes) -> Merged:
+    async def take(self, downloaded: bytes, taken: Collection[str] = (), master: str = "") -> Merged:
         """Make the global ledger ours, keeping what waits for the master (metadata.md 7.3).
+
+        `taken` are ids that the master had taken before it was asked for its ledger.
 
         Nothing changes for a text that is not whole: AnyLogError 6 naming the line, 59 if it has no policies and we
         have some from there. The result says what has to be sent again.
         """
         lines = await self._lane.run(read_lines, downloaded)
-        if lines.faults:
-            number, why = lines.faults[0]
-            raise AnyLogError(6, f"line {number} of the ledger that came: {why}", http=502)
+        _no_faults(lines)
         if not lines.policies and any(not policy.local for policy in self._raw):
             raise AnyLogError(59, "the ledger that came is empty: the present one is kept")
-        told = merged(lines.policies, self._raw, self._tombstones.values())
-        await self.replace(told.policies, told.tombstones)
+        told = merged(lines.policies, self._raw, self._tombstones.values(), taken)
+        present = {policy.id for policy in told.policies}
+        less = any(policy.id not in present for policy in self._raw)
+        soon = bool(self.damaged) or less
+        self._take(told.policies, told.tombstones)
+        self._base = (master, version_of(downloaded))
+        self._merged(told)
+        await self._put(soon)
+        return told
+
+    @deferring
+    async def follow(
+        self, lines: bytes, dropped: Collection[str], version: str, taken: Collection[str] = ()
+    ) -> Merged | None:
+        """Do what changed at the master since `base_of` it; afterwards it has that version there.
+
+        None if what came out is another one: all is to be taken then. AnyLogError 6 for a text that is not whole.
+        """
+        base, changed = self._base, read_lines(lines)
+        _no_faults(changed)
+        displaced, less = [], False
+        for policy in map(confirmed, changed.policies):
+            ours = self._raw.get(policy.id)
+            if ours is not None and ours.local:
+                if differ(ours, policy):
+                    displaced.append(ours)
+                self._raw.remove(policy.id)
+            self._raw.replace(policy)
+        for ident in dropped:
+            ours = self._raw.get(ident)
+            if ours is not None and (not ours.local or ident in taken):
+                self._raw.remove(ident)
+                less = True
+        self.loaded = self._clock.seconds()
+        resend = sorted((policy for policy in self._raw if policy.local), key=lambda policy: policy.date)
+        told = Merged((), (), resend, (), displaced)
+        self._merged(told)
+        self._base = (base[0], version)
+        if self._raw.version_without(resend) != version:
+            self._base = ("", "")
+            self._tell()
+            return None
+        self._tell()
+        await self._put(less, old=False)
+        return told
+
+    def _merged(self, told: Merged) -> None:
+        """Forget what is settled."""
+        for policy in told.displaced:
+            self.displaced += 1
+            why = "another one has its id in the global ledger"
+            self.log.error("{what}: {why}: {text}", what=policy.summary, why=why, text=policy.text)
         waiting = {policy.id for policy in told.resend}
         self.drawn &= waiting
+        self.taken = {ident: master for ident, master in self.taken.items() if ident in waiting}
         self.refusals = {ident: why for ident, why in self.refusals.items() if ident in waiting}
-        return told
+
+    async def _put(self, soon: bool, old: bool = True) -> None:
+        """Write what came from the master: at once if it is less, else a little later is as good, it can be fetched.
+
+        The larger the file, the rarer: that it is written must not hold up what is appended to it.
+        """
+        rest = self._written + APART + (self._size or 0) / RATE - self._clock.seconds()
+        if soon or rest <= 0:
+            try:
+                if old:
+                    await self._lane.run(self._keep_old)
+                await self._save()
+            except AnyLogError as error:
+                self.damaged = f"could not be written: {error}"  # so that the next synchronisation tries again
+                raise
+            self.damaged, self.faults = "", ()
+        elif self._later is None:
+            self._later = self._clock.callLater(rest, self._put_now)
+
+    def _put_now(self) -> None:
+        self._later = None
+        self._save().addErrback(lambda failure: self.log.warn("{why}", why=failure.getErrorMessage()))
+
+    async def stop(self) -> None:
+        """Write what was to be written a little later."""
+        if self._forget_later():
+            await self._save()
+
+    def _forget_later(self) -> bool:
+        """What was to be written a little later is not; whether there was anything."""
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
+        return later is not None
 
     @deferring
     async def replace(self, policies: Iterable[Policy], tombstones: Iterable[Policy] = ()) -> None:
@@ -216,6 +332,7 @@ class Ledger:
     def _take(self, policies: Iterable[Policy], tombstones: Iterable[Policy]) -> None:
         self._raw = Policies(policies)
         self._tombstones = {stone.id: stone for stone in tombstones}
+        self._base = ("", "")
         self._buried += 1
         self.loaded = self._clock.seconds()
         self._tell()
@@ -233,13 +350,6 @@ class Ledger:
 
     # ---------------------------------------------------------------- writing
 
-    def _rendered(self) -> tuple[bytes, str]:
-        known = self._text
-        if known is None or known[0] is not self._raw or known[1:3] != (self._raw.changes, self._buried):
-            data = rendered(self._raw, self._tombstones.values())
-            known = self._text = (self._raw, self._raw.changes, self._buried, data, version_of(data))
-        return known[3:]
-
     def _keep_old(self) -> None:
         path = self.path
         try:
@@ -254,8 +364,29 @@ class Ledger:
             number = 503 if fault.errno in (errno.ENOSPC, errno.EDQUOT) else 14
             raise AnyLogError(number, f"ledger {path}: {fault}") from fault
 
-    def _save(self) -> Deferred[None]:
-        """Fires when the memory of now is in the file."""
+    def _append(self, path: Path, size: int, data: bytes) -> bool:
+        """Add lines to the file, if that has so many bytes."""
+        try:
+            if self._disk.stat(path)[0] != size:
+                return False
+            file = self._disk.open(path)
+        except OSError:
+            return False
+        try:
+            file.write(size, data)
+            file.sync()
+        except OSError:
+            return False  # it is written whole then, and if that fails, too, it says why
+        finally:
+            file.close()
+        return True
+
+    def _save(self, *added: Policy) -> Deferred[None]:
+        """Fires when the memory of now is in the file; `added` if nothing else changed but these, at the end."""
+        if added:
+            self._added += added
+        else:
+            self._whole = True
         saved: Deferred[None] = Deferred(lambda _: None)
         self._waiters.append(saved)
         if not self._saving:
@@ -268,9 +399,17 @@ class Ledger:
         try:
             while self._waiters:
                 waiters, self._waiters = self._waiters, []
+                lines, self._added = rendered(self._added), []
+                size, self._size = None if self._whole else self._size, None
+                self._whole = False
                 fault: AnyLogError | None = None
                 try:
-                    await self._lane.run(self._write, self.path, self.data)
+                    if size is not None and await self._lane.run(self._append, self.path, size, lines):
+                        self._size = size + len(lines)
+                    else:
+                        data = self.data
+                        await self._lane.run(self._write, self.path, data)
+                        self._size, self._written = len(data), self._clock.seconds()
                 except AnyLogError as error:
                     fault = error
                 for waiter in waiters:
@@ -278,3 +417,9 @@ class Ledger:
                         waiter.callback(None) if fault is None else waiter.errback(fault)
         finally:
             self._saving = False
+
+
+def _no_faults(lines: Lines) -> None:
+    if lines.faults:
+        number, why = lines.faults[0]
+        raise AnyLogError(6, f"line {number} of the ledger that came: {why}", http=502)

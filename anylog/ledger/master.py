@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ INSERT = (
 DROP = "delete from ledger where policy_id in (select value from json_each(?))"
 REPLACE = "update ledger set policy_type = ?, company_name = ?, date = ?, policy = ? where policy_id = ?"
 PAGE = 64 << 10  # bytes
+CHANGES = 20_000  # that are remembered, so that who has an older version is told what changed since
+VERSIONS = 1000  # that are remembered
 
 
 class Store(Protocol):
@@ -78,8 +81,11 @@ class Master:
     log = Logger()
 
     _pending: set[str] = field(factory=set)  # accepted, not committed yet
+    _committed: Policies = field(factory=Policies)  # what is served
     _commits: int = 0
-    _file: tuple[int, bytes, str] | None = None
+    _file: tuple[int, bytes] | None = None
+    _changes: deque[tuple[int, str]] = field(factory=lambda: deque(maxlen=CHANGES))  # number of a commit, id
+    _versions: dict[str, int] = field(factory=dict)  # that were told, and after which commit; the oldest first
     _queue: list[_Work] = field(factory=list)
     _working: bool = False
     _listeners: list[Deferred[None]] = field(factory=list)  # wait for the end of the next statement
@@ -87,34 +93,62 @@ class Master:
     @deferring
     async def load(self) -> None:
         """Read the table. Rows that hold no policy are logged and left out."""
-        self.policies = Policies()
+        self.policies, self._committed = Policies(), Policies()
         for number, text in await self._database.execute("select sequence_id, policy from ledger order by sequence_id"):
             try:
-                self.policies.add(_global(Policy.read(text)))
+                policy = _global(Policy.read(text))
+                self.policies.add(policy)
+                self._committed.add(policy)
             except AnyLogError as error:
                 self.log.warn("ledger row {number} is left out: {why}", number=number, why=str(error))
         self._commits += 1
+        self._changes.clear()
+        self._versions.clear()
 
     # ---------------------------------------------------------------- serving
 
     @property
     def version(self) -> str:
         """The metadata version of what is committed."""
-        return self._rendered()[1]
+        version = self._committed.version()
+        self._versions.pop(version, None)
+        self._versions[version] = self._commits
+        if len(self._versions) > VERSIONS:
+            del self._versions[next(iter(self._versions))]
+        return version
 
     @property
     def data(self) -> bytes:
         """What members download: all committed policies, one a line."""
-        return self._rendered()[0]
+        if self._file is None or self._file[0] != self._commits:
+            self._file = (self._commits, rendered(self._committed))
+        return self._file[1]
+
+    def since(self, version: str) -> tuple[bytes, list[str]] | None:
+        """What changed since a version that was told: lines of what is new or other, ids of what is gone.
+
+        None if it is not known any more, or if the whole text is not much more.
+        """
+        known = self._versions.get(version)
+        if known is None or (len(self._changes) == CHANGES and self._changes[0][0] > known):
+            return None
+        idents: set[str] = set()
+        for commit, ident in reversed(self._changes):
+            if commit <= known:
+                break
+            idents.add(ident)
+        if 2 * len(idents) > len(self._committed):
+            return None
+        present = [policy for ident in idents if (policy := self._committed.get(ident)) is not None]
+        lines = rendered(self._committed.sorted(present))
+        return lines, sorted(ident for ident in idents if ident not in self._committed)
 
     def __len__(self) -> int:
-        return len(self.policies) - len(self._pending)
+        return len(self._committed)
 
-    def _rendered(self) -> tuple[bytes, str]:
-        if self._file is None or self._file[0] != self._commits:
-            data = rendered(policy for policy in self.policies if policy.id not in self._pending)
-            self._file = (self._commits, data, version_of(data))
-        return self._file[1:]
+    def _note(self, idents: Iterable[str]) -> None:
+        """These have changed with the commit that comes."""
+        self._changes.extend((self._commits + 1, ident) for ident in idents)
 
     # ---------------------------------------------------------------- changes
 
@@ -138,8 +172,12 @@ class Master:
             def ended(committed: bool) -> None:
                 for policy in taken:
                     self._pending.discard(policy.id)
-                    if not committed:
+                    if committed:
+                        self._committed.add(policy)
+                    else:
                         self.policies.remove(policy.id)
+                if committed:
+                    self._note(policy.id for policy in taken)
 
             await self._do(INSERT, [_row(policy, host) for policy in taken], (), ended)
         while repeats & self._pending:  # "it is there" is said of what is committed alone
@@ -183,6 +221,9 @@ class Master:
             def ended(committed: bool) -> None:
                 for ident in known if committed else ():
                     self.policies.remove(ident)
+                    self._committed.remove(ident)
+                if committed:
+                    self._note(known)
 
             await self._do(DROP, None, [json.dumps(known)], ended)
         return known
@@ -204,6 +245,8 @@ class Master:
         def ended(committed: bool) -> None:
             if committed:
                 self.policies.replace(new)
+                self._committed.replace(new)
+                self._note([new.id])
 
         await self._do(REPLACE, None, [new.type, company, date, text, ident], ended)
 
@@ -302,9 +345,14 @@ def handlers(master: Callable[[], Master | None], copy: Callable[[], bytes] | No
             told = {"changed": True, "version": version_of(data), "policies": data.count(b"\n")}
             return Reply(head=told, body=Pages(data))
         found = present()
-        if head.get("version") == found.version:
-            return Reply(head={"changed": False, "version": found.version, "policies": len(found)})
-        return Reply(head={"changed": True, "version": found.version, "policies": len(found)}, body=Pages(found.data))
+        told = {"changed": True, "version": found.version, "policies": len(found)}
+        if head.get("version") == told["version"]:
+            return Reply(head={**told, "changed": False})
+        base = head.get("base")
+        changes = found.since(base) if isinstance(base, str) and base else None
+        if changes is not None:
+            return Reply(head={**told, "base": base, "dropped": changes[1]}, body=Pages(changes[0]))
+        return Reply(head=told, body=Pages(found.data))
 
     @deferring
     async def push(head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:

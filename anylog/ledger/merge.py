@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from anylog.ledger.policies import Policies
-from anylog.ledger.policy import Policy
+from anylog.ledger.policy import DECLARED, Policy
 
 OVERRIDES = "anmp"  # the type of policies that change attributes of other ones
 _FIXED = ("id", "date", "ledger")
@@ -22,17 +22,37 @@ class Merged:
     tombstones: Sequence[Policy]
     resend: Sequence[Policy]  # ours, that it does not have; oldest first
     delete: Sequence[str]  # ids that it still has and we deleted
+    displaced: Sequence[Policy] = ()  # ours, of which it has another one under the same id
 
 
-def merged(downloaded: Iterable[Policy], ours: Iterable[Policy], tombstones: Iterable[Policy]) -> Merged:
-    """The downloaded policies, and of `ours` the local ones that are not among them; what was deleted here stays so."""
-    whole = {policy.id: _global(policy) for policy in downloaded}
+def merged(
+    downloaded: Iterable[Policy],
+    ours: Iterable[Policy],
+    tombstones: Iterable[Policy],
+    taken: Collection[str] = (),
+) -> Merged:
+    """The downloaded policies, and of `ours` the local ones that are not among them; what was deleted here stays so.
+
+    `taken` are ids that the master had taken before it was asked: one that is missing was deleted there since, and is
+    not brought back.
+    """
+    whole = {policy.id: confirmed(policy) for policy in downloaded}
     gone = [stone for stone in tombstones if stone.id in whole]
-    resend = [policy for policy in ours if policy.local and policy.id not in whole]
+    local = [policy for policy in ours if policy.local]
+    resend = [policy for policy in local if policy.id not in whole and policy.id not in taken]
+    displaced = [policy for policy in local if policy.id in whole and differ(policy, whole[policy.id])]
     for stone in gone:
         del whole[stone.id]
     resend.sort(key=lambda policy: policy.date)
-    return Merged([*whole.values(), *resend], gone, resend, [stone.id for stone in gone])
+    return Merged([*whole.values(), *resend], gone, resend, [stone.id for stone in gone], displaced)
+
+
+def differ(ours: Policy, theirs: Policy) -> bool:
+    """Whether they say something else; of what is declared by its id, who was first is no difference."""
+    if ours.type == theirs.type and ours.type in DECLARED:
+        return False
+    one, other = ({**each.body, "date": "", "ledger": ""} for each in (ours, theirs))
+    return ours.type != theirs.type or one != other
 
 
 def overridden(policies: Policies) -> Policies:
@@ -55,5 +75,6 @@ def overridden(policies: Policies) -> Policies:
     )
 
 
-def _global(policy: Policy) -> Policy:
+def confirmed(policy: Policy) -> Policy:
+    """The policy as the global ledger has it."""
     return policy if policy.body.get("ledger") == "global" else policy.having(ledger="global")

@@ -8,13 +8,14 @@ from operator import itemgetter
 from typing import Any
 
 from anylog.errors import AnyLogError
+from anylog.ledger.ordered import Ordered, Placed
 from anylog.ledger.policy import Policy
 from anylog.names import normalise
 
-INDEXED = ("name", "parent", "cluster", "dbms", "table", "ip")
+FEW = 200  # policies that are looked through rather than indexed
+MOST_INDEXES = 64  # attributes that were asked for and are indexed since
+INDEXED = ("name", "parent", "cluster", "dbms", "table", "ip", "object_id")
 ANYTHING = "*"  # a stored value that matches whatever is asked for
-
-_Placed = tuple[str, int, Policy]  # date, arrival, policy: the order of the ledger
 
 
 class Policies:
@@ -23,12 +24,13 @@ class Policies:
     def __init__(self, policies: Iterable[Policy] = ()) -> None:
         self.changes = 0
         self._arrivals = count()
-        self._by_id: dict[str, _Placed] = {}
-        self._by_type: dict[str, dict[str, _Placed]] = {}
-        self._by_value: dict[tuple[str, str], dict[str, _Placed]] = {}
-        self._by_table: dict[tuple[str, str, str], dict[str, _Placed]] = {}
-        self._by_address: dict[tuple[str, int], dict[str, _Placed]] = {}
-        self._ordered: list[_Placed] | None = []
+        self._by_id: dict[str, Placed] = {}
+        self._by_type: dict[str, dict[str, Placed]] = {}
+        self._by_value: dict[tuple[str, str], dict[str, Placed]] = {}
+        self._by_table: dict[tuple[str, str, str], dict[str, Placed]] = {}
+        self._by_address: dict[tuple[str, int], dict[str, Placed]] = {}
+        self._ordered = Ordered()
+        self._indexed = dict.fromkeys(INDEXED)
         for policy in policies:
             self.add(policy)
 
@@ -36,9 +38,19 @@ class Policies:
         return len(self._by_id)
 
     def __iter__(self) -> Iterator[Policy]:
-        if self._ordered is None:
-            self._ordered = sorted(self._by_id.values(), key=_ORDER)
-        return (placed[2] for placed in self._ordered)
+        return iter(self._ordered)
+
+    def version_without(self, policies: Iterable[Policy]) -> str:
+        """The version that they would have without these."""
+        return self._ordered.version_without([self._by_id[each.id] for each in policies])
+
+    def last(self, count: int) -> list[Policy]:
+        """The last ones."""
+        return self._ordered.last(count)
+
+    def version(self, further: Iterable[Policy] = ()) -> str:
+        """The metadata version of their text, with the lines of `further` at the end."""
+        return self._ordered.version(further)
 
     def __contains__(self, ident: object) -> bool:
         return ident in self._by_id
@@ -56,11 +68,7 @@ class Policies:
         self._by_id[policy.id] = placed
         for index, key in self._keys(policy):
             index.setdefault(key, {})[policy.id] = placed
-        if self._ordered is not None:
-            if arrival is not None or (self._ordered and self._ordered[-1][0] > policy.date):
-                self._ordered = None
-            else:
-                self._ordered.append(placed)
+        self._ordered.add(placed)
         self.changes += 1
 
     def remove(self, ident: str) -> Policy | None:
@@ -73,10 +81,7 @@ class Policies:
             index[key].pop(ident, None)
             if not index[key]:
                 del index[key]
-        if self._ordered and self._ordered[-1] is placed:
-            self._ordered.pop()
-        else:
-            self._ordered = None
+        self._ordered.remove(placed)
         self.changes += 1
         return policy
 
@@ -90,6 +95,10 @@ class Policies:
         """The policy of that id."""
         placed = self._by_id.get(ident)
         return placed[2] if placed else None
+
+    def sorted(self, policies: Iterable[Policy]) -> list[Policy]:
+        """These, all of which are here, in the order they have here."""
+        return [placed[2] for placed in sorted((self._by_id[each.id] for each in policies), key=_ORDER)]
 
     def types(self) -> dict[str, int]:
         """Every type, in alphabetical order, and how many policies it has."""
@@ -120,9 +129,9 @@ class Policies:
             # An id in another letter case is one all the same, and found the slow way.
             if policies or not any(letter.isalpha() for letter in str(attributes["id"])):
                 return [policy for policy in policies if not kinds or policy.type in kinds]
-        smallest: list[dict[str, _Placed]] | None = None
-        for name in INDEXED:
-            if name in attributes:
+        smallest: list[dict[str, Placed]] | None = None
+        for name in attributes:
+            if self._has_index(name):
                 found = [self._by_value[key] for key in _asked(name, attributes[name]) if key in self._by_value]
                 if smallest is None or sum(map(len, found)) < sum(map(len, smallest)):
                     smallest = found
@@ -130,6 +139,18 @@ class Policies:
             return self.of_type(*kinds) if kinds else list(self)
         unique = {placed[1]: placed for each in smallest for placed in each.values()}.values()
         return [placed[2] for placed in sorted(unique, key=_ORDER) if not kinds or placed[2].type in kinds]
+
+    def _has_index(self, name: str) -> bool:
+        """Whether an attribute is indexed; one that is asked for is from now on, if there are many policies."""
+        if name in self._indexed:
+            return True
+        if len(self) <= FEW or len(self._indexed) >= MOST_INDEXES:
+            return False
+        self._indexed[name] = None
+        for placed in self._by_id.values():
+            for key in _values(name, placed[2]):
+                self._by_value.setdefault(key, {})[placed[2].id] = placed
+        return True
 
     def of_table(self, kind: str, dbms: str, table: str) -> list[Policy]:
         """Policies of a type about this table, whatever the spelling of its name; in order.
@@ -144,14 +165,10 @@ class Policies:
         found = self._by_address.get((ip.casefold(), port), {})
         return [placed[2] for placed in sorted(found.values(), key=_ORDER)]
 
-    def _keys(self, policy: Policy) -> list[tuple[dict[Any, dict[str, _Placed]], Any]]:
+    def _keys(self, policy: Policy) -> list[tuple[dict[Any, dict[str, Placed]], Any]]:
         """Where it is found besides its id."""
-        keys: list[tuple[dict[Any, dict[str, _Placed]], Any]] = [(self._by_type, policy.type)]
-        for name in INDEXED:
-            value = policy.body.get(name)
-            if value is not None:
-                for each in {_stored(one) for one in value} if isinstance(value, list) else (_stored(value),):
-                    keys.append((self._by_value, (name, each)))
+        keys: list[tuple[dict[Any, dict[str, Placed]], Any]] = [(self._by_type, policy.type)]
+        keys += [(self._by_value, key) for name in self._indexed for key in _values(name, policy)]
         dbms, table = policy.body.get("dbms"), policy.body.get("name" if policy.type == "table" else "table")
         if isinstance(dbms, str) and isinstance(table, str):
             keys.append((self._by_table, (policy.type, spelled(dbms), spelled(table))))
@@ -177,11 +194,23 @@ def folded(value: Any) -> str:
     return (value if isinstance(value, str) else str(value)).casefold()
 
 
+def _values(name: str, policy: Policy) -> list[tuple[str, str]]:
+    """Under what the values of an attribute are found."""
+    value = policy.get(name)
+    if value is None:
+        return []
+    return [
+        (name, each) for each in ({_stored(one) for one in value} if isinstance(value, list) else (_stored(value),))
+    ]
+
+
 def _stored(value: Any) -> str:
-    """Under what a stored value is found: numbers by what they are worth, not by how they are written."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"#{float(value)}" if abs(value) < 1e300 else folded(value)
-    return folded(value)
+    """Under what a stored value is found: numbers by what they are worth, what is neither text nor number by all."""
+    if isinstance(value, str | bool):
+        return folded(value)
+    if isinstance(value, int | float) and abs(value) < 1e300:
+        return f"#{float(value)}"
+    return ANYTHING
 
 
 def _asked(name: str, value: Any) -> set[tuple[str, str]]:

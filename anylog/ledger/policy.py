@@ -31,6 +31,7 @@ _HASHED: Mapping[str, tuple[str, ...]] = {  # types of which two nodes that decl
     "column": ("dbms", "table", "name", "type"),
     "cluster": ("company", "name", "parent", "table"),
 }
+DECLARED = frozenset(_HASHED)
 
 
 @frozen(eq=False, slots=False)

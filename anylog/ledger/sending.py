@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, IPeers, Reply, unix
-from anylog.ledger.checks import check, completed
+from anylog.ledger.checks import check, completed, doubts
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master, Outcome
 from anylog.ledger.merge import Merged
@@ -74,15 +75,41 @@ async def drop_at(place: Place, address: str, idents: Sequence[str]) -> list[str
     return [str(ident) for ident in _list_of(reply, "dropped")]
 
 
+@frozen
+class Changes:
+    """What a master told of its ledger: all of it or, with a `base`, what changed since that version."""
+
+    data: bytes  # lines of policies
+    version: str
+    base: str = ""
+    dropped: Sequence[str] = ()  # ids
+
+
 async def fetch(place: Place, address: str, version: str = "", *, seed: bool = False) -> bytes | None:
     """The text of a node's ledger, None if its version is `version`; with `seed` any member's, not a master's alone."""
-    head = {"version": version, "seed": True} if seed else {"version": version}
+    changes = await fetch_changes(place, address, version, seed=seed)
+    return None if changes is None else changes.data
+
+
+async def fetch_changes(
+    place: Place, address: str, version: str = "", base: str = "", *, seed: bool = False
+) -> Changes | None:
+    """What a node's ledger is, or what changed since `base`; None if its version is `version`."""
+    head: dict[str, Any] = {"version": version}
+    if seed:
+        head["seed"] = True
+    if base:
+        head["base"] = base
     reply = await place.peers.ask(address, "ledger", head, until=place.clock.seconds() + 6 * LIMIT)
     if not reply.head.get("changed"):
         return None
     if reply.body is None:
         raise AnyLogError(21, "a ledger without a text came", node=address)
-    return await all_pages(reply.body, None)
+    data = await all_pages(reply.body, None)
+    if not base or reply.head.get("base") != base:
+        return Changes(data, str(reply.head.get("version")))
+    dropped = [str(ident) for ident in _list_of(reply, "dropped")]
+    return Changes(data, str(reply.head.get("version")), base, dropped)
 
 
 def complete(place: Place, policy: Policy) -> Policy:
@@ -100,8 +127,9 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
     A master that cannot be reached is a warning if the policy is in the local ledger: it is sent again later. One that
     refuses undoes the local step, and its error is raised; a member number that was drawn here is drawn again first.
     """
-    if local and prepared(policy, 0).id in place.ledger.policies:
-        raise AnyLogError(70, f"{policy.summary}: the id {prepared(policy, 0).id} is in the ledger")
+    ident = policy.id or prepared(policy, 0).id
+    if local and ident in place.ledger.policies:
+        raise AnyLogError(70, f"{policy.summary}: the id {ident} is in the ledger")
     try:
         done = complete(place, policy)
     except AnyLogError as error:
@@ -110,21 +138,35 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
         await _refreshed(place, fresh=True)  # what it names may have been added elsewhere a moment ago
         done = complete(place, policy)
     drawn = done.get("member") is not None and policy.get("member") is None
-    if local:
-        await place.ledger.add(done.having(ledger="local"))
-        if drawn:
-            place.ledger.drawn.add(done.id)
-    warnings = []
+    if drawn:
+        place.ledger.drawn.add(done.id)
+    # In memory at once; on disk while the masters are asked.
+    saved = place.ledger.add(done.having(ledger="local")) if local else None
+    if saved is not None and saved.called:
+        await saved  # another one of this id may have come meanwhile
+    warnings = [doubt] if (doubt := doubts(done, place.ledger.policies)) else []
+    took, refusal = 0, None
     for address in masters:
         try:
             done = await _pushed(place, address, done, drawn, local)
+            took += 1
         except AnyLogError as error:
             if local and error.number in _NOT_NOW:
                 warnings.append(f"Warning: {done.summary} waits for the master {address}: {error}")
                 continue
-            if local:
-                await _undo(place, done.id)
+            refusal = error
+            break
+    try:
+        if saved is not None:
+            await saved
+    except AnyLogError as fault:
+        if refusal is None and not took:
             raise
+        warnings.append(f"Warning: {done.summary} is in the global ledger, and could not be kept here: {fault}")
+    if refusal is not None:
+        if local:
+            await _undo(place, done.id)
+        raise refusal
     return "\n".join(warnings)
 
 
@@ -134,6 +176,8 @@ async def _pushed(place: Place, address: str, policy: Policy, drawn: bool, local
     while True:
         (outcome,) = await push_to(place, address, [policy.having(ledger="global")])
         if not outcome.code:
+            if local:
+                place.ledger.taken[policy.id] = address
             return policy
         member = policy.whole("member")
         if outcome.code == 180 and drawn and member is not None and len(tried) < DRAWS and "member:" in outcome.text:
@@ -196,6 +240,7 @@ async def settle(place: Place, address: str, told: Merged) -> None:
     for policy, outcome in zip(policies, await push_to(place, address, policies, ignore=True), strict=True):
         if not outcome.code:
             place.ledger.refusals.pop(policy.id, None)
+            place.ledger.taken[policy.id] = address
             continue
         try:
             if policy.id not in place.ledger.drawn or outcome.code != 180:

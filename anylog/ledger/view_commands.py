@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from anylog.errors import AnyLogError
@@ -296,11 +296,14 @@ class TestCluster(Command):
 
 def defects(clusters: Clusters, policies: Sequence[Policy]) -> Iterator[str]:
     """What is wrong with clusters and their operators, each in one line."""
-    idents = {policy.id for policy in policies}
+    parents = {policy.id: policy.text_of("parent") for policy in policies}
+    idents = parents.keys()
     for policy in policies:
         parent = policy.text_of("parent")
         if parent and parent not in idents:
             yield f"{policy.summary} ({policy.id}): its parent {parent} is not in the ledger"
+        if circle(policy, parents):
+            yield f"{policy.summary} ({policy.id}): its parents go round in a circle"
     for operator in clusters.operators():
         if operator.cluster and operator.cluster not in idents:
             yield f"operator '{operator.name}': its cluster {operator.cluster} is not in the ledger"
@@ -314,6 +317,18 @@ def defects(clusters: Clusters, policies: Sequence[Policy]) -> Iterator[str]:
         for number in sorted(set(numbers)):
             if numbers.count(number) > 1:
                 yield f"{name}: member {number} is more than one operator"
+
+
+def circle(policy: Policy, parents: Mapping[str, str]) -> bool:
+    """Whether one comes back to the policy by its parents."""
+    seen: set[str] = set()
+    above = parents.get(policy.id, "")
+    while above and above not in seen:
+        if above == policy.id:
+            return True
+        seen.add(above)
+        above = parents.get(above, "")
+    return False
 
 
 COMMANDS: tuple[type[Command], ...] = (

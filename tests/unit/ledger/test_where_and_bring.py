@@ -183,7 +183,7 @@ def test_refused(asked: str, number: int) -> None:
         ("operator bring.max [*][port]", "32249"),
         ("operator bring.max [name]", "Roof"),
         ("master bring.children [*][id]", "b"),
-        ("operator bring.parents [*][id]", "m"),
+        ("operator where id = b bring.parents [name] ' under ' [parents]", 'cellar under ["m"]'),
         ("* bring.unique [] separator = ,", "master,operator,cluster,tag"),
         ("* bring.unique [*] separator = ,", "master,operator,cluster,tag"),
         ("cluster bring [table][][name]", '["t1", "t2"]'),

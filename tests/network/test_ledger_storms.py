@@ -1,0 +1,132 @@
+"""The master dies and comes back while three nodes insert and delete: all end with one ledger (metadata.md 7.3)."""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+import pytest
+from test_world import MASTER, SYNC, door
+
+from anylog.errors import AnyLogError
+from anylog.node import Node
+from anylog.testing.world import World
+
+NODES = ("one", "two", "three")
+SCRIPT = (
+    door("10.0.0.1", 32048),
+    "connect dbms blockchain where type = sqlite",
+    "create table ledger where dbms = blockchain",
+    SYNC.replace("60 seconds", "5 seconds"),
+)
+
+
+def insert(world: World, node: Node, name: str) -> bool:
+    """Whether it was acknowledged, here or at the master."""
+    policy = json.dumps({"device": {"id": name, "name": name, "from": node.name}})
+    try:
+        world.run(node, f"blockchain insert where policy = {policy} and local = true and master = {MASTER}")
+    except AnyLogError:
+        return False
+    return True
+
+
+def delete(world: World, node: Node, name: str) -> bool:
+    """Whether it was acknowledged."""
+    try:
+        world.run(node, f"blockchain delete policy where id = {name} and local = true and master = {MASTER}")
+    except AnyLogError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_master_dies(seed: int) -> None:
+    """What was inserted is on all, what was deleted is on none, and the version is one."""
+    world, chance = World(seed), Random(seed)
+    world.add("master", "10.0.0.1", script=SCRIPT, lasting=True)
+    for number, name in enumerate(NODES, 2):
+        world.add(name, f"10.0.0.{number}", chance.choice([0.0, -40.0, 7.0]))
+        world.run(world.nodes[name], door(f"10.0.0.{number}", 32148), SCRIPT[-1])
+    inserted: set[str] = set()
+    deleted: set[str] = set()
+    down = 0
+    for step in range(120):
+        if "master" in world.nodes and chance.random() < 0.06:
+            world.crash("master", power=chance.random() < 0.5)
+            down += 1
+        elif "master" in world.nodes and chance.random() < 0.05:
+            world.crash_after("master", chance.randrange(1, 12))
+            down += 1
+        elif "master" not in world.nodes and chance.random() < 0.15:
+            world.wait(world.restart("master"))
+        node = world.nodes[chance.choice(NODES)]
+        known = [each.id for each in node.ledger.policies.of_type("device")]
+        if known and chance.random() < 0.3:
+            name = chance.choice(known)
+            # Deleted from the moment at which it is asked for: without an answer it may be either.
+            inserted.discard(name)
+            if delete(world, node, name):
+                deleted.add(name)
+        elif insert(world, node, f"d{step}"):
+            inserted.add(f"d{step}")
+        world.advance(chance.choice([0.0, 0.01, 0.3, 2.0]))
+    if "master" in world.nodes:
+        world.crash("master")
+    world.advance(30.0)
+    world.wait(world.restart("master"))
+
+    def settled() -> bool:
+        master = world.nodes["master"].master
+        assert master is not None
+        return all(node.ledger.version == master.version for node in world.nodes.values())
+
+    world.until(settled, 120)
+    for node in world.nodes.values():
+        ids = {each.id for each in node.ledger.policies}
+        assert not inserted - ids, (node.name, "lost")
+        assert not deleted & ids, (node.name, "came back")
+        assert not node.ledger.waiting()
+    assert down and inserted and deleted
+    world.stop()
+
+
+def test_deleted_by_another_node_at_once() -> None:
+    """What one node has inserted another one deletes before the first has looked again: it does not come back."""
+    world = World(4)
+    world.add("master", "10.0.0.1", script=SCRIPT, lasting=True)
+    for number, name in enumerate(NODES, 2):
+        world.add(name, f"10.0.0.{number}")
+        world.run(world.nodes[name], door(f"10.0.0.{number}", 32148), SCRIPT[-1])
+    one, two = world.nodes["one"], world.nodes["two"]
+    assert insert(world, one, "stays") and insert(world, one, "goes")
+    assert one.ledger.raw.get("goes").local, "it has not looked yet"  # type: ignore[union-attr]
+    world.run(two, f"blockchain delete policy where id = goes and master = {MASTER}")
+    world.advance(20.0)
+    for node in world.nodes.values():
+        assert [each.id for each in node.ledger.policies] == ["stays"], node.name
+    world.stop()
+
+
+def test_a_copy_in_a_database() -> None:
+    """A node whose dest is dbms, too: its database loses what the master lost, and keeps what others put there."""
+    world = World(6)
+    world.add("master", "10.0.0.1", script=SCRIPT, lasting=True)
+    node = world.add("copy", "10.0.0.2")
+    world.run(
+        node,
+        door("10.0.0.2", 32148),
+        "connect dbms blockchain where type = sqlite and memory = true",
+        "create table ledger where dbms = blockchain",
+        'blockchain push {"own": {"id": "own"}}',
+        SCRIPT[-1].replace("dest = file", "dest = file and dest = dbms"),
+    )
+    assert insert(world, node, "a") and insert(world, node, "b")
+    world.advance(10.0)
+    assert node.master is not None
+    assert {each.id for each in node.master.policies} == {"own", "a", "b"}
+    assert delete(world, node, "a")
+    world.run(world.nodes["master"], 'blockchain replace policy b with {"device": {"name": "other"}}')
+    world.advance(10.0)
+    assert {each.id: each.name for each in node.master.policies} == {"own": "", "b": "other"}
+    world.stop()
