@@ -15,10 +15,11 @@ from anylog.interfaces import unix
 from anylog.language.command import Command, Format
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import Scope, read_json, shown
+from anylog.language.statements import scope_of
 from anylog.language.tables import bar_table, framed
 from anylog.language.where import replaced
 from anylog.ledger.policy import Policy, utc_date
-from anylog.ledger.reading_commands import Question, policy_of, scope_of
+from anylog.ledger.reading_commands import Question, policy_of
 from anylog.network.broker import Broker
 from anylog.network.broker_commands import RunMessageBroker
 from anylog.network.commands import RunRestServer
