@@ -111,7 +111,7 @@ class Schedule(Command):
 
     words = "schedule"
     usage = (
-        "schedule time = [number and unit] [and name = text] [and start = date, +2h or start of day]"
+        "schedule [time = number and unit] [and name = text] [and start = date, +2h or start of day]"
         " [and scheduler = id] task [command]"
     )
     operands = "time = ... task [command]"
