@@ -180,7 +180,8 @@ class Steer(Command):
 
     words = "task"
     usage = (
-        "task stop/resume/remove/run/init where [scheduler = id and] name = [text] or id = [number] [and start = date]"
+        "task [stop/resume/remove/run/init] where [scheduler = id and] name = [text] or id = [number]"
+        " [and start = date]"
     )
     operands = "stop/resume/remove/run/init where ..."
     raw = literal = True
