@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pair import A, B, pair, refused
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -18,28 +19,15 @@ from anylog.node import Node
 from anylog.testing.lanes import ClockLane
 from anylog.testing.world import World
 
-A, B = "10.0.0.1:32148", "10.0.0.2:32148"
-
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    made = World(5)
-    for name, host in (("a", "10.0.0.1"), ("b", "10.0.0.2")):
-        made.run(made.add(name, host), f"run tcp server where internal_ip = {host} and internal_port = 32148")
-    yield made
-    made.stop()
-    assert not [call for call in made.clock.getDelayedCalls() if call.active()]
+    yield from pair(5)
 
 
 @pytest.fixture
 def a(world: World) -> Node:
     return world.nodes["a"]
-
-
-def refused(world: World, node: Node, command: str) -> AnyLogError:
-    with pytest.raises(AnyLogError) as error:
-        world.run(node, command)
-    return error.value
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pair import A, B, pair, refused
 from twisted.internet.defer import Deferred, fail, succeed
 
 from anylog.errors import AnyLogError
@@ -13,28 +14,15 @@ from anylog.language.interpreter import collected
 from anylog.node import Node
 from anylog.testing.world import World
 
-A, B = "10.0.0.1:32148", "10.0.0.2:32148"
-
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    made = World(9)
-    for name, host in (("a", "10.0.0.1"), ("b", "10.0.0.2")):
-        made.run(made.add(name, host), f"run tcp server where internal_ip = {host} and internal_port = 32148")
-    yield made
-    made.stop()
-    assert not [call for call in made.clock.getDelayedCalls() if call.active()]
+    yield from pair(9)
 
 
 @pytest.fixture
 def a(world: World) -> Node:
     return world.nodes["a"]
-
-
-def refused(world: World, node: Node, command: str) -> AnyLogError:
-    with pytest.raises(AnyLogError) as error:
-        world.run(node, command)
-    return error.value
 
 
 @pytest.mark.parametrize(
