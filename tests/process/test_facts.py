@@ -65,10 +65,10 @@ def test_log_of_calls(node: NodeProcess) -> None:
 
 def test_not_in_this_build(node: NodeProcess) -> None:
     """A command of a later build is known: it says so by its number, and help lists it with what brings it."""
-    status, said = node.request("GET", command="get platforms")
+    status, said = node.request("GET", command="get blobs archiver")
     answer = json.loads(said)
-    assert (status, answer["err_code"]) == (400, 237) and "not in this build: get platforms" in json.dumps(answer)
+    assert (status, answer["err_code"]) == (400, 237) and "not in this build: get blobs archiver" in json.dumps(answer)
     missing = json.loads(node.command("help status where format = json"))
-    assert "get platforms" in missing["platforms"] and "run smtp client" in missing["mail and messages"]
-    assert "platforms\r\n     blockchain checkout from" in node.command("help status").decode()
+    assert "get relay" in missing["platforms"] and "run smtp client" in missing["mail and messages"]
+    assert "platforms\r\n     blockchain " in node.command("help status").decode()
     assert b"Not in this build: " in node.command("help run smtp client")
