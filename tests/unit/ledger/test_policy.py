@@ -157,7 +157,7 @@ class TestPolicies:
 
             return steps(look_up)
 
-        assert work(10_000) == work(100)
+        assert work(10_000) < 1.1 * work(100)  # a few steps more or less: where texts meet in a table is chance
 
 
 def test_lines() -> None:

@@ -176,10 +176,10 @@ class Asking(TestCase):
             self.assertEqual(error.number, 51, path)
             self.assertIn(told, str(error))
             self.assertIsNone(self.dictionary.get("x"))
-        # The last is no TLS server; it waits for the end of a line.
-        for url, number in [("http://127.0.0.1:1", 51), (f"https{self.url[4:]}", 26)]:
+        # The last is no TLS server; it waits for the end of a line, which may be in what begins a TLS session by chance.
+        for url, numbers in [("http://127.0.0.1:1", (51,)), (f"https{self.url[4:]}", (26, 51))]:
             error = await self.refused(f"rest get where url = {url} and timeout = 0.5")
-            self.assertEqual(error.number, number, url)
+            self.assertIn(error.number, numbers, url)
             self.assertIn(url, str(error))
 
     async def test_late(self) -> None:
