@@ -176,7 +176,7 @@ class Asking(TestCase):
             self.assertEqual(error.number, 51, path)
             self.assertIn(told, str(error))
             self.assertIsNone(self.dictionary.get("x"))
-        # The last is no TLS server; it waits for the end of a line, which may be in what begins a TLS session by chance.
+        # The last is no TLS server; it waits for the end of a line, which what begins a TLS session may have by chance.
         for url, numbers in [("http://127.0.0.1:1", (51,)), (f"https{self.url[4:]}", (26, 51))]:
             error = await self.refused(f"rest get where url = {url} and timeout = 0.5")
             self.assertIn(error.number, numbers, url)
