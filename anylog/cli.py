@@ -17,7 +17,7 @@ from anylog import __version__
 from anylog.prompt.door import Door, Refused, Unreachable, ask, copy
 
 USAGE = """\
-usage: anylog run [--home DIR] [--name NAME] [COMMAND and COMMAND ... | process SCRIPT]
+usage: anylog run [--home DIR] [--name NAME] [--env FILE] [COMMAND and COMMAND ... | process SCRIPT]
            Run a node in the foreground (the same as: twistd -n anylog ...).
        anylog exec [--timeout SECONDS] HOST:PORT COMMAND
            Ask the node whose REST server listens there; prints its answer.

@@ -452,9 +452,12 @@ class Node:
             lambda failure: self.log.failure("stopping {name}", failure, name=name)
         )
 
-    async def _read_script(self, name: str) -> tuple[str, str]:
-        """The path and text of a script: as given, else under the local scripts. AnyLogError 112."""
-        tried = [Path(name), self.places.folder("local_scripts") / name]
+    async def _read_script(self, name: str, folder: str) -> tuple[str, str]:
+        """The path and text of a script: as given, else in the folder of who asks, else under the local scripts.
+
+        Raises AnyLogError 112.
+        """
+        tried = [Path(name), *([Path(folder, name)] if folder else []), self.places.folder("local_scripts") / name]
         for path in tried:
             try:
                 data = await self.lanes.open("disk", 2).run(self._script_bytes, path)
@@ -463,7 +466,7 @@ class Node:
                 continue
             except (OSError, ValueError) as fault:
                 raise AnyLogError(112, f"script {path} cannot be read: {fault}") from fault
-        raise AnyLogError(112, f"Missing script file: {tried[0]}, nor {tried[1]}")
+        raise AnyLogError(112, f"Missing script file: {', nor '.join(map(str, dict.fromkeys(tried)))}")
 
     def _script_bytes(self, path: Path) -> bytes:
         """In a lane: a file of a bounded size; what is no file might never end."""

@@ -24,6 +24,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from anylog import __version__
+from anylog.environment import read_variables
 from anylog.errors import AnyLogError
 from anylog.process import ROWS
 from anylog.waiting import deadline
@@ -93,7 +94,7 @@ def commands_of(words: Sequence[str]) -> list[str]:
 class Options(usage.Options):
     """What may stand after `twistd anylog`."""
 
-    synopsis = "[--home DIR] [--name NAME] [COMMAND and COMMAND ... | process SCRIPT]"
+    synopsis = "[--home DIR] [--name NAME] [--env FILE] [COMMAND and COMMAND ... | process SCRIPT]"
     longdesc = (
         "Runs one node. COMMANDs are quoted and have the word 'and' between them; 'process SCRIPT' runs the commands "
         "of a file. Without any, a node with the embedded database 'town' starts and listens for REST on port "
@@ -102,12 +103,14 @@ class Options(usage.Options):
     optParameters = [
         ["home", "d", "anylog-data", "Directory of the node; everything it keeps lies below it."],
         ["name", None, "", "Name of the node, as shown in its prompt and its status."],
+        ["env", None, None, "File of environment variables, NAME=value a line; it wins over what is there already."],
         ["telnet", None, None, "Port of a telnet console on the loopback interface, or tcp:PORT:interface=ADDRESS."],
     ]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.commands: list[str] = []
+        self.environ: dict[str, str] = {}
 
     def parseArgs(self, *words: str) -> None:
         """Called by Twisted with what is left after the options."""
@@ -119,11 +122,23 @@ class Options(usage.Options):
             raise usage.UsageError("--home needs a directory")
         if self["telnet"] is not None:
             telnet_command(self["telnet"])
+        if self["env"] is not None:
+            self.environ = variables_of(Path(self["env"]).expanduser())
 
     def opt_version(self) -> None:
         """Print the version and exit."""
         sys.stdout.write(f"anylog {__version__}\n")
         raise SystemExit(0)
+
+
+def variables_of(path: Path) -> dict[str, str]:
+    """What the file of `--env` says. Raises `usage.UsageError`."""
+    try:
+        return read_variables(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as fault:
+        raise usage.UsageError(f"--env: {path} cannot be read: {getattr(fault, 'strerror', None) or fault}") from None
+    except AnyLogError as odd:
+        raise usage.UsageError(f"--env: {odd}") from None
 
 
 def telnet_command(place: str) -> str:
@@ -235,8 +250,8 @@ def leave_with(status: int) -> None:
     os._exit(status)
 
 
-def build(reactor: Any, home: Path, name: str) -> Node:
-    """A node on this machine's clock, sockets, threads and disk."""
+def build(reactor: Any, home: Path, name: str, environ: Mapping[str, str]) -> Node:
+    """A node on this machine's clock, sockets, threads and disk; `environ` is beside the environment of the process."""
     from anylog.clock import SteadyClock
     from anylog.disk.durable import RealDisk
     from anylog.disk.lanes import ThreadLanes
@@ -253,7 +268,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
         disk=RealDisk(),
         chance=SystemRandom(),
         programs=Programs(reactor),
-        environ=dict(os.environ),
+        environ={**os.environ, **environ},
         point=killer(os.environ.get("ANYLOG_KILL_AT", "")),
     )
 
@@ -283,7 +298,7 @@ def makeService(options: Options) -> NodeService:
     home = Path(options["home"]).expanduser().resolve()
     return NodeService(
         reactor=reactor,
-        make=partial(build, reactor, home, options["name"]),
+        make=partial(build, reactor, home, options["name"], options.environ),
         home=home,
         commands=commands,
         plain=bool(above.get("nodaemon")) and not above.get("logfile") and not above.get("syslog"),

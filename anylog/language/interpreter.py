@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
@@ -77,12 +78,13 @@ class Interpreter:
         clock: Clock,
         node: Any,
         logs: Logs,
-        read_file: Callable[[str], Awaitable[tuple[str, str]]],
+        read_file: Callable[[str, str], Awaitable[tuple[str, str]]],
         aside: Callable[..., Awaitable[Any]] | None = None,
     ) -> None:
         """`node` is what commands are handed; the interpreter itself uses no more of it than its address.
 
-        `read_file(name)` gives the path and the text of a script; AnyLogError 112 if there is none.
+        `read_file(name, folder)` gives the path and the text of a script, `folder` being that of the script which asks,
+        or empty; AnyLogError 112 if there is none.
         `aside(work, *values)` does pure work that takes long where nobody waits for it.
         """
         self._words, self._dictionary, self._environ = words, dictionary, environ
@@ -123,8 +125,8 @@ class Interpreter:
         outer = context.frame if isinstance(context.frame, Frame) else Frame()
         if outer.depth + A_SCRIPT > DEEPEST:
             raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
-        path, parts = await self._parts(name)
-        frame = Frame(script=path, depth=outer.depth + A_SCRIPT, arguments=tuple(values))
+        path, parts = await self._parts(name, outer.folder)
+        frame = _frame(path, outer.depth + A_SCRIPT, values)
         ended = await self._in_run(frame, parts, context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
@@ -134,7 +136,7 @@ class Interpreter:
         if outer.depth + A_SCRIPT > DEEPEST:
             raise AnyLogError(3, f"{title}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
         script = Script.of_lines(title, [Line(number, text) for number, text in enumerate(commands, 1)])
-        frame = Frame(script=title, depth=outer.depth + A_SCRIPT)
+        frame = Frame(script=title, folder=outer.folder, depth=outer.depth + A_SCRIPT)
         ended = await self._in_run(frame, [Section({}, script)], context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
@@ -147,7 +149,7 @@ class Interpreter:
         if outer.depth + A_SCRIPT > DEEPEST:
             raise AnyLogError(3, f"{title}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
         script = Script.of_lines(title, [Line(number, line) for number, line in enumerate(lines, 1)])
-        frame = Frame(script=title, depth=outer.depth + A_SCRIPT)
+        frame = Frame(script=title, folder=outer.folder, depth=outer.depth + A_SCRIPT)
 
         async def execute(text: str, inner: Context) -> Result:
             try:
@@ -162,8 +164,8 @@ class Interpreter:
 
     async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
         """Begin a script file and do not wait for it; gives its number. Raises AnyLogError 112 or 108."""
-        path, parts = await self._parts(name)
-        frame = Frame(script=path, depth=A_SCRIPT, arguments=tuple(values))
+        path, parts = await self._parts(name, context.frame.folder if isinstance(context.frame, Frame) else "")
+        frame = _frame(path, A_SCRIPT, values)
         inner = self._inner(context, frame)
         run = frame.run = self.runs.open(path, context.who or context.origin, inner.write, thread=True)
 
@@ -201,9 +203,9 @@ class Interpreter:
         origin = "script" if context.origin in ("start", "console") else context.origin
         return evolve(context, frame=frame, origin=origin, write=lambda text: context.write(text))
 
-    async def _parts(self, name: str) -> tuple[str, Sequence[Section]]:
+    async def _parts(self, name: str, folder: str) -> tuple[str, Sequence[Section]]:
         """The path of a script file, and what it holds."""
-        path, text = await self._read_file(name)
+        path, text = await self._read_file(name, folder)
         if self._aside is None or len(text) < LONG:
             return path, parts_of(path, text)
         return path, await self._aside(parts_of, path, text)
@@ -540,6 +542,11 @@ def result_shower(write: Callable[[str], None]) -> Callable[[Result], Coroutine[
             write(shown(result.data))
 
     return show
+
+
+def _frame(path: str, depth: int, values: Sequence[str]) -> Frame:
+    """That of a script file."""
+    return Frame(script=path, folder=str(Path(path).parent), depth=depth, arguments=tuple(values))
 
 
 def _texts(tokens: Sequence[Token]) -> list[str]:

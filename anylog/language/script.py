@@ -50,6 +50,7 @@ class Frame:
     """What one running script, or one console, remembers between its lines."""
 
     script: str = ""  # its name; empty on a console
+    folder: str = ""  # where the file lies: names of scripts that it runs are looked for there, too
     depth: int = 0  # statements and scripts that wait for this one to end
     arguments: Sequence[str] = ()
     line: int = 0

@@ -231,9 +231,9 @@ class Wait(Command):
 class Process(Command):
     """Run the commands of a file, here and now; the first error that no `on error` takes ends it.
 
-    A relative path is looked for as given, then in the directory of local scripts. Words after the file are its
-    arguments, bound by `variables` in its first line. A file that ends with .json holds sections of settings and
-    commands.
+    A relative path is looked for as given, then beside the script that runs it, then in the directory of local
+    scripts. Words after the file are its arguments, bound by `variables` in its first line. A file that ends with .json
+    holds sections of settings and commands.
     """
 
     words = "process"
@@ -332,6 +332,24 @@ class ExitScripts(_Jump):
     control = Control.EXIT_SCRIPTS
 
 
+class RaiseError(Command):
+    """Fail with a text of one's own: the script ends, unless `on error` says otherwise, and so do those that called it.
+
+    At the start of a node it is the reason for which the node does not start.
+    """
+
+    words = "raise error"
+    operands = "[text]"
+    least, most = 1, None
+    examples = ('raise error "PORT is missing"', 'if not !port then raise error "the port of" !node_name "is missing"')
+    index = ("script", "debug")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 3 with the text."""
+        raise AnyLogError(3, " ".join(operand.strip("'") for operand in operands), http=400)
+
+
 class OnErrorIgnore(_Jump):
     """From here on errors in this script are logged and the script goes on."""
 
@@ -388,6 +406,7 @@ STATEMENTS: tuple[type[Command], ...] = (
     Return,
     EndScript,
     ExitScripts,
+    RaiseError,
     OnErrorIgnore,
     OnErrorGoto,
     OnErrorCall,

@@ -53,7 +53,7 @@ class Home:
             clock=self.clock,
             node=self,  # type: ignore[arg-type]
             logs=Logs(self.clock),
-            read_file=lambda name: None,  # type: ignore[arg-type, return-value]
+            read_file=lambda name, folder: None,  # type: ignore[arg-type, return-value]
         )
 
     def open_master(self) -> Any:

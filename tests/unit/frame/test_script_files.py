@@ -43,6 +43,24 @@ def test_scripts(node: Node, tmp_path: Path) -> None:
     assert outcome(node, f"{tmp_path}/empty.al") == []
 
 
+def test_beside_the_caller(node: Node, tmp_path: Path) -> None:
+    """A script is also found beside the one that runs it, from the lines of a policy, too, before local scripts."""
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "main.al").write_text("process steps/one.al\nprocess two.al\nthread two.al\nprocess one.al")
+    (tmp_path / "two.al").write_text("print two")
+    (tmp_path / "steps" / "one.al").write_text("print one\nprocess two.al")
+    (tmp_path / "steps" / "two.al").write_text("print step two")
+    local = node.places.folder("local_scripts")
+    local.mkdir(parents=True)
+    (local / "one.al").write_text("print local")
+    assert outcome(node, f"{tmp_path}/main.al") == ["one", "step two", "two", "two", "Thread 2", "local"]
+    error = outcome(node, "two.al")
+    assert isinstance(error, AnyLogError) and str(local / "two.al") in str(error)
+    (tmp_path / "list.al").write_text("config from policy where policy = !lines")
+    node.dictionary.set("lines", '{"config": {"id": "x", "script": ["process two.al"]}}')
+    assert outcome(node, f"{tmp_path}/list.al") == ["two"]
+
+
 def test_no_scripts(node: Node, tmp_path: Path) -> None:
     """Devices, pipes, directories, other encodings, too much."""
     os.mkfifo(tmp_path / "pipe.al")

@@ -29,8 +29,8 @@ class Files:
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
 
-    async def read(self, name: str) -> tuple[str, str]:
-        for path in (name, f"/home/n/local_scripts/{name}"):
+    async def read(self, name: str, folder: str) -> tuple[str, str]:
+        for path in (name, f"{folder}/{name}", f"/home/n/local_scripts/{name}"):
             if path in self.files:
                 return path, self.files[path]
         raise AnyLogError(112, f"no such script: {name}")

@@ -35,6 +35,7 @@ class RunTests(LanguageCase):
             ("on error goto bad\nnonsense\n:bad:\nprint bad", ["bad"]),
             ("on error goto bad\nx = test fold where name = !nope\n:bad:\nprint bad", ["bad"]),
             ("on error end script\ntest fail 5\nprint no", []),
+            ("on error goto bad\nraise error no !ip 'b c'\nprint no\n:bad:\nprint bad", ["bad"]),
             (":odd-label;\nprint a\n", ["a"]),
             ("goto odd\nprint no\n:odd;\nprint a\n", ["a"]),
         ]:
@@ -89,6 +90,19 @@ class RunTests(LanguageCase):
         )
         self.disk.files["/s/me.al"] = "process /s/me.al"
         self.assertIn("more than 30 deep", str(self.refused("process /s/me.al")))
+
+    def test_raise_error(self) -> None:
+        """It ends all scripts with its text, and a handler of a caller sees it; a text is needed."""
+        self.disk.files["/s/in.al"] = 'port = 7\nraise error "the port" !port \'is taken\'\nprint no'
+        self.disk.files["/s/out.al"] = "process in.al\nprint no"
+        self.disk.files["/s/mild.al"] = "on error goto failed\nprocess out.al\n:failed:\nprint mild"
+        error = self.refused("process /s/out.al")
+        self.assertEqual(error.number, 3)
+        self.assertTrue(str(error).endswith(": the port 7 is taken"))
+        self.assertEqual(self.told, [])
+        self.ask("process /s/mild.al")
+        self.assertEqual(self.told, ["mild"])
+        self.assertEqual(self.refused("raise error").number, 2)
 
     def test_arguments(self) -> None:
         """`variables` binds them; a wrong number of them is error 55."""

@@ -109,7 +109,7 @@ class House:
         )
         road.nodes[address] = self
 
-    async def no_file(self, name: str) -> tuple[str, str]:
+    async def no_file(self, name: str, folder: str) -> tuple[str, str]:
         raise AnyLogError(112, name)
 
     def execute(self, asked: Any, context: Context) -> Deferred[Result]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
+from anylog.environment import read_variables
+from anylog.errors import AnyLogError
 from anylog.tap import Options, commands_of, makeService, telnet_command
 
 
@@ -84,3 +86,45 @@ class OptionsTests(SynchronousTestCase):
         options = Options()
         options.parseOptions(["--home", "somewhere"])
         self.assertEqual(makeService(options).home, Path.cwd() / "somewhere")
+
+
+class EnvironmentFileTests(SynchronousTestCase):
+    """What `--env` reads."""
+
+    def test_lines(self) -> None:
+        """As files of containers and services are written; nothing in a value is replaced."""
+        for text, expected in [
+            ("", {}),
+            ("\ufeff# a comment\n\nA=1\r\n  B = two words \nexport C='x # y'\n", {"A": "1", "B": "two words", "C": "x # y"}),
+            ("A=\nB=\"\"\nC= # nothing", {"A": "", "B": "", "C": ""}),
+            ("A=a#b # c\nB=$HOME\\n\nA=2", {"A": "2", "B": "$HOME\\n"}),
+            ('A="say \\"x\\" \\\\ \\n" # c\nB=it\'s', {"A": 'say "x" \\ \\n', "B": "it's"}),
+            ("A=b=c", {"A": "b=c"}),
+        ]:
+            self.assertEqual(read_variables(text, "a.env"), expected, text)
+
+    def test_refused(self) -> None:
+        """File and line are named, the value, which may be a secret, is not."""
+        for text, culprit in [
+            ("A=1\nsecret words", "a.env line 2: this is not NAME=value"),
+            ("1A=secret", "a.env line 1: this is not NAME=value"),
+            ('A="secret', 'a.env line 1: A: the value is not one text in " quotes'),
+            ("A='secret' more", "a.env line 1: A: the value is not one text in ' quotes"),
+            ("A=secret\0", "a.env line 1: A: a character"),
+        ]:
+            refused = self.assertRaises(AnyLogError, read_variables, text, "a.env")
+            self.assertIn(culprit, str(refused))
+            self.assertNotIn("secret", str(refused))
+
+    def test_option(self) -> None:
+        """The file is read at once; one that cannot be is a wrong command line."""
+        path = Path(self.mktemp())
+        path.write_text("NODE_TYPE=master\n")
+        options = Options()
+        options.parseOptions(["--env", str(path), "get status"])
+        self.assertEqual(options.environ, {"NODE_TYPE": "master"})
+        latin = Path(self.mktemp())
+        latin.write_bytes(b"A=caf\xe9")
+        for name in (latin, path / "none", path.parent):
+            refused = self.assertRaises(UsageError, Options().parseOptions, ["--env", str(name)])
+            self.assertIn(str(name), str(refused))
