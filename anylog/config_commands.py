@@ -137,8 +137,11 @@ class Settings:
         place = self.service("rest_port", "rest_ip", "rest_bind", "rest_threads", 5)
         if place is None:
             return None
-        timeout = self.text("rest_timeout")
-        seconds = 20.0 if not timeout else RunRestServer.where["timeout"].read(timeout)
+        timeout, seconds = self.text("rest_timeout"), 20.0
+        try:
+            seconds = RunRestServer.where["timeout"].read(timeout) if timeout else seconds
+        except ValueError as odd:
+            raise AnyLogError(87, f"policy {self.policy.id}: rest_timeout:{timeout[:80]} is not {odd}") from None
         return RestOptions(
             internal_ip=place.internal_ip,
             internal_port=place.internal_port,

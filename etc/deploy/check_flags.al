@@ -18,4 +18,4 @@ end script
 
 :odd:
 environment = ""
-raise error !flag_name "is" '!flag_value' "and should be true or false"
+raise error !flag_name "is" !flag_value "and should be true or false"

@@ -25,19 +25,18 @@ if !anylog_broker_port then
     [config][script] + 'set query pool !query_pool' and
     [config][script] + 'run scheduler 1'>
 
-if !policy_type == operator or !policy_type == publisher then
-<do set policy new_policy
-    [config][script] + 'set buffer threshold where time = !threshold_time and volume = !threshold_volume and write_immediate = !write_immediate' and
-    [config][script] + 'run streamer'>
-
 if !policy_type == operator then
 <do set policy new_policy
+    [config][script] + 'set buffer threshold where time = !threshold_time and volume = !threshold_volume and write_immediate = !write_immediate' and
+    [config][script] + 'run streamer' and
     [config][script] + 'if !enable_ha == true then run data distributor' and
     [config][script] + 'if !enable_ha == true then run data consumer where start_date = !start_date' and
     [config][script] + 'run operator where create_table = !create_table and update_tsd_info = !update_tsd_info and archive_json = !archive and archive_sql = !archive_sql and compress_json = !compress_file and compress_sql = !compress_sql and threads = !operator_threads and master_node = !ledger_conn and policy = !operator_id'>
 
 if !policy_type == publisher then
 <do set policy new_policy
+    [config][script] + 'set buffer threshold where time = !threshold_time and volume = !threshold_volume' and
+    [config][script] + 'run streamer' and
     [config][script] + 'run publisher where company = !company_name and compress_json = !compress_file and compress_sql = !compress_sql and delete_json = true and delete_sql = true and master_node = !ledger_conn and dbms_name = !dbms_file_location and table_name = !table_file_location'>
 
 if !is_hidden == true then goto tell-nobody

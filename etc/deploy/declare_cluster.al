@@ -5,7 +5,7 @@ if not !joined_id then goto look
 cluster_id = !joined_id
 joined_name = blockchain get cluster where id = !joined_id bring.first [*][name]
 <if !joined_name and !joined_name != !cluster_name then
-    raise error "the operator" '!node_name' "is in the cluster" '!joined_name' "and CLUSTER_NAME is" '!cluster_name'>
+    raise error "the operator" !node_name "is in the cluster" !joined_name "and CLUSTER_NAME is" !cluster_name>
 end script
 
 :look:

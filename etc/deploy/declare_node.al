@@ -4,7 +4,7 @@ variables (declared_type)
 
 known_address = blockchain get !declared_type where name = !node_name and company = !company_name bring.first [ip]:[port]
 <if !known_address and !known_address != !own_address then
-    raise error "the" !declared_type '!node_name' "of" '!company_name' "is at" !known_address "and this node at" !own_address>
+    raise error "the" !declared_type !node_name "of" !company_name "is at" !known_address "and this node at" !own_address>
 if !known_address then end script
 
 new_policy = ""

@@ -4,7 +4,7 @@ set db_type = sqlite
 if $DB_TYPE then set db_type = $DB_TYPE
 if !db_type == psql then print "DB_TYPE: PostgreSQL (psql) is not in this build: the databases of this node are SQLite"
 do set db_type = sqlite
-if !db_type != sqlite then raise error "DB_TYPE is" '!db_type' "and should be sqlite or psql"
+if !db_type != sqlite then raise error "DB_TYPE is" !db_type "and should be sqlite or psql"
 if $DB_USER then set db_user = $DB_USER
 if $DB_PASSWD then set db_passwd = $DB_PASSWD
 if $DB_IP then set db_ip = $DB_IP
@@ -24,7 +24,7 @@ set system_query_db = sqlite
 if $SYSTEM_QUERY_DB then set system_query_db = $SYSTEM_QUERY_DB
 if !system_query_db == psql then print "SYSTEM_QUERY_DB: PostgreSQL (psql) is not in this build: it is SQLite"
 do set system_query_db = sqlite
-if !system_query_db != sqlite then raise error "SYSTEM_QUERY_DB is" '!system_query_db' "and should be sqlite or psql"
+if !system_query_db != sqlite then raise error "SYSTEM_QUERY_DB is" !system_query_db "and should be sqlite or psql"
 set memory = true
 if $MEMORY == false then set memory = false
 
@@ -46,6 +46,7 @@ if $BLOCKCHAIN_PRIVATE_KEY then set blockchain_private_key = $BLOCKCHAIN_PRIVATE
 # --- Images and other large values: kept for scripts of one's own, see optional_parts.al.
 set blobs_storage = false
 if $BLOBS_STORAGE == true then set blobs_storage = true
+if $NOSQL_TYPE then set nosql_type = $NOSQL_TYPE
 set blobs_folder = true
 if $BLOBS_FOLDER == false then set blobs_folder = false
 set blobs_compress = true

@@ -52,6 +52,18 @@ set docker_monitoring = false
 if $DOCKER_MONITORING == true then set docker_monitoring = true
 set store_monitoring = false
 if $STORE_MONITORING == true then set store_monitoring = true
+set disable_cli = false
+if $DISABLE_CLI == true then set disable_cli = true
+set enable_opcua = false
+if $ENABLE_OPCUA == true then set enable_opcua = true
+set enable_etherip = false
+if $ENABLE_ETHERIP == true then set enable_etherip = true
+set enable_auth = false
+if $ENABLE_AUTH == true then set enable_auth = true
+set enable_mcp = false
+if $ENABLE_MCP == true then set enable_mcp = true
+set enable_video_streaming = false
+if $ENABLE_VIDEO_STREAMING == true then set enable_video_streaming = true
 monitoring_frequency = 30 seconds
 if $MONITORING_FREQUENCY then set monitoring_frequency = $MONITORING_FREQUENCY
 if $STORE_MONITORING_DEST then set store_monitoring_dest = $STORE_MONITORING_DEST

@@ -124,6 +124,7 @@ def test_refused(world: World) -> None:
     keep(world, node, id="r", name="r", rest_port=32149)
     keep(world, node, id="s", name="s", script={"a": 1})
     keep(world, node, id="f", name="f", port=32148, ip="10.0.0.5", tcp_bind="perhaps")
+    keep(world, node, id="u", name="u", rest_port=32149, ip="10.0.0.5", rest_timeout="long")
     keep(world, node, id="i", name="i", script=["config from policy where id = i"])
     for asked, number in [
         ("where id = nosuch", 113),
@@ -138,6 +139,7 @@ def test_refused(world: World) -> None:
         ("where id = r", 2),
         ("where id = s", 87),
         ("where id = f", 87),
+        ("where id = u", 87),
         ("where id = i", 3),
     ]:
         assert refused(world, node, f"config from policy {asked}").number == number, asked
