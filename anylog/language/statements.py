@@ -341,7 +341,7 @@ class RaiseError(Command):
     words = "raise error"
     operands = "[text]"
     least, most = 1, None
-    examples = ('raise error "PORT is missing"', 'if not !port then raise error "the port of" !node_name "is missing"')
+    examples = ('raise error "PORT is missing"', "raise error the port !port is taken")
     index = ("script", "debug")
     guarded = True
 

@@ -10,6 +10,7 @@ from house import PACKAGE, ROOT, imports_of, module_of, name_of, sources
 
 FLOORS: dict[str, int] = {
     **dict.fromkeys(["columns", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"], 0),
+    "environment": 0,
     **dict.fromkeys(["disk", "process", "tank", "plugins", "net", "clock", "jobs", "programs", "host", "checkout"], 1),
     **dict.fromkeys(["databases", "ledger"], 2),
     **dict.fromkeys(["mapping", "query", "authentication"], 3),
@@ -33,7 +34,7 @@ FLOORS: dict[str, int] = {
     "testing": 6,
 }
 ALONE = {"databases", "ledger", "mapping", "query", "authentication", "processes", "network"}  # not their neighbours
-PURE = {"columns", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"}
+PURE = {"columns", "environment", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"}
 PURE_TWISTED = ("twisted.internet.defer", "twisted.logger", "twisted.python.failure")
 PURE_OTHERS = {"attr", "attrs", "zope", "msgpack", "lz4", "orjson", "twisted", "anylog", "__future__"}
 IMPURE = {"asyncio", "multiprocessing", "random", "shutil", "socket", "subprocess", "tempfile", "threading", "time"}

@@ -19,7 +19,6 @@ from anylog.testing.world import World
 DOCS = Path(__file__).parents[2] / "docs" / "deploy.rst"
 ALWAYS = {"tcp", "rest", "synchronizer", "scheduler"}
 KEEPS = {"almgm", "my_company"}
-NODE = "type ip port rest_port".split()
 
 
 @pytest.fixture
@@ -121,6 +120,27 @@ def test_one_cluster_at_once(deployed: Deployed) -> None:
     )
 
 
+def test_the_master_comes_last(deployed: Deployed) -> None:
+    """All of it waits, and nothing is lost: as when containers are started at once."""
+    world = deployed.world
+    for number, name in ((2, "o1"), (3, "o2")):
+        deployed.add(name, f"10.0.0.{number}", NODE_TYPE="operator", CLUSTER_NAME="hall", IS_MAIN=str(number == 2))
+    deployed.add("q", "10.0.0.5", NODE_TYPE="query")
+    deployed.add("m", "10.0.0.1", NODE_TYPE="master")
+    nodes = list(world.nodes.values())
+    world.until(
+        lambda: len({each.ledger.version for each in nodes}) == 1 and not any(n.ledger.waiting() for n in nodes), 200
+    )
+    assert sorted(kind for kind, _ in declared(deployed, "o1")) == [
+        "cluster",
+        "master",
+        "operator",
+        "operator",
+        "query",
+    ]
+    assert world.run(nodes[0], "blockchain test cluster").text == "ok"
+
+
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
@@ -205,12 +225,21 @@ def test_left_out(deployed: Deployed) -> None:
 def test_policy_of_a_node(deployed: Deployed) -> None:
     """What is told of the place, the member and the address is in the policy; nothing else."""
     deployed.add("m", "10.0.0.1", NODE_TYPE="master")
-    place = {"LOCATION": "37.4, -122.1", "COUNTRY": "US", "STATE": "CA", "CITY": "Menlo Park", "BRANCH": "b", "DEPT": "d"}
+    place = {
+        "LOCATION": "37.4, -122.1",
+        "COUNTRY": "US",
+        "STATE": "CA",
+        "CITY": "Menlo Park",
+        "BRANCH": "b",
+        "DEPT": "d",
+    }
     deployed.add("o", "10.0.0.2", NODE_TYPE="operator", MEMBER="145", IS_MAIN="FALSE", OVERLAY_IP="10.9.0.2",
                  ANYLOG_BROKER_PORT="32150", **place)  # fmt: skip
     policies = deployed.world.nodes["o"].ledger.policies
     (policy,) = policies.find("operator")
-    body = {key: value for key, value in policy.body.items() if key not in ("id", "date", "ledger", "hostname", "cluster")}
+    body = {
+        key: value for key, value in policy.body.items() if key not in ("id", "date", "ledger", "hostname", "cluster")
+    }
     assert body == {
         "name": "o", "company": "My Company", "ip": "10.9.0.2", "local_ip": "10.0.0.2", "port": 32148,
         "rest_port": 32149, "broker_port": 32150, "member": 145, "main": False, "loc": "37.4, -122.1", "country": "US",
@@ -266,12 +295,16 @@ def test_home_elsewhere(deployed: Deployed) -> None:
 
 
 def test_start_date(deployed: Deployed) -> None:
-    """A bare number is so many days; what is a date already stays."""
+    """A bare number is so many days; what is a date already stays. Each line is told if that is asked for."""
     node = deployed.add("m", "10.0.0.1", NODE_TYPE="master")
     for given, date in (("", "-30d"), ("7", "-7d"), ("-7", "-7"), ("-2h", "-2h"), ("2026-01-01", "2026-01-01")):
         node.environ["START_DATE"] = given
         deployed.again(node)
         assert node.dictionary.get("start_date") == date
+    assert not any("[params_roles.al] [" in line for line in deployed.told["m"])
+    node.environ.update(TRACE_LEVEL="1", ENABLE_TRACEBACK="true")
+    deployed.again(node)
+    assert any("[params_roles.al] [" in line for line in deployed.told["m"])
 
 
 def test_commands_of_policies(deployed: Deployed, tmp_path: Path) -> None:

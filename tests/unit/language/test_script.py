@@ -93,7 +93,7 @@ class RunTests(LanguageCase):
 
     def test_raise_error(self) -> None:
         """It ends all scripts with its text, and a handler of a caller sees it; a text is needed."""
-        self.disk.files["/s/in.al"] = 'port = 7\nraise error "the port" !port \'is taken\'\nprint no'
+        self.disk.files["/s/in.al"] = "port = 7\nraise error \"the port\" !port 'is taken'\nprint no"
         self.disk.files["/s/out.al"] = "process in.al\nprint no"
         self.disk.files["/s/mild.al"] = "on error goto failed\nprocess out.al\n:failed:\nprint mild"
         error = self.refused("process /s/out.al")

@@ -95,8 +95,11 @@ class EnvironmentFileTests(SynchronousTestCase):
         """As files of containers and services are written; nothing in a value is replaced."""
         for text, expected in [
             ("", {}),
-            ("\ufeff# a comment\n\nA=1\r\n  B = two words \nexport C='x # y'\n", {"A": "1", "B": "two words", "C": "x # y"}),
-            ("A=\nB=\"\"\nC= # nothing", {"A": "", "B": "", "C": ""}),
+            (
+                "\ufeff# a comment\n\nA=1\r\n  B = two words \nexport C='x # y'\n",
+                {"A": "1", "B": "two words", "C": "x # y"},
+            ),
+            ('A=\nB=""\nC= # nothing', {"A": "", "B": "", "C": ""}),
             ("A=a#b # c\nB=$HOME\\n\nA=2", {"A": "2", "B": "$HOME\\n"}),
             ('A="say \\"x\\" \\\\ \\n" # c\nB=it\'s', {"A": 'say "x" \\ \\n', "B": "it's"}),
             ("A=b=c", {"A": "b=c"}),
