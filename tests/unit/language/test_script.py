@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from attrs import evolve
 from language_node import LanguageCase
+from twisted.internet.defer import Deferred
 
 import anylog.language.script
 from anylog.errors import AnyLogError
 from anylog.language.context import Context
-from anylog.language.script import Script
+from anylog.language.script import Frame, Script
 
 
 class RunTests(LanguageCase):
@@ -90,6 +92,17 @@ class RunTests(LanguageCase):
         )
         self.disk.files["/s/me.al"] = "process /s/me.al"
         self.assertIn("more than 30 deep", str(self.refused("process /s/me.al")))
+
+    def test_lines_of_no_file(self) -> None:
+        """They find scripts beside the one that had them run; without one they do not."""
+        self.disk.files["/s/in.al"] = "print in"
+        frame = Frame(script="/s/out.al", folder="/s")
+        for ask in (self.interpreter.process_lines, self.interpreter.run_lines):
+            told = Deferred.fromCoroutine(ask("a table", ["process in.al"], evolve(self.context, frame=frame)))
+            self.successResultOf(told)
+            told = Deferred.fromCoroutine(ask("a table", ["process in.al"], evolve(self.context, frame=Frame())))
+            self.assertEqual(self.failureResultOf(told, AnyLogError).value.number, 112)
+        self.assertEqual(self.told, ["in", "in"])
 
     def test_raise_error(self) -> None:
         """It ends all scripts with its text, and a handler of a caller sees it; a text is needed."""
