@@ -28,5 +28,6 @@ process config_policy.al
 process optional_parts.al
 if !deploy_local_script == true then process !local_scripts/local_script.al
 
-# --- 9. What runs now.
+# --- 9. What runs now. Consoles are closed at the very end, so that what went wrong before can be looked at.
 get processes
+if !disable_cli == true then set cli off

@@ -26,7 +26,6 @@ msg_subscription = declared
 if !policy_type == operator and !enable_partitions == true then print "ENABLE_PARTITIONS: partitions are not in this build: tables stay whole"
 environment = get env var where format = json
 <parts = [
-    {"variable": "DISABLE_CLI", "what": "switching consoles off"},
     {"variable": "NOSQL_TYPE", "what": "databases of large values"},
     {"variable": "BLOBS_STORAGE", "what": "the archiver of images and other large values"},
     {"variable": "BLOB_STORAGE_TYPE", "what": "databases of large values"},

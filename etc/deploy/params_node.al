@@ -39,6 +39,8 @@ if $DEPT then set dept = $DEPT
 
 set deploy_local_script = false
 if $DEPLOY_LOCAL_SCRIPT == true then set deploy_local_script = true
+set disable_cli = false
+if $DISABLE_CLI == true then set disable_cli = true
 set is_hidden = false
 if $IS_HIDDEN == true then set is_hidden = true
 if !is_hidden == true and !policy_type == operator then print "IS_HIDDEN: an operator cannot be hidden, its policy is published"

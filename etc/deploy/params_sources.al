@@ -52,8 +52,6 @@ set docker_monitoring = false
 if $DOCKER_MONITORING == true then set docker_monitoring = true
 set store_monitoring = false
 if $STORE_MONITORING == true then set store_monitoring = true
-set disable_cli = false
-if $DISABLE_CLI == true then set disable_cli = true
 set enable_opcua = false
 if $ENABLE_OPCUA == true then set enable_opcua = true
 set enable_etherip = false

@@ -202,7 +202,7 @@ def test_hidden(deployed: Deployed) -> None:
 def test_left_out(deployed: Deployed) -> None:
     """What is not in this build is named once, by its variable, and the node goes on."""
     asked = (
-        "DISABLE_CLI", "BLOBS_STORAGE", "NODE_MONITORING", "SYSLOG_MONITORING", "DOCKER_MONITORING",
+        "BLOBS_STORAGE", "NODE_MONITORING", "SYSLOG_MONITORING", "DOCKER_MONITORING",
         "STORE_MONITORING", "ENABLE_OPCUA", "ENABLE_AUTH", "ENABLE_MCP", "ENABLE_VIDEO_STREAMING",
     )  # fmt: skip
     more = {
@@ -292,6 +292,13 @@ def test_home_elsewhere(deployed: Deployed) -> None:
     node.environ.update(DEPLOY_LOCAL_SCRIPT="true")
     deployed.again(node)
     assert "hello from query" in deployed.told["q"]
+
+
+def test_consoles(deployed: Deployed) -> None:
+    """DISABLE_CLI closes them, once all is done; nothing else does."""
+    open_ones = deployed.add("m", "10.0.0.1", NODE_TYPE="master", DISABLE_CLI="False")
+    closed = deployed.add("g", "10.0.0.2", NODE_TYPE="generic", DISABLE_CLI="True")
+    assert (open_ones.consoles, closed.consoles) == (True, False)
 
 
 def test_start_date(deployed: Deployed) -> None:
