@@ -107,8 +107,7 @@ class Ledger:
 
     def waiting(self) -> list[Policy]:
         """What the master has still to be told: local policies and tombstones, oldest first."""
-        found = [policy for policy in self._raw if policy.local]
-        return sorted([*found, *self._tombstones.values()], key=lambda policy: policy.date)
+        return sorted([*self._raw.local(), *self._tombstones.values()], key=lambda policy: policy.date)
 
     def taken_by(self, master: str) -> set[str]:
         """Ids of local policies that this master has taken by now."""
@@ -260,7 +259,7 @@ class Ledger:
                 self._raw.remove(ident)
                 less = True
         self.loaded = self._clock.seconds()
-        resend = sorted((policy for policy in self._raw if policy.local), key=lambda policy: policy.date)
+        resend = self._raw.local()
         told = Merged((), (), resend, (), displaced)
         self._merged(told)
         self._base = (base[0], version)
