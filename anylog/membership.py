@@ -199,7 +199,8 @@ class Membership:
         """Fetch the ledger if it changed, merge it with what waits here, send that (metadata.md 7.2, 7.3)."""
         before = self.ledger.version
         source = connection or self.address
-        taken = self.ledger.taken_by(source)  # before it is asked: what it has not then was deleted there
+        # Before it is asked: what it has not then was deleted there, and what was deleted here is so there, too.
+        taken, settles = self.ledger.taken_by(source), self.ledger.settles()
         changes = await self._changes(connection, before, self.ledger.base_of(source))
         if changes is None:
             return False
@@ -209,7 +210,7 @@ class Membership:
             if told is None:
                 changes = await self._changes(connection, "", "")
         if told is None:
-            told = await self.ledger.take(b"" if changes is None else changes.data, taken, source)
+            told = await self.ledger.take(b"" if changes is None else changes.data, taken, source, settles)
         synchronizer = self.synchronizer
         if synchronizer is not None and "dbms" in synchronizer.options.dest and source != self.address:
             await self._copy(source)

@@ -17,6 +17,7 @@ from anylog.ledger.lines import Lines, read_lines, rendered, version_of
 from anylog.ledger.merge import Merged, confirmed, differ, merged, overridden
 from anylog.ledger.policies import Policies
 from anylog.ledger.policy import Policy, tombstone
+from anylog.ledger.underway import Underway
 from anylog.waiting import deferring
 
 APART = 1.0  # seconds between two writings of the whole file because of what the master told
@@ -41,6 +42,7 @@ class Ledger:
     faults: Sequence[tuple[int, str]] = ()  # lines of the file that were left out, and why
     drawn: set[str] = field(factory=set)  # operators whose member number this node drew and no master confirmed
     taken: dict[str, str] = field(factory=dict)  # ids that wait to be seen at the master, and which one took them
+    underway: Underway = field(factory=Underway)  # what a master was sent and has not answered
     displaced: int = 0  # policies of ours that gave way to another one of the same id in the global ledger
     refusals: dict[str, str] = field(factory=dict)  # ids that wait, and why the master did not take them
     loaded: float | None = None  # unix seconds of the last load or merge
@@ -116,6 +118,10 @@ class Ledger:
     def tombstones(self) -> list[Policy]:
         """What was deleted here and may still be in the global ledger."""
         return list(self._tombstones.values())
+
+    def settles(self) -> set[str]:
+        """Ids of tombstones that are settled if a master that is asked now does not have them."""
+        return self._tombstones.keys() - self.underway.ids(self._clock.seconds())
 
     def test(self) -> bool | None:
         """Whether the file was whole when it was read; None if there is no policy at all."""
@@ -213,10 +219,12 @@ class Ledger:
         await self._save()
 
     @deferring
-    async def take(self, downloaded: bytes, taken: Collection[str] = (), master: str = "") -> Merged:
+    async def take(
+        self, downloaded: bytes, taken: Collection[str] = (), master: str = "", settles: Collection[str] | None = None
+    ) -> Merged:
         """Make the global ledger ours, keeping what waits for the master (metadata.md 7.3).
 
-        `taken` are ids that the master had taken before it was asked for its ledger.
+        `taken` are ids that the master had taken before it was asked for its ledger, `settles` what `settles` was then.
 
         Nothing changes for a text that is not whole: AnyLogError 6 naming the line, 59 if it has no policies and we
         have some from there. The result says what has to be sent again.
@@ -225,7 +233,7 @@ class Ledger:
         _no_faults(lines)
         if not lines.policies and any(not policy.local for policy in self._raw):
             raise AnyLogError(59, "the ledger that came is empty: the present one is kept")
-        told = merged(lines.policies, self._raw, self._tombstones.values(), taken)
+        told = merged(lines.policies, self._raw, self._tombstones.values(), taken, settles)
         present = {policy.id for policy in told.policies}
         less = any(policy.id not in present for policy in self._raw)
         soon = bool(self.damaged) or less
@@ -247,6 +255,8 @@ class Ledger:
         _no_faults(changed)
         displaced, less = [], False
         for policy in map(confirmed, changed.policies):
+            if policy.id in self._tombstones:
+                continue  # it was deleted here since: the versions differ then, and all is taken
             ours = self._raw.get(policy.id)
             if ours is not None and ours.local:
                 if differ(ours, policy):

@@ -80,7 +80,7 @@ class Master:
     policies: Policies = field(factory=Policies)
     log = Logger()
 
-    _pending: set[str] = field(factory=set)  # accepted, not committed yet
+    _pending: dict[str, Policy] = field(factory=dict)  # accepted, not committed yet
     _committed: Policies = field(factory=Policies)  # what is served
     _commits: int = 0
     _file: tuple[int, bytes] | None = None
@@ -171,16 +171,17 @@ class Master:
 
             def ended(committed: bool) -> None:
                 for policy in taken:
-                    self._pending.discard(policy.id)
+                    if self._pending.get(policy.id) is policy:
+                        del self._pending[policy.id]
                     if committed:
                         self._committed.add(policy)
-                    else:
+                    elif self.policies.get(policy.id) is policy:
                         self.policies.remove(policy.id)
                 if committed:
                     self._note(policy.id for policy in taken)
 
             await self._do(INSERT, [_row(policy, host) for policy in taken], (), ended)
-        while repeats & self._pending:  # "it is there" is said of what is committed alone
+        while repeats & self._pending.keys():  # "it is there" is said of what is committed alone
             done: Deferred[None] = Deferred(lambda _: None)
             self._listeners.append(done)
             await done
@@ -208,25 +209,31 @@ class Master:
         except AnyLogError as error:
             return Outcome(ident, error.number, str(error))
         self.policies.add(policy)
-        self._pending.add(ident)
+        self._pending[ident] = policy
         taken.append(policy)
         return Outcome(ident)
 
     @deferring
     async def drop(self, idents: Iterable[str]) -> list[str]:
-        """Remove policies; gives the ids of those that were there."""
-        known = [ident for ident in dict.fromkeys(idents) if ident in self.policies]
+        """Remove policies; gives the ids of those that were there.
+
+        They are gone at once for what is pushed or dropped from now on, and for who asks when that is committed.
+        """
+        known = [policy for ident in dict.fromkeys(idents) if (policy := self.policies.remove(ident)) is not None]
+        names = [policy.id for policy in known]
         if known:
 
             def ended(committed: bool) -> None:
-                for ident in known if committed else ():
-                    self.policies.remove(ident)
-                    self._committed.remove(ident)
+                for policy in known:
+                    if committed:
+                        self._committed.remove(policy.id)
+                    elif policy.id not in self.policies:
+                        self.policies.add(policy)
                 if committed:
-                    self._note(known)
+                    self._note(names)
 
-            await self._do(DROP, None, [json.dumps(known)], ended)
-        return known
+            await self._do(DROP, None, [json.dumps(names)], ended)
+        return names
 
     @deferring
     async def replace(self, ident: str, policy: Policy) -> None:
@@ -244,7 +251,8 @@ class Master:
 
         def ended(committed: bool) -> None:
             if committed:
-                self.policies.replace(new)
+                if self.policies.get(ident) is self._committed.get(ident):  # else it was dropped since: that comes next
+                    self.policies.replace(new)
                 self._committed.replace(new)
                 self._note([new.id])
 

@@ -30,21 +30,25 @@ def merged(
     ours: Iterable[Policy],
     tombstones: Iterable[Policy],
     taken: Collection[str] = (),
+    settles: Collection[str] | None = None,
 ) -> Merged:
     """The downloaded policies, and of `ours` the local ones that are not among them; what was deleted here stays so.
 
     `taken` are ids that the master had taken before it was asked: one that is missing was deleted there since, and is
-    not brought back.
+    not brought back. `settles` are the ids of tombstones that are settled if they are not among the downloaded (None:
+    all): one that was put up after the question may stand for what came to the master after its answer.
     """
     whole = {policy.id: confirmed(policy) for policy in downloaded}
-    gone = [stone for stone in tombstones if stone.id in whole]
+    stones = list(tombstones)
+    gone = [stone for stone in stones if stone.id in whole]
+    kept = [stone for stone in stones if stone.id in whole or (settles is not None and stone.id not in settles)]
     local = [policy for policy in ours if policy.local]
     resend = [policy for policy in local if policy.id not in whole and policy.id not in taken]
     displaced = [policy for policy in local if policy.id in whole and differ(policy, whole[policy.id])]
     for stone in gone:
         del whole[stone.id]
     resend.sort(key=lambda policy: policy.date)
-    return Merged([*whole.values(), *resend], gone, resend, [stone.id for stone in gone], displaced)
+    return Merged([*whole.values(), *resend], kept, resend, [stone.id for stone in gone], displaced)
 
 
 def differ(ours: Policy, theirs: Policy) -> bool:

@@ -20,6 +20,7 @@ from anylog.ledger.policy import Policy, dumped, prepared
 from anylog.pages import all_pages
 
 LIMIT = 10.0  # seconds for an answer of a master
+LATE = 10.0  # seconds for which a master may take what it did not answer
 CHUNK = 256 << 10  # bytes of policies in one question
 DRAWS = 5  # member numbers that are tried
 UNREACHED = (8, 15, 26, 208)  # no answer came: nothing is known of what became of the question
@@ -52,18 +53,29 @@ class Place(Protocol):
 
 async def push_to(place: Place, address: str, policies: Sequence[Policy], *, ignore: bool = False) -> list[Outcome]:
     """Ask a master to store policies; one outcome each, in order. AnyLogError with the `node` if it does not answer."""
-    outcomes: list[Outcome] = []
-    for chunk in _chunks(policies):
-        if place.master is not None and address == place.address:
-            outcomes += await place.master.push(chunk, address, ignore, again=True)
-            continue
-        body = ("[" + ",".join(policy.text for policy in chunk) + "]").encode()
-        reply = await place.peers.ask(address, "push", {"ignore": ignore}, body, until=place.clock.seconds() + LIMIT)
-        results = _list_of(reply, "results")
-        if len(results) != len(chunk):
-            raise AnyLogError(21, f"{len(results)} answers to {len(chunk)} policies", node=address)
-        outcomes += map(Outcome.read, results)
-    return outcomes
+    idents = [policy.id for policy in policies]
+    underway, until = place.ledger.underway, None
+    underway.begin(idents)
+    try:
+        return [
+            outcome for chunk in _chunks(policies) for outcome in await _pushed_chunk(place, address, chunk, ignore)
+        ]
+    except BaseException:  # also if nobody waits any more: the master may take them all the same
+        until = place.clock.seconds() + LATE
+        raise
+    finally:
+        underway.end(idents, until)
+
+
+async def _pushed_chunk(place: Place, address: str, chunk: Sequence[Policy], ignore: bool) -> list[Outcome]:
+    if place.master is not None and address == place.address:
+        return await place.master.push(chunk, address, ignore, again=True)
+    body = ("[" + ",".join(policy.text for policy in chunk) + "]").encode()
+    reply = await place.peers.ask(address, "push", {"ignore": ignore}, body, until=place.clock.seconds() + LIMIT)
+    results = _list_of(reply, "results")
+    if len(results) != len(chunk):
+        raise AnyLogError(21, f"{len(results)} answers to {len(chunk)} policies", node=address)
+    return [Outcome.read(each) for each in results]
 
 
 async def drop_at(place: Place, address: str, idents: Sequence[str]) -> list[str]:
@@ -234,9 +246,11 @@ async def settle(place: Place, address: str, told: Merged) -> None:
     """
     if told.delete:
         await drop_at(place, address, told.delete)
-    if not told.resend:
+    # What was deleted or taken since is not to be sent any more.
+    waiting = [policy for policy in told.resend if (ours := place.ledger.raw.get(policy.id)) is not None and ours.local]
+    if not waiting:
         return
-    policies = [policy.having(ledger="global") for policy in told.resend]
+    policies = [policy.having(ledger="global") for policy in waiting]
     for policy, outcome in zip(policies, await push_to(place, address, policies, ignore=True), strict=True):
         if not outcome.code:
             place.ledger.refusals.pop(policy.id, None)

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from test_world import MASTER, SYNC, door
+from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
 from anylog.node import Node
@@ -38,6 +39,12 @@ def delete(world: World, node: Node, name: str) -> bool:
     except AnyLogError:
         return False
     return True
+
+
+def _settled(world: World) -> bool:
+    """Whether all nodes have what the master has."""
+    master = world.nodes["master"].master
+    return master is not None and all(node.ledger.version == master.version for node in world.nodes.values())
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -75,19 +82,66 @@ def test_master_dies(seed: int) -> None:
         world.crash("master")
     world.advance(30.0)
     world.wait(world.restart("master"))
-
-    def settled() -> bool:
-        master = world.nodes["master"].master
-        assert master is not None
-        return all(node.ledger.version == master.version for node in world.nodes.values())
-
-    world.until(settled, 120)
+    world.until(lambda: _settled(world), 120)
     for node in world.nodes.values():
         ids = {each.id for each in node.ledger.policies}
         assert not inserted - ids, (node.name, "lost")
         assert not deleted & ids, (node.name, "came back")
         assert not node.ledger.waiting()
     assert down and inserted and deleted
+    world.stop()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_many_at_once(seed: int) -> None:
+    """Three at a time insert and delete at each node, over slow links: what they were told holds."""
+    world, chance = World(seed), Random(seed)
+    world.add("master", "10.0.0.1", script=SCRIPT, lasting=True)
+    for number, name in enumerate(NODES, 2):
+        world.add(name, f"10.0.0.{number}")
+        world.run(world.nodes[name], door(f"10.0.0.{number}", 32148), SCRIPT[-1])
+        world.network.slow("10.0.0.1", f"10.0.0.{number}", 0.001, chance.choice([0.01, 0.3, 2.0]))
+    inserted: set[str] = set()
+    deleted: set[str] = set()
+    under_way: dict[str, int] = dict.fromkeys(NODES, 0)
+
+    def ended(result: object, node: str, name: str, into: set[str]) -> None:
+        under_way[node] -= 1
+        if not isinstance(result, Failure):
+            into.add(name)
+
+    for step in range(400):
+        if "master" in world.nodes and chance.random() < 0.02:
+            world.crash("master", power=chance.random() < 0.5)
+        elif "master" in world.nodes and chance.random() < 0.02:
+            world.crash_after("master", chance.randrange(1, 12))
+        elif "master" not in world.nodes and chance.random() < 0.1:
+            world.wait(world.restart("master"))
+        node = chance.choice([name for name in NODES if under_way[name] < 3] or [""])
+        if node:
+            under_way[node] += 1
+            mine = sorted(name for name in inserted if name.startswith(node))
+            if mine and chance.random() < 0.4:
+                name = chance.choice(mine)
+                inserted.discard(name)
+                command, into = f"delete policy where id = {name}", deleted
+            else:
+                name, into = f"{node}{step}", inserted
+                command = f"insert where policy = {json.dumps({'device': {'id': name, 'name': name}})}"
+            world.begin(world.nodes[node], f"blockchain {command} and local = true and master = {MASTER}").addBoth(
+                ended, node, name, into
+            )
+        world.advance(chance.choice([0.0, 0.01, 0.1, 0.5]))
+    world.until(lambda: not any(under_way.values()), 120)
+    if "master" not in world.nodes:
+        world.wait(world.restart("master"))
+    world.until(lambda: _settled(world), 120)
+    for name in (*NODES, "master"):
+        ids = {each.id for each in world.nodes[name].ledger.policies}
+        assert not inserted - ids, (name, "lost")
+        assert not deleted & ids, (name, "came back")
+        assert not world.nodes[name].ledger.waiting()
+    assert inserted and deleted
     world.stop()
 
 

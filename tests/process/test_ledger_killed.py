@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
-import pytest
 from network import Network
 from node import NodeProcess
 
@@ -63,7 +62,6 @@ def until(holds: Any, seconds: float) -> bool:
     return False
 
 
-@pytest.mark.long  # an open fault: on a busy machine a policy that was deleted while the master was away came back once
 def test_master_killed(tmp_path: Path) -> None:
     """What was acknowledged is on all nodes, what was deleted on none, and they tell the same version."""
     network = Network(tmp_path / "network", 2, every="1")
@@ -97,7 +95,8 @@ def test_master_killed(tmp_path: Path) -> None:
         for node in network.nodes:
             found = ids(node)
             assert not inserted - found, (node.home.name, "lost")
-            assert not deleted & found, (node.home.name, "came back")
+            back = sorted(deleted & found)
+            assert not back, (node.home.name, "came back", back)
             assert json.loads(node.command("get metadata info where format = json"))["Waiting"] == 0
         network.stop()
         network.start()

@@ -15,6 +15,7 @@ from anylog.ledger.merge import merged
 from anylog.ledger.ordered import STRIDE, Ordered
 from anylog.ledger.policies import FEW, Policies
 from anylog.ledger.policy import Policy
+from anylog.ledger.underway import Underway
 from anylog.ledger.where import Pair, Where
 
 MASTER = "10.0.0.1:32048"
@@ -183,6 +184,42 @@ class FollowTests(MasterCase):
         told = merged([policy("a", 1, id="x")], [mine], [], ())
         self.assertEqual([each.id for each in told.resend], ["mine"])
         self.assertEqual(merged([policy("a", 1, id="x")], [mine], [], {"mine"}).resend, [])
+
+    def test_deleted_after_the_question(self) -> None:
+        """A tombstone stays until a master does not have the policy that was asked after it was put up."""
+        self.successResultOf(self.ledger.add(policy("a", 1, id="1"), policy("a", 2, id="2")))
+        older = self.ledger.settles()
+        self.successResultOf(self.ledger.remove("2", buried=True))
+        one = rendered([policy("a", 1, id="1", ledger="global")])
+        self.successResultOf(self.ledger.take(one, settles=older))
+        self.assertEqual([each.id for each in self.ledger.tombstones()], ["2"])
+        self.ledger.underway.begin(["2"])  # it may still come to the master
+        self.successResultOf(self.ledger.take(one, settles=self.ledger.settles()))
+        self.assertEqual([each.id for each in self.ledger.tombstones()], ["2"])
+        self.ledger.underway.end(["2"])
+        self.successResultOf(self.ledger.take(one, settles=self.ledger.settles()))
+        self.assertEqual(self.ledger.tombstones(), [])
+
+    def test_underway(self) -> None:
+        """What was sent twice and not answered once may come until the time is over."""
+        underway = Underway()
+        underway.begin(["1", "2"])
+        underway.begin(["1"])
+        underway.end(["1", "2"])
+        self.assertEqual(underway.ids(0.0), {"1"})
+        underway.end(["1"], 5.0)
+        self.assertEqual((underway.ids(4.9), underway.ids(5.0)), ({"1"}, set()))
+
+    def test_changes_of_what_was_deleted(self) -> None:
+        """What was deleted after the question does not come back with the changes: all is asked for then."""
+        self.successResultOf(self.master.push([policy("a", n, id=f"f{n}") for n in range(9)]))
+        self.sync(self.ledger)
+        self.successResultOf(self.master.push([policy("a", 20, id="2")]))
+        lines, dropped = self.master.since(self.ledger.base_of(MASTER)) or (b"", [])
+        self.successResultOf(self.ledger.add(policy("a", 20, id="2")))
+        self.successResultOf(self.ledger.remove("2", buried=True))
+        self.assertIsNone(self.successResultOf(self.ledger.follow(lines, dropped, self.master.version)))
+        self.assertNotIn("2", self.ledger.raw)
 
     def test_displaced(self) -> None:
         """Of two policies under one id the global one counts; the other is logged and counted."""

@@ -176,6 +176,28 @@ class SlowTests(MasterCase):
         self.assertTrue(first.called and second.called)
         self.assertEqual([each.id for each in self.elect().policies], ["1"])
 
+    def test_inserted_again(self) -> None:
+        """What is pushed while the policy of its id is being dropped is new, and stays."""
+        self.slow.push([policy("a", id="1")])
+        self.store.go()
+        dropped, again = self.slow.drop(["1"]), self.slow.push([policy("b", id="1")])
+        self.assertEqual(self.slow.version, version_of(self.slow.data))
+        for _ in range(2):
+            self.store.go()
+        self.assertEqual(self.successResultOf(dropped), ["1"])
+        self.assertEqual([each.code for each in self.successResultOf(again)], [0])
+        self.assertEqual([each.type for each in self.slow.policies], ["b"])
+        self.assertEqual([each.type for each in self.elect().policies], ["b"])
+
+    def test_drop_that_fails(self) -> None:
+        """What could not be dropped is still there."""
+        self.slow.push([policy("a", id="1")])
+        self.store.go()
+        dropped, self.store.broken = self.slow.drop(["1"]), True
+        self.store.go()
+        self.failureResultOf(dropped, AnyLogError)
+        self.assertEqual(([each.id for each in self.slow.policies], len(self.slow)), (["1"], 1))
+
 
 class ServingTests(MasterCase):
     """The questions of other nodes."""
