@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_many_changes(world: World) -> None:
     world.advance(2 * SPREAD)
     times = [at for at, _ in heard]
     assert seconds / SPREAD / 2 <= len(heard) <= seconds / SPREAD + 3, (seconds, len(heard))
-    assert min(after - before for before, after in zip(times, times[1:], strict=False)) > SPREAD / 2
+    assert min(after - before for before, after in pairwise(times)) > SPREAD / 2
     assert master.master is not None and heard[-1][1] == master.master.version
     world.advance(1)
     assert member.ledger.version == master.master.version
