@@ -366,15 +366,17 @@ class Ledger:
         except OSError:
             pass  # there is none yet, or the disk is full, which the new file will meet and tell
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
+        path = self.path
         try:
             self._disk.publish(path, data)
         except OSError as fault:
             number = 503 if fault.errno in (errno.ENOSPC, errno.EDQUOT) else 14
             raise AnyLogError(number, f"ledger {path}: {fault}") from fault
 
-    def _append(self, path: Path, size: int, data: bytes) -> bool:
+    def _append(self, size: int, data: bytes) -> bool:
         """Add lines to the file, if that has so many bytes."""
+        path = self.path
         try:
             if self._disk.stat(path)[0] != size:
                 return False
@@ -413,11 +415,11 @@ class Ledger:
                 self._whole = False
                 fault: AnyLogError | None = None
                 try:
-                    if size is not None and await self._lane.run(self._append, self.path, size, lines):
+                    if size is not None and await self._lane.run(self._append, size, lines):
                         self._size = size + len(lines)
                     else:
                         data = self.data
-                        await self._lane.run(self._write, self.path, data)
+                        await self._lane.run(self._write, data)
                         self._size, self._written = len(data), self._clock.seconds()
                 except AnyLogError as error:
                     fault = error
