@@ -20,7 +20,8 @@ TITLES = ("ID", "Count", "Thread", "Time", "Type", "Text")
 # `user@address:password`, the older way to name a database: elsewhere a port may stand there, as of a node.
 # Each is linear in the length of the text, whatever the text.
 _SECRET = (
-    r"(?:passwd|password|passphrase|(?<![a-z])pass|pwd|access_key|private_key|secret_key|token|(?<![\w.\-])(?:old|new))"
+    r"(?:passwd|password|passphrase|(?<![a-z])pass|pwd|access_key|private_key|secret_key|token"
+    r"|(?<![\w.\-])(?:old|new)(?![\w.\-]))"
 )
 _ASSIGNED = re.compile(
     rf"(?is)^(\s*(?:set\s+)?[$!]?[\w.\-\[\]]{{0,200}}{_SECRET}[\w.\-\[\]]{{0,200}}\s*=(?!=)\s*)(.+)$"

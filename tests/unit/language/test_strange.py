@@ -261,6 +261,7 @@ MASKED = [
     ('{"private_key": "hush", "b": 1}', '{"private_key": ****, "b": 1}'),
     ('password = "hush', "password = ****"),
     ("id where old = a and new = b", "id where old = **** and new = ****"),
+    ("new_password = hush", "new_password = ****"),
     ("household = big and bypass = new", "household = big and bypass = new"),
     ("connect dbms psql anna@127.0.0.1:hush 5432 town", "connect dbms psql anna@127.0.0.1:**** 5432 town"),
     ("connect dbms psql anna@127.0.0.1:12345 5432 town", "connect dbms psql anna@127.0.0.1:**** 5432 town"),
@@ -288,12 +289,15 @@ SHOWN = [
     "file copy anna@hill:/data/a.json !prep_dir",
     "email to ops@example.com where subject = a",
     "http://10.0.0.1:32049/a@b",
+    "new_policy = create policy cluster where name = hill",
+    '<new_policy = {"operator": {"name": "hill", "port": 32148}}>',
+    "set old_name = hill",
 ]
 
 
 @pytest.mark.parametrize("text", SHOWN)
-def test_addresses_are_no_passwords(text: str) -> None:
-    """Ports, addresses and file names with `@` are shown as they are."""
+def test_what_is_no_secret(text: str) -> None:
+    """Ports, addresses, file names with `@`, and keys whose names begin with `new` are shown as they are."""
     assert masked(text) == text
 
 
