@@ -183,6 +183,7 @@ class Node:
         self._programs = programs
         self.logs = Logs(clock)
         self.echoes = EchoQueue(clock)
+        self.consoles = True  # their commands are taken (`set cli`)
         self.queries = QueryTimes(clock, self.logs)
         self.jobs = Jobs(clock)
         self.mqtt_debug = Debug()

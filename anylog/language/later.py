@@ -73,7 +73,6 @@ LATER: Mapping[str, Sequence[tuple[str, ...]]] = {
         ("get bucket", "show groups, names, files or one file of object stores", "get bucket names where group = main"),
     ),
     "console": (
-        ("set cli", "take commands of consoles, or not", "set cli off"),
         ("set output table width", "set how wide the columns of tables may be", "set output table width 80"),
         ("set function key", "put a text on a function key", "set function key f5 get processes"),
         ("continuous", "repeat commands until a key is hit", "continuous 10 cpu, get operator summary"),

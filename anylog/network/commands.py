@@ -11,6 +11,7 @@ from anylog.disk.file_commands import lane_of
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Flag, Format, Option, Seconds, Text, Whole
 from anylog.language.context import Context, Result
+from anylog.language.script_commands import on_or_off
 from anylog.mapping.body import read_body
 from anylog.mapping.names import normalise
 from anylog.network.rest import RestOptions, RestServer
@@ -272,11 +273,31 @@ class RunTelnetServer(Command):
             node_name=lambda: node.name,
             complete=node.words.starting_with,
             messages=lambda: node.echoes.count if node.echoes.on else 0,
+            serves=lambda: node.consoles,
             options=TelnetOptions(
                 ip=options["internal_ip"], port=options["internal_port"], allow_remote=options["allow_remote"]
             ),
         )
         await node.processes.start(server)
+        return None
+
+
+class SetCli(Command):
+    """Take the commands of consoles (`on`, as at the start), or refuse all but those that leave (`off`).
+
+    From then on the node is driven by scripts and REST alone, where `set cli on` opens the consoles again.
+    """
+
+    words = "set cli"
+    operands = "on | off"
+    least = most = 1
+    examples = ("set cli off", "set cli on")
+    index = ("cli",)
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2 for another word."""
+        node.consoles = on_or_off(self.words, operands)
         return None
 
 
@@ -288,6 +309,7 @@ COMMANDS: tuple[type[Command], ...] = (
     SetRestTimeout,
     SetRestLog,
     RunTelnetServer,
+    SetCli,
 )
 
 

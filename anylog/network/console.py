@@ -38,10 +38,11 @@ class Session:
         ready: Callable[[], Deferred[None]],
         leave: Callable[[], None],
         messages: Callable[[], int] = lambda: 0,
+        serves: Callable[[], bool] = lambda: True,
     ) -> None:
         """`write` prints text as it is; `ready` fires when the reader takes more; `leave` ends the session.
 
-        `messages` counts those that ever came to the echo queue; 0 if it is off.
+        `messages` counts those that ever came to the echo queue; 0 if it is off. `serves` is false after `set cli off`.
         """
         self.history = History()
         self.busy = False
@@ -51,6 +52,7 @@ class Session:
         self._confirming = ""
         self._running: Deferred[None] | None = None
         self._abandoned = False
+        self._serves = serves
         self._messages, self._seen = messages, 0  # of which so many were looked at here
         self.context = context
         context.write = self._print
@@ -137,6 +139,9 @@ class Session:
 
     async def _one(self, command: str) -> bool:
         """Run one and print what came of it; False if what follows it should not be run."""
+        if not self._serves():
+            self._write("AnyLog CLI disabled\n")
+            return False
         try:
             asked = self._execute(command, self.context)
             result = await (asked if _READS.match(command) else _kept_on(asked, self.log))

@@ -91,6 +91,7 @@ class TelnetConsole(Telnet):
             ready=self._ready,
             leave=self._leave,
             messages=self._door.messages,
+            serves=self._door.serves,
         )
         self._editor = LineEditor(self.session.history, complete=self._door.complete)
         for option in (ECHO, SGA):
@@ -344,13 +345,14 @@ class TelnetServer(Process):
         options: TelnetOptions,
         complete: Callable[[str], Sequence[str]] | None = None,
         messages: Callable[[], int] = lambda: 0,
+        serves: Callable[[], bool] = lambda: True,
     ) -> None:
         """`complete` gives the command texts that begin with what was typed.
 
-        `messages` counts those that ever came to the echo queue; 0 if it is off.
+        `messages` counts those that ever came to the echo queue; 0 if it is off. `serves` is false after `set cli off`.
         """
         self.execute, self.clock, self.node_name = execute, clock, node_name
-        self.options, self.complete, self.messages = options, complete, messages
+        self.options, self.complete, self.messages, self.serves = options, complete, messages, serves
         self.address = f"{options.ip}:{options.port}"
         self.consoles: list[TelnetConsole] = []
         self._net = net

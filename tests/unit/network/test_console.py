@@ -56,7 +56,7 @@ class Visit:
 class ConsoleCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.name, self.messages = "", 0
+        self.name, self.messages, self.serves = "", 0, True
         self.asked: list[tuple[str, Context]] = []
         self.replies: dict[str, Any] = {}
         self.server = TelnetServer(
@@ -67,6 +67,7 @@ class ConsoleCase(SynchronousTestCase):
             options=TelnetOptions(port=7852, sessions=3),
             complete=lambda text: [word for word in ("get status",) if word.startswith(text)],
             messages=lambda: self.messages,
+            serves=lambda: self.serves,
         )
 
     def _execute(self, text: Any, context: Context) -> Deferred[Result]:
@@ -98,6 +99,19 @@ class Lines(ConsoleCase):
         self.assertRegex(visit.seen(), r"Node: Operator_3\r\nAL Operator_3 > $")
         self.name = "other"
         self.assertEqual(visit.send("\r\n"), "AL other > ")
+
+    def test_switched_off(self) -> None:
+        """After `set cli off` a command is not run, also one that was behind it on the line; who wants may leave."""
+        visit = self.visit()
+        self.serves = False
+        self.assertEqual(visit.send("get status & get processes\n").splitlines(), ["AnyLog CLI disabled", "AL > "])
+        self.assertEqual(self.texts(), [])
+        self.serves = True
+        visit.send("get status\n")
+        self.assertEqual(self.texts(), ["get status"])
+        self.serves = False
+        visit.send("quit\n")
+        self.assertTrue(visit.line.disconnecting)
 
     def test_messages_wait(self) -> None:
         """A `+` in the prompt until they were looked at from this console; other consoles have their own."""
