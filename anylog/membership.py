@@ -38,6 +38,7 @@ from anylog.waiting import deferring
 HELD = 64 << 20  # bytes of answers of other nodes that are held until they are taken, of all connections
 LEDGER_DBMS, TABLE = "blockchain", "ledger"
 TELL = 0.02  # seconds that changes of the ledger are gathered before members are told
+SPREAD = 0.1  # seconds between two tellings: members look less often, and each costs all of them
 
 
 @define(kw_only=True, eq=False)
@@ -61,6 +62,7 @@ class Membership:
     master: Master | None = None
     _tsd: Tsd | None = None
     _telling: bool = False
+    _told: float = -1e9  # when members were told last
     _placed: tuple[View, dict[str, Place | None]] | None = None
     log = Logger()
 
@@ -280,11 +282,12 @@ class Membership:
         """The global ledger has changed: it is told soon, once for all changes that come meanwhile."""
         if not self._telling:
             self._telling = True
-            self.clock.callLater(TELL, self._tell)
+            rest = self._told + SPREAD - self.clock.seconds()
+            self.clock.callLater(max(TELL, rest), self._tell)
 
     def _tell(self) -> None:
         """Tell who is connected, and this node itself."""
-        self._telling = False
+        self._telling, self._told = False, self.clock.seconds()
         if self.master is not None:
             self.peers.tell("moved", {"version": self.master.version})
             if self.synchronizer is not None:

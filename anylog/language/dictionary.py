@@ -307,7 +307,7 @@ def read_json(text: str) -> Any:
 
 
 def _read(text: str, scope: Scope | None) -> Any:
-    if scope is None:
+    if scope is None or not ("!" in text or "$" in text):
         try:
             return json.loads(text)
         except RecursionError:

@@ -15,7 +15,7 @@ from anylog.language.context import Context, Result
 if TYPE_CHECKING:
     from anylog.node import Node
 
-_ASKING = ("get", "test", "info", "suggest", "analyze")  # first words of commands that only look
+_ASKING = ("get ", "test ", "info ", "suggest ", "analyze ", "blockchain state")  # commands that only look
 
 # What brings it -> (words, what it does, an example, other spellings).
 LATER: Mapping[str, Sequence[tuple[str, ...]]] = {
@@ -141,6 +141,27 @@ LATER: Mapping[str, Sequence[tuple[str, ...]]] = {
         ("backup partition", "write a part of a table to files",
          "backup partition where dbms = town and table = weather and partition = !par_name and dest = !backup"),
     ),
+    "platforms": (
+        ("blockchain connect to", "connect to a blockchain platform",
+         "blockchain connect to optimism where provider = !provider and chain_id = 11155420"),
+        ("blockchain create account", "make an account at a blockchain platform",
+         "blockchain create account optimism"),
+        ("blockchain set account info", "say with which keys and contract a blockchain platform is used",
+         "blockchain set account info where platform = optimism and contract = !contract"),
+        ("blockchain deploy contract", "put the contract that holds the ledger on a blockchain platform",
+         "blockchain deploy contract where platform = optimism and public_key = !public_key"),
+        ("blockchain commit", "put a policy on a blockchain platform",
+         "blockchain commit to optimism !new_policy", "blockchain commit to"),
+        ("blockchain update to", "put another policy in the place of one on a blockchain platform",
+         "blockchain update to optimism !policy_id !new_policy"),
+        ("blockchain checkout", "fetch all policies from a blockchain platform",
+         "blockchain checkout from optimism stdout", "blockchain checkout from"),
+        ("blockchain state", "show the number that changes with the contract on a blockchain platform",
+         "blockchain state where platform = optimism"),
+        ("set relay", "let a master hand policies on to a blockchain platform",
+         "set relay where platform = optimism and status = on"),
+        ("get relay", "show to which blockchain platform a master hands policies on", "get relay"),
+    ),
     "plug-in functions": (
         ("import function", "use a function of a library for values of readings",
          "import function where import_name = scale and lib = my_lib and method = scale"),
@@ -197,6 +218,25 @@ LATER: Mapping[str, Sequence[tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 
+# Topic -> why nothing will bring it, and what is here instead.
+WITHOUT: Mapping[str, str] = {"platforms": "there are no blockchain platforms; use a master"}
+
+# Words -> what does the like in this build.
+INSTEAD: Mapping[str, str] = {
+    "blockchain connect to": "Use a master instead: 'run blockchain sync where source = master and ...'.",
+    "blockchain commit": "Use 'blockchain insert where policy = ... and master = [ip:port]' for a master,"
+    " 'blockchain push' on the master.",
+    "blockchain update to": "Use 'blockchain replace policy [id] with [policy]' on the master.",
+    "blockchain checkout": "Use 'blockchain seed from [ip:port]' to fetch them from any node.",
+    "blockchain state": "Use 'get metadata version' for what changes with the ledger.",
+}
+
+
+def not_here(what: str, topic: str) -> AnyLogError:
+    """What is said of a command, or of a part of one, that is not in this build."""
+    why = f": {WITHOUT[topic]}" if topic in WITHOUT else f" ({topic})"
+    return AnyLogError(237, f"not in this build: {what}{why}")
+
 
 class Later(Command):
     """Known by its words alone."""
@@ -208,18 +248,19 @@ class Later(Command):
         """Raises AnyLogError 237; or 2 for a single word with nothing behind it, which in an assignment is a text."""
         if not operands and " " not in self.words:
             raise AnyLogError(2, f"{self.words}: something is missing; and it is not in this build: {self.later}")
-        raise AnyLogError(237, f"not in this build: {self.words} ({self.later})")
+        raise not_here(self.words, self.later)
 
 
 def _made() -> Iterator[type[Command]]:
     for topic, rows in LATER.items():
         for words, does, example, *also in rows:
-            asking = words.split()[0] in _ASKING
+            asking = words.startswith(_ASKING)
+            instead = f"\n\n{INSTEAD[words]}" if words in INSTEAD else ""
             yield type(
                 "".join(word.capitalize() for word in words.split()),
                 (Later,),
                 {
-                    "__doc__": f"Not in this build: {does}.",
+                    "__doc__": f"Not in this build: {does}.{instead}",
                     "words": words,
                     "also": tuple(also),
                     "examples": (example,),

@@ -16,10 +16,12 @@ from anylog.interfaces import Clock, unix
 
 TITLES = ("ID", "Count", "Thread", "Time", "Type", "Text")
 
-# Names whose values are secret, in `name = value` up to the next `and`, in JSON, and in `user@address:password`.
+# Names whose values are secret, in `name = value` up to the next `and`, and in JSON; passwords in URLs; and those in
+# `user@address:password`, the older way to name a database: elsewhere a port may stand there, as of a node.
 # Each is linear in the length of the text, whatever the text.
 _SECRET = (
-    r"(?:passwd|password|passphrase|(?<![a-z])pass|pwd|access_key|private_key|secret_key|token|(?<![\w.\-])(?:old|new))"
+    r"(?:passwd|password|passphrase|(?<![a-z])pass|pwd|access_key|private_key|secret_key|token"
+    r"|(?<![\w.\-])(?:old|new)(?![\w.\-]))"
 )
 _ASSIGNED = re.compile(
     rf"(?is)^(\s*(?:set\s+)?[$!]?[\w.\-\[\]]{{0,200}}{_SECRET}[\w.\-\[\]]{{0,200}}\s*=(?!=)\s*)(.+)$"
@@ -30,8 +32,9 @@ _PAIR = re.compile(
     re.DOTALL,
 )
 _JSON = re.compile(rf"(?i)({_SECRET}[\"']\s*:\s*)(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s,}}\]]+)")
-_POSITION = re.compile(r"((?<![\w.\-])[\w.\-]{1,64}@[\w.\-]{1,255}:)([^\s,;()]+)")
-_ADDRESS = re.compile(r"(://[^\s/:@]{1,64}:)([^\s/@]{1,256})(?=@)")
+_DATABASE = re.compile(r"((?<![\w.\-])[\w.\-]{1,64}@[\w.\-]{1,255}:)([^\s,;()]+)")
+_POSITION = re.compile(r"((?<![\w.\-/])[\w.\-]{1,64}@[\w.\-]{1,255}:)(?![0-9]{1,5}(?![\w@\-]|\.\w)|[/\s])([^\s,;()]+)")
+_ADDRESS = re.compile(r"(://[^\s/:@]{0,64}:)([^\s/]{1,256})(?=@)")  # the last @ before the host
 _WORD = re.compile(r"[\w\-]+")
 _BASIC = re.compile(r"(?i)\b(basic|bearer)\s+[A-Za-z0-9+/=._\-]{6,}")
 
@@ -42,7 +45,8 @@ def masked(text: str) -> str:
     lower = text.lower()
     if "@" not in text and not any(word in lower for word in _SIGNS):
         return text
-    for sign, pattern in (("=", _ASSIGNED), ("=", _PAIR), (":", _JSON), ("@", _POSITION), ("@", _ADDRESS)):
+    position = _DATABASE if "connect dbms" in lower else _POSITION
+    for sign, pattern in (("=", _ASSIGNED), ("=", _PAIR), (":", _JSON), ("@", position), ("@", _ADDRESS)):
         if sign in text:
             text = pattern.sub(r"\1****", text)
     return _BASIC.sub(r"\1 ****", text)

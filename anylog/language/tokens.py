@@ -16,6 +16,8 @@ _OPERATING = _SINGLES | frozenset("!-")  # what an operator begins with
 _PLAIN = re.compile(r"""[^ \t\r\n"'\\=!<>\-+\[{(`]+""")  # of a word: nothing here has a meaning of its own
 _SIMPLE = re.compile(r"""!?[^ \t\r\n"'\\=!<>\-+\[{(`#]+(?=[ \t\r\n]|$)""")  # a whole word of such characters
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
+_SIGN = re.compile(r"""["'`{}\[\]]""")  # what says how deep in brackets a place of a line is
+_BRACKET = re.compile(r"""["'(\[{)\]}]""")  # and in a group
 _BLANK = " \t\r\n"
 _DEEPEST = 100  # brackets in brackets
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
@@ -103,15 +105,15 @@ def logical_lines(text: str, *, typed: bool = False) -> list[Line]:
     return lines
 
 
-def tokens_of(text: str) -> list[Token]:
-    """The tokens of one statement (language.md 2.2)."""
+def tokens_of(text: str, most: int = LONGEST) -> list[Token]:
+    """The tokens of one statement (language.md 2.2), no more than `most` of them."""
     if len(text) > LONGEST:
         raise AnyLogError(2, f"a statement of {len(text):,} characters, at most {LONGEST:,}")
     if odd := _CONTROL.search(text):
         raise AnyLogError(2, f"control character {ord(odd[0]):#04x} after '{text[: odd.start()][-40:]}'")
     tokens: list[Token] = []
     at = 0
-    while at < len(text):
+    while at < len(text) and len(tokens) < most:
         char = text[at]
         if char in _BLANK:
             at += 1
@@ -208,8 +210,8 @@ def _group_end(text: str, at: int) -> int:
     """Just after the bracket that closes the one at `at`, or 0 if none does."""
     expected = [_CLOSING[text[at]]]
     place = at + 1
-    while place < len(text):
-        char = text[place]
+    while found := _BRACKET.search(text, place):
+        place, char = found.start(), found[0]
         if char == expected[-1]:
             expected.pop()
             if not expected:
@@ -259,14 +261,15 @@ def _open_brackets(line: str) -> int:
     if "{" not in line and "[" not in line and "}" not in line and "]" not in line:
         return 0
     depth = at = 0
-    while at < len(line):
-        if line[at] in "\"'`":
+    while found := _SIGN.search(line, at):
+        at, sign = found.start(), found[0]
+        if sign in "{[":
+            depth += 1
+        elif sign in "}]":
+            depth -= 1
+        else:
             end = _quote_end(line, at)
             at = end if end > 0 else at
-        elif line[at] in "{[":
-            depth += 1
-        elif line[at] in "}]":
-            depth -= 1
         at += 1
     return depth
 

@@ -79,10 +79,10 @@ class Words:
         try:
             if text.lstrip().startswith("<") and not text.rstrip().endswith(">"):
                 text = text.strip()[1:].replace("\n", " ")  # the end of the block is not there yet
-            statements = [tokens_of(line.text) for line in logical_lines(text, typed=True)]
+            begins = [tokens_of(line.text, max(2, self._longest)) for line in logical_lines(text, typed=True)]
         except AnyLogError:
             return None
-        found = [self._command_of(tokens) for tokens in statements]
+        found = [self._command_of(tokens) for tokens in begins]
         for command in found[1:]:  # of several (`a & b`) the one that may do least by itself decides
             if command is None or "GET" not in command.http:
                 return command or Command
@@ -91,7 +91,7 @@ class Words:
     def _command_of(self, tokens: Sequence[Token]) -> type[Command] | None:
         if len(tokens) > 1 and tokens[1].is_operator("="):
             return None
-        found = self.match([token.text if token.kind is Kind.WORD else "" for token in tokens[: self._longest]])
+        found = self.match([token.text if token.kind is Kind.WORD else "" for token in tokens])
         return found[0] if found else None
 
     def starting_with(self, text: str) -> list[str]:

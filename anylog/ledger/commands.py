@@ -11,6 +11,7 @@ from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Text
 from anylog.language.context import Context, Result
 from anylog.language.dictionary import Scope, read_json, resolve_json
+from anylog.language.later import not_here
 from anylog.language.statements import scope_of
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 from anylog.language.where import required_text, split_pairs
@@ -18,8 +19,6 @@ from anylog.ledger.checks import check, completed
 from anylog.ledger.file_commands import COMMANDS as FILE_COMMANDS
 from anylog.ledger.get_commands import COMMANDS as GET_COMMANDS
 from anylog.ledger.master import Master, Outcome
-from anylog.ledger.platform_commands import COMMANDS as PLATFORM_COMMANDS
-from anylog.ledger.platform_commands import not_here
 from anylog.ledger.policy import NUMBERS, Policy, new_id, prepared
 from anylog.ledger.reading_commands import dictionary_key, policies_of, policy_of
 from anylog.ledger.sending import complete, delete, insert
@@ -170,7 +169,7 @@ def places(words: str, options: Mapping[str, Any]) -> list[str]:
     if options["local"] is None and not options["master"] and not options["blockchain"]:
         raise AnyLogError(2, f"{words}: Missing ledger location: name 'local', 'master' or 'blockchain'")
     if options["blockchain"]:
-        raise not_here(f"{words} where blockchain = {options['blockchain'][0][:80]}")
+        raise not_here(f"{words} where blockchain = {options['blockchain'][0][:80]}", "platforms")
     masters = [each.strip() for value in options["master"] for each in value.split(",") if each.strip()]
     for address in masters:
         check_address(words, address)
@@ -320,7 +319,7 @@ class DropPolicy(Command):
             next((at for at in (0, len(tokens) - 2) if tokens[at].is_word("from")), None) if len(tokens) > 1 else None
         )
         if named is not None and tokens[named + 1].kind is Kind.WORD:
-            raise not_here(f"{self.words} from {tokens[named + 1].text[:80]}")
+            raise not_here(f"{self.words} from {tokens[named + 1].text[:80]}", "platforms")
         if place == 0:
             idents = await self._idents(node, context, text[tokens[0].end :])
         else:
@@ -397,5 +396,4 @@ COMMANDS: tuple[type[Command], ...] = (
     *GET_COMMANDS,
     *FILE_COMMANDS,
     *VIEW_COMMANDS,
-    *PLATFORM_COMMANDS,
 )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from anylog.node import Node
 
 
+PLATFORMS = "No connections to blockchain platforms"
+
+
 class Get(Command):
     """Show policies of one or of several types, those for which the conditions hold.
 
@@ -265,6 +268,38 @@ class GetWaitingPolicies(Command):
         return Result(text=framed(bar_table(titles, rows)), data=data, format="table")
 
 
+class GetPlatforms(Command):
+    """Show the connections to blockchain platforms, and the master that has the ledger.
+
+    Blockchain platforms are not in this build, so there is none: the ledger is at a master.
+    """
+
+    words = "get platforms"
+    where = {"format": Format}
+    examples = ("get platforms", "get platforms where format = json")
+    index = ("blockchain", "monitor")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """The first line is what clients know as the answer of a node without platforms."""
+        titles = ("Name", "Active", "Balance", "URL", "Public Key/Contract")
+        data: list[dict[str, Any]] = []
+        process: Any = node.processes.find("synchronizer")
+        if process is not None:
+            active = not process.looks.failure
+            data.append(
+                dict(zip(titles, ("master", active, "", process.options.connection or node.address, ""), strict=True))
+            )
+        elif node.master is not None:
+            data.append(dict(zip(titles, ("master", True, "", node.address, ""), strict=True)))
+        if options["format"] == "json":
+            return Result(data=data, format="json")
+        if not data:
+            return Result(text=PLATFORMS, data=data)
+        table = bar_table(titles, [list(row.values()) for row in data])
+        return Result(text=f"{PLATFORMS}\r\n{framed(table)}", data=data, format="table")
+
+
 COMMANDS: tuple[type[Command], ...] = (
     Get,
     GetRootPolicies,
@@ -277,4 +312,5 @@ COMMANDS: tuple[type[Command], ...] = (
     GetMetadataVersion,
     GetMetadataInfo,
     GetWaitingPolicies,
+    GetPlatforms,
 )

@@ -109,8 +109,7 @@ class Ledger:
 
     def waiting(self) -> list[Policy]:
         """What the master has still to be told: local policies and tombstones, oldest first."""
-        found = [policy for policy in self._raw if policy.local]
-        return sorted([*found, *self._tombstones.values()], key=lambda policy: policy.date)
+        return sorted([*self._raw.local(), *self._tombstones.values()], key=lambda policy: policy.date)
 
     def taken_by(self, master: str) -> set[str]:
         """Ids of local policies that this master has taken by now."""
@@ -270,7 +269,7 @@ class Ledger:
                 self._raw.remove(ident)
                 less = True
         self.loaded = self._clock.seconds()
-        resend = sorted((policy for policy in self._raw if policy.local), key=lambda policy: policy.date)
+        resend = self._raw.local()
         told = Merged((), (), resend, (), displaced)
         self._merged(told)
         self._base = (base[0], version)
@@ -367,15 +366,17 @@ class Ledger:
         except OSError:
             pass  # there is none yet, or the disk is full, which the new file will meet and tell
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
+        path = self.path
         try:
             self._disk.publish(path, data)
         except OSError as fault:
             number = 503 if fault.errno in (errno.ENOSPC, errno.EDQUOT) else 14
             raise AnyLogError(number, f"ledger {path}: {fault}") from fault
 
-    def _append(self, path: Path, size: int, data: bytes) -> bool:
+    def _append(self, size: int, data: bytes) -> bool:
         """Add lines to the file, if that has so many bytes."""
+        path = self.path
         try:
             if self._disk.stat(path)[0] != size:
                 return False
@@ -414,11 +415,11 @@ class Ledger:
                 self._whole = False
                 fault: AnyLogError | None = None
                 try:
-                    if size is not None and await self._lane.run(self._append, self.path, size, lines):
+                    if size is not None and await self._lane.run(self._append, size, lines):
                         self._size = size + len(lines)
                     else:
                         data = self.data
-                        await self._lane.run(self._write, self.path, data)
+                        await self._lane.run(self._write, data)
                         self._size, self._written = len(data), self._clock.seconds()
                 except AnyLogError as error:
                     fault = error

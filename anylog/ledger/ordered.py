@@ -10,7 +10,7 @@ from typing import Any
 from anylog.ledger.policy import Policy
 
 Placed = tuple[str, int, Policy]  # date, arrival, policy: what orders them
-STRIDE = 128  # policies between two places at which the sum so far is remembered
+STRIDE = 16  # policies between two places at which the sum so far is remembered
 
 
 class Ordered:
@@ -22,7 +22,7 @@ class Ordered:
 
     def __init__(self) -> None:
         self._placed: list[Placed] = []
-        self._sums: list[Any] = [md5(usedforsecurity=False)]  # of the first 0, 128, 256 ... policies
+        self._sums: list[Any] = [md5(usedforsecurity=False)]  # of the first 0, 16, 32 ... policies
 
     def __len__(self) -> int:
         return len(self._placed)

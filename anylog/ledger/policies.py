@@ -9,7 +9,7 @@ from typing import Any
 
 from anylog.errors import AnyLogError
 from anylog.ledger.ordered import Ordered, Placed
-from anylog.ledger.policy import Policy
+from anylog.ledger.policy import ALIASES, Policy
 from anylog.names import normalise
 
 FEW = 200  # policies that are looked through rather than indexed
@@ -30,6 +30,7 @@ class Policies:
         self._by_table: dict[tuple[str, str, str], dict[str, Placed]] = {}
         self._by_address: dict[tuple[str, int], dict[str, Placed]] = {}
         self._ordered = Ordered()
+        self._local: dict[str, Placed] = {}
         self._indexed = dict.fromkeys(INDEXED)
         for policy in policies:
             self.add(policy)
@@ -68,6 +69,8 @@ class Policies:
         self._by_id[policy.id] = placed
         for index, key in self._keys(policy):
             index.setdefault(key, {})[policy.id] = placed
+        if policy.local:
+            self._local[policy.id] = placed
         self._ordered.add(placed)
         self.changes += 1
 
@@ -77,6 +80,7 @@ class Policies:
         if placed is None:
             return None
         policy = placed[2]
+        self._local.pop(ident, None)
         for index, key in self._keys(policy):
             index[key].pop(ident, None)
             if not index[key]:
@@ -99,6 +103,10 @@ class Policies:
     def sorted(self, policies: Iterable[Policy]) -> list[Policy]:
         """These, all of which are here, in the order they have here."""
         return [placed[2] for placed in sorted((self._by_id[each.id] for each in policies), key=_ORDER)]
+
+    def local(self) -> list[Policy]:
+        """Those that the global ledger has not confirmed yet, in order."""
+        return [placed[2] for placed in sorted(self._local.values(), key=_ORDER)]
 
     def types(self) -> dict[str, int]:
         """Every type, in alphabetical order, and how many policies it has."""
@@ -168,7 +176,9 @@ class Policies:
     def _keys(self, policy: Policy) -> list[tuple[dict[Any, dict[str, Placed]], Any]]:
         """Where it is found besides its id."""
         keys: list[tuple[dict[Any, dict[str, Placed]], Any]] = [(self._by_type, policy.type)]
-        keys += [(self._by_value, key) for name in self._indexed for key in _values(name, policy)]
+        for name in self._indexed:
+            if name in policy.body or name in ALIASES:
+                keys += [(self._by_value, key) for key in _values(name, policy)]
         dbms, table = policy.body.get("dbms"), policy.body.get("name" if policy.type == "table" else "table")
         if isinstance(dbms, str) and isinstance(table, str):
             keys.append((self._by_table, (policy.type, spelled(dbms), spelled(table))))

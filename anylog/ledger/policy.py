@@ -20,7 +20,8 @@ DEEPEST = 50  # levels of values
 TOMBSTONE = "deleted"  # the type of a line that says which policy this node wants gone (metadata.md 4.3)
 
 NUMBERS = ("port", "local_port", "rest_port", "broker_port", "member")  # kept as whole numbers, however they came
-_ALIASES = {"rest_port": "rest port", "local_ip": "local ip", "local_port": "local port", "broker_port": "broker port"}
+_NUMBERED = frozenset((*NUMBERS, *(name.replace("_", " ") for name in NUMBERS)))
+ALIASES = {"rest_port": "rest port", "local_ip": "local ip", "local_port": "local port", "broker_port": "broker port"}
 _TYPE = re.compile(r"[A-Za-z0-9_\-]{1,100}")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _MANY_DIGITS = re.compile(rb"[0-9]{19}")  # may be beyond 64 bits, of which a fast parser makes a float
@@ -89,7 +90,7 @@ class Policy:
     def get(self, name: str) -> Any:
         """An attribute, also in its older spelling (`rest port`); None if there is none."""
         value = self.body.get(name)
-        return self.body.get(_ALIASES[name]) if value is None and name in _ALIASES else value
+        return self.body.get(ALIASES[name]) if value is None and name in ALIASES else value
 
     def text_of(self, name: str) -> str:
         """An attribute as text, empty if there is none."""
@@ -138,10 +139,12 @@ def new_id(policy: Policy) -> str:
 
 def prepared(policy: Policy, now: float) -> Policy:
     """The policy with an id and a date (unix seconds `now`) if it had none, and ports as whole numbers."""
-    body = {name: _number(name, value) for name, value in policy.body.items()}
-    policy = Policy(policy.type, body)
+    numbers = {name: _number(policy.body[name]) for name in _NUMBERED.intersection(policy.body)}
+    if policy.id and policy.date and not numbers:
+        return policy
+    body = {**policy.body, **numbers}
     if not policy.id:
-        body["id"] = new_id(policy)
+        body["id"] = new_id(Policy(policy.type, body))
     if not policy.date:
         body["date"] = utc_date(now)
     return Policy(policy.type, body)
@@ -149,7 +152,7 @@ def prepared(policy: Policy, now: float) -> Policy:
 
 def utc_date(now: float) -> str:
     """Unix seconds as the date of a policy."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def dumped(value: Any) -> str:
@@ -192,9 +195,8 @@ def _check_depth(kind: str, body: Any) -> None:
         rows = [one for one in inner if isinstance(one, dict | list)]
 
 
-def _number(name: str, value: Any) -> Any:
-    name = name.replace(" ", "_")
-    number = _whole(value) if name in NUMBERS else None
+def _number(value: Any) -> Any:
+    number = _whole(value)
     return value if number is None else number
 
 

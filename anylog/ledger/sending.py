@@ -139,9 +139,9 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
     A master that cannot be reached is a warning if the policy is in the local ledger: it is sent again later. One that
     refuses undoes the local step, and its error is raised; a member number that was drawn here is drawn again first.
     """
-    ident = policy.id or prepared(policy, 0).id
-    if local and ident in place.ledger.policies:
-        raise AnyLogError(70, f"{policy.summary}: the id {ident} is in the ledger")
+    policy = prepared(policy, unix(place.clock))
+    if local and policy.id in place.ledger.policies:
+        raise AnyLogError(70, f"{policy.summary}: the id {policy.id} is in the ledger")
     try:
         done = complete(place, policy)
     except AnyLogError as error:

@@ -9,7 +9,7 @@ import pytest
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Command
-from anylog.language.later import LATER, Later
+from anylog.language.later import INSTEAD, LATER, WITHOUT, Later
 from anylog.language.words import Words
 from anylog.node import ALL_COMMANDS
 from anylog.plugins import find
@@ -272,7 +272,28 @@ def test_later(topic: str) -> None:
         assert found is not None
         command: type[Command] = found[0]
         assert issubclass(command, Later) and command.later == topic
-        assert re.fullmatch(r"Not in this build: [a-z].*[^.]\.", command.explanation()), command.explanation()
+        told, _, instead = command.explanation().partition("\n\n")
+        assert re.fullmatch(r"Not in this build: [a-z].*[^.]\.", told), told
+        assert instead == INSTEAD.get(words, ""), instead
+
+
+def test_what_to_use_instead() -> None:
+    """Advice is of commands and topics of the table, and the commands that it names are here."""
+    assert set(WITHOUT) <= set(LATER)
+    assert set(INSTEAD) <= {words for rows in LATER.values() for words, *_ in rows}
+    for advice in (*INSTEAD.values(), *WITHOUT.values()):
+        for named in re.findall(r"'([a-z][^']*)'", advice):
+            found = Words(EVERYTHING).match(named.split())
+            assert found is not None and not found[0].later, named
+
+
+def test_platforms() -> None:
+    """What nothing will bring says so, and what to use; who only looks may ask by GET."""
+    for words, method in (("blockchain commit", "POST"), ("blockchain state", "GET"), ("get relay", "GET")):
+        found = Words(EVERYTHING).match(words.split())
+        assert found is not None and found[0].http == (method,)
+        with pytest.raises(AnyLogError, match=f"{words}: there are no blockchain platforms; use a master"):
+            found[0]().run(None, None, ("x",)).send(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("command", [command for command in ALL_COMMANDS if command.later], ids=lambda each: each.words)

@@ -261,8 +261,44 @@ MASKED = [
     ('{"private_key": "hush", "b": 1}', '{"private_key": ****, "b": 1}'),
     ('password = "hush', "password = ****"),
     ("id where old = a and new = b", "id where old = **** and new = ****"),
+    ("new_password = hush", "new_password = ****"),
     ("household = big and bypass = new", "household = big and bypass = new"),
+    ("connect dbms psql anna@127.0.0.1:hush 5432 town", "connect dbms psql anna@127.0.0.1:**** 5432 town"),
+    ("connect dbms psql anna@127.0.0.1:12345 5432 town", "connect dbms psql anna@127.0.0.1:**** 5432 town"),
+    ("conn = anna@127.0.0.1:hush7", "conn = anna@127.0.0.1:****"),
+    ("conn = anna@127.0.0.1:1234567", "conn = anna@127.0.0.1:****"),
+    (
+        "rest get where url = http://anna:hush@10.0.0.1:32049/a",
+        "rest get where url = http://anna:****@10.0.0.1:32049/a",
+    ),
+    ("url = mqtts://anna:hu@sh@b.example.com:8883 and x = 1", "url = mqtts://anna:****@b.example.com:8883 and x = 1"),
+    ("url = redis://:hush@10.0.0.1", "url = redis://:****@10.0.0.1"),
 ]
+
+# What looks like it and is none.
+SHOWN = [
+    "run client (hill@10.0.0.2:32148) get status",
+    "run client (hill@10.0.0.2:32148, roof@10.0.0.3:32148) sql town select 1",
+    "blockchain get operator where name = hill@10.0.0.2:32148 bring.ip_port",
+    "blockchain insert where policy = !p and local = true and master = hill@node.example.com:32048",
+    '{"hill@10.0.0.2:32148": "running"}',
+    "hill@10.0.0.2:32148: connection refused",
+    "no answer of hill@10.0.0.2:32148.",
+    "sql town dest = kafka@10.0.0.9:9092 and topic = a select 1",
+    "file copy anna@hill.json /data/a@b:7.json",
+    "file copy anna@hill:/data/a.json !prep_dir",
+    "email to ops@example.com where subject = a",
+    "http://10.0.0.1:32049/a@b",
+    "new_policy = create policy cluster where name = hill",
+    '<new_policy = {"operator": {"name": "hill", "port": 32148}}>',
+    "set old_name = hill",
+]
+
+
+@pytest.mark.parametrize("text", SHOWN)
+def test_what_is_no_secret(text: str) -> None:
+    """Ports, addresses, file names with `@`, and keys whose names begin with `new` are shown as they are."""
+    assert masked(text) == text
 
 
 @pytest.mark.parametrize(("text", "expected"), MASKED)

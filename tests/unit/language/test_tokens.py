@@ -106,6 +106,14 @@ def test_logical_lines(text: str, expected: list[tuple[int, str]]) -> None:
     assert [(line.number, line.text) for line in logical_lines(text)] == expected
 
 
+def test_the_first_ones_alone() -> None:
+    """What stands behind them is not even looked at."""
+    text = 'a {"b": 1} = "c d" and "e'
+    assert [token.text for token in tokens_of(text, 4)] == ["a", '{"b": 1}', "=", "c d"]
+    with pytest.raises(AnyLogError, match="missing double quotation"):
+        tokens_of(text)
+
+
 def test_typed_quotes_span_lines() -> None:
     """A statement that came by HTTP may have line ends inside its quotes; in a script they are an error of the line."""
     text = 'sql town "select a\nfrom b"\nget status'

@@ -33,9 +33,10 @@ class OrderedTests(LedgerCase):
                 known.remove(chance.choice(list(known)).id)
             elif len(known) and chance.random() < 0.2:
                 one = chance.choice(list(known))
-                known.replace(one.having(note=step))
+                known.replace(one.having(note=step, ledger=chance.choice(["local", "global"])))
             else:
                 known.add(policy("a", chance.choice([step, step, step, chance.random() * step]), n=step))
+            self.assertEqual(known.local(), [each for each in known if each.local], step)
             if chance.random() < 0.2:
                 stones = [Policy("deleted", {"id": str(step)})] if chance.random() < 0.5 else []
                 self.assertEqual(known.version(stones), version_of(rendered(known, stones)), step)

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import anylog.databases.commands
 import anylog.language.commands
+import anylog.language.later
 import anylog.ledger.commands
 from anylog.databases.catalog import Catalog
 from anylog.disk.durable import RealDisk
@@ -34,7 +35,12 @@ from anylog.process import Processes
 from anylog.testing.lanes import InlineLanes
 from anylog.waiting import deferring
 
-COMMANDS = (*anylog.language.commands.COMMANDS, *anylog.databases.commands.COMMANDS, *anylog.ledger.commands.COMMANDS)
+COMMANDS = (
+    *anylog.language.commands.COMMANDS,
+    *anylog.language.later.COMMANDS,
+    *anylog.databases.commands.COMMANDS,
+    *anylog.ledger.commands.COMMANDS,
+)
 
 
 class Road:
