@@ -32,11 +32,13 @@ class ConnectDBMS(Command):
     file of another node is refused.
 
     Loads are always transactions that are synced to disk; `autocommit` is accepted and shown, and changes nothing.
+    The short form of older scripts names type, user@ip:password, port and database, and may end with `memory`; a
+    database in a file has no use for who and where.
     """
 
     words = "connect dbms"
     operands = "[name]"
-    least = most = 1
+    least, most, short = 1, 5, 4
     where = {
         "type": Text(required=True, help=KINDS),
         "user": Text(),
@@ -57,11 +59,15 @@ class ConnectDBMS(Command):
     examples = (
         "connect dbms plant where type = sqlite",
         "connect dbms system_query where type = sqlite and memory = true",
+        "connect dbms sqlite !db_user !db_port plant memory",
     )
     index = ("dbms", "configuration")
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 2, and what the catalog of databases raises."""
+        if len(operands) > 1:
+            operands = _in_short(operands, options)
         kind = options.pop("type").lower()
         if options["memory"] and kind != "sqlite":
             raise AnyLogError(2, f"connect dbms: 'memory' is for sqlite, not for {kind}")
@@ -71,6 +77,24 @@ class ConnectDBMS(Command):
         await node.databases.connect(operands[0], kind, **options)
         name, _ = node.databases.named(operands[0])
         return Result(text=f"Database {name} using {kind} connected!")
+
+
+def _in_short(operands: Sequence[str], options: dict[str, Any]) -> Sequence[str]:
+    """The name, of the form without names; what else it tells comes among the options."""
+    if len(operands) < 4 or options["type"] or (operands[4:] and operands[4].lower() != "memory"):
+        raise AnyLogError(
+            2, "connect dbms: '[name] where type = ...' or '[type] [user@ip:password] [port] [name] [memory]'"
+        )
+    kind, who, port, name, *memory = operands
+    options["type"], options["memory"] = kind, bool(memory)
+    if kind.lower() != "sqlite":
+        user, _, place = who.partition("@")
+        options["user"], (options["ip"], _, options["password"]) = user, place.partition(":")
+        try:
+            options["port"] = ConnectDBMS.where["port"].read(port)
+        except ValueError as odd:
+            raise AnyLogError(2, f"connect dbms: port '{port[:20]}' is not {odd}") from None
+    return [name]
 
 
 class DisconnectDBMS(Command):

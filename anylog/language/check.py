@@ -347,9 +347,15 @@ class _Check:
             except AnyLogError as error:
                 self._report.add(places[at + 1], "structure", f"{command.words}: {error.detail}")
                 return
-        self._pairs(command, pairs, begin)
+        self._pairs(command, pairs, begin, operands >= command.short)
 
-    def _pairs(self, command: type[Command], pairs: Sequence[tuple[str, Sequence[Token], Place]], begin: Place) -> None:
+    def _pairs(
+        self,
+        command: type[Command],
+        pairs: Sequence[tuple[str, Sequence[Token], Place]],
+        begin: Place,
+        in_short: bool = False,
+    ) -> None:
         names = {spelling: name for name, option in command.where.items() for spelling in (name, *option.also)}
         seen: set[str] = set()
         for key, value, place in pairs:
@@ -378,7 +384,7 @@ class _Check:
                 except AnyLogError as error:
                     self._report.add(place, "type", f"{command.words}: {error.detail}")
         for name, option in command.where.items():
-            if option.required and name not in seen:
+            if option.required and name not in seen and not in_short:
                 told = f"{command.words}: Missing '{name}'; usage: {command.usage_text()}"
                 self._report.add(begin, "missing-option", told)
 

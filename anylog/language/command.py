@@ -159,6 +159,7 @@ class Command:
     http: ClassVar[tuple[str, ...]] = ("POST",)  # methods by which REST may ask it (rest.md 2.1)
     guarded: ClassVar[bool] = False  # changes the node: refused from elsewhere while authentication is unset
     here: ClassVar[bool] = False  # only from this machine (security.md 8, local-only)
+    short: ClassVar[int] = 1000  # operands from which on they stand for the options, none of which is required then
     later: ClassVar[str] = ""  # of a command that is known and not in this build: the topic that brings it
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
@@ -198,7 +199,7 @@ class Command:
                 values[name] = value
         for name, option in cls.where.items():
             if name not in values:
-                if option.required:
+                if option.required and len(operands) < cls.short:
                     raise AnyLogError(2, f"{cls.words}: Missing '{name}'; usage: {cls.usage_text()}")
                 values[name] = list(option.default or ()) if option.many else option.default
         return {option_name(name): value for name, value in values.items()}

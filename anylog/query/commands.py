@@ -35,7 +35,8 @@ class Sql(Command):
     double quotes; texts inside it stand in single quotes. A select gives its rows; insert, update, delete, create,
     drop and alter are for callers who may change the node. A suffix `--> ...` is for graphical tools and not read.
 
-    Times in a statement are UTC unless they carry a zone or the option `timezone` says otherwise. In a select:
+    Times in a statement are UTC unless they carry a zone, or `set timezone` or the option `timezone` says otherwise.
+    In a select:
     now() and date() with spans (now() - 3 days, -4t), date('now', 'start of month'), increments(unit, n, column),
     increments(column), period(unit, n, time, column), date_trunc('unit', column), extract(unit from column) and
     range(column).
@@ -52,7 +53,7 @@ class Sql(Command):
     raw = True
     where: ClassVar[Mapping[str, Option]] = {
         "format": Text(default="json", help="json, json:list, json:output or table"),
-        "timezone": Text(default="utc", help="utc, local, pt, mt, ct, et or a name as Europe/Paris"),
+        "timezone": Text(help="utc, local, pt, mt, ct, et or a name as Europe/Paris"),
         "stat": Flag(default=True, help="statistics after the rows"),
         "title": Text(default="", help="line above a table"),
         "max_time": Seconds(help="the longest the query may take"),
@@ -85,7 +86,7 @@ class Sql(Command):
         line = read_line(operands[0])
         options = self.read((line.statement,), line.options)
         layout = layout_of(options["format"].lower())
-        zone = zone_of(options["timezone"])
+        zone = zone_of(options["timezone"] or node.queries.zone)
         self._check(options)
         verb, tokens = read_statement(line.statement)
         if verb != "select" and not context.local:

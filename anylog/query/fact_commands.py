@@ -61,6 +61,39 @@ class GetDatetime(Command):
         return Result(text=_in_zone(moment, zone))
 
 
+class SetTimezone(Command):
+    """Set the zone of queries of this node: times without a zone are of it, and times are shown in it.
+
+    It is UTC at the start. The option `timezone` of a query goes before it. Readings without a zone are UTC always.
+    """
+
+    words = "set timezone"
+    operands = "[zone]"
+    least = most = 1
+    examples = ("set timezone local", "set timezone Europe/Paris", "set timezone utc")
+    index = ("query", "configuration")
+    guarded = True
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        """Raises AnyLogError 173 for what is no zone."""
+        name = operands[0].strip("\"'")
+        zone_of(name)
+        node.queries.zone = name
+        return None
+
+
+class GetTimezone(Command):
+    """Show the zone of queries of this node."""
+
+    words = "get timezone"
+    examples = ("get timezone",)
+    index = ("query", "configuration")
+    http = ("GET",)
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        return Result(text=node.queries.zone, data={"timezone": node.queries.zone})
+
+
 def _in_zone(moment: datetime, zone: Any) -> str:
     if zone is UTC:
         return moment.isoformat("T", "microseconds") + "Z"
@@ -144,4 +177,10 @@ class GetOperatorExecution(Command):
         return Result(text=text, data=rows, format=options["format"] or "table")
 
 
-COMMANDS: tuple[type[Command], ...] = (GetDatetime, GetIncrementsParams, GetOperatorExecution)
+COMMANDS: tuple[type[Command], ...] = (
+    GetDatetime,
+    GetIncrementsParams,
+    GetOperatorExecution,
+    SetTimezone,
+    GetTimezone,
+)

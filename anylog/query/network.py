@@ -99,6 +99,7 @@ class Query:
         read = read_line(line)
         options = self._options = Sql.read((read.statement,), read.options)
         layout_of(options["format"].lower())
+        options["timezone"] = options["timezone"] or place.queries.zone
         self._zone = zone_of(options["timezone"])
         check(options)
         self._limits()

@@ -21,6 +21,7 @@ class QueryTimes:
 
     _clock: Clock
     _logs: Logs
+    zone: str = "utc"  # of times that say none, and in which times are shown (`set timezone`)
     _slots: list[int] = field(factory=lambda: [0] * (SLOTS + 1))
     _since: float = field(init=False)
     executions: Executions = field(init=False)  # of selects that other nodes asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -153,3 +154,28 @@ def test_tables_of_the_ledger(world: World, a: Node) -> None:
     assert world.run(a, "get global tables where dbms = village and format = json").data == {}
     assert world.run(a, "get inserts where format = json").data == {}
     assert "Batch inserts" in (world.run(a, "get inserts").text or "")
+
+
+def test_zone_of_a_node(world: World, a: Node) -> None:
+    """`set timezone` is for times without a zone, and for those that are shown; a query goes before it."""
+    for each in (
+        "connect dbms town where type = sqlite and memory = true",
+        'sql town "create table weather (at timestamp)"',
+        "sql town \"insert into weather values ('2024-07-01T12:00:00Z')\"",
+    ):
+        world.run(a, each)
+
+    def at(options: str = "", where: str = "") -> list[str]:
+        pages = world.run(
+            a, f'sql town format = json:list and stat = false {options} "select at from weather{where}"'
+        ).pages
+        assert pages is not None
+        return [row["at"] for row in json.loads(world.wait(Deferred.fromCoroutine(collected(pages))))]
+
+    assert (world.run(a, "get timezone").text, at()) == ("utc", ["2024-07-01 12:00:00.000000"])
+    world.run(a, "set timezone Europe/Paris")
+    assert (world.run(a, "get timezone").text, at()) == ("Europe/Paris", ["2024-07-01 14:00:00.000000"])
+    assert at(where=" where at = '2024-07-01 14:00:00'") and not at(where=" where at = '2024-07-01 12:00:00'")
+    assert at("and timezone = utc") == ["2024-07-01 12:00:00.000000"]
+    assert refused(world, a, "set timezone mars").number == 173
+    assert world.run(a, "get timezone").text == "Europe/Paris"

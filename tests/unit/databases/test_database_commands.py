@@ -132,6 +132,9 @@ class Connecting(WordsCase):
 
     def test_one_spelling(self) -> None:
         """Connected under the spelling under which readings come."""
+        told = self.text("connect dbms sqlite anna@127.0.0.1:secret 5432 older memory")
+        self.assertEqual(told, "Database older using sqlite connected!")
+        self.ask("disconnect dbms older")
         self.ask('connect dbms "My-Plant 1" where type = sqlite')
         self.assertEqual(self.home.databases.names(), ["my_plant_1"])
         self.assertIs(self.home.databases.get("my_plant_1"), self.home.databases.get("My-Plant 1"))
@@ -160,6 +163,11 @@ class Connecting(WordsCase):
             (2, "connect dbms p where type = sqlite and ip = 1.2.3.4", "ip"),
             (2, "connect dbms p where type = sqlite and colour = red", "colour"),
             (2, "connect dbms p", "type"),
+            (237, "connect dbms psql u@1.2.3.4:pass 5432 p", "psql"),
+            (2, "connect dbms psql u@1.2.3.4:pass five p", "five"),
+            (2, "connect dbms sqlite u@1.2.3.4:pass 5432 p disk", "memory"),
+            (2, "connect dbms sqlite u@1.2.3.4:pass 5432 p where type = sqlite", "type"),
+            (2, "connect dbms sqlite p", "type"),
             (2, "connect dbms where type = sqlite", "name"),
             (2, 'connect dbms "" where type = sqlite', "name"),
             (2, f"connect dbms {'x' * 64} where type = sqlite", "63"),

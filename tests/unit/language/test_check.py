@@ -45,6 +45,7 @@ def found(tmp_path: Path, text: str, **others: str) -> list[str]:
         ("connect dbms town where type = sqlite and memroy = true", ["1:43 unknown-option"]),
         ("connect dbms town where", ["1:19 structure"]),
         ("connect dbms town where memory = true", ["1:1 missing-option"]),
+        ("connect dbms sqlite !db_user !db_port town memory", ["1:21 never-set", "1:30 never-set"]),
         ("connect dbms town where type = sqlite and type = sqlite", ["1:43 structure"]),
         ("<connect dbms town where type = sqlite and  # a comment with memory = 3\n   memory =   3>", ["2:4 type"]),
         ("<connect dbms town where\ntype = sqlite\n", ["1:1 structure"]),
