@@ -75,6 +75,7 @@ from anylog.ledger.cluster import Clusters
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master
 from anylog.membership import Membership
+from anylog.naming import name_addresses
 from anylog.net import INet
 from anylog.network.broker import Broker
 from anylog.network.client import CommandService
@@ -167,6 +168,7 @@ class Node:
         disk: Disk,
         chance: Random,
         programs: Programs | None = None,
+        name_of: Callable[[str], str] | None = None,
         environ: MutableMapping[str, str] | None = None,
         token: Callable[[int], bytes] = os.urandom,
         engine: Library = STANDARD,
@@ -180,7 +182,7 @@ class Node:
         self.places = Places.under(home)
         self.dictionary = Dictionary()
         self.file_access = FileAccess(self.places, self.dictionary)
-        self._programs = programs
+        self._programs, self._name_of = programs, name_of
         self.logs = Logs(clock)
         self.echoes = EchoQueue(clock)
         self.queries = QueryTimes(clock, self.logs)
@@ -238,6 +240,8 @@ class Node:
         self.started, self._print = self.clock.seconds(), write
         await self.lanes.open("disk", 2).run(self._hold_home)
         self.preset()
+        if self._name_of is not None:
+            await name_addresses(self, self._name_of)
         self.databases = Catalog(
             places=self.places,
             lanes=self.lanes,

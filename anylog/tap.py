@@ -240,6 +240,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
     from anylog.clock import SteadyClock
     from anylog.disk.durable import RealDisk
     from anylog.disk.lanes import ThreadLanes
+    from anylog.host import name_of
     from anylog.net import Net
     from anylog.node import Node
     from anylog.programs import Programs
@@ -253,6 +254,7 @@ def build(reactor: Any, home: Path, name: str) -> Node:
         disk=RealDisk(),
         chance=SystemRandom(),
         programs=Programs(reactor),
+        name_of=name_of,
         environ=dict(os.environ),
         point=killer(os.environ.get("ANYLOG_KILL_AT", "")),
     )

@@ -9,14 +9,16 @@ from typing import Any
 import psutil
 import pytest
 from pair import A, B, pair, refused
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
+from anylog.naming import PATIENCE, name_addresses
 from anylog.network.reply_to import Given, Ways, answered_at, read_given
 from anylog.network.schema_commands import difference
 from anylog.node import Node
-from anylog.testing.lanes import ClockLane
+from anylog.testing.lanes import ClockLane, ClockLanes
 from anylog.testing.world import World
 
 
@@ -312,3 +314,36 @@ def test_two_addresses(world: World, a: Node, tables: Node) -> None:
     for address in (B, "10.1.1.2:7"):
         (row,) = world.run(a, f"test network with {address}").data
         assert (row["Address"], row["Status"]) == (B, "+")
+
+
+def no_name(ip: str) -> str:
+    raise AnyLogError(15, f"{ip}: Unknown host")
+
+
+@pytest.mark.parametrize(
+    ("ip", "name_of", "expected"),
+    [
+        ("10.0.0.1", lambda ip: f"host-{ip}.example", "host-10.0.0.1.example"),
+        ("10.0.0.1", lambda ip: ip, None),
+        ("10.0.0.1", lambda ip: "localhost", None),
+        ("127.0.0.1", lambda ip: "localhost.example", None),
+        ("10.0.0.1", no_name, None),
+    ],
+)
+def test_name_of_the_own_address(world: World, a: Node, ip: str, name_of: Any, expected: str | None) -> None:
+    """`dns` and `external_dns` are set at the start, if others can use the name; no fault without one."""
+    assert a.dictionary.get("dns") is None, "a node of a test asks no name service"
+    a.dictionary.set("ip", ip)
+    world.wait(Deferred.fromCoroutine(name_addresses(a, name_of)))
+    assert (a.dictionary.get("dns"), a.dictionary.get("external_dns")) == (expected, expected)
+
+
+def test_no_name_service(world: World, a: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start does not wait for it longer than a moment."""
+    a.dictionary.set("ip", "10.0.0.1")
+    begin = world.clock.seconds()
+    monkeypatch.setattr(a, "lanes", ClockLanes(a.clock, 60.0))
+    world.wait(Deferred.fromCoroutine(name_addresses(a, lambda ip: "late.example")))
+    assert world.clock.seconds() - begin == PATIENCE and a.dictionary.get("dns") is None
+    world.advance(60.0)
+    assert a.dictionary.get("dns") is None
