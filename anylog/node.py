@@ -60,7 +60,7 @@ from anylog.databases.taken_out import TakenOut
 from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
-from anylog.host import Host
+from anylog.host import Host, usable_name
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
 from anylog.jobs import Jobs
 from anylog.language.command import Command
@@ -75,7 +75,6 @@ from anylog.ledger.cluster import Clusters
 from anylog.ledger.ledger import Ledger
 from anylog.ledger.master import Master
 from anylog.membership import Membership
-from anylog.naming import name_addresses
 from anylog.net import INet
 from anylog.network.broker import Broker
 from anylog.network.client import CommandService
@@ -241,7 +240,9 @@ class Node:
         await self.lanes.open("disk", 2).run(self._hold_home)
         self.preset()
         if self._name_of is not None:
-            await name_addresses(self, self._name_of)
+            name = await usable_name(self.net.local_ip(), self.clock, self.lanes.open("names"), self._name_of)
+            for key in ("dns", "external_dns") if name else ():
+                self.dictionary.set(key, name)
         self.databases = Catalog(
             places=self.places,
             lanes=self.lanes,

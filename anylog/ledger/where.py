@@ -51,7 +51,7 @@ class Where:
                 raise AnyLogError(181, f"'{joined(tokens)[:200]}' is neither a pair nor a condition")
             if not any("[" in token.text for token in tokens):
                 # It would be about its own words, and true or false of all policies alike.
-                raise AnyLogError(181, f"'{joined(tokens)[:200]}' names no attribute: it is written [{tokens[0].text[:80]}]")
+                raise AnyLogError(181, f"'{joined(tokens)[:200]}' names no attribute: these stand in [ ]")
             return cls(test=condition(tokens))
         nested: dict[str, list[Pair]] = {}
         for pair in pairs:

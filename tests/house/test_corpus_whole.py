@@ -24,10 +24,9 @@ WORDS = Words(EVERYTHING)
 ENTRIES = [entry for path in corpus.rooms() for entry in corpus.read(path)]
 BEFORE = ("then", "do", "else", "task")  # words behind which a command begins
 
-# Commands that no line asks for, and why.
+# Commands that no line asks for: where they are asked.
 ELSEWHERE = {
     "exit node": "it would end the node that all others ask: tests/process/test_shell.py",
-    "run kafka consumer": "it needs a cluster of Kafka: tests/process/test_kafka.py",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from functools import partialmethod
 from typing import Any
 
 import psutil
@@ -14,11 +15,11 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
-from anylog.naming import PATIENCE, name_addresses
+from anylog.host import NAMING, usable_name
 from anylog.network.reply_to import Given, Ways, answered_at, read_given
 from anylog.network.schema_commands import difference
 from anylog.node import Node
-from anylog.testing.lanes import ClockLane, ClockLanes
+from anylog.testing.lanes import ClockLane
 from anylog.testing.world import World
 
 
@@ -321,29 +322,36 @@ def no_name(ip: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("ip", "name_of", "expected"),
+    ("ip", "look", "expected"),
     [
         ("10.0.0.1", lambda ip: f"host-{ip}.example", "host-10.0.0.1.example"),
-        ("10.0.0.1", lambda ip: ip, None),
-        ("10.0.0.1", lambda ip: "localhost", None),
-        ("127.0.0.1", lambda ip: "localhost.example", None),
-        ("10.0.0.1", no_name, None),
+        ("10.0.0.1", lambda ip: ip, ""),
+        ("10.0.0.1", lambda ip: "localhost", ""),
+        ("127.0.0.1", lambda ip: "localhost.example", ""),
+        ("10.0.0.1", no_name, ""),
     ],
 )
-def test_name_of_the_own_address(world: World, a: Node, ip: str, name_of: Any, expected: str | None) -> None:
-    """`dns` and `external_dns` are set at the start, if others can use the name; no fault without one."""
-    assert a.dictionary.get("dns") is None, "a node of a test asks no name service"
-    a.dictionary.set("ip", ip)
-    world.wait(Deferred.fromCoroutine(name_addresses(a, name_of)))
-    assert (a.dictionary.get("dns"), a.dictionary.get("external_dns")) == (expected, expected)
+def test_name_of_an_address(world: World, a: Node, ip: str, look: Any, expected: str) -> None:
+    """It is taken if others can use it; there is no fault without one."""
+    named = usable_name(ip, a.clock, a.lanes.open("names"), look)
+    assert world.wait(Deferred.fromCoroutine(named)) == expected
 
 
-def test_no_name_service(world: World, a: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start does not wait for it longer than a moment."""
-    a.dictionary.set("ip", "10.0.0.1")
+def test_no_name_service(world: World, a: Node) -> None:
+    """It is not waited for longer than a moment."""
     begin = world.clock.seconds()
-    monkeypatch.setattr(a, "lanes", ClockLanes(a.clock, 60.0))
-    world.wait(Deferred.fromCoroutine(name_addresses(a, lambda ip: "late.example")))
-    assert world.clock.seconds() - begin == PATIENCE and a.dictionary.get("dns") is None
-    world.advance(60.0)
-    assert a.dictionary.get("dns") is None
+    named = usable_name("10.0.0.1", a.clock, ClockLane(a.clock, 60.0), lambda ip: "late.example")
+    assert world.wait(Deferred.fromCoroutine(named)) == ""
+    assert world.clock.seconds() - begin == NAMING
+    world.advance(60.0)  # it comes, and nobody minds
+
+
+def test_known_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dns` and `external_dns` are there for the first command, unless there is no name, or nobody to ask."""
+    for look, expected in [(lambda ip: "roof.example", "roof.example"), (no_name, None), (None, None)]:
+        made = World(7)
+        monkeypatch.setattr(Node, "__init__", partialmethod(Node.__init__, name_of=look))
+        node = made.add("a", "10.0.0.1")
+        monkeypatch.undo()
+        assert (node.dictionary.get("dns"), node.dictionary.get("external_dns")) == (expected, expected)
+        made.stop()

@@ -14,7 +14,8 @@ FOLDER = Path(__file__).parent / "corpus"
 INDENT = "    "
 ANY = "..."  # whatever stands there
 _ASKED = re.compile(
-    r"(?P<node>[a-z][a-z0-9]*)?(?:@(?P<destination>\([^>]+\)|[^>() ]+))? ?(?P<method>GET|POST|)(?P<more>>>?) (?P<text>.+)"
+    r"(?P<node>[a-z][a-z0-9]*)?(?:@(?P<destination>\([^>]+\)|[^>() ]+))? ?(?P<method>GET|POST|)"
+    r"(?P<more>>>?) (?P<text>.+)"
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ class Town:
             return self._alone
         if self._network is None:
             self._network = self._start_network()
-        return dict(zip(IN_NETWORK, self._network.nodes, strict=False))[name] if name != "query" else self._network.query
+        return dict(zip(IN_NETWORK, self._network.nodes, strict=True))[name]
 
     def _port(self) -> int:
         port = free_port(self._ports)
@@ -101,15 +102,18 @@ class Town:
         listen = f"internal_ip = 127.0.0.1 and internal_port = {tcp} and bind = true"
         node.commands = ("set node name alone", f"run tcp server where {listen}")
         node.start()
-        named = {"url": f"http://127.0.0.1:{node.port}", "rest_port": node.port, **{f"{name}_port": self._port() for name in ("broker", "spare", "telnet", "syslog")}}
-        for key, value in named.items():
+        spare = {f"{name}_port": self._port() for name in ("broker", "spare", "telnet", "syslog")}
+        for key, value in {"url": f"http://127.0.0.1:{node.port}", "rest_port": node.port, **spare}.items():
             node.command(f"{key} = {value}", "POST")
         return node
 
     def _start_network(self) -> Network:
         """A master, two operators of one cluster that hold copies of each other, and a query node."""
         network = Network(self._folder / "network", 2, clusters=[0, 0], copies=True, every="1")
-        network.start()
+        network.master.start()
+        with ThreadPoolExecutor() as starting:  # the second operator finds the cluster of the first
+            list(starting.map(NodeProcess.start, (network.operators[0], network.query)))
+        network.operators[1].start()
         self._ports |= {node.port for node in network.nodes} | set(network.tcp.values())
         for node in network.nodes:
             for name, port in network.tcp.items():
