@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,23 @@ PATIENCE = 15.0  # seconds until an answer that is waited for has to be there
 CORPUS = {path.stem: read(path) for path in rooms()}
 LINES = [entry for entries in CORPUS.values() for entry in entries if isinstance(entry, Line)]
 IN_NETWORK = ("master", "operator0", "operator1", "query")
+
+
+OPERATORS = "blockchain get operator bring.count"
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for something to be so."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, f"{what} is not ready"
+        time.sleep(0.05)  # between two looks at another process
+
+
+def settled(operator: NodeProcess) -> bool:
+    """Whether it knows both members of its cluster to be complete."""
+    told = json.loads(operator.command("get cluster info where format = json"))
+    return [each["Status"] for each in told.get("Participating Operators", ())] == ["active", "active"]
 
 
 class Town:
@@ -114,6 +132,7 @@ class Town:
         with ThreadPoolExecutor() as starting:  # the second operator finds the cluster of the first
             list(starting.map(NodeProcess.start, (network.operators[0], network.query)))
         network.operators[1].start()
+        until(lambda: all(map(settled, network.operators)) and network.query.command(OPERATORS) == b"2", "the cluster")
         self._ports |= {node.port for node in network.nodes} | set(network.tcp.values())
         for node in network.nodes:
             for name, port in network.tcp.items():
