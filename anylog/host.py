@@ -11,6 +11,7 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module, metadata
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, ILane
-from anylog.waiting import pause
+from anylog.waiting import deadline, pause
 
 SAMPLE = 0.1  # seconds between two looks at a counter, if there was no earlier look
+NAMING = 1.0  # seconds that a start waits for the name of its address
 MB = 1 << 20
 _IDLE = ("idle", "iowait")
 _WITHIN = ("guest", "guest_nice")  # is counted in `user` and `nice`, too
@@ -196,6 +198,17 @@ def name_of(ip: str) -> str:
         return socket.gethostbyaddr(ip)[0]
     except (OSError, UnicodeError) as why:
         raise AnyLogError(15, f"get dns name: '{ip[:100]}': {getattr(why, 'strerror', None) or why}") from None
+
+
+async def usable_name(ip: str, clock: Clock, lane: ILane, look: Callable[[str], str]) -> str:
+    """The name by which others can use an address; empty if it has none, or if nobody tells within a moment."""
+    if ip_address(ip).is_loopback:
+        return ""
+    try:
+        name = await deadline(clock, NAMING, lane.run(look, ip), f"the name of {ip}")
+    except AnyLogError:
+        return ""
+    return "" if name in (ip, "localhost") else name
 
 
 def zone_name() -> str:

@@ -60,7 +60,7 @@ from anylog.databases.taken_out import TakenOut
 from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
-from anylog.host import Host
+from anylog.host import Host, usable_name
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
 from anylog.jobs import Jobs
 from anylog.language.command import Command
@@ -167,6 +167,7 @@ class Node:
         disk: Disk,
         chance: Random,
         programs: Programs | None = None,
+        name_of: Callable[[str], str] | None = None,
         environ: MutableMapping[str, str] | None = None,
         token: Callable[[int], bytes] = os.urandom,
         engine: Library = STANDARD,
@@ -180,7 +181,7 @@ class Node:
         self.places = Places.under(home)
         self.dictionary = Dictionary()
         self.file_access = FileAccess(self.places, self.dictionary)
-        self._programs = programs
+        self._programs, self._name_of = programs, name_of
         self.logs = Logs(clock)
         self.echoes = EchoQueue(clock)
         self.consoles = True  # their commands are taken (`set cli`)
@@ -239,6 +240,10 @@ class Node:
         self.started, self._print = self.clock.seconds(), write
         await self.lanes.open("disk", 2).run(self._hold_home)
         self.preset()
+        if self._name_of is not None:
+            name = await usable_name(self.net.local_ip(), self.clock, self.lanes.open("names"), self._name_of)
+            for key in ("dns", "external_dns") if name else ():
+                self.dictionary.set(key, name)
         self.databases = Catalog(
             places=self.places,
             lanes=self.lanes,

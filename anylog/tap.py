@@ -255,6 +255,7 @@ def build(reactor: Any, home: Path, name: str, environ: Mapping[str, str]) -> No
     from anylog.clock import SteadyClock
     from anylog.disk.durable import RealDisk
     from anylog.disk.lanes import ThreadLanes
+    from anylog.host import name_of
     from anylog.net import Net
     from anylog.node import Node
     from anylog.programs import Programs
@@ -268,6 +269,7 @@ def build(reactor: Any, home: Path, name: str, environ: Mapping[str, str]) -> No
         disk=RealDisk(),
         chance=SystemRandom(),
         programs=Programs(reactor),
+        name_of=name_of,
         environ={**os.environ, **environ},
         point=killer(os.environ.get("ANYLOG_KILL_AT", "")),
     )

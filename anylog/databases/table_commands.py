@@ -268,6 +268,8 @@ class InfoTable(Command):
         if what.lower() == "exists":
             there = await _found(node.databases.get(dbms), name) is not None
             return Result(text=str(there).lower(), data=there)
+        if what.lower() == "partitions":
+            raise AnyLogError(237, "not in this build: info table ... partitions (partitions)")
         if what.lower() != "columns":
             raise AnyLogError(2, f"info table: '{what}' is not one of exists, columns")
         dbms, table, known = await _columns(node, dbms, name)
@@ -302,6 +304,8 @@ class GetTable(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         asked = " ".join(operands).lower()
+        if asked == "partitions names":
+            raise AnyLogError(237, "not in this build: get table partitions names (partitions)")
         if asked not in self.told:
             raise AnyLogError(2, f"get table: '{asked}'; usage: {self.usage_text()}")
         table = _table(options["name"])

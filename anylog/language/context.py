@@ -57,6 +57,7 @@ class Result:
     target: str = ""  # label or handler of a control, or the number of items of a loop
     pages: Pages | None = None
     unassigned: AnyLogError | None = None  # what is raised unless the answer is assigned to a key
+    value: Any = None  # what an assignment keeps, where that is neither the text nor the data
     replies: Any = None  # of several nodes: a language.replies.Replies, which an assignment keeps as it grows
 
     @classmethod

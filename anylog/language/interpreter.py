@@ -470,6 +470,8 @@ class Interpreter:
             return await collected(result.pages)
         if result.replies is not None:
             return result.replies
+        if result.value is not None:
+            return result.value
         if result.data is not None and (result.format == "json" or result.text is None):
             return None if result.text == "" else result.data  # an answer that is empty leaves the key undefined
         return None if result.text is None else result.text.strip("\r\n")

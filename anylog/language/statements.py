@@ -323,13 +323,18 @@ class EndScript(_Jump):
 
 
 class ExitScripts(_Jump):
-    """End this script and all that called it. The node keeps running."""
+    """End this script and all that called it. The node keeps running. Outside of a script: end all that run."""
 
     words = "exit scripts"
     examples = ("exit scripts",)
     index = ("script",)
     guarded = True
     control = Control.EXIT_SCRIPTS
+
+    async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
+        if isinstance(context.frame, Frame) and context.frame.script:
+            return await super().run(node, context, operands)
+        return Result(text=f"{node.runs.stop()} stopped")
 
 
 class RaiseError(Command):

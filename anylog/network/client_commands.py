@@ -246,12 +246,12 @@ def _reached(node: Node, address: str, name: str) -> Deferred[str]:
 
 
 class TestConnection(Command):
-    """Say whether something listens at an address, and why not if not."""
+    """Say whether something listens at an address, and why not if not. Assigned it is true or false."""
 
     words = "test connection"
     operands = "[ip:port]"
     least, most = 1, 2
-    examples = ("test connection 10.0.0.5:32148",)
+    examples = ("test connection 10.0.0.5:32148", "there = test connection !ledger_conn")
     index = ("test", "node info")
     http = ("GET",)
 
@@ -263,8 +263,8 @@ class TestConnection(Command):
         try:
             await opened(node.net, node.clock, address, 5.0)
         except AnyLogError as failed:
-            return Result(text=f"Failed: {failed}", data=False)
-        return Result(text="Success", data=True)
+            return Result(text=f"Failed: {failed}", data=False, value=False)
+        return Result(text="Success", data=True, value=True)
 
 
 class TestNetwork(Command):

@@ -100,7 +100,7 @@ class _Rest(Command):
 
     def _headers(self, given: dict[str, str], scope: Any) -> list[tuple[str, str]]:
         named = given.pop("headers", "")
-        found = dict(given)
+        found = {key: _bare(text) for key, text in given.items()}
         if named:
             value = read_json(resolve_json(named, scope))
             if not isinstance(value, dict):
@@ -155,6 +155,11 @@ def _json(answer: Answer) -> Any:
         return orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         return None
+
+
+def _bare(text: str) -> str:
+    """A text in single quotes, which may hold double ones, without them."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == "'" else text
 
 
 def _told(answer: Answer, details: bool) -> Result:

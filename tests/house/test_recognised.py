@@ -238,6 +238,54 @@ id update user password
 id generate certificate
 id sign certificate request
 tpm
+for loop start|end
+end_script|end-script
+on error end_script|end-script
+thread|stop|next|continue
+set debug
+set|get|reset echo queue
+get user threads
+get threads
+python|system|subprocess
+set policy
+set error|exception traceback
+set traceback
+config from policy
+policy
+get config policies
+get global tables
+get parked rows
+time file error|info
+set|get file access
+get json file structure
+show json file structure|struct
+get root policies
+get policy types
+get waiting policies
+blockchain commit|checkout
+blockchain commit|update to
+from
+run telnet|syslog server
+rest get|put|post|view|delete
+get message pool
+run synchronizer|consumer
+run blockchain synchronizer
+get watch
+file retry
+repair table
+exit mqtt client
+get msg rule
+get southbound
+set aggregations thresholds|encoding|ingest
+set aggregation|aggregations encodeing
+set ingestion in aggregation
+reset aggregation
+get aggregations by time
+get aggregations config|configs|ingest|tables
+add user
+get grpc|plc client
+get opcua client|clients
+get monitored
 """
 
 EVERYTHING = (*ALL_COMMANDS, *commands(find().plugins.values()))
@@ -257,6 +305,12 @@ def test_recognised(words: str) -> None:
     command, eaten = found
     size = len(words.split())
     assert eaten == size, f"'{words}' is taken for '{command.words}'"
+
+
+def test_all_words_stand_there() -> None:
+    """A command that is missing above could be taken for another one without anybody seeing it."""
+    known = set(rows())
+    assert not [spelling for each in EVERYTHING for spelling in (each.words, *each.also) if spelling not in known]
 
 
 def test_no_word_twice() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from functools import partialmethod
 from typing import Any
 
 import psutil
 import pytest
 from pair import A, B, pair, refused
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from anylog.errors import AnyLogError
+from anylog.host import NAMING, usable_name
 from anylog.network.reply_to import Given, Ways, answered_at, read_given
 from anylog.network.schema_commands import difference
 from anylog.node import Node
@@ -312,3 +315,43 @@ def test_two_addresses(world: World, a: Node, tables: Node) -> None:
     for address in (B, "10.1.1.2:7"):
         (row,) = world.run(a, f"test network with {address}").data
         assert (row["Address"], row["Status"]) == (B, "+")
+
+
+def no_name(ip: str) -> str:
+    raise AnyLogError(15, f"{ip}: Unknown host")
+
+
+@pytest.mark.parametrize(
+    ("ip", "look", "expected"),
+    [
+        ("10.0.0.1", lambda ip: f"host-{ip}.example", "host-10.0.0.1.example"),
+        ("10.0.0.1", lambda ip: ip, ""),
+        ("10.0.0.1", lambda ip: "localhost", ""),
+        ("127.0.0.1", lambda ip: "localhost.example", ""),
+        ("10.0.0.1", no_name, ""),
+    ],
+)
+def test_name_of_an_address(world: World, a: Node, ip: str, look: Any, expected: str) -> None:
+    """It is taken if others can use it; there is no fault without one."""
+    named = usable_name(ip, a.clock, a.lanes.open("names"), look)
+    assert world.wait(Deferred.fromCoroutine(named)) == expected
+
+
+def test_no_name_service(world: World, a: Node) -> None:
+    """It is not waited for longer than a moment."""
+    begin = world.clock.seconds()
+    named = usable_name("10.0.0.1", a.clock, ClockLane(a.clock, 60.0), lambda ip: "late.example")
+    assert world.wait(Deferred.fromCoroutine(named)) == ""
+    assert world.clock.seconds() - begin == NAMING
+    world.advance(60.0)  # it comes, and nobody minds
+
+
+def test_known_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dns` and `external_dns` are there for the first command, unless there is no name, or nobody to ask."""
+    for look, expected in [(lambda ip: "roof.example", "roof.example"), (no_name, None), (None, None)]:
+        made = World(7)
+        monkeypatch.setattr(Node, "__init__", partialmethod(Node.__init__, name_of=look))
+        node = made.add("a", "10.0.0.1")
+        monkeypatch.undo()
+        assert (node.dictionary.get("dns"), node.dictionary.get("external_dns")) == (expected, expected)
+        made.stop()

@@ -97,6 +97,13 @@ class Runs(LanguageCase):
         self.assertEqual(self.told, ["a", "2 stopped"])
         self.assertEqual([row["status"] for row in self.table()], ["Stopped", "Stopped"])
 
+    def test_exit_scripts_outside_of_a_script(self) -> None:
+        """It ends all that run; in a script it ends that one and those that called it."""
+        self.assertEqual(self.text("exit scripts"), "0 stopped")
+        self.successResultOf(self.begin("thread /s/a.al", EVER))
+        self.assertEqual(self.text("exit scripts"), "1 stopped")
+        self.assertEqual(self.table()[0]["status"], "Stopped")
+
     def test_who_asked_leaves(self) -> None:
         """A script whose asker has gone ends, and that is no stop."""
         waiting = self.begin("process /s/a.al", EVER)

@@ -141,6 +141,8 @@ def test_where(asked: str, found: str) -> None:
         ("operator where name = x or name = y", 181),
         ("operator where [name] ==", 181),
         ("operator where = x", 181),
+        ("operator where port > 32148", 181),
+        ("operator where (port > 1 or name == x) and main == true", 181),
         ("operator bring", 2),
         ("operator bring.unique", 2),
         ("operator bring.nosuch [*][id]", 2),

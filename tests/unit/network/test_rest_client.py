@@ -139,6 +139,7 @@ class Asking(TestCase):
         where = f"where url = {self.url}/p?a=1&b=2"
         for text, line, headers, body in [
             (f"rest get {where} and command = get status", "GET /p?a=1&b=2", {"command": "get status"}, b""),
+            (f"rest post {where} and command = 'n = 1'", "POST /p?a=1&b=2", {"command": "n = 1"}, b""),
             (
                 f"rest put {where} and body = !reading and dbms = town",
                 "PUT /p?a=1&b=2",
