@@ -286,6 +286,8 @@ add user
 get grpc|plc client
 get opcua client|clients
 get monitored
+raise error
+set|get timezone
 """
 
 EVERYTHING = (*ALL_COMMANDS, *commands(find().plugins.values()))
