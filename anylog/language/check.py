@@ -357,7 +357,7 @@ class _Check:
             if not name:
                 if "!" in key or "$" in key:
                     continue
-                near = get_close_matches(key.lower(), names, 3)
+                near = get_close_matches(key.lower()[:100], names, 3)
                 hint = f"; did you mean {' or '.join(repr(word) for word in near)}?" if near else ""
                 self._report.add(place, "unknown-option", f"{command.words}: Unknown key in command: {key}{hint}")
                 continue

@@ -19,8 +19,11 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _BLANK = " \t\r\n"
 _DEEPEST = 100  # brackets in brackets
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_SIGN = re.compile(r"""["'`#()\[\]{}&]""")  # quotes, brackets, and what parts
 _ONE_LINE = re.compile(r"""[^\n\r<#\[\]{}&":\ufeff]*""")  # nothing that joins, parts or ends lines
 LONGEST = 1 << 20  # characters of one statement (security.md 9)
+MOST = 20_000  # tokens of one statement
+LOOKED = 4 << 20  # characters that are looked through for brackets that are never closed
 
 
 class Kind(Enum):
@@ -110,12 +113,14 @@ def tokens_of(text: str) -> list[Token]:
     if odd := _CONTROL.search(text):
         raise AnyLogError(2, f"control character {ord(odd[0]):#04x} after '{text[: odd.start()][-40:]}'")
     tokens: list[Token] = []
-    at = 0
+    at = looked = 0
     while at < len(text):
         char = text[at]
         if char in _BLANK:
             at += 1
             continue
+        if len(tokens) >= MOST:
+            raise AnyLogError(2, f"a statement of more than {MOST:,} words: {text[:60]}")
         simple = _SIMPLE.match(text, at)
         if simple is not None:
             end = simple.end()
@@ -126,8 +131,13 @@ def tokens_of(text: str) -> list[Token]:
             end = text.find("\n", at)
             at = len(text) if end < 0 else end
             continue
-        tokens.append(_token(text, at))
-        at = tokens[-1].end
+        token = _token(text, at)
+        if token.kind is Kind.WORD and _lone(token.text):
+            looked += len(text) - at
+            if looked > LOOKED:
+                raise AnyLogError(2, f"too many brackets that are never closed, as in '{token.text[:60]}'")
+        tokens.append(token)
+        at = token.end
     return tokens
 
 
@@ -208,8 +218,8 @@ def _group_end(text: str, at: int) -> int:
     """Just after the bracket that closes the one at `at`, or 0 if none does."""
     expected = [_CLOSING[text[at]]]
     place = at + 1
-    while place < len(text):
-        char = text[place]
+    while found := _SIGN.search(text, place):
+        char, place = found[0], found.start()
         if char == expected[-1]:
             expected.pop()
             if not expected:
@@ -223,6 +233,11 @@ def _group_end(text: str, at: int) -> int:
             place = end if end > 0 else place
         place += 1
     return 0
+
+
+def _lone(word: str) -> bool:
+    """Whether a bracket in a word is not closed in it: everything behind it was looked through."""
+    return word.count("[") > word.count("]") or word.count("{") > word.count("}")
 
 
 def _required_end(text: str, at: int) -> int:
@@ -244,7 +259,8 @@ def without_comment(line: str) -> str:
     if "#" not in line:
         return line
     at = 0
-    while at < len(line):
+    while found := _SIGN.search(line, at):
+        at = found.start()
         if line[at] in "\"'`":
             end = _quote_end(line, at)
             at = end if end > 0 else at
@@ -259,7 +275,8 @@ def _open_brackets(line: str) -> int:
     if "{" not in line and "[" not in line and "}" not in line and "]" not in line:
         return 0
     depth = at = 0
-    while at < len(line):
+    while found := _SIGN.search(line, at):
+        at = found.start()
         if line[at] in "\"'`":
             end = _quote_end(line, at)
             at = end if end > 0 else at
@@ -277,8 +294,8 @@ def _statements(line: str) -> list[str]:
         return [line.rstrip()] if line.strip() else []
     parts: list[str] = []
     start = at = depth = 0
-    while at < len(line):
-        char = line[at]
+    while found := _SIGN.search(line, at):
+        char, at = found[0], found.start()
         if char in "\"'`":
             end = _quote_end(line, at)
             at = end if end > 0 else at

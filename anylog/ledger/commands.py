@@ -10,7 +10,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Text
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import Scope, read_json, resolve_json
+from anylog.language.dictionary import Scope, held, read_json, resolve_json
 from anylog.language.statements import scope_of
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 from anylog.language.where import required_text, split_pairs
@@ -106,7 +106,7 @@ def _value(value: Sequence[Token], scope: Scope) -> Any:
         text = found if isinstance(found, str) else ""
         # A key may hold JSON as text, which is a value here.
         return read_json(resolve_json(text, scope)) if token.text[:1] == "!" and text[:1] in ("{", "[") else found
-    return joined(value, [required_text(each, scope) for each in value])
+    return joined(value, held(required_text(each, scope) for each in value))
 
 
 def _typed(key: str, value: Any) -> Any:
