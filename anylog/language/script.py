@@ -177,9 +177,9 @@ async def run_script(
 ) -> Control | None:
     """Run it line by line; `context.frame` is the script's own frame.
 
-    `show` gets the result of each line, `breathe`, asked before each, gives others a turn. Gives EXIT_SCRIPTS if the callers are to end
-    too. An error that no `on error` takes is raised with its number, naming the script, the line and the command.
-    Raises CancelledError if the run it belongs to was stopped.
+    `show` gets the result of each line, `breathe`, asked before each, gives others a turn. Gives EXIT_SCRIPTS if the
+    callers are to end too. An error that no `on error` takes is raised with its number, naming the script, the line
+    and the command. Raises CancelledError if the run it belongs to was stopped.
     """
     frame: Frame = context.frame
     run = frame.run

@@ -180,7 +180,7 @@ def places(words: str, options: Mapping[str, Any]) -> list[str]:
 def check_address(words: str, address: str) -> None:
     """AnyLogError 20 for what is no ip:port."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise AnyLogError(20, f"{words}: '{address[:80]}' is no ip:port")
 
 

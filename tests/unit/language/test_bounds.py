@@ -1,4 +1,4 @@
-"""What a few letters could make of a node's memory and time: values, references in references, statements of scripts."""
+"""What a few letters could make of a node's memory and time: values, references in references, statements."""
 
 from __future__ import annotations
 
