@@ -159,7 +159,7 @@ class Interpreter:
         ended = await self._in_run(frame, [Section({}, script)], context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
-    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> None:
+    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> Result:
         """Run lines that no file holds, as a script of that title; an error `pardoned` of a line is a warning.
 
         Raises AnyLogError naming title, line and command.
@@ -179,7 +179,8 @@ class Interpreter:
                 self._logs.event.add("Warning", f"{title} line {frame.line}: {error}", inner.who)
                 return Result.nothing()
 
-        await self._in_run(frame, [Section({}, script)], context, outer.run, execute)
+        ended = await self._in_run(frame, [Section({}, script)], context, outer.run, execute)
+        return Result(control=ended) if ended and outer.script else Result.nothing()
 
     async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
         """Begin a script file and do not wait for it; gives its number. Raises AnyLogError 112 or 108."""
