@@ -26,7 +26,8 @@ _SECRET = re.compile(
 )
 DEEPEST = 50  # levels of a value
 LARGEST = 16 << 20  # characters of a value, in all its levels
-MOST = 1 << 19  # entries of a value, in all its levels
+MOST = 1 << 19  # entries of a value, in all its levels; a list or an object is as much work as
+A_LEVEL = 8  # of them
 WITHIN = 2 << 20  # characters that references in JSON may stand for
 MOST_WITHIN = 20  # values that are JSON, each within the one before
 PIECES = 10_000  # references in one word
@@ -59,7 +60,7 @@ def _own(value: Any) -> Any:
         level += 1
         if level > DEEPEST:
             raise AnyLogError(2, f"a value of more than {DEEPEST} levels")
-        entries += sum(map(len, rows))
+        entries += sum(map(len, rows)) + A_LEVEL * len(rows)
         if entries > MOST:
             raise AnyLogError(2, f"a value of more than {MOST:,} entries")
         inner = [one for row in rows for one in (row.values() if isinstance(row, dict) else row)]
