@@ -49,12 +49,16 @@ class Checker:
                 self._roots.append(path.parent)
                 path.stat()
                 waiting.append(path)
-        called: list[Path] = []
-        while waiting and len(self.reports) < MOST:
-            path = waiting.pop(0)
-            if path.resolve() in {each.resolve() for each in called}:
+        called: set[Path] = set()
+        for path in waiting:  # which grows
+            real = Path(os.path.realpath(path))
+            if real in called:
                 continue
-            called.append(path)
+            called.add(real)
+            if len(called) > MOST:
+                report = self.reports[path] = Report(str(path))
+                report.add(Place(1, 1), "file", f"more than {MOST:,} scripts: the others are not looked at")
+                break
             waiting += self._look(path)
         self._never_set()
         return sorted(finding for report in self.reports.values() for finding in report.findings)
@@ -74,10 +78,14 @@ class Checker:
 
     def _read(self, path: Path) -> Report:
         shown = str(path)
-        data = path.read_bytes()
-        report = Report(shown)
+        report, size = Report(shown), path.stat().st_size
+        if not path.is_file():
+            report.add(Place(1, 1), "file", "this is no regular file")  # reading it might never end
+            return report
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
         if len(data) > LARGEST:
-            report.add(Place(1, 1), "file", f"{len(data):,} bytes, a script may have {LARGEST:,}")
+            report.add(Place(1, 1), "file", f"{max(size, len(data)):,} bytes, a script may have {LARGEST:,}")
         elif b"\0" in data[:4096]:
             report.add(Place(1, 1), "file", "this is not a text")
         else:
@@ -101,7 +109,7 @@ class Checker:
             for section in sections:
                 report.made.update(section.get("setting") or {})
             lines = [str(command) for section in sections for command in section.get("commands") or ()]
-        except (ValueError, TypeError, KeyError, AttributeError) as odd:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as odd:
             report.add(Place(1, 1), "structure", f"a script as JSON has a list of sections named 'config': {odd}")
             return report
         inner = check_script(shown, "\n".join(lines), self.words, self.brings)
@@ -120,13 +128,13 @@ class Checker:
         if not known or re.search(r"[!$]", known):
             return None
         for root in (Path(), caller.parent, *self._roots):
-            if (root / known).is_file():
+            if _is_file(root / known):
                 return root / known
         if self._names is None:
             self._names = {}
             for root in self._roots:
                 for each in sorted(root.rglob("*")) if root.is_dir() else ():
-                    if each.suffix in (*ENDS, ".json"):
+                    if each.suffix in (*ENDS, ".json") and _is_file(each):
                         self._names.setdefault(each.name, []).append(each)
         parts = Path(known).parts
         for each in self._names.get(Path(known).name, ()):
@@ -141,6 +149,14 @@ class Checker:
             for key, place in report.used.items():
                 if key not in made:
                     report.add(place, "never-set", f"'!{key}' is never set in these scripts", "warning")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a regular file; no name is so odd that this fails."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _open(name: str) -> bool:

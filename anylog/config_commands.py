@@ -211,8 +211,7 @@ class ConfigFromPolicy(Command):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2, 113, 215 or 170 if the policy is not clear; what a service or command raises."""
-        await configure(node, context, self._policy(node, context, operands[0].strip() if operands else ""))
-        return None
+        return await configure(node, context, self._policy(node, context, operands[0].strip() if operands else ""))
 
     def _policy(self, node: Node, context: Context, text: str) -> Policy:
         given = _GIVEN.fullmatch(text)
@@ -245,12 +244,11 @@ class ConfigById(ConfigFromPolicy):
         policy = node.ledger.policies.get(operands[0])
         if policy is None:
             raise AnyLogError(113, f"{self.words}: no policy with the id '{operands[0][:80]}' is in the ledger")
-        await configure(node, context, policy)
-        return None
+        return await configure(node, context, policy)
 
 
-async def configure(node: Node, context: Context, policy: Policy) -> None:
-    """Services, then script; what came of it is noted. AnyLogError 170 for a policy without an id."""
+async def configure(node: Node, context: Context, policy: Policy) -> Result:
+    """Services, then script, which may end its callers; what came of it is noted. AnyLogError 170 without an id."""
     if not policy.id:
         raise AnyLogError(170, f"{policy.summary}: a policy that a node is configured from has an id")
     code, text = 26, "given up"
@@ -260,9 +258,10 @@ async def configure(node: Node, context: Context, policy: Policy) -> None:
         tcp, rest, broker, lines = settings.tcp(), settings.rest(), settings.broker(), settings.script()
         if not (tcp or rest or broker or lines):
             raise AnyLogError(33, f"{policy.summary}: it has neither services nor a script")
-        await _serve(node, context, tcp, rest, broker)
-        await node.run_lines(f"Policy {policy.id}", lines, context, pardoned=RUNS)
+        await _serve(node, context, policy, tcp, rest, broker)
+        result = await node.run_lines(f"Policy {policy.id}", lines, context, pardoned=RUNS)
         code, text = 0, ""
+        return result
     except AnyLogError as error:
         code, text = error.number, str(error)
         raise
@@ -271,46 +270,76 @@ async def configure(node: Node, context: Context, policy: Policy) -> None:
 
 
 async def _serve(
-    node: Node, context: Context, tcp: TcpOptions | None, rest: RestOptions | None, broker: TcpOptions | None
+    node: Node,
+    context: Context,
+    policy: Policy,
+    tcp: TcpOptions | None,
+    rest: RestOptions | None,
+    broker: TcpOptions | None,
 ) -> None:
     running: Any = node.processes.find("tcp")
     if tcp is not None and not (isinstance(running, TcpServer) and running.options == tcp):
-        options = {**_given(tcp, ports_as_text=True), "threads": str(tcp.threads)}
-        await _anew(node, context, "tcp", Call(command=RunTcpServer, options=options))
+        await _anew(node, context, policy, "tcp", _call_of(tcp))
     running = node.processes.find("rest")
     if rest is not None and not (isinstance(running, RestServer) and evolve(running.options, trace=0) == rest):
-        options = {**_given(rest, ports_as_text=False), "timeout": rest.timeout, "threads": rest.threads}
-        await _anew(node, context, "rest", Call(command=RunRestServer, options=options))
+        await _anew(node, context, policy, "rest", _call_of(rest))
     running = node.processes.find("broker")
     same = isinstance(running, Broker) and (evolve(running.options.place, threads=running.options.threads) == broker)
     if broker is not None and not same:
-        options = {**_given(broker, ports_as_text=True), "threads": str(broker.threads)}
-        await _anew(node, context, "broker", Call(command=RunMessageBroker, options=options))
+        await _anew(node, context, policy, "broker", _call_of(broker, RunMessageBroker))
 
 
-async def _anew(node: Node, context: Context, name: str, call: Call) -> None:
+def _call_of(options: TcpOptions | RestOptions, command: type[Command] = RunTcpServer) -> Call:
+    """What starts a service with these settings."""
+    if isinstance(options, RestOptions):
+        given = {**_given(options, ports_as_text=False), "timeout": options.timeout, "threads": options.threads}
+        return Call(command=RunRestServer, options=given)
+    return Call(command=command, options={**_given(options, ports_as_text=True), "threads": str(options.threads)})
+
+
+def _present(running: Any) -> Call | None:
+    """What starts a service as it runs now; None for a broker with more than a policy tells of it."""
+    if not isinstance(running, Broker):
+        return _call_of(running.options) if isinstance(running, TcpServer | RestServer) else None
+    if running.options.tls is not None or running.options.websocket >= 0:
+        return None
+    return _call_of(evolve(running.options.place, threads=running.options.threads), RunMessageBroker)
+
+
+async def _anew(node: Node, context: Context, policy: Policy, name: str, call: Call) -> None:
     """Start a service, in the place of the one that runs."""
     if node.processes.find(name) is None:
         await node.execute(call, context)
         return
     if name == "rest" and context.origin == "rest":
         # The answer goes out first: this very call is one of those that the server waits for at its end.
-        node.clock.callLater(SOON, _restart, node, name, call)
+        node.clock.callLater(SOON, _restart, node, policy, name, call)
         return
+    await _replaced(node, context, name, call)
+
+
+async def _replaced(node: Node, context: Context, name: str, call: Call) -> None:
+    """End a service and start it with other settings; with those that it had if these cannot be had."""
+    before = _present(node.processes.find(name))
     await node.processes.exit(name)
-    await node.execute(call, context)
+    try:
+        await node.execute(call, context)
+    except AnyLogError as error:
+        if before is None:
+            raise
+        await node.execute(before, context)
+        raise AnyLogError(error.number, f"{error}; {name} runs as before") from None
 
 
-def _restart(node: Node, name: str, call: Call) -> None:
-    async def again() -> None:
-        await node.processes.exit(name)
-        await node.execute(call, Context(origin="node"))
-
+def _restart(node: Node, policy: Policy, name: str, call: Call) -> None:
     def failed(failure: Any) -> None:
-        node.logs.event.add("Error", f"config from policy: {name}: {failure.getErrorMessage()}", "node")
+        error = failure.value
+        code = error.number if isinstance(error, AnyLogError) else 500
+        node.configured.note(policy.id, Outcome(policy.name, unix(node.clock), code, str(error)))
+        node.logs.event.add("Error", f"config from policy: {name}: {error}", "node")
         log.failure("{name} could not be started anew", failure, name=name)
 
-    Deferred.fromCoroutine(again()).addErrback(failed)
+    Deferred.fromCoroutine(_replaced(node, Context(origin="node"), name, call)).addErrback(failed)
 
 
 class GetConfigPolicies(Command):

@@ -447,9 +447,9 @@ class Node:
         """The scripts that run."""
         return self._interpreter.runs
 
-    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> None:
+    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> Result:
         """Run lines that no file holds, as a script of that title."""
-        await self._interpreter.run_lines(title, lines, context, pardoned=pardoned)
+        return await self._interpreter.run_lines(title, lines, context, pardoned=pardoned)
 
     def leave(self, name: str) -> None:
         """Stop one process, without waiting for it."""

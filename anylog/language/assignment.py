@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from anylog.errors import AnyLogError
-from anylog.language.dictionary import Dictionary, Scope, read_json, resolve_json, shown
+from anylog.language.dictionary import Dictionary, Scope, held, read_json, resolve_json, shown, together
 from anylog.language.tokens import Kind, Token, joined
 
 _TARGET = re.compile(r"(!?)([^\[\]{}]+)((?:\[[^\[\]]*\])*)(\[\]|\{\})?")
@@ -74,13 +74,15 @@ def value_of(tokens: Sequence[Token], scope: Scope, typed: bool = False) -> Any:
         if token.kind is Kind.ESCAPED:
             return _escaped(token, scope)
         return scope.resolve(token.text) if token.kind is Kind.WORD else token.text
-    texts = []
+    texts: list[str] = []
+    size = 0
     for token in tokens:
-        text = scope.text(token.text) if token.kind is Kind.WORD else token.text
-        if token.kind is Kind.ESCAPED:
-            text = _escaped(token, scope)
+        text = _escaped(token, scope) if token.kind is Kind.ESCAPED else token.text
+        if token.kind is Kind.WORD:
+            text = scope.text(token.text)
         if text is None:
             return None
+        size = together(size, text)
         texts.append(text)
     return joined(tokens, texts)
 
@@ -110,15 +112,13 @@ def concatenated(tokens: Sequence[Token], scope: Scope) -> str:
             operands.append([])
         else:
             operands[-1].append(token)
-    texts = []
     for operand in operands:
         if not operand:
             raise AnyLogError(302, f"an operand is missing beside '+': {joined(tokens)}")
         for one, other in pairwise(operand):
             if one.end != other.start:
                 raise AnyLogError(302, f"'+' is missing between '{one.text}' and '{other.text}'")
-        texts += [operand_text(token, scope) for token in operand]
-    return "".join(texts)
+    return "".join(held(operand_text(token, scope) for operand in operands for token in operand))
 
 
 def operand_text(token: Token, scope: Scope) -> str:

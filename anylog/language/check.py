@@ -14,6 +14,7 @@ from anylog.language.assignment import Target, is_concatenation
 from anylog.language.command import Command
 from anylog.language.conditions import condition
 from anylog.language.dictionary import Dictionary, Scope
+from anylog.language.script import DEEPEST
 from anylog.language.tokens import Kind, Line, Token, logical_lines, tokens_of, without_comment
 from anylog.language.where import Pair, list_items, split_pairs
 from anylog.language.words import Words
@@ -22,6 +23,7 @@ _REFERENCE = re.compile(r"(?<![!\w])!([A-Za-z_][A-Za-z0-9_\-]*)")
 _QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`]*`")
 _LABEL = re.compile(r"[^\s:;]+")
 _SCOPE = Scope(Dictionary(), {})
+HINTS = 200  # words in one script for which the nearest one that there is is looked for
 # Keys that commands assign, beside those of assignments.
 _MADE = {"set node name": ("node_name",), "set internal ip": ("ip",)}
 
@@ -112,6 +114,13 @@ class _Check:
         self._targets: list[tuple[str, Place]] = []
         self._ifs = False  # an `if` was there
         self._loops: list[Place] = []
+        self._hints = HINTS
+        self._depth = 0  # statements within each other
+
+    def _hint(self) -> bool:
+        """Whether there is time for one more suggestion."""
+        self._hints -= 1
+        return self._hints >= 0
 
     def run(self, lines: Sequence[Line]) -> Report:
         """All lines; then what can be told only at the end."""
@@ -131,7 +140,7 @@ class _Check:
             self._statement(line.text, tokens, places)
         for label, place in self._targets:
             if label not in self._labels:
-                near = get_close_matches(label, self._labels, 1)
+                near = get_close_matches(label, self._labels, 1) if self._hint() else []
                 hint = f"; did you mean ':{near[0]}:'?" if near else ""
                 self._report.add(place, "label", f"the label ':{label}:' is never defined{hint}")
         for place in self._loops:
@@ -156,6 +165,16 @@ class _Check:
 
     def _statement(self, text: str, tokens: Sequence[Token], places: Sequence[Place]) -> None:
         """One statement; what follows `then`, `do` and `else` is one, too."""
+        if self._depth >= DEEPEST:
+            self._report.add(places[0], "structure", f"more than {DEEPEST} statements within each other")
+            return
+        self._depth += 1
+        try:
+            self._one(text, tokens, places)
+        finally:
+            self._depth -= 1
+
+    def _one(self, text: str, tokens: Sequence[Token], places: Sequence[Place]) -> None:
         at = 0
         while at < len(tokens) and tokens[at].is_word("do", "else") and not _assigns(tokens, at):
             if not self._ifs:
@@ -247,7 +266,7 @@ class _Check:
             if tokens[0].text[0] in "!$":
                 self._uses(tokens, places)  # a key may hold the words of a command
             else:
-                self._report.add(places[0], "unknown-command", self._words.unknown(_texts(tokens)).detail)
+                self._unknown(tokens, places)
             return
         command, eaten = found
         rest, where = tokens[eaten:], places[eaten:]
@@ -264,6 +283,10 @@ class _Check:
             return
         self._uses(rest, where)
         self._options(command, rest, where, places[0])
+
+    def _unknown(self, tokens: Sequence[Token], places: Sequence[Place]) -> None:
+        error = self._words.unknown(_texts(tokens), near=self._hint())
+        self._report.add(places[0], "unknown-command", error.detail)
 
     def _special(
         self, text: str, command: type[Command], rest: Sequence[Token], places: Sequence[Place], begin: Place
@@ -308,7 +331,7 @@ class _Check:
         if tokens[0].text[0] in "!$" or _assigns(tokens, 0):
             return
         if self._words.match(_texts(tokens)) is None:
-            self._report.add(places[0], "unknown-command", self._words.unknown(_texts(tokens)).detail)
+            self._unknown(tokens, places)
 
     def _inner(self, text: str, rest: Sequence[Token], places: Sequence[Place], word: str) -> bool:
         """What is run later stands behind a word; its keys are those of then."""
@@ -363,7 +386,7 @@ class _Check:
             if not name:
                 if "!" in key or "$" in key:
                     continue
-                near = get_close_matches(key.lower(), names, 3)
+                near = get_close_matches(key.lower()[:100], names, 3)
                 hint = f"; did you mean {' or '.join(repr(word) for word in near)}?" if near else ""
                 self._report.add(place, "unknown-option", f"{command.words}: Unknown key in command: {key}{hint}")
                 continue

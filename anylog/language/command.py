@@ -181,7 +181,7 @@ class Command:
         for key, text in pairs:
             name = names.get(key.lower(), "")
             if not name:
-                near = get_close_matches(key.lower(), names, 3)
+                near = get_close_matches(key.lower()[:100], names, 3)
                 hint = f"; did you mean {' or '.join(repr(word) for word in near)}?" if near else ""
                 raise AnyLogError(2, f"{cls.words}: Unknown key in command: {key}{hint}")
             if text == "":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from math import isfinite
 from typing import Any
@@ -17,6 +17,7 @@ from anylog.errors import AnyLogError
 _KEY = re.compile(r"[A-Za-z0-9_.\- ]+")
 _NAME = re.compile(r"[A-Za-z0-9_\-]+")
 _CAST = re.compile(r"(.+)\.(int|float|str|bool|name|len|replies|diff)", re.DOTALL)
+_CASTS = re.compile(r"(?:\.(?:int|float|str|bool|name|len|replies|diff)){100}$")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[+-]?([0-9]{1,300}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _INDEX = re.compile(r"([^\[\]]+?)((?:\[[^\[\]]*\])+)")
@@ -24,6 +25,12 @@ _SECRET = re.compile(
     r"passw|passphrase|(?<![a-z])pass(?![a-z])|pwd|secret|private_key|access_key|token|licen[cs]e_key", re.IGNORECASE
 )
 DEEPEST = 50  # levels of a value
+LARGEST = 16 << 20  # characters of a value, in all its levels
+MOST = 1 << 19  # entries of a value, in all its levels; a list or an object is as much work as
+A_LEVEL = 8  # of them
+WITHIN = 2 << 20  # characters that references in JSON may stand for
+MOST_WITHIN = 20  # values that are JSON, each within the one before
+PIECES = 10_000  # references in one word
 HIDDEN = "****"
 
 
@@ -41,18 +48,62 @@ def shown(value: Any) -> str:
 def _own(value: Any) -> Any:
     """A copy of what has entries: two keys share none, and nothing is inside itself.
 
-    Raises AnyLogError 2 for more levels than can be shown.
+    Raises AnyLogError 2 for more levels than can be shown, for what is too large, and for what is no text.
     """
+    if isinstance(value, str):
+        held((_sound(value),))
     if not isinstance(value, dict | list):
         return value
-    level, rows = 0, [value]
+    level, entries, rows = 0, 0, [value]
+    texts: list[str] = []
     while rows:
         level += 1
         if level > DEEPEST:
             raise AnyLogError(2, f"a value of more than {DEEPEST} levels")
-        inner = (one for row in rows for one in (row.values() if isinstance(row, dict) else row))
+        entries += sum(map(len, rows)) + A_LEVEL * len(rows)
+        if entries > MOST:
+            raise AnyLogError(2, f"a value of more than {MOST:,} entries")
+        inner = [one for row in rows for one in (row.values() if isinstance(row, dict) else row)]
+        texts += [one for row in rows if isinstance(row, dict) for one in row if isinstance(one, str)]
+        texts += [one for one in inner if isinstance(one, str)]
         rows = [one for one in inner if isinstance(one, dict | list)]
+    held(map(_sound, texts))
+    return copied(value)
+
+
+def copied(value: Any) -> Any:
+    """A copy of JSON values in all their levels."""
+    if type(value) is dict:
+        return {key: copied(one) if isinstance(one, dict | list) else one for key, one in value.items()}
+    if type(value) is list:
+        return [copied(one) if isinstance(one, dict | list) else one for one in value]
     return deepcopy(value)
+
+
+def held(texts: Iterable[str]) -> list[str]:
+    """The texts, which become one. Raises AnyLogError 2 if that is longer than a value may be."""
+    parts, size = [], 0
+    for text in texts:
+        size = together(size, text)
+        parts.append(text)
+    return parts
+
+
+def together(size: int, text: str) -> int:
+    """So many characters and this text. Raises AnyLogError 2 if that is longer than a value may be."""
+    if size + len(text) > LARGEST:
+        raise AnyLogError(2, f"a text of more than {LARGEST:,} characters")
+    return size + len(text)
+
+
+def _sound(text: str) -> str:
+    """The text. Raises AnyLogError 2 for one that cannot be written anywhere."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as why:
+            raise AnyLogError(2, f"text that is no Unicode: {text[max(0, why.start - 20) : why.end]!a}") from None
+    return text
 
 
 def is_secret(key: str) -> bool:
@@ -164,6 +215,8 @@ class Scope:
             if value is not None:
                 return value
             if cast and (_NAME.match(cast[1], 1) or "[" in cast[1]):
+                if word.count(".") > 100 and _CASTS.search(word):
+                    raise AnyLogError(2, f"'{word[:80]}' has more than 100 casts")
                 return _casted(self.resolve(cast[1]), cast[2])
             indexed = _INDEX.fullmatch(word)
             if indexed and word[0] == "!":
@@ -229,7 +282,9 @@ class Scope:
             pieces += [literal, shown(value)]
             literal = ""
             at += len(reference)
-        pieces.append(literal)
+            if len(pieces) > 2 * PIECES:
+                raise AnyLogError(2, f"'{word[:80]}' has more than {PIECES:,} references")
+        pieces = held((*pieces, literal))
         if not found:
             return word
         if os.sep == "/" and "://" not in word:
@@ -239,7 +294,7 @@ class Scope:
 
 def item_of(value: Any, part: str) -> Any:
     """What `[part]` of a value is: an entry, an item, or a piece `a:b` of a list or a text; None if there is none."""
-    if re.fullmatch(r"-?[0-9]*:-?[0-9]*", part):
+    if re.fullmatch(r"-?[0-9]{0,18}:-?[0-9]{0,18}", part) and not re.search(r"-(?![0-9])", part):
         begin, _, end = part.partition(":")
         whole = value if isinstance(value, list) else shown(value)
         return whole[int(begin) if begin else None : int(end) if end else None] or None
@@ -295,10 +350,10 @@ _WORDS = {"true": "true", "false": "false", "null": "null", "none": "null"}
 def resolve_json(text: str, scope: Scope) -> str:
     """JSON text with the references in it replaced by their values, as strict JSON (language.md 4.1).
 
-    Only references outside quotes count. One that is undefined is left, so that the document is refused: raises
-    AnyLogError 6.
+    Only references outside quotes count. Raises AnyLogError 6 for one that is undefined or holds itself, and 2 for a
+    document that becomes too large.
     """
-    return json.dumps(_read(text, scope))
+    return json.dumps(_read(text, _Known(scope)))
 
 
 def read_json(text: str) -> Any:
@@ -306,8 +361,32 @@ def read_json(text: str) -> Any:
     return _read(text, None)
 
 
-def _read(text: str, scope: Scope | None) -> Any:
-    if scope is None or not ("!" in text or "$" in text):
+@frozen
+class _Known:
+    """The references of one document, each resolved once: keys may name each other many times over."""
+
+    scope: Scope
+    _texts: dict[str, str | None] = field(factory=dict)  # None while it is worked at
+
+    def json_of(self, key: str, text: str) -> str:
+        """The value of a reference, which stands in `text`, as strict JSON. Raises AnyLogError 6 and 2."""
+        if key not in self._texts:
+            if len(self._texts) > MOST_WITHIN and list(self._texts.values()).count(None) > MOST_WITHIN:
+                raise AnyLogError(6, f"'{key}' is JSON within more than {MOST_WITHIN} others: {text[:80]}")
+            self._texts[key] = None
+            value = self.scope.resolve(key)
+            if value is None:
+                raise AnyLogError(6, f"'{key}' is not defined: {text[:80]}")
+            is_json = isinstance(value, str) and value.lstrip()[:1] in ("{", "[")
+            self._texts[key] = json.dumps(_read(value, self) if is_json else value)
+        told = self._texts[key]
+        if told is None:
+            raise AnyLogError(6, f"'{key}' holds itself: {text[:80]}")
+        return told
+
+
+def _read(text: str, known: _Known | None) -> Any:
+    if known is None or not ("!" in text or "$" in text):
         try:
             return json.loads(text)
         except RecursionError:
@@ -315,17 +394,17 @@ def _read(text: str, scope: Scope | None) -> Any:
         except ValueError:
             pass
     parts: list[str] = []
-    at = 0
+    at = size = 0
     while at < len(text):
-        reference = _REFERENCE.match(text, at) if scope else None
-        if reference and scope and (not at or text[at - 1] in " \t\r\n:[{,"):
+        reference = _REFERENCE.match(text, at) if known else None
+        if reference and known and (not at or text[at - 1] in " \t\r\n:[{,"):
             word = reference[0]
             key = word.rstrip(":")
-            value = scope.resolve(key)
-            if value is None:
-                raise AnyLogError(6, f"'{key}' is not defined: {text[:80]}")
-            is_json = isinstance(value, str) and value.lstrip()[:1] in ("{", "[")
-            parts.append(json.dumps(_read(value, scope) if is_json else value))
+            told = known.json_of(key, text)
+            size += len(told)
+            if size > WITHIN:
+                raise AnyLogError(2, f"its references stand for more than {WITHIN:,} characters: {text[:80]}")
+            parts.append(told)
             at += len(key)
             continue
         piece = _PIECE.match(text, at)

@@ -152,7 +152,7 @@ def evaluated(text: str, scope: Scope, now: float) -> Any:
         return _Walk(text, values, now).value(tree.body)
     except AnyLogError:
         raise
-    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as why:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, re.error) as why:
         raise _wrong(text, f"{type(why).__name__}: {why}") from None
 
 
@@ -279,6 +279,8 @@ class _Walk:
     def _constant(self, node: ast.Constant) -> Any:
         if not isinstance(node.value, str | int | float | type(None)):
             raise self.refuse(f"{type(node.value).__name__} is not part of these expressions")
+        if isinstance(node.value, str):
+            node.value.encode()  # half of a pair, as "\ud800", is no text
         return node.value
 
     def _name(self, node: ast.Name) -> Any:
@@ -377,7 +379,9 @@ class _Walk:
             raise self.refuse(f"'{name}' is no function here; these are: {', '.join(sorted(_FUNCTIONS))}")
         if "key" in named:
             raise self.refuse("'key' is not part of these expressions")
-        if name == "round" and len(given) > 1 and (not isinstance(given[1], int) or abs(given[1]) > 100):
+        if name == "round" and any(
+            not isinstance(digits, int | None) or abs(digits or 0) > 100 for digits in (*given[1:], *named.values())
+        ):
             raise self.refuse("round: at most 100 digits")
         return _FUNCTIONS[name](*given, **named)
 
@@ -424,6 +428,8 @@ def _size(value: Any, most: int) -> int:
         size += 1
         if isinstance(each, str):
             size += len(each)
+        elif isinstance(each, int):
+            size += each.bit_length() >> 2  # it may be told, digit by digit
         elif isinstance(each, list | tuple):
             size += len(each)
             left += each[: most + 1]

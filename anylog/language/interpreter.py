@@ -19,11 +19,11 @@ from anylog.language.assignment import Target, concatenated, is_concatenation, v
 from anylog.language.command import Command, option_name
 from anylog.language.conditions import holds
 from anylog.language.context import Call, Context, Control, Pages, Result
-from anylog.language.dictionary import Dictionary, Scope, shown
+from anylog.language.dictionary import Dictionary, Scope, held, shown
 from anylog.language.logs import Logs, masked
 from anylog.language.replies import Replies
 from anylog.language.runs import Run, Runs
-from anylog.language.script import A_SCRIPT, DEEPEST, Frame, Script, Section, parts_of, run_script
+from anylog.language.script import A_SCRIPT, BREATH, DEEPEST, TURN, Frame, Script, Section, parts_of, run_script
 from anylog.language.tokens import LONGEST, Kind, Line, Token, logical_lines, tokens_of
 from anylog.language.where import read_where, replaced, required_text
 from anylog.language.words import Words
@@ -34,6 +34,7 @@ LARGEST = 16 << 20  # bytes of an answer that is assigned to a key
 
 _READ_AGAIN = re.compile(r"[\n\r<#&]")
 _OF_SCRIPTS = frozenset(Control) - {Control.ELSE_IGNORED, Control.DO_IGNORED}
+_LEAVING = frozenset((Control.CALL, Control.GOTO, Control.END_SCRIPT, Control.RETURN, Control.EXIT_SCRIPTS))
 
 
 class Form(Command):
@@ -62,6 +63,20 @@ class _Failing:
     def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
         if fault is not None:
             self._interpreter.fail(self._text, self._context, fault)
+
+
+class _Breath:
+    """Others get a turn after some statements, and after few that take long."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._done, self._since = 0, clock.seconds()
+
+    async def __call__(self) -> None:
+        self._done += 1
+        if self._done % BREATH == 0 or self._clock.seconds() - self._since > TURN:
+            await pause(self._clock, 0)
+            self._since = self._clock.seconds()
 
 
 class Interpreter:
@@ -105,13 +120,19 @@ class Interpreter:
         with self._failing(asked, context):
             lines = [line.text.strip() for line in logical_lines(asked, typed=True)]
         result, texts = Result.nothing(), []
+        breathe = _Breath(self._clock) if len(lines) > 1 else None
         for line in lines:
+            if breathe is not None:
+                await breathe()
             result = await self._statement(line, context)
-            if result.control in _OF_SCRIPTS and not context.frame.script:
-                raise AnyLogError(2, f"'{line}' has a meaning in a script alone")
+            if result.control in _OF_SCRIPTS:
+                if not context.frame.script:
+                    raise AnyLogError(2, f"'{line}' has a meaning in a script alone")
+                if result.control in _LEAVING:
+                    break  # what follows is not reached
             if len(lines) > 1 and (result.text or result.pages):
                 texts.append(result.text if result.pages is None else await collected(result.pages))
-        return Result(text="\r\n".join(map(str, texts))) if texts else result
+        return evolve(result, text="\r\n".join(map(str, texts)), data=None, pages=None) if texts else result
 
     def meaning(self, word: str) -> Any:
         """What a word with `!` or `$` stands for, None if undefined; other words are themselves."""
@@ -140,7 +161,7 @@ class Interpreter:
         ended = await self._in_run(frame, [Section({}, script)], context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
 
-    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> None:
+    async def run_lines(self, title: str, lines: Sequence[str], context: Context, *, pardoned: int = 0) -> Result:
         """Run lines that no file holds, as a script of that title; an error `pardoned` of a line is a warning.
 
         Raises AnyLogError naming title, line and command.
@@ -160,7 +181,8 @@ class Interpreter:
                 self._logs.event.add("Warning", f"{title} line {frame.line}: {error}", inner.who)
                 return Result.nothing()
 
-        await self._in_run(frame, [Section({}, script)], context, outer.run, execute)
+        ended = await self._in_run(frame, [Section({}, script)], context, outer.run, execute)
+        return Result(control=ended) if ended and outer.script else Result.nothing()
 
     async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
         """Begin a script file and do not wait for it; gives its number. Raises AnyLogError 112 or 108."""
@@ -231,7 +253,7 @@ class Interpreter:
                     context,
                     execute=execute or self._line,
                     show=result_shower(context.write),
-                    breathe=lambda: pause(self._clock, 0),
+                    breathe=_Breath(self._clock),
                 )
                 if ended is not None:
                     return ended
@@ -254,7 +276,7 @@ class Interpreter:
             tokens = tokens_of(text)
         if not tokens:
             return Result.nothing()
-        if tokens[0].is_word("if", "else", "do") and not (len(tokens) > 1 and tokens[1].is_operator("=")):
+        if _branches(tokens):
             return await self._branch(text, tokens, context, level)
         return await self._logged(text, context, self._plain(text, tokens, context))
 
@@ -278,7 +300,7 @@ class Interpreter:
             if place == len(tokens):
                 raise AnyLogError(2, f"a command is missing after '{text}'")
             if not conditional:
-                rest = text[tokens[place].start :]
+                following = tokens[place:]
             else:
                 then = next((at for at, token in enumerate(tokens) if at > place and token.is_word("then")), None)
                 try:
@@ -294,11 +316,13 @@ class Interpreter:
                     following = following[1:]
                 if not outcome or not following:
                     return Result.nothing()
-                rest = text[following[0].start :]
+            rest = text[following[0].start :]
             if frame.depth >= DEEPEST:
                 raise AnyLogError(3, f"more than {DEEPEST} statements within each other, at '{rest[:80]}'")
         frame.depth += 1
         try:
+            if _branches(following):
+                return await self._branch(text, following, context, level)
             return await self._statement(rest, context, level)
         finally:
             frame.depth -= 1
@@ -551,6 +575,11 @@ def _frame(path: str, depth: int, values: Sequence[str]) -> Frame:
     return Frame(script=path, folder=str(Path(path).parent), depth=depth, arguments=tuple(values))
 
 
+def _branches(tokens: Sequence[Token]) -> bool:
+    """Whether it is `if`, `else` or `do`, and not a key of that name."""
+    return tokens[0].is_word("if", "else", "do") and not (len(tokens) > 1 and tokens[1].is_operator("="))
+
+
 def _texts(tokens: Sequence[Token]) -> list[str]:
     return [token.text if token.kind is Kind.WORD else "" for token in tokens[:8]]
 
@@ -558,8 +587,8 @@ def _texts(tokens: Sequence[Token]) -> list[str]:
 def _operands(tokens: Sequence[Token], scope: Scope) -> list[str]:
     """References replaced; what is glued together is one operand."""
     operands: list[str] = []
-    for place, token in enumerate(tokens):
-        text = required_text(token, scope)
+    texts = held(required_text(token, scope) for token in tokens)
+    for place, (token, text) in enumerate(zip(tokens, texts, strict=True)):
         if place and tokens[place - 1].end == token.start:
             operands[-1] += text
         else:

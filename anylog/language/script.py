@@ -20,9 +20,10 @@ MOST_JUMPS = 100_000  # backward, without a `wait`: more is a loop that never en
 DEEPEST = 150  # statements within each other; a script within a script counts for five
 A_SCRIPT = 5
 SHOWN = 500  # characters of a line that are told
-BREATH = 50  # lines, then others get a turn
+BREATH = 50  # lines, then others get a turn, or as soon as they have taken
+TURN = 0.02  # seconds
 
-_LOOP_START = re.compile(r"(?i)(?:^|\sthen\s+|^do\s+|^else\s+)\s*for\s+loop\s+start\b")
+_LOOP_START = re.compile(r"(?i)(?:^|\sthen\s|^do\s|^else\s)\s*+for\s+loop\s+start\b")
 _LOOP_END = re.compile(r"(?i)^\s*for\s+loop\s+end\s*$")
 _LABEL = re.compile(r":(\S*[^\s:;]):")
 
@@ -177,22 +178,20 @@ async def run_script(
 ) -> Control | None:
     """Run it line by line; `context.frame` is the script's own frame.
 
-    `show` gets the result of each line, `breathe` gives others a turn. Gives EXIT_SCRIPTS if the callers are to end
-    too. An error that no `on error` takes is raised with its number, naming the script, the line and the command.
-    Raises CancelledError if the run it belongs to was stopped.
+    `show` gets the result of each line, `breathe`, asked before each, gives others a turn. Gives EXIT_SCRIPTS if the
+    callers are to end too. An error that no `on error` takes is raised with its number, naming the script, the line
+    and the command. Raises CancelledError if the run it belongs to was stopped.
     """
     frame: Frame = context.frame
     run = frame.run
     calls: list[tuple[int, int]] = []  # where to go on, and in how many loops that is
-    place = done = 0
+    place = 0
     while place < len(script.lines):
         here, line = place, script.lines[place]
         frame.line, place = line.number, place + 1
         if line.text.lstrip().startswith(":"):
             continue
-        done += 1
-        if done % BREATH == 0:
-            await breathe()
+        await breathe()
         if run is not None:
             run.lines += 1
             if run.stopped:

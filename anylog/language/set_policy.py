@@ -10,7 +10,7 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 from anylog.language.assignment import concatenated, is_concatenation, part_of
-from anylog.language.dictionary import DEEPEST, Scope, read_json, resolve_json, shown
+from anylog.language.dictionary import DEEPEST, Scope, held, read_json, resolve_json, shown
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 from anylog.language.where import required_text
 
@@ -126,7 +126,7 @@ def _value(key: str, tokens: Sequence[Token], scope: Scope) -> Any:
     if is_concatenation(tokens):
         return concatenated(tokens, scope)
     if len(tokens) > 1:
-        return joined(tokens, [required_text(token, scope) for token in tokens])
+        return joined(tokens, held(required_text(token, scope) for token in tokens))
     token = tokens[0]
     if token.kind is Kind.SINGLE:
         return token.text[1:-1]

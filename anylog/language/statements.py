@@ -11,7 +11,7 @@ from anylog.language.assignment import is_concatenation, operand_text
 from anylog.language.command import Command, Text
 from anylog.language.conditions import condition
 from anylog.language.context import Context, Control, Result
-from anylog.language.dictionary import Scope, read_json, resolve_json, shown
+from anylog.language.dictionary import Scope, held, read_json, resolve_json, shown
 from anylog.language.interpreter import Form
 from anylog.language.script import Frame
 from anylog.language.tokens import joined, tokens_of
@@ -145,7 +145,7 @@ class ForLoopEnd(Command):
 def printed(text: str, scope: Scope) -> str:
     """The text of `print`: references replaced (undefined: nothing), one layer of quotes removed, `+` joins."""
     tokens = tokens_of(text)
-    texts = [operand_text(token, scope) for token in tokens]
+    texts = held(operand_text(token, scope) for token in tokens)
     if not is_concatenation(tokens):
         return joined(tokens, texts)
     whole, glue = "", True

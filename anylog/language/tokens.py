@@ -16,13 +16,14 @@ _OPERATING = _SINGLES | frozenset("!-")  # what an operator begins with
 _PLAIN = re.compile(r"""[^ \t\r\n"'\\=!<>\-+\[{(`]+""")  # of a word: nothing here has a meaning of its own
 _SIMPLE = re.compile(r"""!?[^ \t\r\n"'\\=!<>\-+\[{(`#]+(?=[ \t\r\n]|$)""")  # a whole word of such characters
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-_SIGN = re.compile(r"""["'`{}\[\]]""")  # what says how deep in brackets a place of a line is
-_BRACKET = re.compile(r"""["'(\[{)\]}]""")  # and in a group
 _BLANK = " \t\r\n"
 _DEEPEST = 100  # brackets in brackets
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_SIGN = re.compile(r"""["'`#()\[\]{}&]""")  # quotes, brackets, and what parts
 _ONE_LINE = re.compile(r"""[^\n\r<#\[\]{}&":\ufeff]*""")  # nothing that joins, parts or ends lines
 LONGEST = 1 << 20  # characters of one statement (security.md 9)
+MOST = 20_000  # tokens of one statement
+LOOKED = 4 << 20  # characters that are looked through for brackets that are never closed
 
 
 class Kind(Enum):
@@ -112,12 +113,14 @@ def tokens_of(text: str, most: int = LONGEST) -> list[Token]:
     if odd := _CONTROL.search(text):
         raise AnyLogError(2, f"control character {ord(odd[0]):#04x} after '{text[: odd.start()][-40:]}'")
     tokens: list[Token] = []
-    at = 0
+    at = looked = 0
     while at < len(text) and len(tokens) < most:
         char = text[at]
         if char in _BLANK:
             at += 1
             continue
+        if len(tokens) >= MOST:
+            raise AnyLogError(2, f"a statement of more than {MOST:,} words: {text[:60]}")
         simple = _SIMPLE.match(text, at)
         if simple is not None:
             end = simple.end()
@@ -128,8 +131,13 @@ def tokens_of(text: str, most: int = LONGEST) -> list[Token]:
             end = text.find("\n", at)
             at = len(text) if end < 0 else end
             continue
-        tokens.append(_token(text, at))
-        at = tokens[-1].end
+        token = _token(text, at)
+        if token.kind is Kind.WORD and _lone(token.text):
+            looked += len(text) - at
+            if looked > LOOKED:
+                raise AnyLogError(2, f"too many brackets that are never closed, as in '{token.text[:60]}'")
+        tokens.append(token)
+        at = token.end
     return tokens
 
 
@@ -210,8 +218,8 @@ def _group_end(text: str, at: int) -> int:
     """Just after the bracket that closes the one at `at`, or 0 if none does."""
     expected = [_CLOSING[text[at]]]
     place = at + 1
-    while found := _BRACKET.search(text, place):
-        place, char = found.start(), found[0]
+    while found := _SIGN.search(text, place):
+        char, place = found[0], found.start()
         if char == expected[-1]:
             expected.pop()
             if not expected:
@@ -225,6 +233,11 @@ def _group_end(text: str, at: int) -> int:
             place = end if end > 0 else place
         place += 1
     return 0
+
+
+def _lone(word: str) -> bool:
+    """Whether a bracket in a word is not closed in it: everything behind it was looked through."""
+    return word.count("[") > word.count("]") or word.count("{") > word.count("}")
 
 
 def _required_end(text: str, at: int) -> int:
@@ -246,7 +259,8 @@ def without_comment(line: str) -> str:
     if "#" not in line:
         return line
     at = 0
-    while at < len(line):
+    while found := _SIGN.search(line, at):
+        at = found.start()
         if line[at] in "\"'`":
             end = _quote_end(line, at)
             at = end if end > 0 else at
@@ -262,14 +276,14 @@ def _open_brackets(line: str) -> int:
         return 0
     depth = at = 0
     while found := _SIGN.search(line, at):
-        at, sign = found.start(), found[0]
-        if sign in "{[":
-            depth += 1
-        elif sign in "}]":
-            depth -= 1
-        else:
+        at = found.start()
+        if line[at] in "\"'`":
             end = _quote_end(line, at)
             at = end if end > 0 else at
+        elif line[at] in "{[":
+            depth += 1
+        elif line[at] in "}]":
+            depth -= 1
         at += 1
     return depth
 
@@ -280,8 +294,8 @@ def _statements(line: str) -> list[str]:
         return [line.rstrip()] if line.strip() else []
     parts: list[str] = []
     start = at = depth = 0
-    while at < len(line):
-        char = line[at]
+    while found := _SIGN.search(line, at):
+        char, at = found[0], found.start()
         if char in "\"'`":
             end = _quote_end(line, at)
             at = end if end > 0 else at

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from copy import deepcopy
 from datetime import datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import unix
 from anylog.language.command import Command, Text
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import Scope, read_json, resolve_json, shown
+from anylog.language.dictionary import Scope, copied, read_json, resolve_json, shown, together
 from anylog.language.expressions import evaluated
 from anylog.language.set_policy import changed, read_changes
 from anylog.language.statements import scope_of
@@ -98,7 +97,7 @@ class SetPolicy(Command):
             value = {}
         if not isinstance(value, dict | list):
             raise AnyLogError(2, f"set policy: '{key}' is neither a dictionary nor a list: {shown(value)[:80]}")
-        node.dictionary.set(key, changed(deepcopy(value), key, changes))
+        node.dictionary.set(key, changed(copied(value), key, changes))
         return None
 
 
@@ -172,7 +171,7 @@ def in_line(line: str, scope: Scope) -> str:
         value = scope.resolve(line.strip())
         return line if value is None else shown(value)
     runs = "`" in line or "$(" in line  # parts in which quotes mean something else
-    whole, quoted, at = "", False, 0
+    whole, quoted, at, size = "", False, 0, 0
     while at < len(line):
         found = (_IN_QUOTES if quoted else _IN_LINE).match(line, at)
         if found is None:  # one that is not closed: the shell says so
@@ -182,6 +181,7 @@ def in_line(line: str, scope: Scope) -> str:
             quoted = not quoted
         elif found["key"] and (value := scope.resolve(piece)) is not None:
             words = shown(value)
+            size = together(size, words)
             if runs and not re.fullmatch(r"[\w@%+=:,./\- ]*", words):
                 raise AnyLogError(
                     2, f"system: beside `...` and $(...) the value of '{piece}' may not be '{words[:60]}'"

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from anylog.errors import AnyLogError
 from anylog.language.command import Option
-from anylog.language.dictionary import Scope, shown
+from anylog.language.dictionary import Scope, held, shown, together
 from anylog.language.tokens import Kind, Token, joined, tokens_of
 
 _QUOTED_IF = set(" \t\r\n=<>+\"'()&#")
@@ -83,7 +83,7 @@ def list_items(group: Token) -> list[tuple[Token, ...]] | None:
 
 def value_text(value: Sequence[Token], scope: Scope) -> str:
     """The tokens of a value as one text, references replaced. Raises AnyLogError 2 for an undefined one."""
-    return joined(value, [required_text(token, scope) for token in value])
+    return joined(value, held(required_text(token, scope) for token in value))
 
 
 def required_text(token: Token, scope: Scope) -> str:
@@ -101,16 +101,19 @@ def replaced(text: str, scope: Scope, *, documents: bool = False) -> str:
     What stands in quotes is left alone. A value that would be more than one token is put in double quotes. References
     inside JSON are left to who reads it, unless `documents`: it is read on another node.
     """
-    whole, at = "", 0
+    whole, at, size = "", 0, 0
     for token in _all_tokens(text):
         if token.kind is Kind.WORD and ("!" in token.text or "$" in token.text):
             value = _word(token.text.rstrip(",;"), scope) + token.text[len(token.text.rstrip(",;")) :]
             if value != token.text and _QUOTED_IF & set(value) and '"' not in value:
                 value = f'"{value}"'
+            size = together(size, value)
             whole += text[at : token.start] + value
             at = token.end
         elif documents and token.kind is Kind.JSON:
-            whole += text[at : token.start] + _in_json(token.text, scope)
+            value = _in_json(token.text, scope)
+            size = together(size, value)
+            whole += text[at : token.start] + value
             at = token.end
     return whole + text[at:]
 
@@ -121,7 +124,7 @@ def _in_json(text: str, scope: Scope) -> str:
     Where one is not closed all that come after it are escaped, so none of its kind is: it is looked for once.
     """
     parts: list[str] = []
-    at, closed = 0, {'"', "'"}
+    at, size, closed = 0, 0, {'"', "'"}
     while mark := _MARKS.search(text, at):
         sign, end = mark[0], mark.end()
         parts.append(text[at : mark.start()])
@@ -132,7 +135,7 @@ def _in_json(text: str, scope: Scope) -> str:
             else:
                 sign, end = found[0], found.end()
         parts.append(_reference(sign, scope) if sign[0] in "!$" else sign)
-        at = end
+        size, at = together(size, parts[-1]), end
     return "".join(parts) + text[at:]
 
 

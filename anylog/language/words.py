@@ -52,14 +52,14 @@ class Words:
             raise self.unknown(texts)
         return found
 
-    def unknown(self, texts: Sequence[str]) -> AnyLogError:
-        """The error for words that are no command; what may be a value is not repeated."""
+    def unknown(self, texts: Sequence[str], *, near: bool = True) -> AnyLogError:
+        """The error for words that are no command; what may be a value is not repeated. `near`: with the nearest."""
         end = next((at for at, text in enumerate(texts) if text.lower() in ("", "where")), len(texts))
         if not end:
             return AnyLogError(1, "Unrecognized Command: it does not begin with a word")
         text = " ".join(word[:40] for word in texts[: min(end, 5)])
-        near = " or ".join(f"'{words}'" for words in self.nearest(text))
-        return AnyLogError(1, f"Unrecognized Command: '{text}'" + (f"; did you mean {near}?" if near else ""))
+        found = " or ".join(f"'{words}'" for words in self.nearest(text)) if near else ""
+        return AnyLogError(1, f"Unrecognized Command: '{text}'" + (f"; did you mean {found}?" if found else ""))
 
     def nearest(self, text: str, count: int = 3, least: float = 0.5) -> list[str]:
         """The words of the commands closest to the text, the best first; `least` of 0 takes any."""

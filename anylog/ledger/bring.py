@@ -23,7 +23,7 @@ FLAGS: tuple[str, ...] = (
 )
 _RELATED = ("parents", "paths", "extend")
 _ALONE = frozenset(("first", "recent", "last", "count", "ip_port", "json", "children", *_RELATED))  # need no items
-_FLAG = re.compile(r"[.|]([a-z_]+)(?:\(([0-9, ]*)\))?", re.IGNORECASE)
+_FLAG = re.compile(r"[.|]([a-z_]+)(?:\(([, ]*(?:[0-9]{1,9}(?:[, ]+|(?=\))))*+)\))?", re.IGNORECASE)
 _FUNCTION = re.compile(r"(.*?)\((find|rfind|prefix|suffix)\((.*)\)\)", re.DOTALL | re.IGNORECASE)
 _PIECE = re.compile(r"(?:\[[^\[\]]*\])+|[^\[]+|\[")
 _STEP = re.compile(r"\[([^\[\]]*)\]")
@@ -189,7 +189,7 @@ def _walk(value: Any, path: Sequence[str]) -> Any:
         return _walk(value.get(path[0]), path[1:])
     if not isinstance(value, list):
         return None
-    if path[0].isdigit():
+    if re.fullmatch("[0-9]{1,9}", path[0]):
         return _walk(value[int(path[0])], path[1:]) if int(path[0]) < len(value) else None
     rest = path[1:] if path[0] == "" else path
     found = [inner for each in value if (inner := _walk(each, rest)) is not None]
@@ -198,7 +198,7 @@ def _walk(value: Any, path: Sequence[str]) -> Any:
 
 def _worked(text: str, function: str, argument: str) -> str:
     if function == "prefix" or function == "suffix":
-        size = int(argument) if argument.isdigit() else 0
+        size = int(argument) if re.fullmatch("[0-9]{1,9}", argument) else 0
         return text[:size] if function == "prefix" else text[len(text) - size if size < len(text) else 0 :]
     if function == "find":
         return text.partition(argument)[0]

@@ -10,7 +10,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import unix
 from anylog.language.command import Command, Flag, Text
 from anylog.language.context import Context, Result
-from anylog.language.dictionary import Scope, read_json, resolve_json
+from anylog.language.dictionary import Scope, held, read_json, resolve_json
 from anylog.language.later import not_here
 from anylog.language.statements import scope_of
 from anylog.language.tokens import Kind, Token, joined, tokens_of
@@ -105,7 +105,7 @@ def _value(value: Sequence[Token], scope: Scope) -> Any:
         text = found if isinstance(found, str) else ""
         # A key may hold JSON as text, which is a value here.
         return read_json(resolve_json(text, scope)) if token.text[:1] == "!" and text[:1] in ("{", "[") else found
-    return joined(value, [required_text(each, scope) for each in value])
+    return joined(value, held(required_text(each, scope) for each in value))
 
 
 def _typed(key: str, value: Any) -> Any:
@@ -179,7 +179,7 @@ def places(words: str, options: Mapping[str, Any]) -> list[str]:
 def check_address(words: str, address: str) -> None:
     """AnyLogError 20 for what is no ip:port."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise AnyLogError(20, f"{words}: '{address[:80]}' is no ip:port")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,8 +36,14 @@ async def _read(node: Node, path: Path) -> bytes:
 
 
 async def _write(node: Node, path: Path, data: bytes) -> None:
+    def publish() -> None:
+        with suppress(FileNotFoundError):
+            if node.disk.stat(path)[2] not in ("file", "link"):
+                raise AnyLogError(14, f"{path} is there, and no file: it is not replaced", http=400)
+        node.disk.publish(path, data)
+
     try:
-        await node.lanes.open("disk", 2).run(node.disk.publish, path, data)
+        await node.lanes.open("disk", 2).run(publish)
     except OSError as fault:
         raise AnyLogError(503 if fault.errno == errno.ENOSPC else 14, f"{path}: {fault}") from fault
 
@@ -96,6 +103,9 @@ class UpdateDBMS(Command):
         told = f"{len(node.master) - before} policies added"
         if wrong and not quiet:
             told += f"; {len(wrong)} refused, the first: {wrong[0].text}"
+        if lines.faults and not quiet:
+            number, why = lines.faults[0]
+            told += f"; {len(lines.faults)} lines left out, the first: line {number}: {why}"
         return Result(text=told, data=len(node.master) - before)
 
 

@@ -49,10 +49,11 @@ class Where:
         if pairs is None:
             if not any(token.kind in (Kind.OPERATOR, Kind.JSON, Kind.GROUP) for token in tokens):
                 raise AnyLogError(181, f"'{joined(tokens)[:200]}' is neither a pair nor a condition")
-            if not any("[" in token.text for token in tokens):
-                # It would be about its own words, and true or false of all policies alike.
-                raise AnyLogError(181, f"'{joined(tokens)[:200]}' names no attribute: these stand in [ ]")
-            return cls(test=condition(tokens))
+            test = condition(tokens)
+            if not any(token.kind in (Kind.JSON, Kind.GROUP) and "[" in token.text for token in tokens):
+                # It would be true of all policies, or of none.
+                raise AnyLogError(181, f"'{joined(tokens)[:200]}' names no attribute: [name]")
+            return cls(test=test)
         nested: dict[str, list[Pair]] = {}
         for pair in pairs:
             if len(pair.path) > 1:

@@ -13,6 +13,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Reply
 from anylog.language.context import Call, Context, Result
 from anylog.language.dictionary import shown
+from anylog.network.replies import dump
 from anylog.pages import all_pages
 from anylog.waiting import deadline, deferring
 
@@ -64,7 +65,7 @@ class CommandService:
         result = await deadline(self._clock, max(left, 0.001), self._execute(text, context), f"'{text[:100]}'")
         if result.pages is not None:
             return Reply(head={"paged": True, "media": result.pages.media}, body=result.pages)
-        data = None if result.data is None else orjson.dumps(result.data, default=str, option=orjson.OPT_NON_STR_KEYS)
+        data = None if result.data is None else dump(result.data)
         told: dict[str, Any] = {"format": result.format, "text": result.text, "data": data}
         for key in ("text", "data"):
             size = len(told[key] or "")

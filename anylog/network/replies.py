@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -75,7 +78,19 @@ def put_error_object(node: str, error: AnyLogError) -> dict[str, Any]:
 
 def dump(value: Any) -> bytes:
     """JSON as UTF-8; what JSON has no form for becomes its text."""
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # numbers beyond 64 bits, halves of a pair, many levels: one of them spoils no other answer
+        return json.dumps(_finite(value), default=str).encode()
+
+
+def _finite(value: Any) -> Any:
+    """The same with nothing in the place of numbers that JSON has no form for."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def body_of(result: Result) -> tuple[bytes, bytes]:

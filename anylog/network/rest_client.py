@@ -82,7 +82,9 @@ class RestClient:
             return await deadline(
                 self._clock, seconds, Deferred.fromCoroutine(self._ask(method, url, headers, body)), what
             )
-        except (AnyLogError, CancelledError):
+        except AnyLogError as why:
+            raise AnyLogError(why.number, str(why) if what in str(why) else f"{what}: {why}") from None
+        except CancelledError:
             raise
         except Exception as why:  # of many kinds: sockets, names, TLS, HTTP; each means that there is no reply
             raise AnyLogError(51, f"{what}: {_reason(why)}") from None

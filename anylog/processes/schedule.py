@@ -15,6 +15,7 @@ SYSTEM, USER = 0, 1  # schedulers
 MOST = 1000  # tasks of one scheduler
 NO_RUNS, SUCCESS = "No runs", "Success"
 LONGEST = 100 * 365 * 86_400.0  # seconds between two runs
+LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()  # of a start: what comes after it can still be told
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800, "month": 30 * 86_400,
           "year": 365 * 86_400}  # fmt: skip
@@ -79,31 +80,38 @@ def read_start(text: str, now: float, zone: tzinfo | None = None) -> float:
 
     `+2h` and the like are from now on, with y, m (month), w, d, h, t (minute) and s; `start of day` is the next one.
     """
-    words = " ".join(text.strip().lower().split())
     try:
-        if words in ("now", "now()"):
-            return now
-        here = datetime.fromtimestamp(now, zone) if zone else datetime.fromtimestamp(now).astimezone()
-        if words.startswith("+") and (span := _SPAN.fullmatch(words[1:].strip())):
-            unit = _LETTERS.get(span[2]) or span[2].removesuffix("s")
-            if unit in ("month", "year"):
-                return _months_later(here, int(span[1]) * (12 if unit == "year" else 1)).timestamp()
-            return now + float(span[1]) * _UNITS[unit]
-        if boundary := _BOUNDARY.fullmatch(words):
-            return _next(here, boundary[1], zone).timestamp()
-        if fixed := _FIXED.fullmatch(words):
-            year, month, day, hour, minute, second, fraction, utc = fixed.groups()
-            moment = datetime(
-                int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
-                int((fraction or "").ljust(6, "0")), tzinfo=UTC if utc else zone,
-            )  # fmt: skip
-            return moment.timestamp()
+        moment = _start(" ".join(text.strip().lower().split()), now, zone)
+        if moment is not None and 0 <= moment <= LATEST:
+            return moment
     except (ValueError, KeyError, OverflowError):
         pass
     raise AnyLogError(
         175, f"'{text[:60]}' is not a value for 'start': YYYY-MM-DD HH:MM:SS, as +2h with y, m, w, d, h, t or s, now(),"
         " or start of year, month, day, hour or minute",
     )  # fmt: skip
+
+
+def _start(words: str, now: float, zone: tzinfo | None) -> float | None:
+    """The same; None, ValueError, KeyError or OverflowError for what is none."""
+    if words in ("now", "now()"):
+        return now
+    here = datetime.fromtimestamp(now, zone) if zone else datetime.fromtimestamp(now).astimezone()
+    if words.startswith("+") and (span := _SPAN.fullmatch(words[1:].strip())):
+        unit = _LETTERS.get(span[2]) or span[2].removesuffix("s")
+        if unit in ("month", "year"):
+            return _months_later(here, int(span[1]) * (12 if unit == "year" else 1)).timestamp()
+        return now + float(span[1]) * _UNITS[unit]
+    if boundary := _BOUNDARY.fullmatch(words):
+        return _next(here, boundary[1], zone).timestamp()
+    if fixed := _FIXED.fullmatch(words):
+        year, month, day, hour, minute, second, fraction, utc = fixed.groups()
+        moment = datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
+            int((fraction or "").ljust(6, "0")), tzinfo=UTC if utc else zone,
+        )  # fmt: skip
+        return moment.timestamp()
+    return None
 
 
 def _months_later(here: datetime, months: int) -> datetime:

@@ -77,6 +77,8 @@ class Loop:
                 continue
             task.begun = True
             await self._run(task)
+            if not task.begun:
+                continue  # it was given another start meanwhile, by itself it may be
             # What would have come meanwhile is left out, and the next keeps to the beat of those before.
             ended = self._clock.seconds()
             late = int((ended - task.due) / task.period) if task.due <= ended else -1

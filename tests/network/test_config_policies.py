@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from anylog.errors import AnyLogError
 from anylog.language.context import Context
@@ -149,3 +150,36 @@ def test_refused(world: World) -> None:
     with pytest.raises(AnyLogError) as refusal:
         world.wait(waited)
     assert refusal.value.number == 212
+
+
+def test_settings_that_cannot_be_had(world: World) -> None:
+    """A service that cannot be started with the settings of a policy runs as before: else nobody could mend it."""
+    node = world.add("n", "10.0.0.5")
+    keep(world, node, id="good", ip="10.0.0.5", port=32148, rest_port=32149, rest_ip="10.0.0.5", broker_port=32150)
+    world.run(node, "config from policy where id = good")
+    for name, body in [
+        ("tcp", {"port": 32150}),
+        ("rest", {"rest_port": 32150, "rest_ip": "10.0.0.5"}),
+        ("broker", {"broker_port": 32149, "broker_ip": "10.0.0.5"}),
+    ]:
+        before: Any = node.processes.find(name)
+        keep(world, node, id=name, ip="10.0.0.5", **body)
+        assert f"{name} runs as before" in str(refused(world, node, f"config from policy where id = {name}"))
+        after: Any = node.processes.find(name)
+        assert after is not before and after.options == before.options
+
+    world.wait(node.execute("config from policy where id = rest", Context(origin="rest", who="test")))
+    world.advance(1)
+    assert node.processes.find("rest") is not None
+    told = world.run(node, "get config policies where format = json").data[-1]
+    assert (told["Policy ID"], told["Status"]) == ("rest", "Failed")
+    assert "rest runs as before" in told["Message"]
+
+
+def test_exit_scripts(world: World) -> None:
+    """In the script of a policy it ends the scripts that asked for the policy, too."""
+    node = world.add("n", "10.0.0.5")
+    keep(world, node, id="last", script=["a = 1", "exit scripts", "b = 1"])
+    lines = ["config from policy where id = last", "c = 1"]
+    world.wait(Deferred.fromCoroutine(node.process_lines("outer", lines, Context(origin="console", who="test"))))
+    assert [node.dictionary.get(key) for key in "abc"] == ["1", None, None]

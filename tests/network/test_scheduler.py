@@ -241,3 +241,14 @@ def test_repeatable_query(desk: Desk) -> None:
             desk('stream {"v": 1} where dbms = town and table = t')
         desk.world.advance(59)
     assert counted == [1, 0, 1, 2, 3, 4]
+
+
+def test_new_start_from_within(desk: Desk) -> None:
+    """A task that comes once a day and gives itself another start begins then, not a day later."""
+    desk("schedule time = 1 day and name = day task process /nowhere.al")
+    desk("schedule time = 1 day and name = rest task task init where name = rest and start = +1h")
+    desk("run scheduler")
+    desk.world.advance(5)
+    assert [each["counter"] for each in desk.tasks()] == [1, 1]
+    desk.world.advance(3700)
+    assert [each["counter"] for each in desk.tasks()] == [1, 2]

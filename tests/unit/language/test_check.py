@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from anylog.checker import Checker, as_json, shown
 from anylog.cli import check_words, main
+from anylog.language.check import HINTS
 from anylog.language.words import Words
 from anylog.node import ALL_COMMANDS
 
@@ -160,3 +162,64 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         told = capsys.readouterr()
         assert (ended.value.code, text in told.out + told.err) == (status, True), told
     assert check_words(["--format", "json", "a", "b"]) == ("json", ["a", "b"])
+
+
+def test_odd_places(tmp_path: Path) -> None:
+    """What is no regular file is not read, whoever names it; a name that no file can have is one that is not there."""
+    os.mkfifo(tmp_path / "pipe.al")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    with (tmp_path / "large.al").open("wb") as file:
+        file.truncate(1 << 40)
+    script = f"process pipe.al\nprocess {'a' * 5000}.al\nprocess !here/pipe.al\nprocess /dev/zero\n"
+    (tmp_path / "script.al").write_text(script)
+    checker = Checker(WORDS, lambda command: command.later)
+    findings = checker.check([str(tmp_path), str(tmp_path / "pipe.al"), "/dev/zero"])
+    told = [f"{Path(each.path).name} {each.line} {each.kind}" for each in findings]
+    assert told == [
+        "zero 1 file",
+        "large.al 1 file",
+        "pipe.al 1 file",
+        "script.al 1 script",
+        "script.al 2 script",
+        "script.al 3 never-set",
+        "script.al 3 script",
+        "script.al 4 script",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "if !x then " * 2000 + "print a",
+        "schedule time = 1 second task " * 2000 + "print a",
+    ],
+)
+def test_within_each_other(tmp_path: Path, line: str) -> None:
+    """As many as a node runs."""
+    assert found(tmp_path, line) == [found(tmp_path, line)[0]]
+    assert found(tmp_path, line)[0].endswith("structure")
+
+
+def test_deep_json(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    (finding,) = Checker(WORDS, lambda command: command.later).check([str(path)])
+    assert finding.kind == "structure"
+
+
+def test_many_unknown(tmp_path: Path) -> None:
+    """Of many words that are unknown the first are told with the nearest that is known: to look for it takes time."""
+    path = tmp_path / "script.al"
+    path.write_text("".join(f"gat stotus {at}\n" for at in range(HINTS + 50)) + "goto nowhere\n" * 50 + ":now:\n")
+    findings = Checker(WORDS, lambda command: command.later).check([str(path)])
+    assert len(findings) == HINTS + 100
+    assert sum("did you mean" in each.text for each in findings) == HINTS
+
+
+def test_too_many_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That some were not looked at is said."""
+    monkeypatch.setattr("anylog.checker.MOST", 5)
+    for at in range(7):
+        (tmp_path / f"{at}.al").write_text("x = 1\n")
+    findings = Checker(WORDS, lambda command: command.later).check([str(tmp_path)])
+    assert [each.text for each in findings] == ["more than 5 scripts: the others are not looked at"]

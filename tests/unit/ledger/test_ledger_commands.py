@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -436,6 +437,22 @@ class FileTests(VillageCase):
         self.assertEqual(self.refused("blockchain update file /nowhere/x", self.hill).number, 58)
         self.assertEqual(self.refused("blockchain pull to json").number, 30)
         self.assertEqual(self.refused("blockchain pull to tape", self.hill).number, 2)
+
+    def test_odd_places(self) -> None:
+        """What is no file is not replaced by one, and of a file that holds something else it is said what."""
+        path = self.hill.ledger.path.with_name("pipe")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(path)
+        for place in (path, path.parent):
+            self.assertEqual(self.refused(f"blockchain pull to json {place}", self.hill).number, 14)
+        self.assertFalse(path.is_file())
+        other = path.with_name("other")
+        other.write_text("root:x:0:0\n")
+        told = self.ask(f"blockchain update dbms {other}", self.hill).text or ""
+        self.assertIn("0 policies added; 1 lines left out, the first: line 1: ", told)
+        for port in ("²", "9" * 5000, "0", "65536"):
+            error = self.refused(f'blockchain insert where policy = {{"a": {{}}}} and master = 10.0.0.1:{port}')
+            self.assertEqual(error.number, 20)
 
     def test_damage(self) -> None:
         """A damaged file is told by the test, and by the state of the metadata."""

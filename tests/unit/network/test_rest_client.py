@@ -176,6 +176,7 @@ class Asking(TestCase):
             error = await self.refused(f"x = rest get where url = {self.url}{path}")
             self.assertEqual(error.number, 51, path)
             self.assertIn(told, str(error))
+            self.assertIn(f"{self.url}{path}", str(error))
             self.assertIsNone(self.dictionary.get("x"))
         # The last is no TLS server; it waits for the end of a line, which what begins a TLS session may have by chance.
         for url, numbers in [("http://127.0.0.1:1", (51,)), (f"https{self.url[4:]}", (26, 51))]:

@@ -67,7 +67,8 @@ def test_start_by_the_clock_of_the_machine() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "+", "+2", "+2x", "-2h", "start of week", "2027-02-30", "2027-13-01",
-                                  "2027-01-01 25:00:00", "+999999999 years"])  # fmt: skip
+                                  "2027-01-01 25:00:00", "+999999999 years", "+999999999 days", "9999-12-31",
+                                  "1800-01-01"])  # fmt: skip
 def test_no_start(text: str) -> None:
     """Told with what would be right."""
     with pytest.raises(AnyLogError, match="is not a value for 'start'") as error:
