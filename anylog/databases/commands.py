@@ -37,6 +37,7 @@ class ConnectDBMS(Command):
     """
 
     words = "connect dbms"
+    not_yet = dict.fromkeys(("type", ""), (("psql", "mongo", "bucket"), "PostgreSQL and other databases"))
     operands = "[name]"
     least, most, short = 1, 5, 4
     where = {

@@ -349,6 +349,16 @@ class _Check:
             self._uses(rest[:at], places[:at])
         return True
 
+    def _not_yet(self, command: type[Command], option: str, text: str | None, place: Place) -> None:
+        """A value that this build knows by its name alone."""
+        values, brings = command.not_yet.get(option, ((), ""))
+        if text is not None and text.lower() in values:
+            value = f"{option} = {text}" if option else text
+            what = f"{command.words}: {value}"
+            self._report.missing.setdefault(brings, []).append((what, place))
+            told = f"'{what}' is known, and not in this build: it comes with {brings}"
+            self._report.add(place, "not-in-build", told, "warning")
+
     def _options(self, command: type[Command], rest: Sequence[Token], places: Sequence[Place], begin: Place) -> None:
         """Operands and options, as far as they can be told without values of keys."""
         at = next((at for at, token in enumerate(rest) if token.is_word("where")), len(rest))
@@ -359,6 +369,8 @@ class _Check:
         elif command.most is not None and operands > command.most:
             told = f"{command.words}: unexpected '{rest[command.most].text}'; usage: {command.usage_text()}"
             self._report.add(places[command.most], "structure", told)
+        for token, place in zip(rest[:at], places, strict=False):
+            self._not_yet(command, "", token.text, place)
         if at == len(rest):
             pairs: list[tuple[str, Sequence[Token], Place]] = []
         elif at == len(rest) - 1:
@@ -395,6 +407,7 @@ class _Check:
                 self._report.add(place, "structure", f"{command.words}: Multiple values to key '{key}'")
             seen.add(name)
             for text in _values(value, option.many):
+                self._not_yet(command, name, text, place)
                 if text is None or option.nested or option.late:
                     continue
                 try:

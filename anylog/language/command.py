@@ -159,6 +159,8 @@ class Command:
     http: ClassVar[tuple[str, ...]] = ("POST",)  # methods by which REST may ask it (rest.md 2.1)
     guarded: ClassVar[bool] = False  # changes the node: refused from elsewhere while authentication is unset
     here: ClassVar[bool] = False  # only from this machine (security.md 8, local-only)
+    # What is known and not in this build: option, or "" for operands -> values, and the topic that brings them.
+    not_yet: ClassVar[Mapping[str, tuple[tuple[str, ...], str]]] = {}
     short: ClassVar[int] = 1000  # operands from which on they stand for the options, none of which is required then
     later: ClassVar[str] = ""  # of a command that is known and not in this build: the topic that brings it
 

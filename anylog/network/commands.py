@@ -49,6 +49,7 @@ class RunRestServer(Command):
     """
 
     words = "run rest server"
+    not_yet = {"ssl": (("true",), "TLS of the REST server")}
     operands = "[ip] [port]"
     most = 2
     where = {

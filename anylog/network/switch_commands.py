@@ -17,6 +17,7 @@ class _Switch(Command):
     """On or off."""
 
     operands = "on|off"
+    not_yet = {"": (("on",), "authentication")}
     least = most = 1
     index = ("authentication", "not in this build")
     guarded = here = True

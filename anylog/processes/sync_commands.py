@@ -46,6 +46,7 @@ class RunBlockchainSync(Command):
     """
 
     words = "run blockchain sync"
+    not_yet = {"source": (("blockchain",), "blockchain platforms")}
     also = ("run synchronizer", "run blockchain synchronizer")
     where = {
         "source": OneOf(words=("master", "dbms", "blockchain"), help="where the ledger is"),
