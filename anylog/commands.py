@@ -321,45 +321,65 @@ class TraceLevel(Command):
     """Say more about a process in the log of the node, or less: 0 ends it.
 
     Of the operator 1 is each file and what came of it, 2 its steps; of the REST server 1 is each request and its
-    outcome, 2 its headers and body, too; of the message broker 2 is what comes, and from whom. Without a number the
-    levels are shown, and `trace level = 0` ends all.
+    outcome, 2 its headers and body, too; of the message broker 2 is what comes, and from whom; of `tcp`, `tcp in` and
+    `tcp out` 1 is each question between nodes. Of the words of any other command 1 is each time it is run, by whom, and
+    what came of it, 2 the whole of a long command; without words, of all commands. Without a number the levels are
+    shown, and `trace level = 0` ends all.
     """
 
     words = "trace level"
-    operands = "[= level [run operator, run rest server or run message broker]]"
+    operands = "[= level [run operator, run rest server, run message broker, tcp, or the words of a command]]"
     raw = True
-    examples = ("trace level = 1 run rest server", "trace level = 2 run operator", "trace level = 0", "trace level")
+    examples = (
+        "trace level = 1 run rest server",
+        "trace level = 1 sql",
+        "trace level = 1 tcp out",
+        "trace level = 0",
+        "trace level",
+    )
     index = ("debug",)
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2 for another form, 3 for what does not run, 237 for what cannot be traced."""
+        """Raises AnyLogError 2 for another form, 3 for what does not run, 1 for what is no command."""
         text = " ".join("".join(operands).split())
         if not text:
-            traced = [f"{words}: {level}" for words, level in _traced(node).items() if level]
-            return Result(text="\r\n".join(traced) or "nothing is traced")
+            traced = {**_traced(node), **{words or "all": level for words, level in node.logs.traces.items()}}
+            told = [f"{words}: {level}" for words, level in traced.items() if level]
+            return Result(text="\r\n".join(told) or "nothing is traced")
         found = re.fullmatch(r"= ?([0-9])(?: (.+))?", text)
-        if found is None or (found[2] is None and found[1] != "0"):
+        if found is None:
             raise AnyLogError(2, f"trace level: '{text}'; usage: {self.usage_text()}")
         level, what, levels = int(found[1]), (found[2] or "").lower(), _traced(node)
-        if what and what not in levels:
-            known = ", ".join(levels)
-            raise AnyLogError(237, f"trace level: '{found[2]}' is not traced in this build; these are: {known}")
-        if what and level and levels[what] is None:
-            raise AnyLogError(3, f"trace level: nothing to trace: use '{what}' first", http=400)
-        for words in [what] if what else list(levels):
-            _trace(node, words, level)
+        if what in levels:
+            if level and levels[what] is None:
+                raise AnyLogError(3, f"trace level: nothing to trace: use '{what}' first", http=400)
+            _trace(node, what, level)
+        elif what == "tcp":
+            node.peers.trace_in = node.peers.trace_out = level
+        elif not what and not level:
+            node.logs.traces.clear()
+            for words in levels:
+                _trace(node, words, 0)
+        else:
+            if what and node.words.match(what.split()) is None and not node.words.starting_with(what):
+                raise AnyLogError(1, f"trace level: '{what[:200]}' is no command, nor one of {', '.join(levels)}")
+            node.logs.traces.pop(what, None)
+            if level:
+                node.logs.traces[what] = level
         return None
 
 
 def _traced(node: Node) -> dict[str, int | None]:
-    """What can be traced, with its level; None if it does not run."""
+    """What can be traced besides commands, with its level; None if it does not run."""
     rest: Any = node.processes.find("rest")
     broker: Any = node.processes.find("broker")
     return {
         "run operator": node.operator_seen.trace,
         "run rest server": None if rest is None else rest.options.trace,
         "run message broker": None if broker is None else 2 * broker.trace,
+        "tcp in": node.peers.trace_in,
+        "tcp out": node.peers.trace_out,
     }
 
 
@@ -373,6 +393,10 @@ def _trace(node: Node, words: str, level: int) -> None:
         rest.options = evolve(rest.options, trace=level)
     elif words == "run message broker" and broker is not None:
         broker.trace = level > 1
+    elif words == "tcp in":
+        node.peers.trace_in = level
+    elif words == "tcp out":
+        node.peers.trace_out = level
 
 
 COMMANDS: tuple[type[Command], ...] = (

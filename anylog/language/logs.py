@@ -10,6 +10,7 @@ from traceback import extract_tb
 from typing import Any
 
 from attrs import define, field
+from twisted.logger import Logger
 
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
@@ -66,6 +67,7 @@ def without_secrets(detail: str, text: str) -> str:
 
 
 LONGEST = 4000  # characters of an entry that are kept
+BRIEF = 200  # characters of a command that is traced
 FAILED = 500  # and of a command in the error log: the event log has more
 
 
@@ -141,6 +143,8 @@ _PLACES = 12  # of a call stack that are told: the last ones
 class Logs:
     """The logs of one node."""
 
+    log = Logger()
+
     def __init__(self, clock: Clock) -> None:
         self.event = Log(clock, "event", 100)
         self.error = Log(clock, "error", 20)
@@ -151,6 +155,7 @@ class Logs:
         self.error_traceback: str | None = None  # entries with that text say where the error came from; None: none
         self.exception_traceback = False  # and those about faults of ours
         self.rest_all = False  # whether HTTP calls that went well are noted, too
+        self.traces: dict[str, int] = {}  # words that commands begin with (none: all commands) -> trace level
         self.query_seconds: float | None = None  # queries as slow as that are noted; None: none, 0: all
 
     def named(self, name: str) -> Log:
@@ -179,6 +184,8 @@ class Logs:
 
     def command(self, text: str, who: str, error: AnyLogError | None = None) -> None:
         """A command was run: `(ok) command` or `(Failed: text) command`; failures also in the error log."""
+        if self.traces:
+            self._trace(text, who, error)
         if error is None:
             self.event.put("Command", f"(ok) {masked(text[:LONGEST])}", who)
             return
@@ -191,6 +198,16 @@ class Logs:
         if len(begin) > FAILED:
             begin = f"{begin[:FAILED]}... ({length:,} characters)"
         self.error.add("Error", f"(Failed: {error.text}) {begin}{told}", who)
+
+    def _trace(self, text: str, who: str, error: AnyLogError | None) -> None:
+        """Into the log of the node: the beginning of a command and what came of it or, from level 2 on, all of it."""
+        written = f"{' '.join(text[:LONGEST].lower().split())} "
+        levels = (level for words, level in self.traces.items() if written.startswith(f"{words} ".lstrip()))
+        level = max(levels, default=0)
+        if level:
+            shown = masked(text[: LONGEST if level > 1 else BRIEF])
+            told = "ok" if error is None else f"{error.text}: {without_secrets(error.detail, text)}"
+            self.log.info("trace: {who}: {command} --> {told}", who=who, command=shown, told=told)
 
     def _origin(self, error: AnyLogError, text: str) -> str:
         """Where in our code an error came from, if that is wanted. No values: only files, lines and functions."""

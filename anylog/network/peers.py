@@ -96,6 +96,7 @@ class Peers:
         self.ways = Ways()
         self.sends: DeferredSemaphore | None = None  # how many nodes commands ask at once; None: as many as there are
         self.counts = Counts()
+        self.trace_in = self.trace_out = 0  # whether each question of others, and to others, is logged
         self.limits = limits or PeerLimits()
         self.factory: Any = _Taken(self)  # an IProtocolFactory
         self.carriers: dict[Carrier, bool] = {}  # all that are connected; True: it came to us
@@ -134,6 +135,8 @@ class Peers:
         hops: int = 0,
     ) -> Deferred[Reply]:
         """As `IPeers.ask`. A question that came through more than 8 nodes is refused with error 15."""
+        if self.trace_out:
+            self.log.info("trace: tcp out: {kind} to {to}, {size} bytes", kind=kind, to=address, size=len(body))
         if address in self.own:
             return self._ask_self(address, kind, head, body, until, hops)
         carrier = self._known.get(address)
@@ -230,6 +233,9 @@ class Peers:
         if asker.hops > HOPS:
             return fail(AnyLogError(15, f"the question came through more than {HOPS} nodes"))
         self.counts.add(f"{kind} answered")
+        if self.trace_in:
+            who = asker.address or asker.host
+            self.log.info("trace: tcp in: {kind} from {who}, {size} bytes", kind=kind, who=who, size=len(body))
         if kind == "command":
             self.total += 1
             return self.slots(asker.hops).run(handler, head, body, asker)

@@ -129,9 +129,9 @@ class WithoutTests(OperatorDesk):
             ("get operator other", 2), ("get stats where service = operator and topic = other", 2),
             ("get stats where service = publisher and topic = sql", 2),
             ("reset stats where service = publisher and topic = x", 2),
-            ("reset stats where service = operator and topic = other", 2), ("trace level = 1", 2),
+            ("reset stats where service = operator and topic = other", 2),
             ("trace level = x run operator", 2), ("trace level = 1 run rest server", 3),
-            ("trace level = 1 run message broker", 3), ("trace level = 1 sql", 237),
+            ("trace level = 1 run message broker", 3), ("trace level = 1 nosuch", 1),
         ]:  # fmt: skip
             self.assertEqual(self.refused(command), number, command)
 
