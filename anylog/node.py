@@ -51,6 +51,7 @@ import anylog.processes.streaming_commands
 import anylog.processes.sync_commands
 import anylog.query.commands
 import anylog.southbound.commands
+from anylog.access import Access
 from anylog.config_commands import Configured
 from anylog.copying import Copying
 from anylog.counts import Counts
@@ -83,6 +84,7 @@ from anylog.network.outside_access import Debug
 from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
 from anylog.network.rest_client import RestClient
+from anylog.network.transfers import Transfers
 from anylog.plugins import find
 from anylog.process import Processes, Rhythm
 from anylog.processes.file_policies import FilePolicies
@@ -180,7 +182,8 @@ class Node:
         self.environ: MutableMapping[str, str] = environ if environ is not None else {}
         self.places = Places.under(home)
         self.dictionary = Dictionary()
-        self.file_access = FileAccess(self.places, self.dictionary)
+        self.access = Access()
+        self.file_access = FileAccess(self.places, self.dictionary, self.access)
         self._programs, self._name_of = programs, name_of
         self.logs = Logs(clock)
         self.echoes = EchoQueue(clock)
@@ -265,6 +268,7 @@ class Node:
         )
         out = TakenOut(self.clock)
         self.network_queries = NetworkQueries(self.clock, self.lanes, lambda: self.peers)
+        self.transfers = Transfers(self.clock, self.disk, self.lanes, self.token, self.peers, self.file_access)
         self.peers.serve("command", CommandService(execute=self.execute, clock=self.clock, write=write))
         self.peers.serve(
             "select",
@@ -571,7 +575,7 @@ class Node:
         if hasattr(self, "stream"):
             steps.append(self.stream.stop)
         if hasattr(self, "intake"):
-            steps += [self.intake.stop, self.membership.stop, self.databases.stop]
+            steps += [self.transfers.stop, self.intake.stop, self.membership.stop, self.databases.stop]
         # Threads of a lane that is left open would hold the process.
         for step in [*steps, lambda: self.lanes.open("disk", 2).run(self.disk.stop), self.lanes.stop]:
             try:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
+from anylog.access import Access
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.language.dictionary import Dictionary
@@ -23,6 +24,7 @@ FOLDERS = (
     *("blockchain_dir", "watch_dir", "bwatch_dir", "prep_dir", "blobs_dir", "err_dir", "error_dir", "bkup_dir"),
     *("distr_dir", "archive_dir", "test_dir", "tmp_dir", "local_scripts", "scripts_dir"),
 )
+SCRIPT_FOLDERS = ("local_scripts", "scripts_dir")
 SECRET_FOLDERS = ("id_dir", "pem_dir", "dbms_dir")
 SECRET_TYPES = (".pem", ".key", ".p12", ".pfx", ".jks", ".dbms", ".db", ".sqlite", ".dbms-wal", ".dbms-shm")
 
@@ -49,6 +51,7 @@ class Confines:
     kept: tuple[Path, ...] = ()
     watched: tuple[Path, ...] = ()
     stranger: bool = False
+    trusted: bool = False  # a stranger who may change files, too
 
     def real(self) -> Confines:
         """The same with every link followed; blocking."""
@@ -59,6 +62,7 @@ class Confines:
             kept=tuple(map(_real, self.kept)),
             watched=tuple(map(_real, self.watched)),
             stranger=self.stranger,
+            trusted=self.trusted,
         )
 
     def existing(self, text: str, use: Use) -> Path:
@@ -85,7 +89,8 @@ class Confines:
             self.stranger and final.name.lower().endswith(SECRET_TYPES)
         ):
             raise AnyLogError(212, f"'{text}' is a matter of this node alone")
-        if use is Use.CHANGE and (self.stranger or any(final.is_relative_to(folder) for folder in self.kept)):
+        kept = self.stranger and not self.trusted
+        if use is Use.CHANGE and (kept or any(final.is_relative_to(folder) for folder in self.kept)):
             raise AnyLogError(212, f"'{text}' is changed by the node alone")
 
     def is_watched(self, final: Path) -> bool:
@@ -108,6 +113,7 @@ class FileAccess:
 
     places: Places
     dictionary: Dictionary
+    access: Access = field(factory=Access)
     paths: tuple[str, ...] = ()
     any: bool = False
 
@@ -119,12 +125,16 @@ class FileAccess:
         identity = (self.places.journal, self.places.broker, home / "node.id", home / "node.lock")
         watched = self._folders(("watch_dir", "bwatch_dir"))
         if not local:
+            trusted = self.access.nodes_off or self.access.users_off
             return Confines(
                 work=self.places.root,
-                within=own,
+                # Who may set keys must not open the machine by one.
+                within=(self.places.root,) if trusted else own,
                 without=(*identity, *secret),
+                kept=self._folders(SCRIPT_FOLDERS),
                 watched=watched,
                 stranger=True,
+                trusted=trusted,
             )
         databases = () if self.any else self._folders(("dbms_dir",))
         return Confines(

@@ -81,6 +81,7 @@ class Context:
     origin: str = "node"  # console, start, script, rest, peer, scheduler, node (our own code)
     who: str = ""  # address or user@address, for logs
     local: bool = True  # from this machine (decisions.md 10), so guarded commands are allowed
+    page: bool = False  # a page of another site asks, through somebody's browser
     deadline: float | None = None  # seconds of the node's clock after which nobody waits any more
     write: Callable[[str], None] = field(default=lambda text: None)  # where `print` goes, line by line
     frame: Any = None  # the script frame (language/script.py) while a script runs
