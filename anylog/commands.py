@@ -239,7 +239,7 @@ class SetAnylogHome(Command):
     least = most = 1
     examples = ("set anylog home /var/lib/anylog",)
     index = ("configuration",)
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         node.places.move_to(Path(operands[0].strip("'")).expanduser())

@@ -60,6 +60,7 @@ from anylog.databases.library import STANDARD, Library
 from anylog.databases.taken_out import TakenOut
 from anylog.disk.confined import FileAccess
 from anylog.disk.places import Places
+from anylog.disk.script_files import ScriptFiles
 from anylog.errors import AnyLogError
 from anylog.host import Host, usable_name
 from anylog.interfaces import Clock, Disk, DiskFile, Lanes
@@ -150,9 +151,6 @@ ALL_COMMANDS: tuple[type[Command], ...] = (
 GATHER = 0.05  # seconds: readings of that long share one transaction
 
 
-LONGEST_SCRIPT = 4 << 20  # bytes
-
-
 class Node:
     """One node. Everything that can be asked of it goes through `execute`."""
 
@@ -226,7 +224,8 @@ class Node:
             clock=clock,
             node=self,
             logs=self.logs,
-            read_file=self._read_script,
+            read_file=ScriptFiles(self.places, disk, lambda: lanes.open("disk", 2)).read,
+            allows=self.access.allows,
             aside=lambda work, *values: self.lanes.open("cpu").run(work, *values),
         )
         self._print: Callable[[str], None] = print
@@ -460,34 +459,6 @@ class Node:
         Deferred.fromCoroutine(self.processes.exit(name)).addErrback(
             lambda failure: self.log.failure("stopping {name}", failure, name=name)
         )
-
-    async def _read_script(self, name: str, folder: str) -> tuple[str, str]:
-        """The path and text of a script: as given, else in the folder of who asks, else under the local scripts.
-
-        Raises AnyLogError 112.
-        """
-        tried = [Path(name), *([Path(folder, name)] if folder else []), self.places.folder("local_scripts") / name]
-        for path in tried:
-            try:
-                data = await self.lanes.open("disk", 2).run(self._script_bytes, path)
-                return str(path), data.decode()
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except (OSError, ValueError) as fault:
-                raise AnyLogError(112, f"script {path} cannot be read: {fault}") from fault
-        raise AnyLogError(112, f"Missing script file: {', nor '.join(map(str, dict.fromkeys(tried)))}")
-
-    def _script_bytes(self, path: Path) -> bytes:
-        """In a lane: a file of a bounded size; what is no file might never end."""
-        real = Path(os.path.realpath(path))
-        size, _, kind = self.disk.stat(real)
-        if kind == "folder":
-            raise FileNotFoundError(path)
-        if kind != "file":
-            raise AnyLogError(112, f"script {path} is no regular file")
-        if size > LONGEST_SCRIPT:
-            raise AnyLogError(112, f"script {path} has {size:,} bytes, it may have {LONGEST_SCRIPT:,}")
-        return self.disk.read(real)
 
     # The network, as commands name it.
 

@@ -68,6 +68,8 @@ class ConnectDBMS(Command):
         """Raises AnyLogError 2, and what the catalog of databases raises."""
         if len(operands) > 1:
             operands = _in_short(operands, options)
+        if not context.local and ("/" in operands[0] or "\\" in operands[0]):
+            raise AnyLogError(212, f"connect dbms: a path, as in '{operands[0]}', is named by this machine only")
         kind = options.pop("type").lower()
         if options["memory"] and kind != "sqlite":
             raise AnyLogError(2, f"connect dbms: 'memory' is for sqlite, not for {kind}")

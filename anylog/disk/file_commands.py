@@ -394,7 +394,7 @@ class SetFileAccess(Command):
         "set file access where any = false",
     )
     index = ("file", "configuration", "secure")
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 175 for a path that does not begin with `/`."""

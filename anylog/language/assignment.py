@@ -45,6 +45,11 @@ class Target:
         return bool(self.parts)
 
     @property
+    def own(self) -> bool:
+        """Whether it says where this node has its files, or is of its environment: nobody else assigns it."""
+        return self.environment or self.key.endswith(("_dir", "_file", "_path", "scripts"))
+
+    @property
     def written(self) -> str:
         """As it is written."""
         return ("$" if self.environment else "") + self.key + "".join(f"[{part}]" for part in self.parts)

@@ -93,16 +93,17 @@ class Interpreter:
         clock: Clock,
         node: Any,
         logs: Logs,
-        read_file: Callable[[str, str], Awaitable[tuple[str, str]]],
+        read_file: Callable[[str, str, bool], Awaitable[tuple[str, str]]],
         aside: Callable[..., Awaitable[Any]] | None = None,
+        allows: Callable[[Context], bool] = lambda context: context.local,
     ) -> None:
         """`node` is what commands are handed; the interpreter itself uses no more of it than its address.
 
-        `read_file(name, folder)` gives the path and the text of a script, `folder` being that of the script which asks,
-        or empty; AnyLogError 112 if there is none.
-        `aside(work, *values)` does pure work that takes long where nobody waits for it.
+        `read_file(name, folder, local)` gives the path and the text of a script, `folder` being that of the script that
+        asks, or empty, `local` false if somebody elsewhere asks; AnyLogError 112 if there is none. `allows(context)`
+        says whether who asks may change the node; `aside(work, *values)` does what takes long where nobody waits.
         """
-        self._words, self._dictionary, self._environ = words, dictionary, environ
+        self._words, self._dictionary, self._environ, self._allows = words, dictionary, environ, allows
         self._clock, self._node, self._logs, self._read_file = clock, node, logs, read_file
         self._aside = aside
         self.runs = Runs(clock)
@@ -146,7 +147,7 @@ class Interpreter:
         outer = context.frame if isinstance(context.frame, Frame) else Frame()
         if outer.depth + A_SCRIPT > DEEPEST:
             raise AnyLogError(3, f"process {name}: scripts call scripts more than {DEEPEST // A_SCRIPT} deep", http=400)
-        path, parts = await self._parts(name, outer.folder)
+        path, parts = await self._parts(name, outer.folder, context)
         frame = _frame(path, outer.depth + A_SCRIPT, values)
         ended = await self._in_run(frame, parts, context, outer.run)
         return Result(control=ended) if ended and outer.script else Result.nothing()
@@ -186,7 +187,7 @@ class Interpreter:
 
     async def thread(self, name: str, values: Sequence[str], context: Context) -> int:
         """Begin a script file and do not wait for it; gives its number. Raises AnyLogError 112 or 108."""
-        path, parts = await self._parts(name, context.frame.folder if isinstance(context.frame, Frame) else "")
+        path, parts = await self._parts(name, context.frame.folder if isinstance(context.frame, Frame) else "", context)
         frame = _frame(path, A_SCRIPT, values)
         inner = self._inner(context, frame)
         run = frame.run = self.runs.open(path, context.who or context.origin, inner.write, thread=True)
@@ -225,9 +226,9 @@ class Interpreter:
         origin = "script" if context.origin in ("start", "console") else context.origin
         return evolve(context, frame=frame, origin=origin, write=lambda text: context.write(text))
 
-    async def _parts(self, name: str, folder: str) -> tuple[str, Sequence[Section]]:
+    async def _parts(self, name: str, folder: str, context: Context) -> tuple[str, Sequence[Section]]:
         """The path of a script file, and what it holds."""
-        path, text = await self._read_file(name, folder)
+        path, text = await self._read_file(name, folder, context.local)
         if self._aside is None or len(text) < LONG:
             return path, parts_of(path, text)
         return path, await self._aside(parts_of, path, text)
@@ -335,10 +336,11 @@ class Interpreter:
             forced = found is None or found[1] < 2 or found[0].words == "set policy"  # the key `policy`
         first = 1 if forced else 0
         if len(tokens) > first + 1 and tokens[first + 1].is_operator("="):
-            self._allow(True, False, f"{tokens[first].text} =", context)
             if not forced and tokens[0].kind is Kind.JSON:
+                self._allow(True, False, f"{tokens[first].text} =", context)
                 return await self._into(text, tokens, context)
             target = Target.read(tokens[first], self._scope(context))
+            self._allow(True, target.own, f"{tokens[first].text} =", context)
             await self._assign(target, tokens[first + 2 :], text, context, forced)
             return Result.nothing()
         scope = self._scope(context)
@@ -432,11 +434,10 @@ class Interpreter:
         return await command().run(self._node, context, operands, **values) or Result.nothing()
 
     def _allow(self, guarded: bool, here: bool, what: str, context: Context) -> None:
-        """Who asks from elsewhere may read (decisions.md 10)."""
-        if (guarded or here) and not context.local:
-            raise AnyLogError(
-                212, f"'{what}' changes this node or shows its secrets: it is served to this machine only"
-            )
+        """Who asks from elsewhere may read (decisions.md 10), and change the node if it was said so (security.md 8)."""
+        if (here and not context.local) or (guarded and not self._allows(context)):
+            why = "changes this node or shows its secrets: it is served to this machine only"
+            raise AnyLogError(212, f"'{what}' {why}")
 
     # ------------------------------------------------------------------ assignment
 

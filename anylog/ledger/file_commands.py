@@ -55,7 +55,7 @@ class LoadMetadata(Command):
     also = ("blockchain reload metadata",)
     examples = ("blockchain reload metadata",)
     index = ("blockchain",)
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         await node.ledger.load()
@@ -70,7 +70,7 @@ class UpdateFile(Command):
     most = 1
     examples = ("blockchain update file", "blockchain update file !blockchain_new")
     index = ("blockchain",)
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         path = Path(operands[0]) if operands else node.ledger.path.with_suffix(".new")
@@ -117,7 +117,7 @@ class PullTo(Command):
     least, most = 1, 2
     examples = ("blockchain pull to json", "blockchain pull to stdout")
     index = ("blockchain", "master")
-    guarded = True
+    guarded = here = True
     kinds: ClassVar[dict[str, str]] = {"json": "json", "log": "json", "sql": "sql", "dbms": "sql", "stdout": "stdout"}
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:

@@ -295,10 +295,13 @@ def decode_value(raw: bytes) -> str:
     return text
 
 
-def foreign(headers: Mapping[str, str], port: int) -> bool:
-    """A page of somewhere else sent this through somebody's browser, or a proxy passed it on (security.md 9, 11)."""
-    if any(name in headers for name in ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded")):
-        return True
+def passed_on(headers: Mapping[str, str]) -> bool:
+    """A proxy passed it on: who asks is not of this machine, wherever the proxy is (security.md 11)."""
+    return any(name in headers for name in ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded"))
+
+
+def from_page(headers: Mapping[str, str], port: int) -> bool:
+    """A page of somewhere else sent this through somebody's browser (security.md 9)."""
     if headers.get("sec-fetch-site", "none").lower() not in ("none", "same-origin"):
         return True
     origin = headers.get("origin")

@@ -262,7 +262,7 @@ class RunTelnetServer(Command):
     }
     examples = ("run telnet server where internal_ip = 127.0.0.1 and internal_port = 7852",)
     index = ("background processes", "cli")
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 136, or 3 if the port cannot be had."""
@@ -293,7 +293,7 @@ class SetCli(Command):
     least = most = 1
     examples = ("set cli off", "set cli on")
     index = ("cli",)
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2 for another word."""

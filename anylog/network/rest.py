@@ -18,7 +18,17 @@ from anylog.interfaces import Clock, IIntake, ILane, IPosts, unix
 from anylog.language.context import Call, Context, Pages, Result
 from anylog.language.logs import masked
 from anylog.network import replies
-from anylog.network.asking import Asked, Lookup, check_method, decode_value, foreign, loopback, read_request, sent_on
+from anylog.network.asking import (
+    Asked,
+    Lookup,
+    check_method,
+    decode_value,
+    from_page,
+    loopback,
+    passed_on,
+    read_request,
+    sent_on,
+)
 from anylog.network.calls import CallCounts
 from anylog.network.channel import Limits, Request, Site, address_text
 from anylog.network.ingest import Ingest
@@ -398,6 +408,7 @@ class RestServer(Process):
             origin="rest",
             who=address_text(peer),
             local=self._is_local(request, headers),
+            page=self._is_page(request, headers),
             destination=asked.destination,
             subset=asked.subset,
             trace=self.options.trace,
@@ -450,8 +461,11 @@ class RestServer(Process):
         return self._uploads.begin(headers.get("content-type", ""), length)
 
     def _is_local(self, request: Request, headers: dict[str, str]) -> bool:
-        own = getattr(request.host, "port", 0)
-        return loopback(getattr(request.getClientAddress(), "host", "")) and not foreign(headers, own)
+        here = loopback(getattr(request.getClientAddress(), "host", ""))
+        return here and not passed_on(headers) and not self._is_page(request, headers)
+
+    def _is_page(self, request: Request, headers: dict[str, str]) -> bool:
+        return from_page(headers, getattr(request.host, "port", 0))
 
     def _refused_early(self, agent: bytes, method: bytes, peer: str, error: AnyLogError) -> None:
         self.calls.add(self._product(agent), method.decode("latin-1") or "-", peer, self._clock.seconds(), error.text)

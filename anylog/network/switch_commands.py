@@ -1,4 +1,4 @@
-"""Words by which older scripts switch security off: accepted, as nothing is on yet (security.md 2, 20)."""
+"""Words by which older scripts switch security off (security.md 2, 20); on is not in this build."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Switch(Command):
     operands = "on|off"
     least = most = 1
     index = ("authentication", "not in this build")
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2 for another word, 237 for `on`."""
@@ -28,33 +28,56 @@ class _Switch(Command):
             raise AnyLogError(2, f"{self.words}: '{operands[0]}' is neither on nor off")
         if word == "on":
             raise AnyLogError(237, f"not in this build: {self.words} on (authentication)")
-        node.logs.event.add("Event", f"{self.words} off: commands of others that change this node stay refused", "node")
+        self.off(node)
         return None
+
+    def off(self, node: Node) -> None:
+        """Do it."""
 
 
 class SetAuthentication(_Switch):
-    """Check who sends messages and who calls by HTTP: `off` is accepted, `on` is not in this build.
+    """Check who sends messages and who calls by HTTP: `on` is not in this build.
 
-    Commands of other machines that would change this node are refused, also after `off`; what they send, ask and
-    look at is served.
+    Until something is said, commands that change this node are served to this machine alone. After `off` all who reach
+    it may give them, but for those that run programs, move its directories, or read and write outside of them.
     """
 
     words = "set authentication"
     examples = ("set authentication off",)
 
+    def off(self, node: Node) -> None:
+        """For nodes and users."""
+        node.access.nodes_off = node.access.users_off = True
+        told(node, self.words, "other nodes and users of REST on other machines")
+
 
 class SetNodeAuthentication(_Switch):
-    """Check the signatures of other nodes: `off` is accepted, `on` is not in this build."""
+    """Check the signatures of other nodes: `on` is not in this build, after `off` they may change this node."""
 
     words = "set node authentication"
     examples = ("set node authentication off",)
 
+    def off(self, node: Node) -> None:
+        """For nodes."""
+        node.access.nodes_off = True
+        told(node, self.words, "other nodes")
+
 
 class SetUserAuthentication(_Switch):
-    """Ask those who call by HTTP for name and password: `off` is accepted, `on` is not in this build."""
+    """Ask who calls by HTTP for name and password: `on` is not in this build, after `off` all may change this node."""
 
     words = "set user authentication"
     examples = ("set user authentication off",)
+
+    def off(self, node: Node) -> None:
+        """For users of REST."""
+        node.access.users_off = True
+        told(node, self.words, "users of REST on other machines")
+
+
+def told(node: Node, words: str, who: str) -> None:
+    """Say in the log what that means."""
+    node.logs.event.add("Event", f"{words} off: {who} are not asked who they are, and may change this node", "node")
 
 
 class SetEncryption(_Switch):
@@ -74,11 +97,13 @@ class GetAuthentication(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        text = (
-            "Node authentication: OFF, User authentication: OFF; "
-            "commands of other machines that change this node are refused"
-        )
-        data = {"node": "OFF", "user": "OFF", "guarded commands from elsewhere": "refused"}
+        sides = {"Node": node.access.nodes_off, "User": node.access.users_off}
+        states = {side: "OFF" if off else "not configured" for side, off in sides.items()}
+        text = ", ".join(f"{side} authentication: {state}" for side, state in states.items())
+        refused = [who for who, off in (("nodes", sides["Node"]), ("users", sides["User"])) if not off]
+        if refused:
+            text += f"; commands of {' and '.join(refused)} elsewhere that change this node are refused"
+        data = {**{side.lower(): state for side, state in states.items()}, "refused": refused}
         return Result(text=text, data=data, format=options["format"] or "text")
 
 

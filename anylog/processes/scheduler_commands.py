@@ -122,7 +122,7 @@ class Schedule(Command):
         "schedule name = watch and time = 5 minutes and scheduler = 2 task process !local_scripts/watch.al",
     )
     index = ("scheduler", "monitor")
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2 for a wrong structure or a name that is taken, 3 for too many tasks, 175."""
@@ -192,7 +192,7 @@ class Steer(Command):
         "task remove where name = cpu",
     )
     index = ("scheduler", "monitor")
-    guarded = True
+    guarded = here = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 2 for a wrong structure, 162 for a task that is not there, 175."""

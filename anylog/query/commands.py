@@ -89,7 +89,7 @@ class Sql(Command):
         zone = zone_of(options["timezone"] or node.queries.zone)
         self._check(options)
         verb, tokens = read_statement(line.statement)
-        if verb != "select" and not context.local:
+        if verb != "select" and not node.access.allows(context):
             raise AnyLogError(212, f"sql: '{verb}' is not served to {context.who or 'others'}, only select is")
         database = node.databases.get(line.dbms)
         now = utc(unix(node.clock))

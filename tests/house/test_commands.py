@@ -70,7 +70,7 @@ class Desk:
 
         return type(command.__name__, (command,), {"run": run, "__doc__": command.__doc__})
 
-    async def read_file(self, name: str, folder: str) -> tuple[str, str]:
+    async def read_file(self, name: str, folder: str, local: bool) -> tuple[str, str]:
         return name, ""
 
     @deferring

@@ -12,6 +12,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["columns", "errors", "interfaces", "counts", "names", "pages", "waiting", "wire", "language"], 0),
     "environment": 0,
     **dict.fromkeys(["disk", "process", "tank", "plugins", "net", "clock", "jobs", "programs", "host", "checkout"], 1),
+    "access": 1,
     **dict.fromkeys(["databases", "ledger"], 2),
     **dict.fromkeys(["mapping", "query", "authentication"], 3),
     **dict.fromkeys(["processes", "network"], 4),

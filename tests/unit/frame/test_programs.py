@@ -62,7 +62,7 @@ class Started(TestCase):
             read_file=self.nothing,
         )
 
-    async def nothing(self, name: str, folder: str) -> tuple[str, str]:
+    async def nothing(self, name: str, folder: str, local: bool) -> tuple[str, str]:
         raise AnyLogError(112, name)
 
     def ask(self, text: str, origin: str = "console", local: bool = True) -> Deferred[Result]:

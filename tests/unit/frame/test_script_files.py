@@ -10,9 +10,10 @@ import pytest
 from twisted.internet.task import Clock
 
 from anylog.disk.durable import RealDisk
+from anylog.disk.script_files import LONGEST_SCRIPT
 from anylog.errors import AnyLogError
 from anylog.language.context import Context
-from anylog.node import LONGEST_SCRIPT, Node
+from anylog.node import Node
 from anylog.testing.lanes import InlineLanes
 from anylog.testing.network import MemoryNetwork
 

@@ -29,7 +29,7 @@ class Files:
     def __init__(self) -> None:
         self.files: dict[str, str] = {}
 
-    async def read(self, name: str, folder: str) -> tuple[str, str]:
+    async def read(self, name: str, folder: str, local: bool) -> tuple[str, str]:
         for path in (name, f"{folder}/{name}", f"/home/n/local_scripts/{name}"):
             if path in self.files:
                 return path, self.files[path]

@@ -49,7 +49,7 @@ class FromTests(SynchronousTestCase):
         }.items():
             self.dictionary.set(key, value)
 
-    async def nothing(self, name: str, folder: str) -> tuple[str, str]:
+    async def nothing(self, name: str, folder: str, local: bool) -> tuple[str, str]:
         raise AnyLogError(112, name)
 
     def test_values(self) -> None:

@@ -115,7 +115,7 @@ class House:
         )
         road.nodes[address] = self
 
-    async def no_file(self, name: str, folder: str) -> tuple[str, str]:
+    async def no_file(self, name: str, folder: str, local: bool) -> tuple[str, str]:
         raise AnyLogError(112, name)
 
     def execute(self, asked: Any, context: Context) -> Deferred[Result]:

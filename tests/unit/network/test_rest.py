@@ -9,6 +9,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from wire import FakePages, Wire, parse, request
 
+from anylog.access import Access
 from anylog.errors import AnyLogError
 from anylog.interfaces import Receipt
 from anylog.language.context import Result
@@ -254,6 +255,11 @@ class Commands(SynchronousTestCase):
             wire.ask(peer=peer, command="get status", **headers)
             context = wire.asked[0][1]
             self.assertEqual((context.local, context.origin, context.who), (local, "rest", f"{peer}:5555"), headers)
+            # A proxy is trusted once users are; what somebody's browser was made to send never is.
+            page = "evil" in str(headers) or headers.get("Origin") == "null" or "cross-site" in headers.values()
+            self.assertEqual(context.page, page, headers)
+            self.assertEqual(Access(users_off=True).allows(context), not page, headers)
+            self.assertEqual(Access(nodes_off=True).allows(context), local, headers)
 
     def test_timeout(self) -> None:
         """A command that takes too long is 504; a query is given up, what changes something goes on."""

@@ -106,7 +106,7 @@ class Asking(TestCase):
             read_file=self.nothing,
         )
 
-    async def nothing(self, name: str, folder: str) -> tuple[str, str]:
+    async def nothing(self, name: str, folder: str, local: bool) -> tuple[str, str]:
         raise AnyLogError(112, name)
 
     def ask(self, text: str, **who: Any) -> Deferred[Result]:

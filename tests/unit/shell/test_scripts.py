@@ -81,7 +81,7 @@ class Played:
                 return Result(text=f"id-of-{kind}")
         return None
 
-    async def read_file(self, name: str, folder: str) -> tuple[str, str]:
+    async def read_file(self, name: str, folder: str, local: bool) -> tuple[str, str]:
         return name, (ETC / name).read_text()
 
     def run(self, name: str) -> list[str]:
