@@ -541,12 +541,14 @@ class Node:
         if self._programs is not None:
             self._programs.stop()
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
+        if hasattr(self, "transfers"):
+            steps.append(self.transfers.stop)
         if hasattr(self, "msg_rules"):  # its last rows pass the stream, too
             steps.append(self.msg_rules.stop)
         if hasattr(self, "stream"):
             steps.append(self.stream.stop)
         if hasattr(self, "intake"):
-            steps += [self.transfers.stop, self.intake.stop, self.membership.stop, self.databases.stop]
+            steps += [self.intake.stop, self.membership.stop, self.databases.stop]
         # Threads of a lane that is left open would hold the process.
         for step in [*steps, lambda: self.lanes.open("disk", 2).run(self.disk.stop), self.lanes.stop]:
             try:

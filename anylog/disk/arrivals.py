@@ -23,6 +23,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Disk
 
 MOST = 10_000  # files of one pattern
+PART = 256 << 10  # bytes that are sent at once: what a connection that breaks may cost
 UNSYNCED = 64 << 20  # bytes that a power cut may take: little is left to sync at the end
 KEEP = 86_400.0  # seconds that a draft waits for who goes on with it
 DRAFTS = 64  # that wait at once; the oldest go first
@@ -86,7 +87,8 @@ def content(confines: Confines, file: Departure, at: int) -> Generator[bytes, No
         digest, begin = hashlib.sha256(), 0
         for data in source.chunks():
             digest.update(data)
-            yield data[max(0, at - begin) :]
+            rest = data[max(0, at - begin) :]
+            yield from [rest[part : part + PART] for part in range(0, len(rest), PART)] or [b""]
             begin += len(data)
         _unchanged(source, file)
         yield digest.digest()
