@@ -236,6 +236,30 @@ def test_killed_at_each_step(world: World, verb: str, who: str) -> None:
     assert not [each for each in folder(world, target, "tmp").iterdir() if each.stat().st_size == len(content)]
 
 
+@pytest.mark.parametrize("verb", WAYS)
+def test_the_source_is_killed(world: World, verb: str) -> None:
+    """Who sends is killed whenever some more has come; no byte that came is sent again when it lives once more."""
+    command, source, target = way(verb)
+    (folder(world, source, "prep") / "file").write_bytes(CONTENT)
+    path, seen, kills = folder(world, target, "bkup") / "file", 0, 0
+    while not path.exists():
+        waited = world.begin(world.nodes["a"], command)
+        waited.addErrback(lambda failure: None)
+        world.until(lambda seen=seen, waited=waited: come(world, target) > seen or waited.called, 300.0)
+        if path.exists():
+            break
+        assert come(world, target) > seen
+        seen = come(world, target)
+        world.crash(source, power=False)
+        kills += 1
+        world.wait(world.restart(source))
+        if source == "b":  # the command goes on by itself
+            world.until(lambda waited=waited: waited.called, 300.0)
+    assert kills >= (3 if source == "a" else 1)
+    assert path.read_bytes() == CONTENT
+    assert not come(world, target)
+
+
 def test_a_file_among_others(world: World) -> None:
     """A node that has a large file on its way answers at once meanwhile."""
     (folder(world, "a", "prep") / "file").write_bytes(CONTENT)
