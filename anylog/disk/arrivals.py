@@ -240,6 +240,13 @@ class Arrival:
         self._forget()
         return "done" if new else "there"
 
+    def abandon(self) -> None:
+        """Nobody can go on with it: its source is another one now. AnyLogError 14."""
+        with self._held:
+            self._check()
+            self._over = True
+            self._forget()
+
     def end(self) -> None:
         """Nothing more is written from here."""
         with self._held:

@@ -21,7 +21,7 @@ from anylog.language.context import Context
 from anylog.language.statements import scope_of
 from anylog.language.tokens import Kind, tokens_of
 from anylog.language.where import required_text
-from anylog.network.transfers import KIND
+from anylog.network.transfers import KIND, Going
 from anylog.pages import all_pages
 from anylog.waiting import deadline, deferring, pause
 
@@ -32,6 +32,7 @@ SILENCE = 30.0  # seconds without a word, besides those that the disk needs ...
 PACE = 20 << 20  # ... for so many bytes each
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before a transfer is tried again; anew after each that brought some bytes
 BROKEN = (8, 15, 26, 208)  # errors after which it is
+GONE = (12, 35, 40, 63)  # errors of a source that is not any more what it was: nobody goes on with its draft
 AT_ONCE = 4  # nodes that a file is brought to
 LISTED = 16 << 20  # bytes of the names of files
 DIGEST = 32  # bytes behind the content of a file
@@ -186,7 +187,7 @@ class _Copies(_Transfers):
         how_far(at)
         going, digest = self.node.transfers.read(self.confines, file, at), b""
         try:
-            while (page := await going.next()) is not None:
+            while (page := await self._next(going, address, draft)) is not None:
                 if at == file.size and len(page) == DIGEST:
                     digest = page
                 elif page:
@@ -197,6 +198,16 @@ class _Copies(_Transfers):
             going.close()
         ended = _held(await self.ask(address, file.size, digest, do="end", **draft))
         return str(ended.get("outcome"))
+
+    async def _next(self, going: Going, address: str, draft: Mapping[str, Any]) -> bytes | None:
+        """More of the file of this node."""
+        try:
+            return await going.next()
+        except AnyLogError as error:
+            if error.number in GONE:
+                dropped = self.ask(address, 0, do="drop", **draft)
+                await dropped.addErrback(lambda failure: failure.trap(AnyLogError) and None)
+            raise
 
 
 class _Gets(_Transfers):
@@ -217,7 +228,12 @@ class _Gets(_Transfers):
         arrival = await transfers.begin(self.confines, address, file, self.target, self.several)
         try:
             how_far(arrival.at)
-            digest = await self._fill(address, file, arrival, how_far)
+            try:
+                digest = await self._fill(address, file, arrival, how_far)
+            except AnyLogError as error:
+                if error.number in GONE and error.node:  # of the other node, not of the disk here
+                    await transfers.drop(arrival)
+                raise
             return await transfers.finish(arrival, digest)
         finally:
             transfers.leave(arrival)

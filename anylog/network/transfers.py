@@ -142,6 +142,12 @@ class Transfers:
         finally:
             self.leave(arrival)
 
+    @deferring
+    async def drop(self, arrival: Arrival) -> None:
+        """Its draft is of no use any more. Fails with AnyLogError."""
+        self.leave(arrival)
+        await self._lane.run(arrival.abandon)
+
     def leave(self, arrival: Arrival) -> None:
         """Nobody goes on with it now; its draft stays."""
         arrival.used = 0.0
@@ -179,7 +185,7 @@ class Transfers:
                 who, target = asker.name or asker.host, self._path(told.text("target"))
                 arrival = await self.begin(confines, who, told.file(), target, bool(head.get("several")))
                 return Reply(head={"draft": arrival.draft, "token": arrival.token, "at": arrival.at})
-            case "write" | "end" as doing:
+            case "write" | "end" | "drop" as doing:
                 there = self._coming.get(told.text("draft"))
                 if there is None or not there.used:
                     return Reply(head={"again": True})
@@ -187,6 +193,9 @@ class Transfers:
                     raise AnyLogError(35, f"{there.target.name}: another transfer of the same file has taken over")
                 if doing == "write":
                     return Reply(head={"at": await self.write(there, told.number("at"), body)})
+                if doing == "drop":
+                    await self.drop(there)
+                    return Reply(head={})
                 return Reply(head={"outcome": await self.finish(there, body)})
         raise AnyLogError(21, "a question about files that this node does not know")
 

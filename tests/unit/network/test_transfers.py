@@ -384,7 +384,7 @@ class Drafts(Nodes):
                 self.clock.advance(0.001)
             error = found[0].value
             self.assertEqual((error.number, "has changed" in str(error)), (35, True), error)
-            self.assertEqual(self.names(other, target.strip("!")), [])
+            self.assertEqual((self.names(other, target.strip("!")), self.names(other, "tmp_dir")), ([], []))
 
     def test_two_at_once(self) -> None:
         """The later of two of the same file takes over; the other one is told, and the file is whole."""
