@@ -130,6 +130,8 @@ def placed(wanted: Wanted) -> tuple[Path, str]:
     confines, file = wanted.confines.real(), wanted.file
     if not file.name or file.name in (".", "..") or "*" in file.name or not file.name.isprintable():
         raise AnyLogError(119, f"{file.name[:100]!r} is not the name of a file")
+    if not wanted.target.strip():
+        raise AnyLogError(119, f"where {file.name} is to go is missing")
     target = place_of(confines, wanted.target, file.name)
     with naming(wanted.target, 14):
         if wanted.several and not wanted.target.endswith("/") and not confines.name(wanted.target).is_dir():

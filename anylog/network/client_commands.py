@@ -88,7 +88,7 @@ async def ask_nodes(
         reply = node.peers.ask(address, "command", head, body, until=until, hops=context.hops)
         return reply.addCallback(lambda reply: Deferred.fromCoroutine(value_of(reply)))
 
-    sends = node.peers.sends
+    sends = node.peers.sends if do is None else None  # who does something else has a limit of its own
     asked = [ask(address) if sends is None else sends.run(ask, address) for address in addresses]
 
     def stop() -> None:

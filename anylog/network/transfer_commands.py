@@ -219,7 +219,10 @@ class _Gets(_Transfers):
         reply = await self.ask(address, 0, do="list", source=self.source)
         whole = await all_pages(reply.body, LISTED, "a list of files")
         try:
-            return [Departure(str(path), int(size), str(stamp)) for path, size, stamp in orjson.loads(whole)]
+            found = [Departure(str(path), int(size), str(stamp)) for path, size, stamp in orjson.loads(whole)]
+            if any(each.size < 0 for each in found):
+                raise ValueError("a size below 0")
+            return found
         except (ValueError, TypeError) as wrong:
             raise AnyLogError(21, f"a list of files that is none: {wrong}", node=address) from None
 

@@ -153,8 +153,9 @@ class Transfers:
         arrival.used = 0.0
 
     def _forget_old(self) -> None:
+        since = self._clock.seconds() - IDLE
         for name in list(self._coming)[:-REMEMBERED]:
-            if not self._coming[name].used:
+            if self._coming[name].used <= since:
                 del self._coming[name]
 
     def _swept(self) -> None:
@@ -187,7 +188,7 @@ class Transfers:
                 return Reply(head={"draft": arrival.draft, "token": arrival.token, "at": arrival.at})
             case "write" | "end" | "drop" as doing:
                 there = self._coming.get(told.text("draft"))
-                if there is None or not there.used:
+                if there is None or not there.used:  # it begins anew
                     return Reply(head={"again": True})
                 if there.token != told.text("token"):
                     raise AnyLogError(35, f"{there.target.name}: another transfer of the same file has taken over")

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from twisted.internet.defer import DeferredSemaphore
 
 from anylog.disk.arrivals import Arrival
 from anylog.disk.durable import RealDisk
@@ -19,7 +20,7 @@ from anylog.node import Node
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.world import Place, World
 
-CONTENT = Random(5).randbytes(SLICE * 2 + 4321)
+CONTENT = Random(5).randbytes(SLICE * 4 + 4321)
 SMALL = Random(6).randbytes(300_000)
 HOSTS = {"a": "10.0.0.1", "b": "10.0.0.2"}
 PORT = 32148
@@ -261,14 +262,35 @@ def test_the_source_is_killed(world: World, verb: str) -> None:
 
 
 def test_a_file_among_others(world: World) -> None:
-    """A node that has a large file on its way answers at once meanwhile."""
+    """A node that has a large file on its way asks and answers meanwhile, also where it asks one node at a time."""
+    world.nodes["a"].peers.sends = DeferredSemaphore(1)
     (folder(world, "a", "prep") / "file").write_bytes(CONTENT)
     waited = world.begin(world.nodes["a"], COPY)
     world.until(lambda: come(world, "b") > 0)
     begun = world.clock.seconds()
     world.run(world.nodes["a"], f"run client ({HOSTS['b']}:{PORT}) get status")
     assert world.clock.seconds() - begun < 1.0
+    assert not waited.called
     world.wait(waited)
+
+
+def test_job_stop(world: World) -> None:
+    """It ends the transfer on both sides; what came is kept for the next time."""
+    (folder(world, "a", "prep") / "file").write_bytes(CONTENT)
+    node = world.nodes["a"]
+    waited = world.begin(node, COPY)
+    world.until(lambda: come(world, "b") > 0)
+    assert node.jobs.last is not None
+    world.run(node, f"job stop {node.jobs.last.slot}")
+    with pytest.raises(AnyLogError) as error:
+        world.wait(waited)
+    assert error.value.number == 23
+    there = come(world, "b")
+    world.advance(5.0)
+    assert there <= come(world, "b") < len(CONTENT)
+    assert not node.transfers.going
+    world.run(node, COPY)
+    assert (folder(world, "b", "bkup") / "file").read_bytes() == CONTENT
 
 
 def test_time_is_over(world: World) -> None:
