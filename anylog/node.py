@@ -85,6 +85,7 @@ from anylog.network.outside_access import Debug
 from anylog.network.outside_client import OutsideClients
 from anylog.network.peers import Peers
 from anylog.network.rest_client import RestClient
+from anylog.network.transfers import Transfers
 from anylog.plugins import find
 from anylog.process import Processes, Rhythm
 from anylog.processes.file_policies import FilePolicies
@@ -266,6 +267,7 @@ class Node:
         )
         out = TakenOut(self.clock)
         self.network_queries = NetworkQueries(self.clock, self.lanes, lambda: self.peers)
+        self.transfers = Transfers(self.clock, self.disk, self.lanes, self.token, self.peers, self.file_access)
         self.peers.serve("command", CommandService(execute=self.execute, clock=self.clock, write=write))
         self.peers.serve(
             "select",
@@ -539,6 +541,8 @@ class Node:
         if self._programs is not None:
             self._programs.stop()
         steps: list[Callable[[], Awaitable[None]]] = [self.processes.stop, self._relief.stop]
+        if hasattr(self, "transfers"):
+            steps.append(self.transfers.stop)
         if hasattr(self, "msg_rules"):  # its last rows pass the stream, too
             steps.append(self.msg_rules.stop)
         if hasattr(self, "stream"):

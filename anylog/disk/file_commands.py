@@ -101,7 +101,7 @@ class FileCopy(_Converts):
 
     A pattern such as `dir/*.json` or `dir/pre*.typ*` needs a directory as the target. What is there is replaced, but
     for the watch directories: there an equal file is there already, and another one of that name is refused. A target
-    appears whole or not at all. The same between two nodes, `run client (ip:port) file copy`, is not in this build.
+    appears whole or not at all. `run client (ip:port) file copy` brings files to another node.
     """
 
     words = "file copy"
@@ -352,22 +352,27 @@ class Content:
 
 
 class FileGet(Command):
-    """Not in this build: fetch a file from another node.
+    """Fetch a file from another node, or all that match a pattern, as a part of `run client`.
 
-    `file copy` copies on one node, `file from` gives a file over REST.
+    `!!key` is a key of the other node, `!key` one of this node. A target that is a directory keeps the name. It appears
+    whole or not at all; what broke off goes on where it ended when the command is given again. The other node gives
+    files after `set authentication off`. On one node there is `file copy`.
     """
 
     words = "file get"
     operands = "[source] [target]"
     most = None
-    examples = ("file get !blockchain_file !tmp_dir/blockchain.json",)
+    usage = "run client ([ip:port]) file get [source] [target]"
+    examples = ("file get !!blockchain_file !tmp_dir/blockchain.json", "file get !!prep_dir/bl*.js* !prep_dir/")
     index = ("file", "network")
-    http = ("GET",)
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 237."""
-        raise AnyLogError(237, "not in this build: file get, between nodes; on one node use 'file copy'")
+        raise AnyLogError(
+            237,
+            "file get: from which node? 'run client (ip:port) file get SOURCE TARGET'; on one node use 'file copy'",
+        )
 
 
 class SetFileAccess(Command):

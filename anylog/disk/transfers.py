@@ -116,7 +116,7 @@ class Draft:
     def begin(cls, disk: Disk, target: Path, token: str, expected: int) -> Draft:
         """AnyLogError 12 if the directory is missing, 503 if there is no room for `expected` bytes, 14."""
         with naming(target, 14):
-            _is_place(target)
+            is_place(target)
             room(disk, target, expected)
             path = target.with_name(f".{token}.draft")
             return cls(disk, target, path, disk.create(path, 0))
@@ -125,7 +125,7 @@ class Draft:
     def adopt(cls, disk: Disk, target: Path, path: Path) -> Draft:
         """A file that is there already, to become the target. AnyLogError 12, 14 or 40."""
         with naming(target, 14):
-            _is_place(target)
+            is_place(target)
             return cls(disk, target, path, disk.open(path))
 
     def write(self, data: bytes) -> None:
@@ -167,7 +167,7 @@ class Draft:
             self.disk.forget(self.path)
 
 
-def _is_place(target: Path) -> None:
+def is_place(target: Path) -> None:
     """Raise AnyLogError 12 or 40 if no file can be there. A rename would replace /dev/null, too."""
     try:
         mode = os.lstat(target).st_mode
@@ -180,7 +180,7 @@ def _is_place(target: Path) -> None:
         raise AnyLogError(12, f"the directory {target.parent} does not exist")
 
 
-def _elsewhere(error: AnyLogError) -> bool:
+def elsewhere(error: AnyLogError) -> bool:
     """Whether a rename failed because the target is on another file system."""
     return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EXDEV
 
@@ -288,10 +288,10 @@ def deleted(job: Job) -> Work[Told]:
 
 def received(job: Job, upload: Upload) -> Work[Told]:
     """Put what came with a REST call in its place; a directory as the target needs the name of the sender's file."""
-    confines, name = job.confines.real(), _last(upload.name.replace("\\", "/"))
+    confines, name = job.confines.real(), last_of(upload.name.replace("\\", "/"))
     if "*" in name or not name.isprintable():  # nobody could name it in a command
         raise AnyLogError(119, f"a file that is called {name[:100]!r} is not taken into '{job.target}'")
-    target = _target(confines, job.target, name)
+    target = target_of(confines, job.target, name)
     try:
         draft = Draft.adopt(job.disk, target, upload.path)
         try:
@@ -299,10 +299,10 @@ def received(job: Job, upload: Upload) -> Work[Told]:
         finally:
             draft.close()
     except AnyLogError as error:
-        if not _elsewhere(error):
+        if not elsewhere(error):
             raise
         source = Source.open(Path(os.path.realpath(upload.path)), confines, upload.name)
-        new = yield from _written(job, confines, source, target, job.token)
+        new = yield from written(job, confines, source, target, job.token)
     return Told(done=int(new), there=int(not new), last=str(target))
 
 
@@ -343,7 +343,7 @@ def _each(job: Job, do: Callable[[Job, Confines, str, str], Work[bool]]) -> Work
         new = yield from do(job, confines, job.source, job.token)
         if new:
             return Told(done=1)
-        there = _target(confines, job.target, job.suffix(_last(job.source)), beside=job.source)
+        there = target_of(confines, job.target, job.suffix(last_of(job.source)), beside=job.source)
         return Told(there=1, last=there.name)
     folder, _, pattern = job.source.rpartition("/")
     told.pattern = True
@@ -419,13 +419,13 @@ def like(text: str, pattern: str) -> bool:
 
 def _convert(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
     path = confines.existing(named, Use.READ)
-    target = _target(confines, job.target, job.suffix(_last(named)), beside=named)
+    target = target_of(confines, job.target, job.suffix(last_of(named)), beside=named)
     if target == path:
         raise AnyLogError(40, f"'{named}' cannot be its own target")
-    return (yield from _written(job, confines, Source.open(path, confines, named), target, token))
+    return (yield from written(job, confines, Source.open(path, confines, named), target, token))
 
 
-def _written(job: Job, confines: Confines, source: Source, target: Path, token: str) -> Work[bool]:
+def written(job: Job, confines: Confines, source: Source, target: Path, token: str) -> Work[bool]:
     try:
         draft = Draft.begin(job.disk, target, token, source.size if job.grows else 0)
         try:
@@ -441,13 +441,13 @@ def _written(job: Job, confines: Confines, source: Source, target: Path, token: 
 
 def _move(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
     path = confines.name(named)
-    target = _target(confines, job.target, _last(named))
+    target = target_of(confines, job.target, last_of(named))
     if target == path:
         return False
     with naming(named):
         _regular(os.lstat(path).st_mode, named)
     with naming(target, 14):
-        _is_place(target)
+        is_place(target)
     try:
         if not confines.is_watched(target):
             with naming(f"{path} to {target}", 14):
@@ -459,7 +459,7 @@ def _move(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
         if same is False:
             raise AnyLogError(86, f"another file is in {target.parent} as {target.name}")
     except AnyLogError as error:
-        if not _elsewhere(error):
+        if not elsewhere(error):
             raise
     new = yield from _convert(job, confines, named, token)  # another file system, or there already
     with naming(path, 14):
@@ -477,7 +477,7 @@ def _delete(job: Job, confines: Confines, named: str, token: str) -> Work[bool]:
     yield  # pragma: no cover - a generator like the others
 
 
-def _target(confines: Confines, target: str, name: str, *, beside: str = "") -> Path:
+def target_of(confines: Confines, target: str, name: str, *, beside: str = "") -> Path:
     """Where a file of that name is to go: a directory that was named, a new name, or beside the source."""
     if "*" in target:
         raise AnyLogError(40, f"'{target}': a '*' may stand in the name of a source alone")
@@ -493,5 +493,5 @@ def _target(confines: Confines, target: str, name: str, *, beside: str = "") -> 
     return confines.name(f"{target}/{name}")
 
 
-def _last(named: str) -> str:
+def last_of(named: str) -> str:
     return named.rpartition("/")[2]

@@ -19,6 +19,8 @@ from anylog.language.tables import bar_table, framed
 from anylog.language.where import replaced
 from anylog.network.client import LONGEST, value_of
 from anylog.network.destination import NODES, Destination, checked, read_destination, read_group
+from anylog.network.transfer_commands import Ask, prepared
+from anylog.waiting import deadline
 
 if TYPE_CHECKING:
     from anylog.node import Node
@@ -57,8 +59,9 @@ async def ask_nodes(
     *,
     subset: bool = False,
     timeout: float | None = None,
+    do: Ask | None = None,
 ) -> Result:
-    """Run a command on nodes and collect what they answer.
+    """Run a command on nodes and collect what they answer; or `do` something else with each of them.
 
     Without `subset` the first failure in the order of the nodes is raised: AnyLogError 208, 15, 26 or what the node
     said, its `node` the address. With it the error that a node tells is its reply; one that does not respond has none,
@@ -77,10 +80,15 @@ async def ask_nodes(
         body = text.encode("utf-8", "replace")
 
     def ask(address: str) -> Deferred[Any]:
+        if do is not None:
+            left = min(ends) - now if ends else None
+            return deadline(
+                node.clock, left if left is None else max(left, 0.001), do(address), f"{address}: {text[:100]}"
+            )
         reply = node.peers.ask(address, "command", head, body, until=until, hops=context.hops)
         return reply.addCallback(lambda reply: Deferred.fromCoroutine(value_of(reply)))
 
-    sends = node.peers.sends
+    sends = node.peers.sends if do is None else None  # who does something else has a limit of its own
     asked = [ask(address) if sends is None else sends.run(ask, address) for address in addresses]
 
     def stop() -> None:
@@ -147,6 +155,11 @@ class RunClient(Command):
     References `!key` are replaced here, `!!key` on the nodes. Assigned, `x = ` keeps the reply of one node or a list,
     `x[] = ` pairs of address and reply, `x{} = ` replies by address; `!x.len`, `!x.replies` and `!x.diff` tell how many
     nodes were asked, have answered, have not.
+
+    `file copy SOURCE TARGET` brings a file of this node, or all that match a pattern, to the nodes, `file get SOURCE
+    TARGET` fetches them from one node. `!!key` is a key of the other node. A target that is a directory keeps the
+    names; it appears whole or not at all. What broke off goes on where it ended when the command is given again. The
+    other node takes part in it after `set authentication off`.
     """
 
     words = "run client"
@@ -159,6 +172,8 @@ class RunClient(Command):
         'run client (operator where company = "My Company", subset = true, timeout = 3) get processes',
         'run client () sql town format = table "select count(*) from weather"',
         "x{} = run client (operator) get status",
+        "run client (10.0.0.5:32148, 10.0.0.6:32148) file copy !prep_dir/bl*.js* !!prep_dir/",
+        "run client (10.0.0.5:32148) file get !!blockchain_file !tmp_dir/",
     )
     index = ("query", "secure network", "monitor")
     http = ("POST",)
@@ -176,8 +191,13 @@ class RunClient(Command):
         subset = found.subset or context.subset
         words = command.split(None, 1)
         transfer = " ".join(command.lower().split(None, 2)[:2])
-        if transfer in ("file copy", "file get", "file deliver"):
+        if transfer == "file deliver":
             raise AnyLogError(237, f"not in this build: {transfer}, between nodes")
+        if transfer in ("file copy", "file get"):
+            addresses = await resolved(node, context, found)
+            rest = command.split(None, 2)[2] if len(command.split(None, 2)) > 2 else ""
+            do = prepared(node, context, transfer[5:], rest, addresses)
+            return await ask_nodes(node, context, command, addresses, subset=subset, timeout=found.timeout, do=do)
         text = replaced(command, scope, documents=True)
         if len(text) > LARGE:
             raise AnyLogError(2, f"run client: a command of {len(text):,} characters, at most {LARGE:,}")

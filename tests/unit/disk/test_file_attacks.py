@@ -178,11 +178,6 @@ class Hints(Desk):
             number, said = self.refused(command)
             self.assertEqual((number, said.endswith("only b.t.0.json.gz is there")), (12, True), said)
 
-    def test_between_nodes(self) -> None:
-        """Said before anybody is asked."""
-        for command in ("file copy !prep_dir/a !!prep_dir/", "File  Get !!prep_dir/a !tmp_dir"):
-            self.assertEqual(self.refused(f"run client (10.0.0.9:32148) {command}")[0], 237, command)
-
 
 class Changes(Desk):
     def test_a_source_that_changes(self) -> None:
