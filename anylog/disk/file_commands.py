@@ -362,7 +362,6 @@ class FileGet(Command):
     words = "file get"
     operands = "[source] [target]"
     most = None
-    usage = "run client ([ip:port]) file get [source] [target]"
     examples = ("file get !!blockchain_file !tmp_dir/blockchain.json", "file get !!prep_dir/bl*.js* !prep_dir/")
     index = ("file", "network")
     guarded = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from node import NodeProcess
+from small_disk import small_disk
 
 
 @pytest.fixture(scope="module")
@@ -193,39 +193,30 @@ def test_a_large_body_twice(node: NodeProcess) -> None:
 
 def test_full_disk(tmp_path: Path) -> None:
     """On a full disk readings are refused with 507; with room again they are taken, without a restart."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(small)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small tmpfs failed: {mounted.stderr.decode()}")
-    node = NodeProcess(small / "home")
-    try:
-        node.start()
-        assert put(node, b'{"v": 1}', table="full")[0] == 200
-        filler = small / "filler"
-        with filler.open("wb") as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 20))
-                    file.flush()
-            except OSError:
-                pass
-        time.sleep(0.6)
-        status, answer = put(node, b'{"v": 2}', table="full")
-        assert status == 507, answer
-        assert node.command("get status").endswith(b"running")
-        filler.unlink()
-        wait(lambda: put(node, b'{"v": 3}', table="full")[0] == 200)
-        wait(lambda: [row["v"] for row in sql(node, '"select v from full order by row_id"')][:1] == [1])
-        wait(lambda: 3 in [row["v"] for row in sql(node, '"select v from full"')])
-        assert 2 not in [row["v"] for row in sql(node, '"select v from full"')]
-    finally:
-        node.remove()
-        subprocess.run(["umount", str(small)], check=False)
+    with small_disk(tmp_path, 80) as small:
+        node = NodeProcess(small / "home")
+        try:
+            node.start()
+            assert put(node, b'{"v": 1}', table="full")[0] == 200
+            filler = small / "filler"
+            with filler.open("wb") as file:
+                try:
+                    while True:
+                        file.write(bytes(1 << 20))
+                        file.flush()
+                except OSError:
+                    pass
+            time.sleep(0.6)
+            status, answer = put(node, b'{"v": 2}', table="full")
+            assert status == 507, answer
+            assert node.command("get status").endswith(b"running")
+            filler.unlink()
+            wait(lambda: put(node, b'{"v": 3}', table="full")[0] == 200)
+            wait(lambda: [row["v"] for row in sql(node, '"select v from full order by row_id"')][:1] == [1])
+            wait(lambda: 3 in [row["v"] for row in sql(node, '"select v from full"')])
+            assert 2 not in [row["v"] for row in sql(node, '"select v from full"')]
+        finally:
+            node.remove()
 
 
 def wait(true: object, seconds: float = 10.0) -> None:

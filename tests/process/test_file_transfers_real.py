@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from node import NodeProcess, free_port
+from small_disk import small_disk
 
 SIZE = 50 << 20
 OFF = "set authentication off"
@@ -136,8 +135,15 @@ def test_fifty_megabytes(two: Two, verb: str) -> None:
         assert resident(node) - was < 40 << 20
 
 
-@pytest.mark.parametrize("whose", ["source", "target"])
-@pytest.mark.parametrize("verb", ["copy", "get"])
+@pytest.mark.parametrize(
+    ("verb", "whose"),
+    [
+        ("copy", "target"),
+        ("get", "source"),
+        pytest.param("copy", "source", marks=pytest.mark.long),
+        pytest.param("get", "target", marks=pytest.mark.long),
+    ],
+)
 def test_killed(two: Two, verb: str, whose: str) -> None:
     """kill -9 of either side in the middle: no part of the file is seen, and given again the command goes on."""
     source, target = two.ends(verb)
@@ -179,19 +185,8 @@ def test_killed(two: Two, verb: str, whose: str) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for a node, and not for the file besides."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    here = tmp_path / "small"
-    here.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(here)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small tmpfs failed: {mounted.stderr.decode()}")
-    try:
+    with small_disk(tmp_path, 150) as here:
         yield here
-    finally:
-        subprocess.run(["umount", "-l", str(here)], check=False)
 
 
 def test_a_disk_that_is_full(tmp_path: Path, small: Path) -> None:

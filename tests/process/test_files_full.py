@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 from files_load import THRESHOLDS, WAYS, check, sending, wait_until_at_rest
 from member import Member
+from small_disk import small_disk
 
 TIMES = 3  # that it fills up
 
@@ -18,19 +17,8 @@ TIMES = 3  # that it fills up
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 150 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    here = tmp_path / "small"
-    here.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(here)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small tmpfs failed: {mounted.stderr.decode()}")
-    try:
+    with small_disk(tmp_path, 150) as here:
         yield here
-    finally:
-        subprocess.run(["umount", "-l", str(here)], check=False)
 
 
 def fill(path: Path) -> None:

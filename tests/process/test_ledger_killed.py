@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+import pytest
 from network import Network
 from node import NodeProcess
 
@@ -62,7 +63,8 @@ def until(holds: Any, seconds: float) -> bool:
     return False
 
 
-def test_master_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_master_killed(tmp_path: Path, times: int) -> None:
     """What was acknowledged is on all nodes, what was deleted on none, and they tell the same version."""
     network = Network(tmp_path / "network", 2, every="1")
     try:
@@ -72,7 +74,7 @@ def test_master_killed(tmp_path: Path) -> None:
         writers = [Writer(number, node, master) for number, node in enumerate(nodes)]
         for writer in writers:
             writer.start()
-        for _ in range(3):
+        for _ in range(times):
             before = [len(writer.inserted) for writer in writers]
             assert until(lambda: all(len(w.inserted) > n + 5 for w, n in zip(writers, before, strict=True)), 60)  # noqa: B023
             network.master.kill()

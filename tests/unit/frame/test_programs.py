@@ -130,6 +130,7 @@ class Started(TestCase):
         else:
             raise AssertionError("it was not cancelled")
         await _until(lambda: not alive(int(note.read_text())))
+        await _until(lambda: not self.programs._running)
 
     async def test_much(self) -> None:
         """More output than is kept ends the program, to its errors, too."""

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from anylog.access import Access
 from anylog.databases.sqlite import SQLite
 from anylog.errors import AnyLogError
 from anylog.interfaces import Load, Mark
@@ -51,7 +52,7 @@ class Asking(SynchronousTestCase):
         self.load("readings", COLUMNS, self.rows)
         logs = Logs(self.clock)
         self.node: Any = SimpleNamespace(
-            clock=self.clock, logs=logs, queries=QueryTimes(self.clock, logs), databases=self
+            access=Access(), clock=self.clock, logs=logs, queries=QueryTimes(self.clock, logs), databases=self
         )
 
     def get(self, name: str) -> SQLite:
