@@ -12,11 +12,10 @@ import pytest
 
 
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A tmpfs below that folder, unmounted at the end. Skips the test where nobody may mount one."""
+def small_disk(here: Path, megabytes: int) -> Iterator[Path]:
+    """A tmpfs in that folder, which is made, unmounted at the end. Skips the test where nobody may mount one."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small tmpfs needs root")
-    here = folder / "small"
     here.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(here)], capture_output=True, check=False

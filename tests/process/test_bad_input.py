@@ -193,7 +193,7 @@ def test_a_large_body_twice(node: NodeProcess) -> None:
 
 def test_full_disk(tmp_path: Path) -> None:
     """On a full disk readings are refused with 507; with room again they are taken, without a restart."""
-    with small_disk(tmp_path, 80) as small:
+    with small_disk(tmp_path / "small", 80) as small:
         node = NodeProcess(small / "home")
         try:
             node.start()

@@ -185,7 +185,7 @@ def test_killed(two: Two, verb: str, whose: str) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for a node, and not for the file besides."""
-    with small_disk(tmp_path, 150) as here:
+    with small_disk(tmp_path / "small", 150) as here:
         yield here
 
 

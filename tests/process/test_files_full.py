@@ -17,7 +17,7 @@ TIMES = 3  # that it fills up
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 150 MB."""
-    with small_disk(tmp_path, 150) as here:
+    with small_disk(tmp_path / "small", 150) as here:
         yield here
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from copies_laws import check, fed, told_by, unequal
 from files_load import THRESHOLDS
 from network import Network
 from node import NodeProcess
+from small_disk import small_disk
 from test_files_full import fill
 
 DAY = 86_400
@@ -37,18 +37,8 @@ def network(tmp_path: Path) -> Iterator[Network]:
 @pytest.fixture
 def small(network: Network) -> Iterator[Path]:
     """The home of the last operator is a file system of 150 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    home = network.operators[2].home
-    home.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(home)]
-    mounted = subprocess.run(words, capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"mounting a small tmpfs failed: {mounted.stderr.decode()}")
-    try:
+    with small_disk(network.operators[2].home, 150) as home:
         yield home
-    finally:
-        subprocess.run(["umount", "-l", str(home)], check=False)
 
 
 @pytest.fixture
