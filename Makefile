@@ -18,6 +18,10 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 APT = (test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	(apt-get install -y -qq $(1) >/dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq $(1))) >/dev/null)
 
+# Each test of real processes starts some nodes: their modules are compiled once, and kept away from the sources.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX = $(abspath $(VENV))/bytecode
+
 .PHONY: run demo cluster test lint types tests tools bench kill storm fuzz clean
 
 run: $(VENV)/.installed
