@@ -204,11 +204,15 @@ class Ledger:
         if policy is None:
             raise AnyLogError(113, f"no policy with the id '{ident}' is in the ledger")
         self.drawn.discard(ident)
-        if buried:
-            self._tombstones[ident] = tombstone(ident, unix(self._clock))
-            self._buried += 1
+        if not buried:
+            self._tell()
+            await self._save()
+            return policy
+        stone = self._tombstones[ident] = tombstone(ident, unix(self._clock))
+        self._buried += 1
         self._tell()
-        await self._save()
+        await self._save(stone)  # a line at the end until the file is written anew
+        self._save_later(APART)
         return policy
 
     @deferring
@@ -236,7 +240,8 @@ class Ledger:
         told = merged(lines.policies, self._raw, self._tombstones.values(), taken, settles)
         present = {policy.id for policy in told.policies}
         less = any(policy.id not in present for policy in self._raw)
-        soon = bool(self.damaged) or less
+        # A tombstone that is settled must not come back from the file: what is put under its id from now on is new.
+        soon = bool(self.damaged) or less or len(told.tombstones) < len(self._tombstones)
         self._take(told.policies, told.tombstones)
         self._base = (master, version_of(downloaded))
         self._merged(told)
@@ -297,8 +302,7 @@ class Ledger:
 
         The larger the file, the rarer: that it is written must not hold up what is appended to it.
         """
-        rest = self._written + APART + (self._size or 0) / RATE - self._clock.seconds()
-        if soon or rest <= 0:
+        if soon or self._rest <= 0:
             try:
                 if old:
                     await self._lane.run(self._keep_old)
@@ -307,8 +311,17 @@ class Ledger:
                 self.damaged = f"could not be written: {error}"  # so that the next synchronisation tries again
                 raise
             self.damaged, self.faults = "", ()
-        elif self._later is None:
-            self._later = self._clock.callLater(rest, self._put_now)
+        else:
+            self._save_later()
+
+    @property
+    def _rest(self) -> float:
+        """Seconds until it may be written whole again because of what can wait."""
+        return self._written + APART + (self._size or 0) / RATE - self._clock.seconds()
+
+    def _save_later(self, least: float = 0.0) -> None:
+        if self._later is None:
+            self._later = self._clock.callLater(max(self._rest, least), self._put_now)
 
     def _put_now(self) -> None:
         self._later = None

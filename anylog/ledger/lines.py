@@ -21,7 +21,11 @@ class Lines:
 
 
 def read_lines(data: bytes) -> Lines:
-    """All policies and tombstones of a text; a line that is none, or whose id came before, is a fault. Never raises."""
+    """All policies and tombstones of a text; a line that is none, or a policy whose id came before, is a fault.
+
+    Of a policy and the tombstone of its id the one that comes later counts: both are written at the end of a file when
+    they happen. Never raises.
+    """
     policies: dict[str, Policy] = {}
     tombstones: dict[str, Policy] = {}
     faults: list[tuple[int, str]] = []
@@ -32,10 +36,14 @@ def read_lines(data: bytes) -> Lines:
             policy = Policy.read(line)
             if not policy.id:
                 raise AnyLogError(170, f"{policy.summary} has no id")
-            known = tombstones if policy.type == TOMBSTONE else policies
-            if policy.id in known:
+            if policy.type == TOMBSTONE:
+                policies.pop(policy.id, None)
+                tombstones[policy.id] = policy
+                continue
+            if policy.id in policies:
                 raise AnyLogError(70, f"{policy.summary}: the id {policy.id} came before")
-            known[policy.id] = policy
+            tombstones.pop(policy.id, None)
+            policies[policy.id] = policy
         except AnyLogError as error:
             faults.append((number, str(error)))
     return Lines(list(policies.values()), list(tombstones.values()), faults)

@@ -161,6 +161,45 @@ class ChangeTests(LedgerCase):
         self.assertEqual((again.waiting(), again.version), ([], version_of(rendered([kept]))))
         self.assertEqual(self.refused(again.remove("gone")).number, 113)
 
+    def test_deleted_and_inserted_again(self) -> None:
+        """What was inserted again after a deletion that waits for the master is there after a crash, and is sent."""
+        first = policy("a", id="x", ledger="global")
+        self.successResultOf(self.ledger.take(rendered([first])))
+        self.successResultOf(self.ledger.remove("x", buried=True))
+        self.successResultOf(self.ledger.add(policy("a", 5, id="x", name="new", ledger="local")))
+        again = self.open()  # as a node finds it that was killed
+        self.successResultOf(again.load())
+        self.assertEqual(([each.name for each in again.policies], again.tombstones()), (["new"], []))
+        self.assertEqual((again.version, again.test()), (self.ledger.version, True))
+
+    def test_deleted_is_a_line_at_the_end(self) -> None:
+        """It costs one line however many policies there are; a moment later the file is written anew without both."""
+        many = [policy("a", at, id=str(at), ledger="global") for at in range(50)]
+        self.successResultOf(self.ledger.take(rendered(many)))
+        before = self.disk.read(FILE)
+        for at in range(5):
+            self.successResultOf(self.ledger.remove(str(at), buried=True))
+        data = self.disk.read(FILE)
+        self.assertTrue(data.startswith(before))
+        self.assertEqual(data[len(before) :].count(b"\n"), 5)
+        killed = self.open()
+        self.successResultOf(killed.load())
+        self.assertEqual((len(killed.policies), len(killed.tombstones()), killed.test()), (45, 5, True))
+        self.assertEqual(killed.version, self.ledger.version)
+        self.clock.advance(10)
+        self.assertEqual(self.disk.read(FILE), self.ledger.data)
+        self.assertEqual(self.disk.read(FILE).count(b"\n"), 50)
+
+    def test_a_settled_tombstone_does_not_come_back(self) -> None:
+        """The file forgets it before anything else is heard of the master."""
+        gone, kept = policy("a", id="gone", ledger="global"), policy("a", 1, id="kept", ledger="global")
+        self.successResultOf(self.ledger.take(rendered([gone, kept])))
+        self.successResultOf(self.ledger.remove("gone", buried=True))
+        self.successResultOf(self.ledger.take(rendered([kept])))
+        again = self.open()
+        self.successResultOf(again.load())
+        self.assertEqual(again.tombstones(), [])
+
     def test_insert_while_the_master_is_away(self) -> None:
         """It stays local and is sent again until the master has it; then it is the master's."""
         mine = policy("a", id="mine", ledger="local")

@@ -172,5 +172,5 @@ def test_lines() -> None:
     broken = data.replace(b'"b":', b'"b"', 1) + b'{"c":{}}\n\xff\xfe\n' + data
     lines = read_lines(broken)
     assert [each.id for each in lines.policies] == [first.id, second.id]
-    assert [number for number, _ in lines.faults] == [2, 4, 5, 6, 8]
+    assert [number for number, _ in lines.faults] == [2, 4, 5, 6]  # and a tombstone may come twice
     assert rendered([]) == b"" and version_of(b"") == "d41d8cd98f00b204e9800998ecf8427e"
