@@ -44,13 +44,16 @@ lint: $(VENV)/.for-tests
 types: $(VENV)/.for-tests
 	$(BIN)/mypy
 
-# Two at a time, about as long: what computes, with some of the real processes, and the other real processes, which mostly
-# wait. What the first say is shown at their end.
-FIRST = $(wildcard tests/process/test_[k-o]*.py)
+# Three at a time, about as long: what computes, and the real processes in two halves, which mostly wait. What the first two
+# say is shown at their end.
+HALF = $(wildcard tests/process/test_[a-f]*.py)
 NODE_CLIENT = tests/process/node_client/package.json
 tests: $(VENV)/.for-tests tools
-	@$(BIN)/python -m pytest tests/house tests/unit tests/network tests/fuzz $(FIRST) >$(VENV)/first.log 2>&1 & first=$$!; failed=; \
-	$(BIN)/python -m pytest tests/process $(FIRST:%=--ignore=%) || failed=1; \
+	@run="$(BIN)/python -m pytest"; failed=; \
+	$$run tests/house tests/unit tests/network tests/fuzz >$(VENV)/first.log 2>&1 & first=$$!; \
+	$$run $(HALF) >$(VENV)/second.log 2>&1 & second=$$!; \
+	$$run tests/process $(HALF:%=--ignore=%) || failed=1; \
+	wait $$second || failed=1; cat $(VENV)/second.log; \
 	wait $$first || failed=1; cat $(VENV)/first.log; test -z "$$failed"
 
 # curl and mosquitto_pub play the strangers in some tests, iproute2 and iptables make hosts that fall silent, libfaketime

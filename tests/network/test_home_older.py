@@ -256,13 +256,13 @@ def test_nobody_knows_it() -> None:
 
 def test_killed_at_every_moment() -> None:
     """While the buffer is given up for the file of the others: whatever is cut short is done again."""
-    for moment in range(20, 2000, 70):
+    for moment in range(20, 2000, 130):
         storm = calm(7)
         home = open_copy(storm)
         put(storm, "t0", [4], False)
         same(storm, [1, 2, 3, 4])
         back(storm, home)
-        storm.world.crash_after("op1", moment, power=bool(moment // 70 % 2))
+        storm.world.crash_after("op1", moment, power=bool(moment // 130 % 2))
         died = begin(storm) is None
         if died:
             begun(storm)

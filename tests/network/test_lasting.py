@@ -62,7 +62,7 @@ def test_a_crash_at_every_moment_of_a_reload() -> None:
     """The database of readings is lost, and power is cut again and again while the archive is loaded: all are there."""
     moment = 0
     while True:
-        moment += 7
+        moment += 17
         storm = calm(2)
         put(storm, "t0", [1, 2], True)
         put(storm, "t1", [3], False)

@@ -14,7 +14,7 @@ from anylog.node import Node
 from anylog.testing import laws
 from anylog.testing.storm import Storm
 
-STEP = 97  # moments between two crashes
+STEP = 211  # moments between two crashes
 OF_ONE = [f"{name}-{n}" for name in ("a", "b", "s") for n in range(3)]
 
 

@@ -145,14 +145,14 @@ def test_one_target(node: NodeProcess) -> None:
 
 
 def test_large_and_many(node: NodeProcess) -> None:
-    """400 MB copied, packed, hashed and read, and 100,000 names listed: others are answered, memory stays small."""
+    """250 MB copied, packed, hashed and read, and 100,000 names listed: others are answered, memory stays small."""
     (data(node, "prep") / "many").mkdir()
     for number in range(100_000):
         os.close(os.open(data(node, "prep") / "many" / f"reading.{number:06}.json", os.O_CREAT | os.O_WRONLY))
     large = data(node, "prep") / "large.bin"
     piece = b"".join(b"%d,%.3f\n" % (number, Random(number).random()) for number in range(70_000))
     with large.open("wb") as file:
-        for _ in range((400 << 20) // len(piece)):
+        for _ in range((250 << 20) // len(piece)):
             file.write(piece)
     curl(node, "-H", "command: get status")
     before, peak, waits, over = node.memory(), 0, [], threading.Event()

@@ -46,7 +46,7 @@ def lives(node: Member, ways: Sequence[str], ends: Sequence[tuple[str, int]], se
     check(node, senders, least=10)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["watch", "put", pytest.param("streaming", marks=pytest.mark.long)])
 def test_killed_at_every_point(node: Member, way: str) -> None:
     """One kill at each named moment of one way of coming in, one life after the other."""
     lives(node, (way,), [(point, 1) for point in POINTS[way]], seed=11)

@@ -115,7 +115,7 @@ def test_doubles_conflicts_and_poison(node: Member) -> None:
     assert states(node)[f"tsd_{second}", 6] == (3, "")
 
 
-OFTEN, SELDOM = ("registered", "loaded", "published", "counted"), ("read", "renamed", "inserted", "removed")
+OFTEN, SELDOM = ("registered", "counted"), ("read", "renamed", "inserted", "loaded", "published", "removed")
 
 
 @pytest.mark.parametrize("point", [*OFTEN, *(pytest.param(point, marks=pytest.mark.long) for point in SELDOM)])

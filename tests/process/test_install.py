@@ -30,7 +30,9 @@ def copy_of_the_source(target: Path) -> None:
         shutil.copy(ROOT / name, target / name)
 
 
-@pytest.mark.parametrize("editable", [False, True], ids=["plain", "editable"])
+@pytest.mark.parametrize(
+    "editable", [pytest.param(False, id="plain"), pytest.param(True, id="editable", marks=pytest.mark.long)]
+)
 def test_install(editable: bool, tmp_path: Path) -> None:
     """twistd knows the plugin, the console script runs, and what a node needs can be imported."""
     home, elsewhere, source = tmp_path / "venv", tmp_path / "elsewhere", tmp_path / "source"
