@@ -139,6 +139,11 @@ class Membership:
         if self.synchronizer is not None:
             await (self.synchronizer.look() if fresh else self.synchronizer.refresh())
 
+    def follows(self, master: str) -> bool:
+        """Whether this node's ledger comes from that master."""
+        options = self.synchronizer.options if self.synchronizer is not None else None
+        return options is not None and options.source == "master" and options.connection == master
+
     async def look_for_all(self) -> str:
         """Look at the ledger, so that all is known here that was in it at this moment.
 

@@ -496,6 +496,10 @@ class Node:
         """Look at the ledger now, unless that was done a moment ago and is not to be `fresh`."""
         return self.membership.refresh(fresh)
 
+    def follows(self, master: str) -> bool:
+        """Whether this node's ledger comes from that master."""
+        return self.membership.follows(master)
+
     def ensure_table(self, dbms: str, table: str, needed: Sequence[str] = ()) -> Deferred[bool]:
         """Make or grow a local table as the ledger knows it."""
         return self.membership.ensure_table(dbms, table, needed)

@@ -124,7 +124,7 @@ def inserts(folder: Path, show: Show, count: int = 1000) -> None:
     """`blockchain insert` through the master, into an empty ledger and into one of many: by a script, by eight clients
     at once, and by one client that waits for each answer, for whom every insert is a walk through three processes.
 
-    Each is synced twice, side by side: in the database of the master and in the file of the node.
+    Each is synced in the database of the master; the file of the node, which follows it, is written every other second.
     """
     for present in (0, MANY):
         network = Network(folder / f"ledger-inserts-{present}", 0)

@@ -180,6 +180,11 @@ class Ledger:
     @deferring
     async def add(self, *policies: Policy) -> None:
         """Take policies. AnyLogError 70 for an id that is there: then none is taken; 14 or 503 if the disk fails."""
+        self.hold(*policies)
+        await self.keep(*policies)
+
+    def hold(self, *policies: Policy) -> None:
+        """Take policies in memory alone, until `keep` or `keep_later`. AnyLogError 70 as `add`."""
         for policy in policies:
             if policy.id in self._raw:
                 raise AnyLogError(70, f"{policy.summary}: the id {policy.id} is in the ledger")
@@ -187,6 +192,23 @@ class Ledger:
             self._raw.add(policy)
             self._dig_up(policy.id)
         self._tell()
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether what a master took may be written a moment later.
+
+        Not while the file may hold a deletion: after a crash that would be done again, to what is new under that id.
+        """
+        known = self._size is not None and not self.damaged
+        return known and not (self._tombstones or self._saving or self._whole)
+
+    def keep_later(self) -> None:
+        """What is held may be written a moment later: a master has it, from which it can be fetched again."""
+        self._save_later(APART)
+
+    @deferring
+    async def keep(self, *policies: Policy) -> None:
+        """Write what is held. AnyLogError 14 or 503 if the disk fails: they are taken out again then."""
         try:
             at_end = self._raw.last(len(policies)) == list(policies)  # else the file would have another order
             await self._save(*(policies if at_end else ()))
@@ -303,6 +325,7 @@ class Ledger:
         The larger the file, the rarer: that it is written must not hold up what is appended to it.
         """
         if soon or self._rest <= 0:
+            self._whole = True
             try:
                 if old:
                     await self._lane.run(self._keep_old)
@@ -343,7 +366,7 @@ class Ledger:
     async def replace(self, policies: Iterable[Policy], tombstones: Iterable[Policy] = ()) -> None:
         """These and no others; the file as it was is kept as `.old`."""
         self._take(policies, tombstones)
-        self.damaged, self.faults = "", ()
+        self.damaged, self.faults, self._whole = "", (), True
         try:
             await self._lane.run(self._keep_old)
             await self._save()

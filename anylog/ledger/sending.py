@@ -50,6 +50,8 @@ class Place(Protocol):
 
     def refresh(self, fresh: bool = False) -> Deferred[None]: ...
 
+    def follows(self, master: str) -> bool: ...
+
 
 async def push_to(place: Place, address: str, policies: Sequence[Policy], *, ignore: bool = False) -> list[Outcome]:
     """Ask a master to store policies; one outcome each, in order. AnyLogError with the `node` if it does not answer."""
@@ -152,22 +154,37 @@ async def insert(place: Place, policy: Policy, *, local: bool = True, masters: S
     drawn = done.get("member") is not None and policy.get("member") is None
     if drawn:
         place.ledger.drawn.add(done.id)
-    # In memory at once; on disk while the masters are asked.
-    saved = place.ledger.add(done.having(ledger="local")) if local else None
-    if saved is not None and saved.called:
-        await saved  # another one of this id may have come meanwhile
+    # In memory at once; on disk while the masters are asked. If they are the source of this node's ledger, what they
+    # took can be fetched from there, and there it is safe: no need to wait for a second disk.
+    own = done.having(ledger="local")
+    later = local and bool(masters) and all(map(place.follows, masters)) and place.ledger.may_wait
+    saved: Deferred[None] | None = None
+    if later:
+        place.ledger.hold(own)
+    elif local:
+        saved = place.ledger.add(own)
+        if saved.called:
+            await saved  # another one of this id may have come meanwhile
     warnings = [doubt] if (doubt := doubts(done, place.ledger.policies)) else []
     took, refusal = 0, None
-    for address in masters:
-        try:
-            done = await _pushed(place, address, done, drawn, local)
-            took += 1
-        except AnyLogError as error:
-            if local and error.number in _NOT_NOW:
-                warnings.append(f"Warning: {done.summary} waits for the master {address}: {error}")
-                continue
-            refusal = error
-            break
+    try:
+        for address in masters:
+            try:
+                done = await _pushed(place, address, done, drawn, local)
+                took += 1
+            except AnyLogError as error:
+                if local and error.number in _NOT_NOW:
+                    warnings.append(f"Warning: {done.summary} waits for the master {address}: {error}")
+                    continue
+                refusal = error
+                break
+    finally:  # also if nobody waits any more
+        if later:
+            present = place.ledger.raw.get(done.id)
+            if took < len(masters) and refusal is None and present is not None and present.local:
+                saved = place.ledger.keep(present)
+            else:
+                place.ledger.keep_later()
     try:
         if saved is not None:
             await saved

@@ -93,6 +93,57 @@ def test_master_dies(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
+def test_anybody_dies(seed: int) -> None:
+    """Nodes and master lose their power right after an answer; what is inserted again after a deletion is there."""
+    world, chance = World(seed), Random(seed)
+    world.add("master", "10.0.0.1", script=SCRIPT, lasting=True)
+    for number, name in enumerate(NODES, 2):
+        world.add(name, f"10.0.0.{number}", script=(door(f"10.0.0.{number}", 32148), SCRIPT[-1]), lasting=True)
+    there: dict[str, str] = {}  # what is in the ledger by what nodes were told last, and who was asked
+    gone: dict[str, str] = {}
+    again = died = 0
+    for step in range(200):
+        for name in ("master", *NODES):
+            if name not in world.nodes:
+                if chance.random() < 0.3:
+                    world.wait(world.restart(name))
+            elif chance.random() < (0.03 if name == "master" else 0.1):
+                world.crash(name, power=chance.random() < 0.7)
+                died += 1
+        node = chance.choice([*NODES, ""])
+        if node not in world.nodes:
+            world.advance(chance.choice([0.0, 0.05, 2.0]))
+            continue
+        # Only who inserted one deletes it, so that it is known which came last.
+        known, buried = ([each for each, by in which.items() if by == node] for which in (there, gone))
+        if known and chance.random() < 0.4:
+            name = chance.choice(known)
+            del there[name]
+            if delete(world, world.nodes[node], name):
+                gone[name] = node
+        elif buried and chance.random() < 0.6:
+            name = chance.choice(buried)
+            del gone[name]
+            if insert(world, world.nodes[node], name):
+                there[name] = node
+                again += 1
+        elif insert(world, world.nodes[node], f"{node}{step}"):
+            there[f"{node}{step}"] = node
+        world.advance(chance.choice([0.0, 0.0, 0.01, 0.3]))
+    for name in ("master", *NODES):
+        if name not in world.nodes:
+            world.wait(world.restart(name))
+    world.until(lambda: _settled(world), 120)
+    for name, each in world.nodes.items():
+        ids = {policy.id for policy in each.ledger.policies}
+        assert not there.keys() - ids, (name, "lost")
+        assert not gone.keys() & ids, (name, "came back")
+        assert not each.ledger.waiting()
+    assert died and again and there and gone
+    world.stop()
+
+
+@pytest.mark.parametrize("seed", range(6))
 def test_many_at_once(seed: int) -> None:
     """Three at a time insert and delete at each node, over slow links: what they were told holds."""
     world, chance = World(seed), Random(seed)
@@ -133,6 +184,7 @@ def test_many_at_once(seed: int) -> None:
             )
         world.advance(chance.choice([0.0, 0.01, 0.1, 0.5]))
     world.until(lambda: not any(under_way.values()), 120)
+    world.places["master"].moments = 0
     if "master" not in world.nodes:
         world.wait(world.restart("master"))
     world.until(lambda: _settled(world), 120)

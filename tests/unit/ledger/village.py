@@ -70,6 +70,8 @@ class Road:
 class House:
     """One node."""
 
+    synchronized = False
+
     def __init__(self, road: Road, address: str, home: Path, clock: Clock, master: str = "") -> None:
         self.road, self.address, self.clock, self.of = road, address, clock, master or address
         self.chance, self.environ, self.dictionary = Random(address), {}, Dictionary()
@@ -130,6 +132,10 @@ class House:
         data = self.master.data if self.master else await fetch(self, self.of, self.ledger.version)
         if data is not None:
             await settle(self, self.of, await self.ledger.take(data))
+
+    def follows(self, master: str) -> bool:
+        """A node here has a synchronizer if a test says so."""
+        return self.synchronized and master == self.of
 
     @deferring
     async def elect(self) -> None:
