@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,19 @@ class Network:
     def __init__(
         self, folder: Path, operators: int = 2, *, clusters: Sequence[int] | None = None, every: str = "30",
         copies: bool = False, more: Sequence[str] = (), distributes: bool = False, main: int = -1,
+        taken: Iterable[int] = (),
     ):  # fmt: skip
         """`clusters` gives the number of each operator's cluster; by default each has its own.
 
         With `copies` operators run a distributor and a consumer; `more` are commands of every operator; with
-        `distributes` their files wait for a distributor that is not started. `main` is the number of the main operator.
+        `distributes` their files wait for a distributor that is not started. `main` is the number of the main operator,
+        `taken` are ports that it leaves to others.
         """
         self._distributes = " and distributor = true" if distributes else ""
         self.folder, self.every, self.main = folder, every, main
         self._copies = [*COPIES, *more] if copies else [*more]
         folder.mkdir(parents=True, exist_ok=True)
-        self._ports: set[int] = set()
+        self._ports = set(taken)
         self.master = self._node("master", "")
         self.operators = [self._node(f"operator{number}", DBMS) for number in range(operators)]
         self.query = self._node("query", "")
@@ -70,7 +72,7 @@ class Network:
             raise RuntimeError(f"{statement}: {status} {body!r}")
         return json.loads(body)["Query"]
 
-    def ask_until(self, statement: str, wanted: Any, seconds: float = 20.0) -> Any:
+    def ask_until(self, statement: str, wanted: Any, seconds: float = 60.0) -> Any:
         """Ask until the answer is `wanted` or the time is over; gives the last answer."""
         end, found = time.monotonic() + seconds, None
         while time.monotonic() < end:

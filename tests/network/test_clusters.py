@@ -107,6 +107,21 @@ def test_members() -> None:
     ]
 
 
+def test_what_waits_for_the_ledger_is_named() -> None:
+    """While the master is away `flush buffers` says whose readings wait for it; when it is back they are loaded."""
+    world = World(8)
+    _, one, _ = cluster(world)
+    world.network.cut("10.0.0.1", "10.0.1.1")
+    put(world, one, "t", [{"v": 1}])
+    with pytest.raises(AnyLogError, match=r"^town\.t: waits for the ledger$") as refused:
+        world.run(one, "flush buffers")
+    assert refused.value.number == 3
+    world.network.heal()
+    world.until(lambda: not one.intake.waiting())
+    world.run(one, "flush buffers")
+    assert one.intake.open_buffers() == []
+
+
 def test_who_is_syncing() -> None:
     """A member that told that it lacks something is `syncing`, one that is away `not responding`."""
     world = World(7)

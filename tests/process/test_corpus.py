@@ -22,7 +22,7 @@ from network import Network
 from node import NodeProcess, free_port
 
 WORDS = Words((*ALL_COMMANDS, *commands(find().plugins.values())))
-PATIENCE = 15.0  # seconds until an answer that is waited for has to be there
+PATIENCE = 60.0  # seconds until an answer that is waited for has to be there
 CORPUS = {path.stem: read(path) for path in rooms()}
 LINES = [entry for entries in CORPUS.values() for entry in entries if isinstance(entry, Line)]
 IN_NETWORK = ("master", "operator0", "operator1", "query")
@@ -127,7 +127,7 @@ class Town:
 
     def _start_network(self) -> Network:
         """A master, two operators of one cluster that hold copies of each other, and a query node."""
-        network = Network(self._folder / "network", 2, clusters=[0, 0], copies=True, every="1")
+        network = Network(self._folder / "network", 2, clusters=[0, 0], copies=True, every="1", taken=self._ports)
         network.master.start()
         with ThreadPoolExecutor() as starting:  # the second operator finds the cluster of the first
             list(starting.map(NodeProcess.start, (network.operators[0], network.query)))
