@@ -42,6 +42,16 @@ def sql(node: NodeProcess, statement: str) -> list[dict[str, object]]:
     return rows
 
 
+def stored(node: NodeProcess, statement: str) -> list[dict[str, object]]:
+    """The same of a table that is only made when its first row is loaded, soon after the yes."""
+    try:
+        return sql(node, statement)
+    except RuntimeError as refused:
+        if "not defined" not in str(refused):
+            raise
+        return []
+
+
 REFUSED = {
     "empty": (b"", {}, "Body is empty"),
     "no json": (b"hello", {}, "Failed to process JSON"),
@@ -78,7 +88,7 @@ def test_odd_values_are_kept(node: NodeProcess) -> None:
     for text in texts:
         status, _ = put(node, json.dumps({"text": text, "n": None}).encode(), table="odd")
         assert status == 200
-    wait(lambda: len(sql(node, '"select text from odd"')) == len(texts))
+    wait(lambda: len(stored(node, '"select text from odd"')) == len(texts))
     assert [row["text"] for row in sql(node, '"select text from odd order by row_id"')] == texts
 
 
@@ -102,11 +112,11 @@ def test_reserved_and_odd_columns(node: NodeProcess) -> None:
     """Column names that are words of SQL, or hold odd characters, are made and can be asked."""
     status, _ = put(node, b'{"select": 1, "order": 2, "Two Words": 3, "a\\"b": 4, "7": 5}', table="group")
     assert status == 200
+    wait(lambda: node.count('"group"') == 1 or node.count("'group'") == 1)
     answer = json.loads(
         node.command("get columns where dbms = town and table = group and sys_col = false and format = list")
     )
     assert answer[:3] == ["select", "order", "two_words"] and answer[4] == "_7"
-    assert node.count('"group"') == 1 or node.count("'group'") == 1
 
 
 @pytest.mark.parametrize(
@@ -212,14 +222,14 @@ def test_full_disk(tmp_path: Path) -> None:
             assert node.command("get status").endswith(b"running")
             filler.unlink()
             wait(lambda: put(node, b'{"v": 3}', table="full")[0] == 200)
-            wait(lambda: [row["v"] for row in sql(node, '"select v from full order by row_id"')][:1] == [1])
+            wait(lambda: [row["v"] for row in stored(node, '"select v from full order by row_id"')][:1] == [1])
             wait(lambda: 3 in [row["v"] for row in sql(node, '"select v from full"')])
             assert 2 not in [row["v"] for row in sql(node, '"select v from full"')]
         finally:
             node.remove()
 
 
-def wait(true: object, seconds: float = 10.0) -> None:
+def wait(true: object, seconds: float = 60.0) -> None:
     """Until it is true."""
     assert callable(true)
     end = time.monotonic() + seconds

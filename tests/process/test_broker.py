@@ -167,7 +167,7 @@ def test_shared(node: BrokerNode, version: int) -> None:
 
 def test_taken_over(node: BrokerNode) -> None:
     """The older of two clients with one id is told why it is closed."""
-    old = Paho(node, "double", version=5)
+    old = Paho(node, "double", version=5, prepare=[lambda client: client.reconnect_delay_set(3600, 3600)])
     new = Paho(node, "double", version=5)
     reason = old.left.get(timeout=SECONDS)
     assert reason.value == 0x8E, reason

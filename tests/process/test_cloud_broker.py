@@ -9,6 +9,7 @@ import threading
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Cloud:
                 connection, _ = self.socket.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(OSError):  # it may leave at any moment
                 self.talk(connection)
 
     def talk(self, connection: socket.socket) -> None:

@@ -155,6 +155,7 @@ def test_five_files(nodes: dict[str, Deployed]) -> None:
     for node in nodes.values():
         node.start()
     assert until(version) == before
+    until(lambda: {name: looked(name) for name in NAMES} == seen)
     assert {name: looked(name) for name in NAMES} == seen
     nodes["publisher"].put(range(50, 60))
     nodes["publisher"].command("flush buffers", "POST")

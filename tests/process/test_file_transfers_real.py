@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from small_disk import small_disk
 
 SIZE = 50 << 20
 OFF = "set authentication off"
+OTHERS = 3  # answers that others have at least meanwhile: it would be one if they waited
 CONTENT = Random(9).randbytes(1 << 20)
 
 
@@ -91,7 +93,11 @@ def drafts(node: NodeProcess) -> list[Path]:
 
 
 def come(node: NodeProcess) -> int:
-    return sum(path.stat().st_size for path in drafts(node))
+    size = 0
+    for path in drafts(node):
+        with suppress(FileNotFoundError):  # it has become the file meanwhile
+            size += path.stat().st_size
+    return size
 
 
 def resident(node: NodeProcess) -> int:
@@ -108,29 +114,28 @@ def test_fifty_megabytes(two: Two, verb: str) -> None:
     wanted = put(source)
     two.here.command("get status")
     before = {node: resident(node) for node in (source, target)}
-    slowest, over = 0.0, threading.Event()
-    answers: list[float] = []
+    over, answers = threading.Event(), 0
 
     def ask() -> None:
+        nonlocal answers
         while not over.is_set():
-            begin = time.monotonic()
             for node in (two.here, two.there):
                 assert node.command("get status").endswith(b"running")
-            answers.append(time.monotonic() - begin)
+            answers += 1
             time.sleep(0.02)
 
     others = threading.Thread(target=ask)
     others.start()
     try:
         status, text = two.transfer(verb)
+        answered = answers
     finally:
         over.set()
         others.join()
-    slowest = max(answers)
     assert (status, f"{SIZE:,} bytes" in text) == (200, True), text
     assert hash_of(target.folder("bkup") / "large") == wanted
     assert not drafts(target)
-    assert slowest < 2.0
+    assert answered >= OTHERS
     for node, was in before.items():
         assert resident(node) - was < 40 << 20
 
@@ -205,7 +210,7 @@ def test_a_disk_that_is_full(tmp_path: Path, small: Path) -> None:
         found: list[tuple[int, str]] = []
         at_work = threading.Thread(target=lambda: found.append(two.transfer("copy")))
         at_work.start()
-        while not come(two.there):
+        while not come(two.there) and at_work.is_alive():
             time.sleep(0.001)
         filler.write_bytes(bytes(60 << 20))
         at_work.join(120)

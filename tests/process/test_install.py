@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def said(directory: Path, *words: str | Path) -> str:
     """Output of a program run in `directory`; fails with all it said if it fails."""
-    ran = subprocess.run(words, cwd=directory, capture_output=True, text=True, timeout=240, check=False)
+    ran = subprocess.run(words, cwd=directory, capture_output=True, text=True, timeout=600, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -25,7 +25,7 @@ def said(directory: Path, *words: str | Path) -> str:
 def copy_of_the_source(target: Path) -> None:
     """A build leaves its traces beside the source, so it is given its own."""
     for name in ("anylog", "twisted"):
-        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache*"))
     for name in ("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE"):
         shutil.copy(ROOT / name, target / name)
 
