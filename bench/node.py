@@ -109,7 +109,7 @@ class NodeProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, wait: float = 30.0) -> int:
+    def stop(self, wait: float = 60.0) -> int:
         """SIGTERM, and its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)

@@ -190,7 +190,7 @@ def member_of(node: Member) -> int:
     return int(rows[0]["operator"]["member"])
 
 
-def wait_until_at_rest(node: Member, seconds: float = 30.0) -> None:
+def wait_until_at_rest(node: Member, seconds: float = 60.0) -> None:
     """Until nothing waits to become a file. Fails, saying what is left, when the time is over."""
     until = time.monotonic() + seconds
     while left := files_laws.at_rest(node.home):
@@ -199,7 +199,7 @@ def wait_until_at_rest(node: Member, seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def flush(node: Member, seconds: float = 10.0) -> None:
+def flush(node: Member, seconds: float = 60.0) -> None:
     """Make files of what streamed in; refused while a new table waits for the ledger, so asked again."""
     until = time.monotonic() + seconds
     while True:
@@ -219,7 +219,7 @@ def check(
     problems = [sender.problem for sender in senders if sender.problem]
     assert not problems, problems
     acknowledged = set().union(*(sender.acknowledged for sender in senders))
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not acknowledged <= set(files_laws.names(node.home)) and time.monotonic() < until:
         time.sleep(0.05)
     wait_until_at_rest(node)
@@ -253,7 +253,7 @@ def start(node: Member, kill_at: str = "") -> bool:
     return True
 
 
-def killed(node: Member, point: str, times: int = 1, seconds: float = 20.0) -> None:
+def killed(node: Member, point: str, times: int = 1, seconds: float = 60.0) -> None:
     """One life of the node that ends at a named moment. The node must not run."""
     start(node, f"{point}:{times}")
     assert node.process is not None

@@ -83,13 +83,13 @@ def test_down_then_wiped(network: Network) -> None:
     shutil.rmtree(first.home)
     first.start()
     second.start()
-    until(lambda: len(hashes(first)) == 5, 30, "files of the second at the first")
-    until(lambda: state(second) == state(first) == "complete", 30, "completing both")
+    until(lambda: len(hashes(first)) == 5, 120, "files of the second at the first")
+    until(lambda: state(second) == state(first) == "complete", 120, "completing both")
     second.stop()
     for number in range(FILES):
         put(first, f"file{number}")
     second.start()
-    took = until(lambda: len(hashes(second)) == FILES + 5, 30, "pulling after being down")
+    took = until(lambda: len(hashes(second)) == FILES + 5, 120, "pulling after being down")
     print(f"{FILES} files pulled in {took:.1f} s")
     assert state(second) == "complete"  # it was so before
     before = own(second)
@@ -97,7 +97,7 @@ def test_down_then_wiped(network: Network) -> None:
     second.stop()
     shutil.rmtree(second.home)
     second.start()
-    took = until(lambda: state(second) == "complete", 60, "pulling everything anew")
+    took = until(lambda: state(second) == "complete", 120, "pulling everything anew")
     print(f"{FILES + 5} files pulled in {took:.1f} s")
     assert hashes(second) == hashes(first)
     assert {id: own(second).get(id) for id in before} == before
@@ -105,7 +105,7 @@ def test_down_then_wiped(network: Network) -> None:
     assert names == files_laws.names(first.home)
     assert set(names.values()) == {1}
     put(second, "new")
-    until(lambda: len(own(second)) == 6, 20, "a new file")
+    until(lambda: len(own(second)) == 6, 60, "a new file")
     assert max(own(second)) > max(before)
     assert min(set(own(second)) - set(before)) > max(before)
     status = asked(second, "get tsd sync status")

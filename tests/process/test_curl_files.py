@@ -42,7 +42,7 @@ def curl(node: NodeProcess, *words: str) -> tuple[int, bytes]:
         ["curl", "-s", "-w", "\n%{http_code}", url, "-H", "User-Agent: AnyLog/1.23", *words],
         capture_output=True,
         check=True,
-        timeout=120,
+        timeout=300,  # as those ask for that have most to do
     )
     body, _, status = done.stdout.rpartition(b"\n")
     return int(status), body

@@ -57,7 +57,7 @@ def uploads(node: NodeProcess) -> list[Path]:
     return list(folder(node, "tmp").glob(".*"))
 
 
-def until(what: Callable[[], object], seconds: float = 20.0) -> None:
+def until(what: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something to be so."""
     end = time.monotonic() + seconds
     while not what():

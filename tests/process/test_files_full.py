@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up(small: Path, seed: int) -> None:
                 assert node.command("get status").endswith(b"running")
                 filler.unlink()
         time.sleep(1.0)
-        wait_until_at_rest(node, 60.0)
+        wait_until_at_rest(node)
         check(node, senders)
     finally:
         node.remove()

@@ -44,7 +44,7 @@ def node(tmp_path: Path) -> Iterator[Member]:
 
 def members(node: Member) -> tuple[int, int, int]:
     """Own id, and those of the others."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while True:
         policies = [each["operator"] for each in json.loads(node.command("blockchain get operator"))]
         found = {policy["name"]: policy for policy in policies}
@@ -76,7 +76,7 @@ def check(node: Member, member: int, letters: str, ids: dict[tuple[str, int], st
     """All laws; each reading of these contents is there once."""
     wait_until_at_rest(node)
     given = {f"{letter}-{n}" for letter in letters for n in range(3)}
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while set(files_laws.names(node.home)) != given and time.monotonic() < until:
         time.sleep(0.05)
     wait_until_at_rest(node)
@@ -104,7 +104,7 @@ def test_doubles_conflicts_and_poison(node: Member) -> None:
     for _ in range(2):
         drop(node, poison, b'{"name": ')
         wait_until_at_rest(node)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while states(node).get((f"tsd_{second}", 6)) != (0, "03"):
         assert time.monotonic() < until, states(node)
         time.sleep(0.05)
@@ -154,7 +154,7 @@ def test_a_database_is_lost(node: Member, name: str) -> None:
     for path in node.folder("dbms").glob(f"{name}.dbms*"):
         path.unlink()
     start(node)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while {key for key, (rows, _) in before.items() if rows} - states(node).keys():
         assert time.monotonic() < until, told_by(node)
         time.sleep(0.1)

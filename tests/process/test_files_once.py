@@ -39,7 +39,7 @@ def entries(node: Member, table: str) -> list[files_laws.Entry]:
 
 def until_filed(node: Member, table: str, files: int) -> None:
     """Until so many files of a table hold rows and nothing is left to do."""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while len([entry for entry in entries(node, table) if entry.rows]) < files:
         assert time.monotonic() < until, f"no {files} files of {table} are registered: {entries(node, table)}"
         time.sleep(0.05)

@@ -123,7 +123,7 @@ def test_a_database_is_lost_or_older(node: Member, tmp_path: Path, name: str, wh
 
 def check_all(node: Member, given: set[str], ids: dict[tuple[str, int], str]) -> set[str]:
     """The laws, once all that was given is there; the readings found."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not given <= set(files_laws.names(node.home)) and time.monotonic() < until:
         time.sleep(0.05)
     missing = given - set(files_laws.names(node.home))

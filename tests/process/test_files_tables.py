@@ -42,7 +42,7 @@ def test_tables_of_files_are_made_anew_from_the_marks(node: Member) -> None:
     node.command("create table tsd_info where dbms = almgm", "POST")
     drop(node, "town.t.d", rows_of("d"))
     until_filed(node, "t", 5)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not before.items() <= ids(node).items() and time.monotonic() < until:
         time.sleep(0.05)
     after = ids(node)
@@ -59,7 +59,7 @@ def test_a_deleted_entry_does_not_bring_rows_twice(node: Member) -> None:
     node.command(f"time file delete {id} from tsd_info", "POST")
     assert ids(node) == {}
     drop(node, "town.t.again", rows_of("a"))
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not list(node.folder("error").glob("*.err_86.*")) and time.monotonic() < until:
         time.sleep(0.05)
     assert len(list(node.folder("error").glob("*.err_86.*"))) == 1
