@@ -22,7 +22,7 @@ from network import Network
 from node import NodeProcess, free_port
 
 WORDS = Words((*ALL_COMMANDS, *commands(find().plugins.values())))
-PATIENCE = 15.0  # seconds until an answer that is waited for has to be there
+PATIENCE = 60.0  # seconds until an answer that is waited for has to be there
 CORPUS = {path.stem: read(path) for path in rooms()}
 LINES = [entry for entries in CORPUS.values() for entry in entries if isinstance(entry, Line)]
 IN_NETWORK = ("master", "operator0", "operator1", "query")
