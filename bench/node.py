@@ -74,7 +74,7 @@ class NodeProcess:
         finally:
             connection.close()
 
-    def start(self, environ: dict[str, str] | None = None, wait: float = 60.0) -> float:
+    def start(self, environ: dict[str, str] | None = None, wait: float = 120.0) -> float:
         """Start it and wait until it answers; gives the seconds that took."""
         commands = [
             "create work directories",
@@ -109,7 +109,7 @@ class NodeProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, wait: float = 30.0) -> int:
+    def stop(self, wait: float = 60.0) -> int:
         """SIGTERM, and its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
