@@ -72,12 +72,12 @@ class Network:
             raise RuntimeError(f"{statement}: {status} {body!r}")
         return json.loads(body)["Query"]
 
-    def ask_until(self, statement: str, wanted: Any, seconds: float = 60.0) -> Any:
+    def ask_until(self, statement: str, wanted: Any, seconds: float = 60.0, *, dbms: str = DBMS) -> Any:
         """Ask until the answer is `wanted` or the time is over; gives the last answer."""
         end, found = time.monotonic() + seconds, None
         while time.monotonic() < end:
             try:
-                found = self.ask(statement)
+                found = self.ask(statement, dbms=dbms)
             except RuntimeError as refused:
                 found = str(refused)
             if found == wanted:

@@ -74,7 +74,7 @@ class NodeProcess:
         finally:
             connection.close()
 
-    def start(self, environ: dict[str, str] | None = None, wait: float = 60.0) -> float:
+    def start(self, environ: dict[str, str] | None = None, wait: float = 120.0) -> float:
         """Start it and wait until it answers; gives the seconds that took."""
         commands = [
             "create work directories",

@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 from node import NodeProcess, free_port
 
-SECONDS = 30.0  # that anything may take on a busy machine
+SECONDS = 60.0  # that anything may take on a busy machine
 mosquitto = pytest.mark.skipif(
     not (shutil.which("mosquitto_pub") and shutil.which("mosquitto_sub")),
     reason="mosquitto_pub and mosquitto_sub are missing (Debian: mosquitto-clients)",

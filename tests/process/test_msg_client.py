@@ -54,7 +54,7 @@ def values(node: NodeProcess, table: str) -> list[object]:
     return [row[0] for row in node.asked("town", f"select value from {table} order by row_id")]
 
 
-def until(what: Callable[[], object], seconds: float = 30.0) -> None:
+def until(what: Callable[[], object], seconds: float = 90.0) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, what

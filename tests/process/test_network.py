@@ -87,7 +87,7 @@ def test_first_row_of_a_new_table(network: Network) -> None:
     for number in range(4):
         put(network, number % 2, f"new{number}", [{"value": number}])
         wanted = [{"value": number}]
-        assert network.ask_until(f"select value from new{number}", wanted, 20) == wanted
+        assert network.ask_until(f"select value from new{number}", wanted) == wanted
 
 
 def kills(network: Network, rounds: int, seed: int) -> None:

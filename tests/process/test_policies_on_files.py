@@ -65,7 +65,7 @@ def insert(network: Network, policy: dict[str, Any]) -> None:
         until(lambda node=node: ident in node.command("blockchain get mapping").decode())
 
 
-def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
+def until(holds: Callable[[], Any], seconds: float = 90.0) -> None:
     begin = time.monotonic()
     while not (found := holds()):
         assert time.monotonic() - begin < seconds, f"not within {seconds:g} seconds: {found!r}"
@@ -115,7 +115,7 @@ def test_dropped_and_killed(network: Network) -> None:
             one.start({"ANYLOG_KILL_AT": f"{point}:1"})
         except RuntimeError:
             pass  # before it answered
-        assert one.process is not None and one.process.wait(30) == -9
+        assert one.process is not None and one.process.wait(120) == -9
         one.start()
         for node in network.operators:
             until(lambda node=node, table=table: held(node, table) == [(1.0, "HF4"), (3.0, "HF4")])

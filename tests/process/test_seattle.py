@@ -46,7 +46,7 @@ def test_daily_means(tmp_path: Path) -> None:
             if first == 4000:
                 node.kill()
                 node.start()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while node.count("temps") < 8759 and time.monotonic() < end:
             time.sleep(0.02)
         assert node.count("temps") == 8759

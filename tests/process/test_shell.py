@@ -15,23 +15,13 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+from node import free_port
+
 ANYLOG = (sys.executable, "-m", "anylog.cli")
 ROOT = Path(__file__).resolve().parents[2]
 READING = '{"timestamp": "2026-11-21 09:00:00", "station": "roof", "celsius": 7.5}'
 ASK = 'sql town format = table "select station, celsius from weather"'
-
-
-def free_port() -> int:
-    """A port below the range from which the system takes ports for outgoing connections."""
-    for port in range(20000 + os.getpid() % 9000, 32000):
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
 
 
 class Run:
@@ -50,7 +40,7 @@ class Run:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
 
-    def ready(self, seconds: float = 30) -> Run:
+    def ready(self, seconds: float = 60) -> Run:
         """Wait until it says that it is."""
         until = time.monotonic() + seconds
         while "is ready" not in self.said.read_text():
@@ -60,12 +50,12 @@ class Run:
 
     def ask(self, command: str) -> subprocess.CompletedProcess[str]:
         """What `anylog exec` makes of it."""
-        words = [*ANYLOG, "exec", "--timeout", "20", f"127.0.0.1:{self.port}", command]
+        words = [*ANYLOG, "exec", "--timeout", "60", f"127.0.0.1:{self.port}", command]
         return subprocess.run(
-            words, capture_output=True, text=True, timeout=30, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+            words, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
         )
 
-    def ended(self, seconds: float = 30) -> int:
+    def ended(self, seconds: float = 60) -> int:
         """Its exit status."""
         return self.process.wait(seconds)
 

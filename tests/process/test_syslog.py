@@ -52,7 +52,7 @@ def until(what: Callable[[], object], seconds: float = 60.0) -> None:
 
 def tcp(data: bytes, port: int = PORT, pieces: int = 0) -> None:
     """Send it on a connection of its own, perhaps in pieces."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=240) as line:  # for all of it
         for at in range(0, len(data), pieces or len(data)):
             line.sendall(data[at : at + (pieces or len(data))])
 
