@@ -44,16 +44,19 @@ lint: $(VENV)/.for-tests
 types: $(VENV)/.for-tests
 	$(BIN)/mypy
 
-# Three at a time, about as long: what computes, and the real processes in two halves, which mostly wait. What the first two
+# Four at a time: what computes, the storms, and the real processes in two halves, which mostly wait. What all but the last
 # say is shown at their end.
 HALF = $(wildcard tests/process/test_[a-f]*.py)
+STORMS = tests/network/test_storms.py
 NODE_CLIENT = tests/process/node_client/package.json
 tests: $(VENV)/.for-tests tools
 	@run="$(BIN)/python -m pytest"; failed=; \
-	$$run tests/house tests/unit tests/network tests/fuzz >$(VENV)/first.log 2>&1 & first=$$!; \
+	$$run tests/house tests/unit tests/network tests/fuzz --ignore=$(STORMS) >$(VENV)/first.log 2>&1 & first=$$!; \
+	$$run $(STORMS) >$(VENV)/storms.log 2>&1 & storms=$$!; \
 	$$run $(HALF) >$(VENV)/second.log 2>&1 & second=$$!; \
 	$$run tests/process $(HALF:%=--ignore=%) || failed=1; \
 	wait $$second || failed=1; cat $(VENV)/second.log; \
+	wait $$storms || failed=1; cat $(VENV)/storms.log; \
 	wait $$first || failed=1; cat $(VENV)/first.log; test -z "$$failed"
 
 # curl and mosquitto_pub play the strangers in some tests, iproute2 and iptables make hosts that fall silent, libfaketime
