@@ -163,8 +163,8 @@ def _operator(policy: Policy, policies: Policies) -> None:
     _in_cluster(policy, policies)
     member = policy.whole("member")
     if member is not None:
-        if member < 1:
-            raise AnyLogError(87, f"policy 'operator': member:{member} is no member number")
+        if member not in MEMBERS:
+            raise AnyLogError(87, f"policy 'operator': member:{member} is no member number, 1 to {MEMBERS[-1]}")
         _unique(policy, policies, "cluster", "member")
 
 

@@ -139,6 +139,19 @@ class Clusters:
         view = self.view
         return list(view.hosted.get(view.bases.get(cluster_id, cluster_id), {}).values())
 
+    def twice(self) -> dict[str, list[tuple[str, str]]]:
+        """Base id -> (dbms, table) of what a cluster and its children list more than once."""
+        seen: set[tuple[str, str, str]] = set()
+        found: dict[str, list[tuple[str, str]]] = {}
+        for policy in self._policies().of_type("cluster"):
+            base = self.view.bases[policy.id]
+            for dbms, table in _listed(policy.body.get("table")):
+                key = (base, spelled(dbms), spelled(table))
+                if key in seen and key[1:] not in found.setdefault(base, []):
+                    found[base].append(key[1:])
+                seen.add(key)
+        return found
+
     def all_shares(self) -> list[Share]:
         """Every cluster without parent, in the order of the ledger."""
         return list(self.view.shares.values())

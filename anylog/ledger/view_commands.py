@@ -92,7 +92,7 @@ class GetDataNodes(Command):
             if not share.operators:
                 rows.append([*left, *[""] * 6])
         for place in reversed(_order(options["sort"])):
-            rows.sort(key=lambda row: folded(row[place]))
+            rows.sort(key=lambda row: _sorted_by(row[place]))
         data = [dict(zip(NODE_COLUMNS, row, strict=True)) for row in rows]
         if options["format"] == "json":
             return Result(data=data, format="json")
@@ -103,6 +103,11 @@ def _columns(clusters: Clusters, operator: Operator) -> list[Any]:
     member = "" if operator.member is None else operator.member
     main = " +" if operator.main else " -"
     return [operator.name, member, *_addresses(operator.policy), main, _status(clusters, operator)]
+
+
+def _sorted_by(cell: Any) -> tuple[bool, int, str]:
+    """Numbers as numbers, before texts."""
+    return (False, cell, "") if isinstance(cell, int) else (True, 0, folded(cell))
 
 
 def _order(text: str | None) -> list[int]:
@@ -307,8 +312,11 @@ def defects(clusters: Clusters, policies: Sequence[Policy]) -> Iterator[str]:
     for operator in clusters.operators():
         if operator.cluster and operator.cluster not in idents:
             yield f"operator '{operator.name}': its cluster {operator.cluster} is not in the ledger"
+    twice = clusters.twice()
     for share in clusters.all_shares():
         name = f"cluster '{share.name}' ({share.cluster_id})"
+        for dbms, table in twice.get(share.cluster_id, ()):
+            yield f"{name}: the table {dbms}.{table} is listed twice"
         if not share.operators:
             yield f"{name}: no operator"
         if sum(each.main for each in share.operators) > 1:

@@ -56,6 +56,8 @@ def op(**changes: Any) -> dict[str, Any]:
         ("operator", op(cluster="root"), 222, "cluster:root"),
         ("operator", op(main="perhaps"), 87, "main:perhaps"),
         ("operator", op(member=0), 87, "member:0"),
+        ("operator", op(member=255), 0, ""),
+        ("operator", op(member=256), 87, "member:256"),
         ("operator", op(member=7), 180, "member:7"),
         ("operator", op(name="FIRST"), 180, "name:FIRST"),
         ("operator", op(ip="10.0.0.1", port=1), 149, "10.0.0.1"),

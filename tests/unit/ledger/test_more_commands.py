@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry import SlowLane
+from registry import SlowLane, child, cluster, operator, table
 from village import VillageCase
 
 from anylog.errors import AnyLogError
@@ -109,3 +109,28 @@ class MoreTests(VillageCase):
         self.assertEqual(error.number, 70)
         self.assertEqual([each.get("v") for each in self.roof.ledger.policies], [1])
         self.assertEqual(self.roof.ledger.waiting(), [])
+
+    def test_a_table_listed_twice(self) -> None:
+        """By two policies of one cluster, in whatever spelling, is a defect; two clusters may share a table."""
+        one, two = cluster("one"), cluster("two")
+        told = f"cluster 'one' ({one.id}): the table town.air is listed twice"
+        for policy, expected in (
+            (one, f"cluster 'one' ({one.id}): no operator"),
+            (operator("a", one.id, 1, member=1), "ok"),
+            (child(one, "air", "sun"), "ok"),
+            (two, f"cluster 'two' ({two.id}): no operator"),
+            (operator("b", two.id, 2, member=1), "ok"),
+            (child(two, "air"), "ok"),
+            (child(one, "Air", "wind"), told),
+        ):
+            self.successResultOf(self.roof.ledger.add(policy))
+            self.assertEqual(self.ask("blockchain test cluster").text, expected)
+
+    def test_data_nodes_by_member(self) -> None:
+        """Member numbers are sorted as numbers: 9 stands before 30 and 200; who has none yet stands last."""
+        one = cluster("one")
+        members = [operator(f"o{at}", one.id, at, member=at) for at in (200, 9, 30)]
+        for policy in (one, table("air"), child(one, "air"), operator("new", one.id, 7), *members):
+            self.successResultOf(self.roof.ledger.add(policy))
+        rows = self.ask("get data nodes where sort = (6) and format = json").data
+        self.assertEqual([row["Member ID"] for row in rows], [9, 30, 200, ""])
