@@ -268,7 +268,10 @@ class DeleteArchive(Command):
 
 
 def archive_of(node: Node) -> str:
-    """The root of the archive: where a script has put it, or the node's own."""
+    """The root of the archive: that of the operator that runs, else where a script has put it, or the node's own."""
+    folders = node.copying.folders()
+    if folders is not None:
+        return str(folders.archive)
     told = node.dictionary.get("archive_dir")
     return told if isinstance(told, str) and told.startswith("/") else str(node.places.folder("archive_dir"))
 

@@ -285,6 +285,21 @@ class RunningTests(OperatorDesk):
             self.assertEqual(self.refused(f"run operator where policy = o7 and {options}"), number, options)
 
 
+class ArchiveTests(OperatorDesk):
+    def test_of_the_operator(self) -> None:
+        """The words about the archive look where `run operator` was told; without an operator where the key says."""
+        for root, name in (("archive_dir", "key.json"), ("tmp_dir", "told.json")):
+            day = self.node.places.folder(root) / "26/09/01"
+            day.mkdir(parents=True)
+            (day / name).write_bytes(b"12345")
+        self.assertEqual(self.ask("get archived files 2026-09-01"), "key.json")
+        self.run_operator(" and archive_dir = !tmp_dir")
+        self.assertEqual(self.ask("get archived files 2026-09-01"), "told.json")
+        self.assertEqual(self.ask("delete archive where days = 1"), "Days: 1, files: 1, bytes: 5")
+        self.assertEqual(self.ask("get archived files 2026-09-01"), "")
+        self.assertTrue((self.node.places.folder("archive_dir") / "26/09/01/key.json").exists())
+
+
 class FolderTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.disk = MemoryDisk()
