@@ -458,7 +458,8 @@ class TimeFileRename(Command):
 class TimeFileDelete(Command):
     """Remove one entry from a table of files.
 
-    Rows and file stay. The same content, if it comes again, counts as new, and its rows are loaded once more.
+    Rows and file stay. Where other members of the cluster have the file it is fetched again and gets its entry back.
+    Content whose rows are in their table still is not loaded a second time, whoever brings it.
     """
 
     words = "time file delete"
@@ -482,9 +483,10 @@ class TimeFileDelete(Command):
 
 
 class TimeFileDrop(Command):
-    """Drop a table of files, or all of them. Files that came before are not recognised any more if they come again.
+    """Drop a table of files, or all of them.
 
-    Rows and archive stay. `create table tsd_info where dbms = almgm` makes it anew, and its ids go on where they were.
+    Rows and archive stay, and content whose rows are in their table still is not loaded a second time. `create table
+    tsd_info where dbms = almgm` makes it anew, and its ids go on where they were.
     """
 
     words = "time file drop"
