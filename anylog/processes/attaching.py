@@ -147,6 +147,11 @@ class Attaching:
         if loader is not None:
             loader.stop().addErrback(lambda failure: self.log.failure("stopping {name}", failure=failure, name=name))
 
+    @property
+    def reads(self) -> bool:
+        """Whether databases are being read."""
+        return self._going and bool(self._waiting)
+
     def ready(self, name: str) -> Deferred[None] | None:
         """Fires when that database was read; None if it was."""
         if name not in self._waiting:

@@ -25,6 +25,7 @@ from anylog.processes.bringing import Bringing
 from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
 from anylog.processes.file_policies import FilePolicies
 from anylog.processes.filing import MOST, Filing
+from anylog.processes.flushing import SOON, drained, held_up
 from anylog.processes.forms import MANY, Form, early_of
 from anylog.processes.loading import SMALL, Loader
 from anylog.processes.once import Once
@@ -39,7 +40,7 @@ from anylog.processes.thresholds import Thresholds
 from anylog.processes.waits import reasons
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
 from anylog.tank import Tank
-from anylog.waiting import deadline, deferring, gather, pause
+from anylog.waiting import deferring, gather, pause
 
 FLOOR = 24 << 20  # bytes of free disk below which doors refuse
 IN_MEMORY = 8 << 20  # bytes of readings held to be loaded, beyond which the yes waits
@@ -235,6 +236,9 @@ class Intake:
         """Take nothing more, cut all, load what can be loaded within `seconds`, and close the journal."""
         self._closing = True
         await self.flush(seconds)
+        await held_up(self._clock, min(seconds, SOON), self._held_up, lambda: self.flush(seconds))
+        for name, why in sorted(self.waiting().items()):
+            self.log.warn("{name}: {why}; its readings stay in the journal", name=name, why=why)
         for name in list(self._loaders):
             await self._loaders[name].stop()
         await self.filing.stop()
@@ -243,20 +247,16 @@ class Intake:
         self._ending.tell()
         await self.journal.close()
 
+    def _held_up(self) -> bool:
+        """Whether something waits that usually takes an instant."""
+        held = any(loader.held or loader.agreeing for loader in self._loaders.values())
+        return held or self.attaching.reads or self.operating.earlier.depth > 0
+
     async def flush(self, seconds: float = 10.0) -> int:
         """Cut every open buffer and wait until it is loaded; give how many there were."""
         due = list(self._open.values())
         await gather([self._cut(buffer) for buffer in due])
-        for name, loader in sorted(self._loaders.items()):
-            try:
-                await deadline(self._clock, seconds, loader.drained(), f"loading into {name}")
-            except AnyLogError as late:
-                self.log.warn("{why}; it stays in the journal", why=str(late))
-        for drained in (self.filing.drained, self.outgoing.drained):
-            try:
-                await deadline(self._clock, seconds, drained(), "making files")
-            except AnyLogError as late:
-                self.log.warn("{why}; they are made after the next start", why=str(late))
+        await drained(self._clock, seconds, self._loaders, (self.filing, self.outgoing))
         return len(due)
 
     def refusal(self) -> AnyLogError | None:

@@ -118,11 +118,13 @@ def test_many_random_kills(node: Member, seed: int) -> None:
 
 
 def test_stopped_under_load(node: Member) -> None:
-    """SIGTERM in the first second: the laws hold after the next start, and once all is done no journal is left."""
+    """SIGTERM in the first second lets what is in work be finished, or says what stays; the laws hold after it."""
     start(node)
     with sending(node, WAYS, 3) as senders:
         time.sleep(1.0)
     assert node.stop() == -15
+    left = list((node.home / "journal").glob("*.journal"))
+    assert not left or "in the journal" in node.log.read_text(), told_by(node)
     start(node)
     check(node, senders, least=50)
     assert node.stop() == -15
