@@ -59,17 +59,22 @@ def _of_the_network(node: Node, dbms: str) -> list[tuple[str, str]]:
 
 
 class CreateTable(Command):
-    """Create a table that the node needs for itself, if it is not there.
+    """Create a table, if it is not there: one that the node needs for itself, or one of readings by its policy.
 
     `tsd_info` of the database `almgm` lists the data files of an operator, `ledger` of `blockchain` holds the metadata
-    of a network. Tables of readings are created by their first reading.
+    of a network. Other tables are made as the ledger has them; they are also made by their first reading, unless an
+    operator was told `create_table = false`.
     """
 
     words = "create table"
     operands = "[name]"
     least = most = 1
     where = {"dbms": Text(required=True)}
-    examples = ("create table tsd_info where dbms = almgm", "create table ledger where dbms = blockchain")
+    examples = (
+        "create table tsd_info where dbms = almgm",
+        "create table ledger where dbms = blockchain",
+        "create table weather where dbms = town",
+    )
     index = ("dbms", "tables")
     guarded = True
 
@@ -79,7 +84,7 @@ class CreateTable(Command):
         if definition is not None:
             await database.create(table, definition)
             await node.membership.open_master()
-        elif await _found(database, table) is None:
+        elif await _found(database, table) is None and not await node.membership.ensure_table(database.name, table):
             told = f"create table {table}: no policy and no definition of its own in '{database.name}' is known"
             raise AnyLogError(17, told)
         return None

@@ -100,6 +100,8 @@ class Accepting:
     _refusal: Callable[[], AnyLogError | None]
     _away: Callable[[], AnyLogError | None]
     _counts: Counts
+    # As long as an operator runs that does not take all tables: why it does not take one.
+    door: Callable[[str, str], AnyLogError | None] | None = None
     stream: Stream | None = None  # as long as there is anything to be done with passing rows
     _published: Callable[[str], bool] = field(default=lambda dbms: False)  # whether its readings go to operators
     _coming: dict[_Known, tuple[str, list[Deferred[None]]]] = field(factory=dict)  # token, who waits for its sync
@@ -243,6 +245,8 @@ class Accepting:
                 refusal = unknown
         if refusal is None and table.startswith(RESERVED):
             refusal = AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
+        if refusal is None and self.door is not None:
+            refusal = self.door(dbms, table)
         if refusal is not None:
             self._counts.add("refused", 1, str(refusal))
         return refusal

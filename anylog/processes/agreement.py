@@ -19,6 +19,7 @@ from anylog.waiting import deferring, pause
 SYSTEM = ("almgm", "blockchain", "system_query")  # databases of the node's own (storage.md 1.4)
 PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds between attempts while the ledger is away
 TAKEN = (70, 180)  # somebody else was first: look again
+MOST_TOLD = 1000  # columns that are left out and told of
 ATTEMPTS = 8  # times that a refusal by the ledger is answered with another look, before it is an error
 
 
@@ -59,14 +60,18 @@ class Agreement:
     _publish: Publish
     _refresh: Callable[[], Awaitable[None]]  # look at the ledger anew
     _place: Callable[[], Place | None]
+    # While an operator runs that makes no tables (`create_table = false`): it is told of columns that are left out.
+    fixed: Callable[[str], object] | None = None
     waiting: dict[tuple[str, str], str] = field(factory=dict)  # (dbms, table) -> why it is not agreed on yet
+    _left_out: set[tuple[str, str, str]] = field(factory=set)  # columns that it was told of
     log = Logger()
 
     def agree(self, dbms: str, table: str, columns: Mapping[str, str]) -> Deferred[Mapping[str, str]]:
         """All data columns of the table as the ledger knows them, those asked for included; at once if it does.
 
-        A column whose type there can neither be widened nor keeps the values of the type asked for keeps its own:
-        those rows are misfits on every member alike. A node without a place in the network decides alone.
+        While no tables are made, readings of one that is not there wait, and columns that are not are left out, which
+        is told once. A column whose type there can neither be widened nor keeps the values of the type asked for keeps
+        its own: those rows are misfits on every member alike. A node without a place in the network decides alone.
         """
         place = self._place()
         if place is None or dbms in SYSTEM:
@@ -77,9 +82,29 @@ class Agreement:
     def _known(self, place: Place, dbms: str, table: str, columns: Mapping[str, str]) -> dict[str, str] | None:
         """The columns, if the ledger knows the table, that the cluster holds it, and all that is asked for."""
         found = self._tables.columns(dbms, table)
-        if found is None or not self._tables.lists(place.cluster, dbms, table) or _lacking(found, columns):
+        if found is None or not self._tables.lists(place.cluster, dbms, table):
             return None
+        lacking = _lacking(found, columns)
+        if lacking and self.fixed is None:
+            return None
+        for name in lacking:
+            self._tell_left_out(dbms, table, name)
         return {name: kind for name, kind in found.items() if name not in AUTOMATIC}
+
+    def lacks(self, dbms: str, table: str) -> str:
+        """What the ledger lacks of a table for this node to load it, in words; "" if it lacks nothing."""
+        place = self._place()
+        if place is None:
+            return ""
+        if self._tables.columns(dbms, table) is None:
+            return "in the ledger"
+        return "" if self._tables.lists(place.cluster, dbms, table) else "a table of this cluster"
+
+    def _tell_left_out(self, dbms: str, table: str, column: str) -> None:
+        if self.fixed is None or (dbms, table, column) in self._left_out or len(self._left_out) >= MOST_TOLD:
+            return
+        self._left_out.add((dbms, table, column))
+        self.fixed(f"{dbms}.{table}: {column} is left out, or stays of its type: create_table = false")
 
     @deferring
     async def _ask(self, dbms: str, table: str, columns: Mapping[str, str]) -> Mapping[str, str]:
@@ -94,6 +119,8 @@ class Agreement:
                 if known is not None:
                     return known
                 try:
+                    if self.fixed is not None:
+                        raise AnyLogError(171, f"{dbms}.{table}: create_table = false")
                     results = await self._publish(self._policies(place, dbms, table, columns))
                     refused = [(number, text) for number, text in results if number and number not in TAKEN]
                     taken = any(number in TAKEN for number, _ in results)

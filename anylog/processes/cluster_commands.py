@@ -128,6 +128,8 @@ class TestClusterData(_Compared):
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 5, 28, 40, 171, 175 or 222."""
+        if not (options["archive"] or options["deep"]):
+            raise AnyLogError(175, f"{self.words}: 'archive = false' needs 'deep = true': else no archive is read")
         now = unix(node.clock)
         start, end = stored_interval(options["start_date"] or None, options["end_date"] or None, now)
         told = await self.told(node, "files", start=start, end=end)
@@ -138,7 +140,7 @@ class TestClusterData(_Compared):
             return all(asked in ("", part) for asked, part in zip((dbms, table), name.split(".", 1), strict=True))
 
         names = [name for name in names if fits(name)]
-        if options["deep"] and (dbms or table) and not names:
+        if (dbms or table) and not names:
             await self._check(node, dbms, table)
         if options["deep"]:
             tables = [(name.split(".", 1)[0], name.split(".", 1)[1]) for name in names]

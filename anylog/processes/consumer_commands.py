@@ -179,7 +179,7 @@ class GetTsdSyncStatus(Command):
     http = ("GET",)
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 28."""
+        """Raises AnyLogError 28 or 29."""
         consumer, asked = node.copying.consumer, options["table"] or (operands[0] if operands else "")
         if asked and not is_files(asked.lower()):
             raise AnyLogError(28, f"'{asked[:80]}' is not a table of files: tsd_info, or tsd_ and a member id")
@@ -189,6 +189,8 @@ class GetTsdSyncStatus(Command):
         if asked:
             name = asked.lower()
             wanted = own if name == OWN else int(name.removeprefix("tsd_"))
+            if members and wanted not in members:
+                raise AnyLogError(29, f"'{name}': the cluster has no member {wanted}")
         agreed = node.copying.consensus()
         rows = [
             {

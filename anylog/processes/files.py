@@ -128,20 +128,26 @@ def _unlisted(dbms: str, table: str) -> str:
     return f"{dbms}.{table} is not in limit_tables"
 
 
+def _unmade(dbms: str, table: str) -> str:
+    return f"{dbms}.{table} may not be made (create_table = false), and is not"
+
+
 def retried(entry: Entry) -> bool:
     """Whether a file failed for what this node was told, and not for what it holds: it may be loaded later."""
     reasons = unconnected(entry.dbms), f"{entry.dbms} is not open", _unlisted(entry.dbms, entry.table)
-    return entry.status2 in reasons
+    return entry.status2 in reasons or entry.status2.startswith(_unmade(entry.dbms, entry.table))
 
 
 @frozen(kw_only=True)
 class Limits:
-    """Which files an operator takes: `limit_tables`, and databases that are connected (S2)."""
+    """What an operator takes: `limit_tables`, `create_table`, and databases that are connected (S2, S3)."""
 
     connected: Callable[[str], Any]  # the database; raises AnyLogError if it is not
     members: Callable[[], Collection[int] | None] = lambda: None  # of the own cluster; None: not known
     departed: Callable[[int], bool] = lambda member: False  # of which there are files although it left the cluster
     tables: frozenset[str] = field(default=frozenset())  # "dbms.table", or "table" of any database; empty: all
+    # What the ledger lacks of a table, in words, or ""; None if the operator may make tables (storage.md 2.1).
+    lacks: Callable[[str, str], str] | None = None
 
     @staticmethod
     def read(names: Sequence[str]) -> frozenset[str]:
@@ -156,11 +162,30 @@ class Limits:
             return None
         return None if schema is None else {column: kind for column, kind in schema.items() if column not in AUTOMATIC}
 
+    @property
+    def limited(self) -> bool:
+        """Whether there are tables that are not taken."""
+        return bool(self.tables) or self.lacks is not None
+
+    def excluded(self, dbms: str, table: str) -> AnyLogError | None:
+        """Why readings of that table are not taken: AnyLogError 130 or 171; None if they are."""
+        if self.tables and not {f"{dbms}.{table}", table} & self.tables:
+            return AnyLogError(130, _unlisted(dbms, table))
+        if self.lacks is None or dbms in SYSTEM:
+            return None
+        try:
+            here = self.connected(dbms).schema(table) is not None
+        except AnyLogError:
+            return None  # that is another refusal
+        lacks = self.lacks(dbms, table) if here else "in its database"
+        return AnyLogError(171, f"{_unmade(dbms, table)} {lacks}") if lacks else None
+
     def refusal(self, name: FileName) -> AnyLogError | None:
         """Why the file is not taken: AnyLogError 130, 28, 171, 131 or 10; None if it is."""
         dbms, table = name.dbms, name.table
-        if self.tables and not {f"{dbms}.{table}", table} & self.tables:
-            return AnyLogError(130, _unlisted(dbms, table))
+        excluded = self.excluded(dbms, table)
+        if excluded is not None:
+            return excluded
         if table.startswith(RESERVED):
             return AnyLogError(28, f"'{table}': names that begin with {', '.join(RESERVED)} are not for tables")
         if dbms in SYSTEM:

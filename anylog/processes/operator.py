@@ -91,16 +91,18 @@ class Operator(Process):
         filing: Filing,
         flush: Callable[[], object] | None = None,
         before: int = 0,
+        doors: Callable[[bool], object] = lambda opened: None,
     ) -> None:
         """`place` looks the policy up in the ledger of now; `announce` tells the ledger of the tables of this node;
         `flush` cuts the buffers whose time is over, if the operator is to do that; `before` is the member id that this
-        home had last, 0 for none."""
+        home had last, 0 for none; `doors` is told whether what the options say of tables holds for all that comes."""
         self.options = options
         self._clock, self._before = clock, before
         self._member = 0
         self.started = clock.seconds()
         self.watch = watch
         self._find, self._announce, self._filing = place, announce, filing
+        self._doors = doors
         self._announcing: Deferred[Any] | None = None
         self._telling: Deferred[Any] | None = None
         self._watching = self._ended = self._placeless = False
@@ -111,6 +113,7 @@ class Operator(Process):
     async def start(self) -> None:
         """Readings are taken in any case; files are once what was left at the last end is looked at. The tables are
         announced beside that."""
+        self._doors(True)
         try:
             await self._filing.remember(self.member)
         except AnyLogError as why:  # it is tried again at each beat; readings that come are this member's in this life
@@ -155,6 +158,7 @@ class Operator(Process):
             await self._flushes.stop()
         await self.watch.stop()
         await self._filing.end()
+        self._doors(False)
 
     def _failed(self, failure: Any, doing: str) -> None:
         if failure.check(AnyLogError):

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import succeed
+
 from anylog.disk.names import error_code, original_name
 from anylog.errors import AnyLogError
 from anylog.interfaces import Disk, Move
 from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
+from anylog.ledger.policies import spelled
 from anylog.processes.failing import TOGETHER
 from anylog.processes.files import KINDS, Limits
 from anylog.processes.intake import FLOOR
@@ -51,7 +54,9 @@ class RunOperator(Command):
         "error_dir": Text(also=("err_dir",), help="directory of files that failed"),
         "distr_dir": Text(help="directory of files for the other members"),
         "archive_dir": Text(help="root of the archive"),
-        "create_table": Flag(default=True, also=("craete_table",), help="make tables that are missing"),
+        "create_table": Flag(
+            default=True, also=("craete_table",), help="make tables that are missing; false: refuse their readings"
+        ),
         "update_tsd_info": Flag(default=False, help="register files in almgm.tsd_info"),
         "master_node": Text(help="ip:port of the master"),
         "blockchain": Text(help="platform of the ledger"),
@@ -63,7 +68,7 @@ class RunOperator(Command):
         "move_sql": Flag(default=False, also=("archive_sql",), help="keep SQL files in the backup directory"),
         "delete_json": Flag(default=False, help="delete JSON files that are loaded"),
         "delete_sql": Flag(default=False, help="delete SQL files that are loaded"),
-        "limit_tables": Text(help="(dbms.table, ...), all if not given"),
+        "limit_tables": Text(help="(dbms.table, ...) that are taken, whichever way; all if not given"),
         "threads": Whole(default=1, least=1, most=10, help="batches of files that are loaded at a time"),
         "company": Text(help="of the cluster if not given"),
         "file_type": Text(many=True, help="json, sql, gz; all if not given"),
@@ -106,7 +111,10 @@ class RunOperator(Command):
         if node.membership.place_of(options["policy"]) is None:
             await node.refresh(True)  # it may have been added elsewhere a moment ago
         place = node.membership.check_place(options["policy"])
-        given["company"] = options["company"] or place.company
+        company, given["company"] = options["company"], place.company or options["company"]
+        if company and spelled(company) != spelled(given["company"]):
+            told = f"company = {company}: the cluster is of {place.company}, and so are the tables of this operator"
+            node.logs.event.add("Event", told, "operator")
         if not options["update_tsd_info"]:
             told = "files are not registered (update_tsd_info = false): they cannot be given to other members"
             node.logs.event.add("Event", told, "operator")
@@ -114,6 +122,7 @@ class RunOperator(Command):
             connected=node.databases.get,
             members=lambda: _members(node, options["policy"]),
             tables=Limits.read(tables),
+            lacks=None if options["create_table"] else node.membership.agreement.lacks,
             departed=node.copying.departed,
         )
         process = Operator(
@@ -126,7 +135,7 @@ class RunOperator(Command):
                 given=given,
             ),
             place=lambda: node.membership.place_of(options["policy"]),
-            announce=node.membership.announce,
+            announce=node.membership.announce if options["create_table"] else lambda: succeed(None),
             watch=_watch(node, options, folders, kinds, limits, lambda: process.member()),
             filing=Filing(
                 options=_filing(options, folders, lambda: node.processes.find("distributor") is not None),
@@ -135,9 +144,18 @@ class RunOperator(Command):
             ),
             flush=node.intake.cut_due if options["flush_streaming"] else None,
             before=node.intake.operating.noted or node.intake.operating.former,
+            doors=lambda operates: _doors(node, limits if operates else None),
         )
         await node.processes.start(process)
         return None
+
+
+def _doors(node: Node, limits: Limits | None) -> None:
+    """What an operator says of tables holds for all ways in, and for what the journal has."""
+    node.intake.accepting.door = limits.excluded if limits is not None and limits.limited else None
+    fixed = limits is not None and limits.lacks is not None
+    told = lambda text: node.logs.event.add("Event", text, "operator")  # noqa: E731
+    node.membership.agreement.fixed = told if fixed else None
 
 
 def _watch(

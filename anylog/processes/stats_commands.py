@@ -215,9 +215,10 @@ def _config(node: Node) -> _Shown:
         "Policy": operator.options.policy,
         "Cluster": place.cluster if place else "",
     }
+    options = {**operator.options.given, "distributor": operator.distributor}
     table = bar_table(tuple(row), [tuple(row.values())])
-    table += "\r\n\r\n" + bar_table(("Option", "Value"), sorted(operator.options.given.items()))
-    return table, {**row, "options": dict(operator.options.given)}
+    table += "\r\n\r\n" + bar_table(("Option", "Value"), sorted(options.items()))
+    return table, {**row, "options": options}
 
 
 def _totals(node: Node) -> dict[str, float]:

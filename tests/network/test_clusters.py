@@ -107,6 +107,25 @@ def test_members() -> None:
     ]
 
 
+def test_what_nobody_knows_is_named() -> None:
+    """A database, table or member that is not there is an error, no empty answer; so is an option without use."""
+    world = World(9)
+    _, one, _ = cluster(world)
+    put(world, one, "t", [{"v": 1}])
+    world.run(one, "run data consumer where start_date = -1d")
+    world.advance(3.0)
+    for command, number, name in (
+        ("test cluster data where dbms = nix", 5, "'nix'"),
+        ("test cluster data where dbms = town and table = nix", 28, "'town.nix'"),
+        ("test cluster data where archive = false", 175, "'archive = false'"),
+        ("get tsd sync status where table = tsd_9", 29, "'tsd_9'"),
+    ):
+        with pytest.raises(AnyLogError, match=name) as refused:
+            world.run(one, command)
+        assert refused.value.number == number
+    assert world.run(one, "get operator config where format = json").data["options"]["distributor"] is False
+
+
 def test_what_waits_for_the_ledger_is_named() -> None:
     """While the master is away `flush buffers` says whose readings wait for it; when it is back they are loaded."""
     world = World(8)
