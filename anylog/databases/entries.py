@@ -171,6 +171,11 @@ def _seen(want: Wanted, known: Known, busy: Busy) -> Registered | tuple[str, Ent
     holder = next((each for each in others if each[1].rows), None)
     if own is not None and own.pending and (holder is None or not want.known):
         return Registered(kind="pending", into=want.into, entry=own)
+    if holder is not None and want.known and own is None and want.into == OWN:
+        # Its entry would make that of another file of this content go: one that was just given has its time first.
+        for into, entry in others:
+            if into == OWN and (into, entry.id) in known.made:
+                return Registered(kind="pending", into=into, entry=entry)
     if holder is not None:
         return _double(want, own, holder)
     for into, entry in others:

@@ -137,6 +137,17 @@ class RegisterTests(FilesCase):
             [("new", "tsd_info", 17), ("pending", "tsd_info", 17), ("conflict", "tsd_info", 17)],
         )
 
+    def test_two_files_of_a_content_that_another_member_has(self) -> None:
+        """Each had a name of its own: in one call the second waits for the first, then it takes its room."""
+        self.register(want(A, into="tsd_7", id=4))
+        self.finish("tsd_7", 4, 5)
+        first, second = want(A, id=21, known=True), want(A, id=22, known=True)
+        self.assertEqual(self.told(first, second), [("double", "tsd_info", 21), ("pending", "tsd_info", 21)])
+        self.assertEqual(self.shown(), [(21, "aaaa", 0, "")])
+        self.finish("tsd_info", 21, 0, status1="02")
+        self.assertEqual(self.told(second), [("double", "tsd_info", 22)])
+        self.assertEqual(self.shown(), [(22, "aaaa", 0, "")])
+
     def test_ids_go_on_above_given_ones(self) -> None:
         """What a file's name brought was given in a life that is forgotten, and so may be the ids behind it: new ones
         are far from there, in the same call, too, and after a start; what comes back later may have them all."""
