@@ -202,7 +202,7 @@ class Consumer:
                 await self._once_more(lane, reader)
 
     def _hand_over(self, came: Came, reader: Reader) -> None:
-        self.counts.add("without content", len(came.empty))
+        self.counts.add("without content", came.without)
         if not came.messages and not came.empty:
             return
         begins: dict[Place, int] = {}

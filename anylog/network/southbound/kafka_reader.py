@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from threading import Event
@@ -87,6 +88,7 @@ class Came:
 
     messages: Sequence[Message]
     empty: Mapping[Place, int]  # the offset after messages without content
+    without: int  # how many those were
     faults: Sequence[str]
     fatal: bool
     assigned: int  # partitions that are ours; -1: the group has not answered yet
@@ -108,6 +110,7 @@ class Reader:
         # What the look under way has found.
         self._messages: list[Message] = []
         self._empty: dict[Place, int] = {}
+        self._without: Counter[Place] = Counter()
 
     def open(self) -> None:
         """Begin; connecting is done behind it. Raises what librdkafka says of settings."""
@@ -157,7 +160,7 @@ class Reader:
     def _gone(self, consumer: Any, parts: Sequence[Any]) -> None:
         gone = {(part.topic, part.partition) for part in parts}
         for place in gone:
-            for known in (self._ours, self.offsets, self._told, self._empty):
+            for known in (self._ours, self.offsets, self._told, self._empty, self._without):
                 known.pop(place, None)
         # What was not handed over yet comes to those who get the partition, from where it was committed.
         self._messages = [each for each in self._messages if (each.topic, each.partition) not in gone]
@@ -177,7 +180,7 @@ class Reader:
             (consumer.pause if hold else consumer.resume)(list(self._ours.values()))
         self._paused = hold
         self.commit()
-        self._messages, self._empty = [], {}
+        self._messages, self._empty, self._without = [], {}, Counter()
         size, wait = 0, POLL
         while len(self._messages) < AT_ONCE and size < BYTES_AT_ONCE:
             found = consumer.poll(wait)  # a callback may take away what was found before
@@ -193,12 +196,13 @@ class Reader:
             value, part, offset = found.value(), found.partition(), found.offset()
             if value is None:
                 self._empty[(found.topic(), part)] = offset + 1
+                self._without[(found.topic(), part)] += 1
                 continue
             self._messages.append(Message(found.topic(), value, part, offset, found.timestamp()[1]))
             size += len(value) + OVERHEAD
         faults, self._faults = self._faults, []
         assigned = len(self._ours) if self._answered else -1
-        return Came(self._messages, self._empty, faults[:20], self._fatal, assigned)
+        return Came(self._messages, self._empty, self._without.total(), faults[:20], self._fatal, assigned)
 
     def commit(self, wait: bool = False) -> None:
         """Tell the broker what is safe."""
