@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from test_file_policies import Plant, values
-from test_pull import MASTER, Copies, is_complete
+from test_pull import MASTER, Copies
+from twisted.logger import globalLogPublisher
 
 from anylog.databases.tsd import Tsd
 from anylog.node import Node
@@ -147,6 +149,44 @@ def test_a_database_that_is_disconnected_while_a_file_gets_its_id(
     live = first.intake.registry._live.values()
     stale = [str(each.path.name) for each in live if each not in first.intake._buffers.values()]
     assert (copies.names(first)[-1:], stale) == (["w"], [])
+
+
+def test_a_database_that_is_disconnected_while_a_file_gets_its_id_again(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same with one that was loaded before: it is let go of once its database is back, without a word in between."""
+    node, disk = plant.op(1), plant.world.places["op1"].disk
+    receipt = plant.put_at([{"v": 1}], "0", whole=True)
+    plant.rest()
+    (path,) = [Path(each) for each in plant.holdings()["op1"].files["archive_dir"] if receipt.hash in each]
+    data = disk.read(path)
+    register = Tsd.register
+    asked: list[float] = []
+
+    async def slowly(self: Tsd, *args: Any) -> Any:
+        asked.append(node.clock.seconds())
+        told = await register(self, *args)
+        await pause(node.clock, 0.2)
+        return told
+
+    monkeypatch.setattr(Tsd, "register", slowly)
+    lost: list[str] = []  # failures that nobody took
+
+    def observe(event: Any) -> None:
+        if "Unhandled error in Deferred" in str(event.get("log_format")):
+            lost.append(str(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        disk.put(Path("/op1/AnyLog-Network/data/watch") / path.name, data)
+        plant.world.until(lambda: bool(asked), 10)
+        plant.world.run(node, "disconnect dbms town", "connect dbms town where type = sqlite")
+        plant.world.advance(60)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert len(asked) > 1
+    assert (plant.lying_at(1), lost, node.intake.in_work()) == ([], [], set())
+    assert values(plant.both()) == [1]
 
 
 def test_a_database_that_a_node_lets_go_of(plant: Plant) -> None:

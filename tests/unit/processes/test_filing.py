@@ -290,14 +290,15 @@ class TroubleTests(FilingCase):
         self.assertEqual(self.filing.counts["conflicts"], 1)
 
     def test_neither_here_nor_there(self) -> None:
-        """If the error directory refuses, too, it waits as it is."""
+        """If the error directory refuses, too, it waits as it is, and says why; the others of its round do not."""
         self.begin()
-        buffer = self.buffer()
-        self.register(buffer)
+        buffer, beside = self.buffer(), self.buffer()
+        self.register(buffer, beside)
         self.disk.put(DAY / full_name(buffer, buffer.whole, True), b"old")
         self.disk.refuses.add(Path("/err"))
-        self.file(buffer, register=False)
-        self.assertEqual((self.told, self.counted(buffer), self.lies(WATCH)), ({}, 0, ["town.t.s1.json"]))
+        self.file(buffer, beside, register=False)
+        self.assertEqual((list(self.told), self.counted(buffer), self.lies(WATCH)), ([beside], 0, ["town.t.s1.json"]))
+        self.assertIn("/err/", self.filing.waiting)
         self.disk.refuses.clear()
         self.clock.pump([0.5] * 10)
         self.assertEqual((self.told[buffer].kind, len(self.lies("/err"))), ("loaded", 1))
@@ -449,3 +450,19 @@ class ReadBackTests(FilingCase):
         self.file(buffer)
         self.assertEqual((self.told, self.far.steps), ({}, []))
         self.assertIn("town", self.filing.waiting)
+
+    def test_what_the_journal_cannot_read(self) -> None:
+        """Its file waits, and says why; the others of its round do not."""
+        self.begin()
+        buffer, beside = self.streamed(b""), self.streamed(b'{"v":1}\n')
+        stored: Any = "damaged"
+        buffer.normal, buffer.stored, buffer.records = None, 1, [Pending(stored, 1, 1, None)]
+
+        class Records:
+            def read(self, wanted: Sequence[Any]) -> Deferred[list[bytes]]:
+                return fail(OSError(5, "Input/output error"))
+
+        self.filing._records = Records
+        self.file(buffer, beside)
+        self.assertEqual((list(self.told), self.filing.depth), ([beside], 1))
+        self.assertEqual(self.filing.waiting, "town.t: [Errno 5] Input/output error")
