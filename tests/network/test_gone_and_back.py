@@ -1,4 +1,4 @@
-"""What goes away for a while and comes back: databases, and the operator. Nobody else waits, and nothing is forgotten."""
+"""What goes away for a while and comes back: databases, and the operator. Nobody else waits, nothing is forgotten."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_a_database_that_is_disconnected_while_a_file_gets_its_id(
 def test_a_database_that_is_disconnected_while_a_file_gets_its_id_again(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same with one that was loaded before: it is let go of once its database is back, without a word in between."""
+    """With one that was loaded before: it is let go of once its database is back. No failure is lost."""
     node, disk = plant.op(1), plant.world.places["op1"].disk
     receipt = plant.put_at([{"v": 1}], "0", whole=True)
     plant.rest()

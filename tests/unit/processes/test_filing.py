@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from anylog.disk.records import pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Publish, Step
-from anylog.processes.buffers import Buffer, Drafts, Pending
+from anylog.processes.buffers import Buffer, Drafts, Pending, Where
+from anylog.processes.earlier import Earlier, Elsewhere, Others, Told
 from anylog.processes.filing import DUPLICATE, FAILED, GATHER, NOT_LOADED, Filing, full_name, streamed_hash
 from anylog.processes.rounds import PAUSES
 from anylog.processes.whole import FilingOptions, Outcome
@@ -466,3 +467,36 @@ class ReadBackTests(FilingCase):
         self.file(buffer, beside)
         self.assertEqual((list(self.told), self.filing.depth), ([beside], 1))
         self.assertEqual(self.filing.waiting, "town.t: [Errno 5] Input/output error")
+
+    def test_what_the_journal_cannot_read_of_before(self) -> None:
+        """A recalled stream that others may have waits; the others that were recalled with it do not."""
+        self.begin()
+        buffer, beside = self.streamed(b""), self.streamed(b'{"v":1}\n')
+        self.register(buffer, beside)
+        stored: Any = "damaged"
+        buffer.normal, buffer.stored, buffer.records = None, 1, [Pending(stored, 1, 1, None)]
+        buffer.recalled = beside.recalled = True
+
+        class Records:
+            def read(self, wanted: Sequence[Any]) -> Deferred[list[bytes]]:
+                return fail(OSError(5, "Input/output error"))
+
+        class Another(Others):
+            async def known(self, ids: Sequence[int], first: int, wheres: Collection[Where]) -> Told:
+                there = Elsewhere(member=4, id=ids[0], hash="f" * 32, rows=1, state="loaded")
+                return Told(known={ids[0]: [there]}) if ids[0] == buffer.tsd else Told()
+
+        async def lacking(member: int) -> None:
+            raise AssertionError("nothing was given up")
+
+        self.filing._records = Records
+        earlier = Earlier(
+            clock=self.clock, registry=self.registry, filing=self.filing, database=self.no_database,
+            accept=self.no_records, ended=self.no_records, lacking=lacking, buffers={}, others=Another(),
+        )  # fmt: skip
+        earlier.add(buffer)
+        earlier.add(beside)
+        self.clock.pump([0, GATHER, GATHER])
+        self.assertEqual(
+            (list(self.told), earlier.depth, earlier.waiting), ([beside], 1, "[Errno 5] Input/output error")
+        )
