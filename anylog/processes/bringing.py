@@ -121,12 +121,13 @@ class Bringing:
         """What is loaded gets its row in `almgm`, if that was lost, and goes on to be filed."""
         try:
             (verdict,) = await self._registry.register([buffer])
+            if verdict.kind == "wait":
+                raise AnyLogError(502, verdict.text)
         except AnyLogError:
+            if buffer.interrupted:
+                return  # who waits was told why
             self._drop(buffer)
             raise
-        if verdict.kind == "wait":
-            self._drop(buffer)
-            raise AnyLogError(502, verdict.text)
         if verdict.kind != "load" and not verdict.again:
             verdict.tell(buffer)
         self._check(buffer)
@@ -168,6 +169,7 @@ class Bringing:
         """Files that cannot go on: their owner tries again."""
         for buffer in [buffer for buffer in self._buffers.values() if buffer.file is not None and which(buffer)]:
             told, buffer.told = buffer.told, None
+            buffer.interrupted = True
             self._registry.forget(buffer)
             self._drop(buffer)
             if told is not None:

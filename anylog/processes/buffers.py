@@ -74,6 +74,7 @@ class Buffer:
     leaving: bool = False  # it is loaded, and with those that are made into files
     repeated: bool = False  # a delivery of what is loaded under this very name
     told: Deferred[Outcome] | None = None  # who waits for what becomes of `file`
+    interrupted: bool = False  # whoever brought `file` was told to try again, with another buffer
     opened: bool = False  # its OPEN record is synced
     opening: list[Deferred[None]] = field(factory=list)  # who waits for that, where it was refused at first
     lost: bool = False  # it was refused again: nothing of it was promised

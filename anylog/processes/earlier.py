@@ -206,7 +206,7 @@ class Earlier:
                     waits = await self._fresh(buffer, member, told, late) or waits
                 else:
                     self._release(buffer, told.silent)
-            except AnyLogError as why:  # the others need not wait for this one
+            except (AnyLogError, OSError) as why:  # the others need not wait for this one
                 waits = str(why)
         if not self._held:
             await self.settle(self._registry.tsd)

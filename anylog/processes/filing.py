@@ -20,6 +20,7 @@ from anylog.counts import Counts
 from anylog.disk.archive import folder_of
 from anylog.disk.names import LONGEST_ERROR, FileName, error_name
 from anylog.disk.records import unpack_rows
+from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step, unix
 from anylog.mapping.body import normal_form, read_body
 from anylog.processes.buffers import Buffer, Drafts
@@ -131,10 +132,16 @@ class Filing:
         streams = [each for each in buffers if each.tsd and each.file is None and not (each.whole or each.verdict)]
         named = [self._name(each) for each in streams]
         await self._skip_counted([file for file in files if file.buffer.recalled and file.buffer.tsd])
+        refused: dict[_File, str] = {}
         for file in files:
-            await self._make(file, options)
+            try:
+                await self._make(file, options)
+            except (AnyLogError, OSError) as why:  # the others need not wait for this one
+                where = file.buffer.where
+                refused[file] = f"{where.dbms}.{where.table}: {why}"
         await gather(named)
-        published, refused = await self._publish(files, options)
+        refused |= await self._publish([file for file in files if file not in refused], options)
+        published = [file for file in files if file not in refused]
         await self._count(published)
         self.point("counted")
         kept = await self._let_go(published, options)
@@ -236,8 +243,8 @@ class Filing:
             parts.append(normal_form(rows))
         return b"".join(parts)
 
-    async def _publish(self, files: Sequence[_File], options: FilingOptions) -> tuple[list[_File], dict[_File, str]]:
-        """Those whose files lie there, and those that have to be tried again with the reason."""
+    async def _publish(self, files: Sequence[_File], options: FilingOptions) -> dict[_File, str]:
+        """Put them where they belong; gives those that have to be tried again, and why."""
         steps: list[Step] = []
         placed = []
         for file in files:
@@ -250,20 +257,21 @@ class Filing:
         for file, outcome in zip(placed, outcomes, strict=True):
             if isinstance(outcome, OSError):
                 refused[file] = f"{file.path}: {outcome.strerror or outcome}"
-            elif outcome == "other":
-                await self._aside(file, options)
-        return [file for file in files if file not in refused], refused
+            elif outcome == "other" and (why := await self._aside(file, options)):
+                refused[file] = why
+        return refused
 
-    async def _aside(self, file: _File, options: FilingOptions) -> None:
-        """Another file of its name lies there: neither is overwritten (operator-ha.md 3.5)."""
+    async def _aside(self, file: _File, options: FilingOptions) -> str:
+        """Another file of its name lies there: neither is overwritten (operator-ha.md 3.5). Gives why that failed."""
         assert file.path is not None
         told = f"{file.path} is there with other content"
-        self.log.error("{why}; the new file goes to the error directory", why=told)
-        self.counts.add("conflicts", 1, told)
         path = options.err_dir / error_name(file.path.name, DUPLICATE, unix(self._clock), ())
         (outcome,) = await self._lane.run(self._disk.batch, [Publish(path, file.data, file.compress)])
         if isinstance(outcome, OSError):
-            raise outcome
+            return f"{told}, and {path}: {outcome.strerror or outcome}"
+        self.log.error("{why}; the new file goes to the error directory", why=told)
+        self.counts.add("conflicts", 1, told)
+        return ""
 
     async def _count(self, files: Sequence[_File]) -> None:
         """S8: how many rows each holds, in one commit."""

@@ -59,6 +59,7 @@ class Operating:
     earlier: Earlier = field(init=False)
     runs: bool = False
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
+    _left: int = 0  # the member id of the operator that was ended, until one runs again
     noted: int = 0  # what the note says: the member in whose name readings were registered here last
     former: int = 0  # the member whose files are in `tsd_info` still, if that is another
     _beats: Rhythm | None = None
@@ -160,7 +161,7 @@ class Operating:
         """
         self.runs = True
         self._registry.member = member if options.tsd else lambda: 0
-        self.remembered = 0
+        self.remembered = self._left = 0
         await self.note(self._registry.member())
         if not options.tsd:
             self._filing.options = options
@@ -213,7 +214,12 @@ class Operating:
             await self._begin_with(options)
 
     def end(self) -> None:
-        """No operator runs: what comes is not kept as files; what is registered still is, where it was to go."""
+        """No operator runs: what comes is registered, and kept as files where they were to go, as what of its member.
+
+        Nothing is compared from now on.
+        """
+        if self.runs:
+            self._left = self._registry.member()
         self.runs = self._begun = False
         self._apart.clear()
         for call in self._again.values():
@@ -262,9 +268,11 @@ class Operating:
             return False, 0
         if self.runs:
             return True, self._registry.member()
-        # Until the operator of before runs again its readings wait for it, if that is what this node is going to be.
-        if self.remembered and self._tsd() is not None:
-            return True, self.remembered
+        # Until the operator of before runs again this node is its member: the others are to get what comes meanwhile.
+        # After a start that waits for it to be registered.
+        member = self.remembered or self._left
+        if member and self._tsd() is not None:
+            return True, member
         return False, 0
 
     def _look_late(self) -> None:

@@ -148,6 +148,9 @@ class Registry:
                 told = f"its content is loaded as {each.into} {entry.id}"
                 verdicts.append(Verdict("duplicate", told))
                 continue
+            if buffer.interrupted:  # while it got its id; that goes to the buffer it comes with again
+                verdicts.append(Verdict("wait", f"{each.into} {entry.id} was interrupted"))
+                continue
             other = self._live.get(mine)
             if other is not None and other is not buffer:
                 verdicts.append(Verdict("wait", f"{each.into} {entry.id} is in work"))

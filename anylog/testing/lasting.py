@@ -62,6 +62,7 @@ class Told:
 
     inner: apsw.Connection
     point: Callable[[str], None]
+    closed: Callable[[apsw.Connection], None]  # the node lets go of its database
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """See `library.Connection`."""
@@ -84,6 +85,7 @@ class Told:
     def close(self) -> None:
         """See `library.Connection`."""
         self.inner.close()
+        self.closed(self.inner)
 
 
 @define(eq=False)
@@ -158,7 +160,11 @@ class LastingFiles:
         real.parent.mkdir(parents=True, exist_ok=True)
         made = self.vfs.connect(str(real), readonly)
         self.connections.append(made)
-        return Told(made, self.point)
+        return Told(made, self.point, self._closed)
+
+    def _closed(self, connection: apsw.Connection) -> None:
+        if connection in self.connections:  # unless that life is over
+            self.connections.remove(connection)
 
     def _stat(self, path: Path) -> os.stat_result:
         return self.real(path).stat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from anylog.disk.records import pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Publish, Step
-from anylog.processes.buffers import Buffer, Drafts, Pending
+from anylog.processes.buffers import Buffer, Drafts, Pending, Where
+from anylog.processes.earlier import Earlier, Elsewhere, Others, Told
 from anylog.processes.filing import DUPLICATE, FAILED, GATHER, NOT_LOADED, Filing, full_name, streamed_hash
 from anylog.processes.rounds import PAUSES
 from anylog.processes.whole import FilingOptions, Outcome
@@ -290,14 +291,15 @@ class TroubleTests(FilingCase):
         self.assertEqual(self.filing.counts["conflicts"], 1)
 
     def test_neither_here_nor_there(self) -> None:
-        """If the error directory refuses, too, it waits as it is."""
+        """If the error directory refuses, too, it waits as it is, and says why; the others of its round do not."""
         self.begin()
-        buffer = self.buffer()
-        self.register(buffer)
+        buffer, beside = self.buffer(), self.buffer()
+        self.register(buffer, beside)
         self.disk.put(DAY / full_name(buffer, buffer.whole, True), b"old")
         self.disk.refuses.add(Path("/err"))
-        self.file(buffer, register=False)
-        self.assertEqual((self.told, self.counted(buffer), self.lies(WATCH)), ({}, 0, ["town.t.s1.json"]))
+        self.file(buffer, beside, register=False)
+        self.assertEqual((list(self.told), self.counted(buffer), self.lies(WATCH)), ([beside], 0, ["town.t.s1.json"]))
+        self.assertIn("/err/", self.filing.waiting)
         self.disk.refuses.clear()
         self.clock.pump([0.5] * 10)
         self.assertEqual((self.told[buffer].kind, len(self.lies("/err"))), ("loaded", 1))
@@ -449,3 +451,52 @@ class ReadBackTests(FilingCase):
         self.file(buffer)
         self.assertEqual((self.told, self.far.steps), ({}, []))
         self.assertIn("town", self.filing.waiting)
+
+    def test_what_the_journal_cannot_read(self) -> None:
+        """Its file waits, and says why; the others of its round do not."""
+        self.begin()
+        buffer, beside = self.streamed(b""), self.streamed(b'{"v":1}\n')
+        stored: Any = "damaged"
+        buffer.normal, buffer.stored, buffer.records = None, 1, [Pending(stored, 1, 1, None)]
+
+        class Records:
+            def read(self, wanted: Sequence[Any]) -> Deferred[list[bytes]]:
+                return fail(OSError(5, "Input/output error"))
+
+        self.filing._records = Records
+        self.file(buffer, beside)
+        self.assertEqual((list(self.told), self.filing.depth), ([beside], 1))
+        self.assertEqual(self.filing.waiting, "town.t: [Errno 5] Input/output error")
+
+    def test_what_the_journal_cannot_read_of_before(self) -> None:
+        """A recalled stream that others may have waits; the others that were recalled with it do not."""
+        self.begin()
+        buffer, beside = self.streamed(b""), self.streamed(b'{"v":1}\n')
+        self.register(buffer, beside)
+        stored: Any = "damaged"
+        buffer.normal, buffer.stored, buffer.records = None, 1, [Pending(stored, 1, 1, None)]
+        buffer.recalled = beside.recalled = True
+
+        class Records:
+            def read(self, wanted: Sequence[Any]) -> Deferred[list[bytes]]:
+                return fail(OSError(5, "Input/output error"))
+
+        class Another(Others):
+            async def known(self, ids: Sequence[int], first: int, wheres: Collection[Where]) -> Told:
+                there = Elsewhere(member=4, id=ids[0], hash="f" * 32, rows=1, state="loaded")
+                return Told(known={ids[0]: [there]}) if ids[0] == buffer.tsd else Told()
+
+        async def lacking(member: int) -> None:
+            raise AssertionError("nothing was given up")
+
+        self.filing._records = Records
+        earlier = Earlier(
+            clock=self.clock, registry=self.registry, filing=self.filing, database=self.no_database,
+            accept=self.no_records, ended=self.no_records, lacking=lacking, buffers={}, others=Another(),
+        )  # fmt: skip
+        earlier.add(buffer)
+        earlier.add(beside)
+        self.clock.pump([0, GATHER, GATHER])
+        self.assertEqual(
+            (list(self.told), earlier.depth, earlier.waiting), ([beside], 1, "[Errno 5] Input/output error")
+        )
