@@ -48,7 +48,7 @@ class Totals:
     files: int = 0  # held
     sum: int = 0  # of their ids and hashes
     first: int = 0
-    last: int = 0
+    last: int = 0  # that its member gave: not what somebody's name of a file says
     last_time: str = ""
     absent: int = 0  # of which it is said that nobody has them (`01`)
     pending: int = 0  # the first that is registered and not loaded; 0: none
@@ -98,7 +98,10 @@ def totals(tsd: Tsd, start: str, end: str) -> Deferred[dict[str, Totals]]:
         for table in _tables(connection):
             each = file_sums.sums(connection, table, start, end)
             sum = each.ids + each.hashes
-            found[table] = Totals(each.held, sum, each.first, each.last, each.last_time, each.absent, each.pending)
+            last = each.last
+            if last >= FOREIGN_IDS:
+                last = file_sums.sums(connection, table, start, end, FOREIGN_IDS - 1).last
+            found[table] = Totals(each.held, sum, each.first, last, each.last_time, each.absent, each.pending)
         return found
 
     return tsd.database.read(lambda connection: file_sums.at_once(connection, lambda: work(connection)))

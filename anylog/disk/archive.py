@@ -11,6 +11,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Disk, Read
 
 LARGEST = 64 << 20  # bytes of one file, also unpacked
+ARCHIVED = 8 * LARGEST  # of one that lies in the own archive: once there was no limit to what came as a stream
 _PIECE = 1 << 20
 
 
@@ -56,13 +57,18 @@ def _numbers(disk: Disk, folder: Path) -> list[str]:
     return sorted((name for name in disk.names(folder) if len(name) == 2 and name.isdecimal()), reverse=True)
 
 
-def read_archived(disk: Disk, path: Path, most: int = LARGEST) -> bytes:
+def read_archived(disk: Disk, path: Path) -> bytes:
     """The content of one file, unpacked. Raises OSError, AnyLogError 6 or 501."""
-    (outcome,) = disk.batch([Read(path, most)])
+    (outcome,) = disk.batch([Read(path, ARCHIVED)])
     if isinstance(outcome, OSError):
         raise outcome
     data: bytes = outcome[0]
-    return gunzip(data, most) if path.name.endswith(".gz") else data
+    return unpacked(path, data)
+
+
+def unpacked(path: Path, data: bytes) -> bytes:
+    """What a file of the archive holds. Raises AnyLogError 6 or 501."""
+    return gunzip(data, ARCHIVED) if path.name.endswith(".gz") else data
 
 
 def gunzip(data: bytes, most: int) -> bytes:

@@ -43,21 +43,19 @@ class TooWide:
         return self.digits
 
 
-def read_body(body: bytes) -> list[dict[str, Any]]:
+def read_body(body: bytes, most: int = MOST_OBJECTS) -> list[dict[str, Any]]:
     """The rows of a PUT or POST body: an object, a list of objects, or objects one after the other.
 
     Between objects there may be blanks, line ends and one comma. An integer from 2**64 on, or below -2**63, is a
-    `TooWide`. Raises AnyLogError 6, saying what is wrong and where, or 501 for too many objects; then nothing of the
-    body is of use.
+    `TooWide`. Raises AnyLogError 6, saying what is wrong and where, or 501 for more than `most` objects and lists; then
+    nothing of the body is of use.
     """
     data = body.removeprefix(b"\xef\xbb\xbf")
     if not data or data.isspace():
         raise _refused("Message Body is empty")
-    if len(data) > MOST_OBJECTS and data.count(b"{") + data.count(b"[") > MOST_OBJECTS:
+    if len(data) > most and objects_in(data) > most:
         # Two bytes of text may become a hundred of memory.
-        raise AnyLogError(
-            501, f"a body may have {MOST_OBJECTS:,} objects and lists, this one has more: send it in parts"
-        )
+        raise AnyLogError(501, f"a body may have {most:,} objects and lists, this one has more: send it in parts")
     try:
         parsed = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -71,13 +69,18 @@ def read_body(body: bytes) -> list[dict[str, Any]]:
     return rows
 
 
+def objects_in(data: bytes) -> int:
+    """Objects and lists of a text, as they are counted where there may not be too many: also those in its strings."""
+    return data.count(b"{") + data.count(b"[")
+
+
 def read_message(payload: bytes) -> Any:
     """The JSON value that a message is. Integers as in `read_body`.
 
     Raises AnyLogError 6, saying what is wrong and where, or 501 for too many objects.
     """
     data = payload.removeprefix(b"\xef\xbb\xbf")
-    if len(data) > MOST_OBJECTS and data.count(b"{") + data.count(b"[") > MOST_OBJECTS:
+    if len(data) > MOST_OBJECTS and objects_in(data) > MOST_OBJECTS:
         raise AnyLogError(501, f"a message may have {MOST_OBJECTS:,} objects and lists, this one has more")
     try:
         parsed = orjson.loads(data)

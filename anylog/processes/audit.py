@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from anylog.databases import audits
 from anylog.databases.library import Connection
 from anylog.databases.tsd import DROPPED, DUPLICATE, FAILED, MISSING, OWN, Tsd
-from anylog.disk.archive import LARGEST, folder_of, gunzip, ids_in
+from anylog.disk.archive import ARCHIVED, folder_of, ids_in, unpacked
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Disk, IBody, ILane, Mark, Read, Reply
 from anylog.mapping.body import content_hash, is_sealed
@@ -274,17 +274,12 @@ def fits(hash: str, dbms: str, table: str, member: int, id: int, data: bytes) ->
     return hash in known or is_sealed(hash, dbms, table, data)
 
 
-def content_of(path: Path, data: bytes) -> bytes:
-    """What a file holds. Raises AnyLogError 6 or 501."""
-    return gunzip(data, LARGEST) if path.name.endswith(".gz") else data
-
-
 def _read_some(disk: Disk, paths: Sequence[Path]) -> list[bytes | OSError]:
     """In a lane: the first of these files, until it is enough at once."""
     found: list[bytes | OSError] = []
     size = 0
     for path in paths:
-        (outcome,) = disk.batch([Read(path, LARGEST)])
+        (outcome,) = disk.batch([Read(path, ARCHIVED)])
         found.append(outcome if isinstance(outcome, OSError) else outcome[0])
         size += 0 if isinstance(outcome, OSError) else len(outcome[0])
         if size >= AT_ONCE:
@@ -301,7 +296,7 @@ def _states(asked: Sequence[tuple[str, str, Told, Path, bytes | OSError]]) -> li
             continue
         try:
             fine = not isinstance(data, OSError) and fits(
-                told.hash, dbms, table, told.member, told.id, content_of(path, data)
+                told.hash, dbms, table, told.member, told.id, unpacked(path, data)
             )
         except AnyLogError:
             fine = False

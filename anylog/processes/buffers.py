@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.disk.journal import Stored
 from anylog.disk.records import BufferId
-from anylog.processes.forms import Early
+from anylog.processes.forms import Early, Size
 from anylog.processes.thresholds import Threshold
 from anylog.processes.whole import Outcome, WholeFile
 
@@ -79,6 +80,7 @@ class Buffer:
     opening: list[Deferred[None]] = field(factory=list)  # who waits for that, where it was refused at first
     lost: bool = False  # it was refused again: nothing of it was promised
     volume: int = 0  # bytes of its readings as they came
+    size: Size = field(factory=Size)  # of the file that it becomes
     rows: int = 0
     last: int = 0  # sequence of its newest record
     unsynced: int = 0  # records that are on their way to the disk
@@ -102,6 +104,11 @@ class Buffer:
     def loadable(self) -> bool:
         """Whether its rows may go to the table now (`write_immediate`, ingest.md 8.4)."""
         return self.threshold.write_immediate or self.state != "open"
+
+    @property
+    def becomes_file(self) -> bool:
+        """Whether others are to read what is made of it."""
+        return self.filed or self.published
 
     @property
     def finished(self) -> bool:
@@ -215,6 +222,19 @@ class Drafts:
 
 
 @define
+class Second:
+    """The time of day as buffers have it, written once a second."""
+
+    _written: tuple[int, str] = (-1, "")
+
+    def text(self, now: float) -> str:
+        """UTC to the second; `now` in seconds of the node's clock."""
+        if int(now) != self._written[0]:
+            self._written = int(now), datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return self._written[1]
+
+
+@define
 class Traffic:
     """What came for one table, for `get streaming`."""
 
@@ -242,3 +262,12 @@ class Traffic:
             self.rows += rows
         self.last = now
         self.first = self.first or now
+
+    def loaded(self, buffer: Buffer, rows: int, parked: int, seconds: float, now: float) -> None:
+        """Rows of a buffer are in the table."""
+        self.immediate += rows if buffer.state == "open" else 0
+        self.parked += parked
+        self.batch_rows += rows if buffer.whole else 0
+        self.seconds += seconds
+        if rows:
+            self.first_insert, self.last_insert = self.first_insert or now, now

@@ -58,7 +58,8 @@ class SetBufferThreshold(Command):
 
     Without a table the limits hold for all tables of the database, without a database for the node. What is not given
     takes its default (60 seconds, 10KB, write_immediate true). Zero for both time and volume removes the entry.
-    With `write_immediate = false` rows are loaded when their buffer is due; they are as safe as otherwise.
+    With `write_immediate = false` rows are loaded when their buffer is due; they are as safe as otherwise. A buffer is
+    always due before its file would be too large for other members: 64 MiB, or a million objects and lists.
     """
 
     words = "set buffer threshold"

@@ -329,7 +329,7 @@ class Consumer(Process):
                 self._own_over(link)
             look = link.looks[whose]
             if whose != own:
-                bound = told.safe.get(whose, 0)
+                bound = self.standing.of(peer.member).get(whose, 0)
                 mine[whose] = validated(
                     mine.get(whose, 0), bound, look.first, look.ours.pending, self._clash(whose)
                 )  # fmt: skip

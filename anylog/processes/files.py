@@ -17,7 +17,7 @@ from anylog.mapping.body import content_hash, is_sealed, normal_form, read_body
 from anylog.mapping.sql_file import read_sql
 from anylog.names import normalise
 from anylog.processes.agreement import SYSTEM
-from anylog.processes.forms import Early, early_of
+from anylog.processes.forms import Early, Size, early_of
 
 LARGEST = 64 << 20  # bytes of one file, also unpacked
 KINDS = ("json", "sql", "gz")  # values of `file_type`
@@ -41,7 +41,8 @@ def understand(name: FileName, data: bytes, member: int, columns: Mapping[str, s
     they came, or with member and id of the name in front, as for files cut from streams (ingest.md 9.2), or with the
     seal of a publisher. The bytes of a file that another member hashed are kept as they are, so that every member keeps
     the same; with another content than its hash tells it was damaged on its way, and is none.
-    With the `columns` of its table the rows are converted, too. Raises AnyLogError 6, 16 or 501.
+    With the `columns` of its table the rows are converted, too. Raises AnyLogError 6, 16 or 501, also for what would
+    be too large as others read it.
     """
     if name.compressed:
         data = gunzip(data, LARGEST)
@@ -83,6 +84,9 @@ def _content(
     note: str = "",
 ) -> Content:
     """With its rows as they go to the table, if that can be; what a policy is to map is not what goes there."""
+    refusal = Size.of(normal).refusal if name.kind == "json" else None  # others never get a file of SQL
+    if refusal is not None:
+        raise refusal
     mapped = original and name.instructions != "0" and name.kind == "json"
     early = None if mapped else early_of(rows, columns)
     return Content(rows=rows if early is None else [], normal=normal, hash=hash, note=note, early=early)

@@ -8,7 +8,9 @@ from typing import Any
 
 from attrs import frozen
 
-from anylog.mapping.body import content_hash, normal_form
+from anylog.disk.archive import LARGEST
+from anylog.errors import AnyLogError
+from anylog.mapping.body import MOST_OBJECTS, content_hash, normal_form, objects_in
 from anylog.mapping.rows import Converted, convert_each
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_\-]{1,64}")
@@ -41,6 +43,31 @@ def joined(parts: Sequence[Early]) -> Converted:
         return first
     values = ",".join([part.converted.values[1:-1] for part in parts])
     return Converted(first.names, f"[{values}]", sum(part.converted.count for part in parts), [], {})
+
+
+@frozen
+class Size:
+    """Of a normal form, which may be several times what came: a file is kept, sent and read as that."""
+
+    length: int = 0  # bytes
+    objects: int = 0  # and lists, as `read_body` counts them
+
+    @classmethod
+    def of(cls, normal: bytes) -> Size:
+        """Of a whole one, or of a part."""
+        return cls(len(normal), objects_in(normal))
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.length + other.length, self.objects + other.objects)
+
+    @property
+    def refusal(self) -> AnyLogError | None:
+        """AnyLogError 501 if other members would not read such a file; None if they do."""
+        for number, most, what in ((self.length, LARGEST, "bytes"), (self.objects, MOST_OBJECTS, "objects and lists")):
+            if number > most:
+                told = f"its normal form has {number:,} {what}, a file may have {most:,}: send it in parts"
+                return AnyLogError(501, told)
+        return None
 
 
 @frozen

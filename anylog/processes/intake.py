@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
@@ -22,11 +21,11 @@ from anylog.mapping.body import normal_form
 from anylog.processes.accepting import NO_TOKENS, Accepting
 from anylog.processes.attaching import Attaching, Databases, recall, recall_buffers
 from anylog.processes.bringing import Bringing
-from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
+from anylog.processes.buffers import Buffer, Drafts, Pending, Second, Traffic, Where
 from anylog.processes.file_policies import FilePolicies
 from anylog.processes.filing import MOST, Filing
 from anylog.processes.flushing import SOON, drained, held_up
-from anylog.processes.forms import MANY, Form, early_of
+from anylog.processes.forms import MANY, Form, Size, early_of
 from anylog.processes.loading import SMALL, Loader
 from anylog.processes.once import Once
 from anylog.processes.opening import Ending, Opening
@@ -91,7 +90,7 @@ class Intake:
     files: Bringing = field(init=False)
     recovery: Recovery = field(init=False)
     operating: Operating = field(init=False)
-    _second: tuple[int, str] = (-1, "")  # of now, and as text
+    _second: Second = field(factory=Second)
     _closing: bool = False
     _ready: bool = False
     _free: tuple[float, int] = (-1e9, 0)
@@ -323,14 +322,28 @@ class Intake:
         now: float,
         tokens: Mapping[str, str] = NO_TOKENS,
     ) -> Deferred[Receipt]:
-        """One record of the journal; the receipt follows its sync. `tokens` are those of messages, see `Accepting`."""
-        hash = form.hash
+        """One record of the journal; the receipt follows its sync. `tokens` are those of messages, see `Accepting`.
+
+        Fails with AnyLogError 501 for what would be too large as a file.
+        """
+        hash, normal, size = form.hash, form.normal, Size()
         buffer = self._open.get(where) if not hash else None
+        dbms = where.dbms
+        if buffer.becomes_file if buffer else self.outgoing.takes(dbms) or self.operating.member(dbms)[0]:
+            # While the rows are at hand: later each of them has to be fetched from memory again.
+            normal = normal or normal_form(rows)
+            size = Size.of(normal)
+            refusal = size.refusal
+            if refusal is not None:
+                return fail(refusal)
+            if buffer is not None and (buffer.size + size).refusal is not None:
+                self._cut(buffer)
+                buffer = None
         if buffer is None:
             buffer = self._begin(where, hash, now)
+        buffer.size += size
         if buffer.filed:
-            # While the rows are at hand: later each of them has to be fetched from memory again.
-            self._drafts.add(buffer, form.normal or normal_form(rows))
+            self._drafts.add(buffer, normal)
         told: dict[str, Any] = {"key": key, "at": now, "rows": len(rows)} if key else {}
         if tokens:
             told |= {"tokens": tokens, "at": now}
@@ -357,9 +370,7 @@ class Intake:
 
     def _begin(self, where: Where, hash: str, now: float) -> Buffer:
         threshold = self.thresholds.of(where.dbms, where.table)
-        if int(now) != self._second[0]:
-            self._second = int(now), datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        at = self._second[1]
+        at = self._second.text(now)
         published = self.outgoing.takes(where.dbms)
         filed, member = (False, 0) if published else self.operating.member(where.dbms)
         buffer = Buffer(
@@ -453,14 +464,8 @@ class Intake:
         return self._opening.end(buffer).addCallbacks(lambda _: self._check(buffer), lambda failure: None)
 
     def _loaded(self, buffer: Buffer, rows: int, parked: int, seconds: float) -> None:
-        now = self._clock.seconds()
         traffic = self.traffic.setdefault((buffer.where.dbms, buffer.where.table), Traffic())
-        traffic.immediate += rows if buffer.state == "open" else 0
-        traffic.parked += parked
-        traffic.batch_rows += rows if buffer.whole else 0
-        traffic.seconds += seconds
-        if rows:
-            traffic.first_insert, traffic.last_insert = traffic.first_insert or now, now
+        traffic.loaded(buffer, rows, parked, seconds, self._clock.seconds())
         self._check(buffer)
 
     def _check(self, buffer: Buffer) -> None:

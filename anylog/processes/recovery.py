@@ -21,6 +21,7 @@ from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish, unix
 from anylog.mapping.body import normal_form, read_body
+from anylog.processes.audit import fits
 from anylog.processes.filing import streamed_hash
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
 from anylog.processes.unlisted import Unlisted
@@ -382,7 +383,7 @@ class _Comparison:
         folder = folder_of(self.options.archive_dir, date)
         try:
             path, data = await self.room.lane.run(_read, self.room.disk, path, folder)
-            rows = len(read_body(data))
+            rows = len(read_body(data, most=len(data)))
         except AnyLogError as damage:
             self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
             return None  # what is here is all there is
@@ -456,15 +457,21 @@ class _Comparison:
         """Load a file of the archive."""
         date = _digits(entry.time)
         try:
-            path, data = await self.room.lane.run(
-                _read, self.room.disk, path, folder_of(self.options.archive_dir, date)
+            path, data, fine = await self.room.lane.run(
+                _read_again, self.room.disk, path, folder_of(self.options.archive_dir, date), entry, self.owner
             )
-            rows = read_body(data)
+            if not fine:
+                raise AnyLogError(6, f"its content is not that of the hash {entry.hash}")
+            rows = read_body(data, most=len(data))
         except OSError as why:
             self.log.error("{path} cannot be read: {why}", path=path, why=str(why))
             self._note(UNREAD)
             return
         except AnyLogError as damage:
+            if damage.number == 501:  # there may be nothing wrong with it
+                self.log.error("{path} cannot be read: {why}", path=path, why=str(damage))
+                self._note(UNREAD)
+                return
             await self._damaged(entry, path, damage)
             return
         # Pending again first: what is counted would be taken for loaded.
@@ -548,6 +555,12 @@ def _read(disk: Disk, path: Path, folder: Path) -> tuple[Path, bytes]:
         if path.parent == folder:
             raise
     return folder / path.name, read_archived(disk, folder / path.name)
+
+
+def _read_again(disk: Disk, path: Path, folder: Path, entry: Entry, owner: int) -> tuple[Path, bytes, bool]:
+    """In a lane: as `_read`, and whether the content is what the entry says; it may have rotted, or was edited."""
+    path, data = _read(disk, path, folder)
+    return path, data, fits(entry.hash, entry.dbms, entry.table, owner, entry.id, data)
 
 
 def _digits(time: str) -> str:

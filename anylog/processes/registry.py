@@ -251,8 +251,8 @@ class Registry:
     async def finish(self, done: Sequence[tuple[Buffer, str, int, str, str]]) -> None:
         """Rows (and hashes) of buffers in one commit: buffer, hash, rows, status 1, status 2."""
         if done:
-            self.returned.difference_update(each[0].tsd for each in done)
             member, tsd = self.member(), self.tsd
+            self.returned.difference_update(each[0].tsd for each in done if table_of(each[0], member) == OWN)
             lost = [each[0] for each in done if each[0].known_to is not tsd]
             if lost:  # registered in tables that are gone, or before this start: under the same ids
                 await tsd.register([self._wanted(buffer) for buffer in lost])

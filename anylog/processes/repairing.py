@@ -18,14 +18,14 @@ from twisted.logger import Logger
 from anylog.databases import audits
 from anylog.databases.library import Connection
 from anylog.databases.taken_out import TakenOut
-from anylog.disk.archive import LARGEST, folder_of
+from anylog.disk.archive import ARCHIVED, LARGEST, folder_of, unpacked
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Mark, Move, Publish, Read, unix
 from anylog.mapping.body import read_body
 from anylog.pages import all_pages
 from anylog.processes.agreement import Place
-from anylog.processes.audit import Ask, Audit, Question, Told, ask_audit, content_of, digits, fits
+from anylog.processes.audit import Ask, Audit, Question, Told, ask_audit, digits, fits
 from anylog.processes.buffers import Where
 from anylog.processes.compared import best, name_of
 from anylog.processes.digests import NOTHING, UNKNOWN, Digest, data_columns, of_content, of_files
@@ -228,7 +228,7 @@ class _Table:
         path = await self.room.audit.path(self.options, told)
         rotten = ""
         if path is not None:
-            (outcome,) = await self.room.audit.lane.run(self.room.audit.disk.batch, [Read(path, LARGEST)])
+            (outcome,) = await self.room.audit.lane.run(self.room.audit.disk.batch, [Read(path, ARCHIVED)])
             if isinstance(outcome, FileNotFoundError):
                 self.room.audit.forget()
                 raise outcome  # moved meanwhile, or removed: another repair sees to it
@@ -249,7 +249,7 @@ class _Table:
     def _checked(self, told: Told, path: Path, data: bytes) -> bytes | None:
         """In a lane: the content, if it is what the name says."""
         try:
-            content = content_of(path, data)
+            content = unpacked(path, data)
         except AnyLogError:
             return None
         fine = fits(told.hash, self.question.dbms, self.question.table, told.member, told.id, content)
@@ -400,7 +400,7 @@ class _Table:
         disk, lane = self.room.audit.disk, self.room.audit.lane
         path = await self.room.audit.path(self.options, told)
         if path is not None:
-            (outcome,) = await lane.run(disk.batch, [Read(path, LARGEST)])
+            (outcome,) = await lane.run(disk.batch, [Read(path, ARCHIVED)])
             data = None if isinstance(outcome, OSError) else outcome[0]
             content = None if data is None else await self.room.audit.cpu.run(self._checked, told, path, data)
             if content is not None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from attrs import define, field
 
-from anylog.databases.tsd import Tsd
+from anylog.databases.tsd import FOREIGN_IDS, Tsd
 from anylog.databases.tsd_ranges import remember, remembered
 from anylog.processes.missing import consensus
 from anylog.waiting import deferring
@@ -31,7 +31,7 @@ class Standing:
 
     def hear(self, member: int, safe: Mapping[int, int], complete: bool, now: float) -> None:
         """A member told how far it is."""
-        self.safe[member] = dict(safe)
+        self.safe[member] = {whose: id for whose, id in safe.items() if id < FOREIGN_IDS}
         self.complete[member], self.heard[member] = complete, now
 
     def agreed(self, members: Collection[int]) -> dict[int, int]:
@@ -57,7 +57,7 @@ class Standing:
         self.safe = {}
         for name, id in found.items():
             words = name.split(".")
-            if len(words) == 3 and words[0] == "safe":
+            if len(words) == 3 and words[0] == "safe" and id < FOREIGN_IDS:
                 self.of(int(words[1]))[int(words[2])] = id
 
     @deferring

@@ -179,6 +179,16 @@ class RegisterTests(FilesCase):
         self.there = None
         self.get(Deferred.fromCoroutine(self.registry.finish([])))
 
+    def test_an_own_file_that_came_back(self) -> None:
+        """That one of another member with the same number is loaded says nothing of it."""
+        own, theirs = self.full(MEMBER, 5), self.full(7, 5)
+        self.register(own, theirs)
+        self.registry.returned.add(5)
+        self.get(Deferred.fromCoroutine(self.registry.finish([(theirs, theirs.whole, 2, "", "")])))
+        self.assertEqual(self.registry.returned, {5})
+        self.get(Deferred.fromCoroutine(self.registry.finish([(own, own.whole, 2, "", "")])))
+        self.assertEqual(self.registry.returned, set())
+
     def test_counted_before_this_start(self) -> None:
         """A stream that the journal did not let go of is not loaded again if it is counted; it is if nothing is left of
         it, under its id if it was to be loaded anew when the node ended."""
