@@ -22,7 +22,7 @@ from anylog.mapping.body import normal_form
 from anylog.processes.accepting import NO_TOKENS, Accepting
 from anylog.processes.attaching import Attaching, Databases, recall, recall_buffers
 from anylog.processes.bringing import Bringing
-from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where
+from anylog.processes.buffers import Buffer, Drafts, Pending, Traffic, Where, coming
 from anylog.processes.file_policies import FilePolicies
 from anylog.processes.filing import MOST, Filing
 from anylog.processes.flushing import SOON, drained, held_up
@@ -211,6 +211,10 @@ class Intake:
     def in_work(self) -> set[str]:
         """Names of buffers and hashes of files that are on their way."""
         return {str(id) for id in self._buffers} | {buffer.whole for buffer in self._buffers.values()}
+
+    def coming(self) -> dict[str, bool]:
+        """Hashes of the files that are on their way, and whether they are safe here."""
+        return coming(self._buffers.values())
 
     async def start(self) -> None:
         """Read the journal; what is not loaded yet follows as its databases are connected. There is no other start."""
