@@ -1,11 +1,14 @@
-"""What somebody was told to be taken is kept: where two come with one content."""
+"""What somebody was told to be taken is kept: where two come with one content, and where a database is made anew."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
+from test_file_policies import Plant, values
 from test_publisher import Fleet
 from twisted.python.failure import Failure
 
@@ -14,6 +17,9 @@ from anylog.disk.names import FileName
 from anylog.mapping.body import content_hash, normal_form
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLanes
+from anylog.testing.lasting import LastingFiles
+
+TOWN = Path("/op1/AnyLog-Network/data/dbms/town.dbms")
 
 
 @pytest.mark.parametrize("fault", ["power", "write", ""])
@@ -62,5 +68,92 @@ def test_taken_while_the_journal_has_it_not_yet(fault: str) -> None:
         assert asked[0].head["told"] == ["taken" if fault else "known"]
         world.advance(60)
         assert fleet.rows_of("op1") == [7]
+    finally:
+        fleet.end()
+
+
+@pytest.fixture
+def disconnects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files in memory that last do not know that a node lets one go."""
+    ended = LastingFiles.end
+
+    def end(self: LastingFiles) -> None:
+        self.connections = [each for each in self.connections if _is_open(each)]
+        ended(self)
+
+    monkeypatch.setattr(LastingFiles, "end", end)
+
+
+def _is_open(connection: Any) -> bool:
+    try:
+        connection.changes()
+    except apsw.ConnectionClosedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("key", ["", "k1"])
+def test_a_put_again_after_its_database_was_dropped(disconnects: None, key: str) -> None:
+    """What is acknowledged is in the table: also what was there before its database was dropped and made anew."""
+    plant = Plant()
+    try:
+        node, place = plant.op(1), plant.world.places["op1"]
+        options: dict[str, Any] = {"key": key} if key else {"whole": True}
+        plant.put_at([{"v": 1}], "0", **options)
+        plant.world.advance(70)
+        plant.rest()
+        assert values(plant.table(1)) == [1]
+        plant.world.run(node, "disconnect dbms town")
+        place.disk.put(TOWN, b"in another place")  # `drop dbms` looks for it on the disk
+        plant.world.run(node, "drop dbms town where type = sqlite")
+        assert place.files is not None
+        place.files.remove(TOWN)
+        plant.world.run(node, "connect dbms town where type = sqlite")
+        receipt = plant.put_at([{"v": 1}], "0", **options)
+        plant.world.advance(60)
+        assert (receipt.repeated, values(plant.table(1))) == (False, [1])
+    finally:
+        plant.end()
+
+
+@pytest.mark.parametrize("key", ["", "k1"])
+def test_a_put_again_after_its_database_was_away(disconnects: None, key: str) -> None:
+    """One that comes back as it was knows what was put: what it holds, and what the journal has for it yet."""
+    plant = Plant()
+    try:
+        node = plant.op(1)
+        options: dict[str, Any] = {"key": key} if key else {"whole": True}
+        waits: dict[str, Any] = {"key": f"{key}, too"} if key else {"whole": True}
+        plant.put_at([{"v": 1}], "0", **options)
+        plant.world.advance(70)
+        plant.rest()
+        plant.world.run(node, "set buffer threshold where dbms = town and write_immediate = false")
+        plant.put_at([{"v": 2}], "0", **waits)
+        plant.world.run(node, "disconnect dbms town")
+        plant.world.run(node, "connect dbms town where type = sqlite")
+        receipts = [plant.put_at([{"v": 1}], "0", **options), plant.put_at([{"v": 2}], "0", **waits)]
+        assert [each.repeated for each in receipts] == [True, True]
+        plant.world.advance(70)
+        plant.rest()
+        assert values(plant.table(1)) == [1, 2]
+    finally:
+        plant.end()
+
+
+def test_a_put_again_at_a_publisher_with_a_database() -> None:
+    """What went to operators was never in a database of that name here: it is known, whether a file of it was made."""
+    fleet = Fleet(("a",))
+    world, node = fleet.world, fleet.publisher
+    try:
+        world.run(node, "connect dbms town where type = sqlite and memory = true")
+        fleet.put([1], key="k1")
+        world.advance(20)
+        fleet.put([2], key="k2")
+        world.run(node, "disconnect dbms town")
+        world.run(node, "connect dbms town where type = sqlite and memory = true")
+        for value, key in ((1, "k1"), (2, "k2")):
+            fleet.put([value], key=key)
+            fleet.values.pop()
+        fleet.settle()
     finally:
         fleet.end()
