@@ -1,25 +1,36 @@
-"""What somebody was told to be taken is kept: where two come with one content, and where a database is made anew."""
+"""What somebody was told to be taken is kept: where two come with one content, where a database is made anew, and where
+names are as long as they may be."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
-from test_file_policies import Plant, values
+from test_file_policies import PUMP, Plant, raw, values
 from test_publisher import Fleet
+from test_pull import Copies
 from twisted.python.failure import Failure
 
 from anylog.disk.batch import packed
 from anylog.disk.names import FileName
+from anylog.errors import AnyLogError
 from anylog.mapping.body import content_hash, normal_form
 from anylog.testing.disk import MemoryDisk
 from anylog.testing.lanes import ClockLanes
 from anylog.testing.lasting import LastingFiles
 
 TOWN = Path("/op1/AnyLog-Network/data/dbms/town.dbms")
+
+
+@pytest.fixture
+def copies() -> Iterator[Copies]:
+    made = Copies()
+    yield made
+    made.world.stop()
 
 
 @pytest.mark.parametrize("fault", ["power", "write", ""])
@@ -157,3 +168,52 @@ def test_a_put_again_at_a_publisher_with_a_database() -> None:
         fleet.settle()
     finally:
         fleet.end()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_names_that_are_too_long_for_a_file(copies: Copies, whole: bool) -> None:
+    """Database, table and data source as long as they may be: the file is made, and reaches the other member."""
+    dbms, table, source = "d" * 63, "t" * 63, "s" * 64
+    first, second = copies.add(1), copies.add(2)
+    for node in (first, second):
+        copies.world.run(node, f"connect dbms {dbms} where type = sqlite and memory = true")
+    rows = [{"v": 1}]
+    body = json.dumps(rows).encode()
+    copies.world.wait(first.intake.accept(dbms, table, body, rows, source=source, whole=whole))
+    copies.put(first, "beside")
+    copies.world.begin(first, "flush buffers").addErrback(lambda _: None)
+    copies.world.advance(150)
+    waits, depth = first.intake.filing.waiting, first.intake.filing.depth
+    assert (waits, depth) == ("", 0)
+    there = second.databases.get(dbms).schema(table) is not None
+    assert there
+
+
+def test_a_policy_whose_id_does_not_fit_into_the_name_of_a_file() -> None:
+    """What a policy is called is not cut, as it would be another one: the source is, or the content is refused."""
+    plant = Plant()
+    dbms, table = "d" * 63, "t" * 63
+    try:
+        plant.insert(*({"mapping": {**PUMP["mapping"], "id": each * 40}} for each in "pq"))
+        plant.insert({"mapping": {**PUMP["mapping"], "id": "p" * 43}})
+        nodes = [plant.op(1), plant.op(2)]
+        for node in nodes:
+            plant.world.run(node, f"connect dbms {dbms} where type = sqlite and memory = true")
+        rows = [raw(1), raw(2)]
+
+        def put(policy: str, whole: bool) -> Any:
+            body, options = json.dumps(rows).encode(), {"source": "s" * 64, "instructions": policy, "whole": whole}
+            return plant.world.wait(nodes[0].intake.accept(dbms, table, body, rows, **options))
+
+        put("p" * 40, True)
+        put("q" * 40, False)
+        with pytest.raises(
+            AnyLogError, match=f"policy '{'p' * 43}': such an id cannot be a part of the name"
+        ) as refusal:
+            put("p" * 43, True)
+        assert refusal.value.number == 40
+        plant.world.advance(150)
+        for node in nodes:
+            assert plant.world.wait(node.databases.get(dbms).counts([table])) == {table: 4}
+    finally:
+        plant.end()
