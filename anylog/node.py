@@ -374,7 +374,7 @@ class Node:
             lane=self.lanes.open("disk", 2),
             operator=self.copying.operator,
             tsd=self.membership.tsd,
-            in_work=self.intake.in_work,
+            coming=self.intake.coming,
             trusted=lambda asker: not asker.host or self.clusters.listed(asker.address),
             point=self.point,
         )

@@ -16,6 +16,7 @@ LONGEST = 220  # bytes of a name that is made here: one that says why a file fai
 LONGEST_ERROR = 240
 LONGEST_FULL = 250  # of one that came: with our own member for an @, and .gz behind, it still is a name
 LARGEST_ID = (1 << 63) - 1
+SHORT = 128  # bytes of database, table, data source and instructions that fit into each name
 _JSON = ("dbms", "table", "source", "hash", "instructions", "member", "id", "date")
 _SQL = ("dbms", "table", "partition", "source", "hash", "instructions", "member", "id", "date", "unique")
 _TYPE = re.compile(r"(.*?)(?:\.insert)?\.(json|sql)(\.gz)?", re.DOTALL)
@@ -95,15 +96,29 @@ class FileName:
         return evolve(self, **changes)
 
     def fitting(self) -> FileName:
-        """The same, with data source and instructions cut until the name is not too long for a file."""
+        """The same, with data source and instructions cut until the name is not too long for a file.
+
+        Instructions are cut only where it would be no name at all: they say which policy is applied to the content.
+        """
         over = len(str(self).encode()) - LONGEST
         if over <= 0:
             return self
         source = _cut(self.source, over)
-        over -= len(self.source.encode()) - len(source.encode())
+        over -= len(self.source.encode()) - len(source.encode()) + LONGEST_FULL - LONGEST
         return evolve(
             self, source=source, instructions=_cut(self.instructions, over) if over > 0 else self.instructions
         )
+
+
+def segments(dbms: str, table: str, source: str, instructions: str) -> tuple[str, str]:
+    """Data source and instructions, cut where the longest name of a file with them would be too long to be one."""
+    if len(dbms) + len(table) + len(source.encode()) + len(instructions.encode()) <= SHORT:
+        return source, instructions
+    name = FileName(
+        dbms=dbms, table=table, source=source, hash="0" * 32, instructions=instructions,
+        member="255", id=LARGEST_ID, date="0" * 12, compressed=True,
+    ).fitting()  # fmt: skip
+    return name.source, name.instructions
 
 
 def _fits(kind: str, segments: int) -> bool:

@@ -17,7 +17,7 @@ from anylog.interfaces import Clock, ILane, Receipt
 from anylog.mapping.body import normal_form
 from anylog.processes.attaching import Attaching
 from anylog.processes.buffers import Where
-from anylog.processes.forms import MANY, NONE, Form, form_of, segment
+from anylog.processes.forms import MANY, NONE, Form, form_of, named
 from anylog.processes.once import Once
 from anylog.waiting import deferring
 
@@ -135,9 +135,9 @@ class Accepting:
         stream = self.stream
         if stream is not None and stream.watches(dbms, table) and not (key and self._once.knows((dbms, table, key))):
             return self._streamed(
-                stream, Where(dbms, table, segment(source), segment(instructions)), body, rows, whole, key
+                stream, Where(dbms, table, *named(dbms, table, source, instructions)), body, rows, whole, key
             )
-        return self._take(Where(dbms, table, segment(source), segment(instructions)), body, rows, whole, key)
+        return self._take(Where(dbms, table, *named(dbms, table, source, instructions)), body, rows, whole, key)
 
     def store(self, dbms: str, table: str, rows: Sequence[Mapping[str, Any]]) -> Deferred[Receipt]:
         """Keep rows that the node made itself of passing data: they do not pass again. Fails as `accept`."""
@@ -215,9 +215,9 @@ class Accepting:
         kept: Deferred[int] = succeed(0)
         stream = self.stream
         if rows and stream is not None and stream.watches(dbms, table):
-            kept = self._messages(stream, Where(dbms, table, segment(source), segment(instructions)), rows, tokens)
+            kept = self._messages(stream, Where(dbms, table, *named(dbms, table, source, instructions)), rows, tokens)
         elif rows:
-            kept = self._kept(Where(dbms, table, segment(source), segment(instructions)), rows, tokens)
+            kept = self._kept(Where(dbms, table, *named(dbms, table, source, instructions)), rows, tokens)
         if not waits:
             return kept
         return _all(kept, waits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from operator import itemgetter
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Receipt
 from anylog.processes.buffers import Buffer, Pending
 from anylog.processes.loading import Loader
-from anylog.processes.once import Once
+from anylog.processes.once import Known, Once
 from anylog.processes.recovery import Marked
 from anylog.processes.registry import Registry
 from anylog.processes.shares import Schemas
@@ -114,6 +114,8 @@ class Attaching:
     _registry: Registry
     _check: Callable[[Buffer], None]
     _compared: Callable[[str], Deferred[None]]  # with the tables of files, once all is at hand
+    _published: Callable[[str], Collection[Known]]  # what of a database went to operators, and may come again
+    _left: set[str] = field(factory=set)  # were disconnected: what comes back under that name may be another one
     _waiting: dict[str, list[Deferred[None]]] = field(factory=dict)  # who waits for a database that is being read
     _round: int = 0  # grows when the journal is read anew
     _going: bool = False
@@ -141,6 +143,7 @@ class Attaching:
 
     def disconnected(self, name: str) -> None:
         """Nothing more goes there."""
+        self._left.add(name)
         loader = self._loaders.pop(name, None)
         for ready in self._waiting.pop(name, ()):
             ready.callback(None)
@@ -173,9 +176,9 @@ class Attaching:
         while True:
             try:
                 database = self._databases.get(name)
-                for key, at, hash in await database.keys(self._clock.seconds() - self._once.lasting):
-                    table, _, own = key.partition("/")
-                    self._once.remember((name, table, own), at, Receipt(hash, 0))
+                keys = await database.keys(self._clock.seconds() - self._once.lasting)
+                whole = [known[1] for known in self._once.of(name) if len(known) == 2] if name in self._left else []
+                held = await database.hash_marks(whole) if whole else {}
                 marks = await database.marks([buffer.key for buffer in self._of(name)])
                 named = [(buffer.member, buffer.tsd) for buffer in self._of(name) if buffer.named]
                 files = await database.file_marks(named) if named else {}
@@ -188,6 +191,12 @@ class Attaching:
                 return  # disconnected meanwhile; or the journal began anew, and attaches it again
         if name not in self._waiting or self._round != this:
             return
+        if name in self._left:
+            self._left.discard(name)
+            self._once.forget(name, {*self._on_its_way(name), *((name, hash) for hash in held)})
+        for key, at, hash in keys:
+            table, _, own = key.partition("/")
+            self._once.remember((name, table, own), at, Receipt(hash, 0))
         loader = self._loaders[name] = self._new_loader(database)
         for buffer in self._of(name):
             mark = marks.get(buffer.key)
@@ -213,6 +222,16 @@ class Attaching:
         for ready in self._waiting.pop(name):
             ready.callback(None)
         await self._compared(name)
+
+    def _on_its_way(self, name: str) -> set[Known]:
+        """What is known of readings that are to be loaded yet, or that go to operators."""
+        found = set(self._published(name))
+        for buffer in self._buffers.values():
+            if buffer.where.dbms == name and buffer.file is None:
+                waits = buffer.records if buffer.published else buffer.pending
+                found |= {(name, buffer.where.table, key) for each in waits for key in (each.key, *each.tokens)}
+                found |= {(name, buffer.whole)} if waits else set()
+        return found
 
     def _newer(self, name: str) -> None:
         """What waits to be loaded was kept after what the database holds: a token of the same key is that of an older

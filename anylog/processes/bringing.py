@@ -13,7 +13,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from anylog.disk.names import LARGEST_ID, FileName
+from anylog.disk.names import segments
 from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move
@@ -84,9 +84,12 @@ class Bringing:
     def _buffer(self, file: WholeFile) -> Buffer:
         now = self._clock.seconds()
         filed, member = self._member(file.dbms)
+        named = file.source, file.instructions
+        if not file.id:
+            named = segments(file.dbms, file.table, *named)
         return Buffer(
             self._new_id(),
-            Where(file.dbms, file.table, *_segments(file)),
+            Where(file.dbms, file.table, *named),
             Threshold(),
             now,
             datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%S"),
@@ -179,14 +182,3 @@ class Bringing:
     def stop(self) -> None:
         """What is not done stays where it lies, and is looked at after the next start."""
         self.interrupt(lambda buffer: True, "the node is shutting down")
-
-
-def _segments(file: WholeFile) -> tuple[str, str]:
-    """Data source and instructions, cut where the full name of a file with a short one would be too long to be one."""
-    if file.id:
-        return file.source, file.instructions
-    longest = FileName(
-        dbms=file.dbms, table=file.table, source=file.source, hash=file.hash, instructions=file.instructions,
-        member="255", id=LARGEST_ID, date="0" * 12, compressed=True,
-    ).fitting()  # fmt: skip
-    return longest.source, longest.instructions

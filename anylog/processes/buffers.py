@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -145,6 +145,12 @@ class Buffer:
         at = self.time or self.at
         return at[2:4] + at[5:7] + at[8:10] + at[11:13] + at[14:16] + at[17:19]
 
+    @property
+    def safe(self) -> bool:
+        """Whether any of it is where a power cut leaves it: of a whole file that is all."""
+        kept = self.file is not None and (self.file.kept or self.file.archived)
+        return bool(self.last or self.stored) or kept
+
     def registered(self, id: int, time: str) -> None:
         """It has its row in `almgm`; times that its rows lack are the time of that, on every member."""
         self.tsd, self.time, self.at, self.named = id, time, time[:19], False
@@ -196,6 +202,15 @@ class Buffer:
             state="cut",
             normal=None,
         )
+
+
+def coming(buffers: Iterable[Buffer]) -> dict[str, bool]:
+    """The hash of each whole file among them -> whether it is safe here. Another may hold the same content."""
+    found: dict[str, bool] = {}
+    for buffer in buffers:
+        if buffer.whole:
+            found[buffer.whole] = buffer.safe or found.get(buffer.whole, False)
+    return found
 
 
 @define(eq=False)

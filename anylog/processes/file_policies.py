@@ -27,7 +27,7 @@ from anylog.mapping.policies import MappingPolicy, compile_policy
 from anylog.mapping.topics import Mapper
 from anylog.mapping.values import MOST_TEXT, weight
 from anylog.processes.buffers import Buffer, Where
-from anylog.processes.forms import segment
+from anylog.processes.forms import named
 from anylog.processes.shares import Fails, Share
 from anylog.waiting import deferring, gather
 
@@ -288,13 +288,15 @@ class FilePolicies:
         if refusal is not None:
             raise refusal
         ready = await self._named(instructions, at_load=whole)
-        if whole and segment(instructions) != instructions:
-            raise AnyLogError(40, f"policy '{instructions[:80]}': such an id cannot be a part of a file's name")
+        cut = named(dbms, table, source, instructions)[1] != instructions
+        if whole and cut:
+            told = f"policy '{instructions[:80]}': such an id cannot be a part of the name of a file of {dbms}.{table}"
+            raise AnyLogError(40, told)
         where = Where(dbms, table, source, instructions)
         made = await self._made(ready, rows, len(body), where, unix(self._clock), at_load=whole)
         if not made.rows and not made.unmapped:
             return Receipt("0", 0)
-        if made.unmapped and segment(instructions) != instructions:  # they could not be kept with it
+        if made.unmapped and cut:  # they could not be kept with it
             raise AnyLogError(6, f"{len(made.unmapped)} of {len(rows)} rows are not mapped: {made.unmapped[0][1]}")
         if whole:
             return await doors.accept(

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from anylog.disk.archive import LARGEST
+from anylog.disk.names import segments
 from anylog.errors import AnyLogError
 from anylog.mapping.body import MOST_OBJECTS, content_hash, normal_form, objects_in
 from anylog.mapping.rows import Converted, convert_each
@@ -94,3 +95,8 @@ def segment(text: str) -> str:
         return text
     spelled = "".join(char if _SEGMENT.fullmatch(char) else "_" for char in text)
     return spelled[:64] or "0"
+
+
+def named(dbms: str, table: str, source: str, instructions: str) -> tuple[str, str]:
+    """A data source and a policy id as they are part of the names of all files with rows that came with them."""
+    return segments(dbms, table, segment(source), segment(instructions))

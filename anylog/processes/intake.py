@@ -21,11 +21,12 @@ from anylog.mapping.body import normal_form
 from anylog.processes.accepting import NO_TOKENS, Accepting
 from anylog.processes.attaching import Attaching, Databases, recall, recall_buffers
 from anylog.processes.bringing import Bringing
-from anylog.processes.buffers import Buffer, Drafts, Pending, Second, Traffic, Where
+from anylog.processes.buffers import Buffer, Drafts, Pending, Second, Traffic, Where, coming
 from anylog.processes.file_policies import FilePolicies
 from anylog.processes.filing import MOST, Filing
 from anylog.processes.flushing import SOON, drained, held_up
 from anylog.processes.forms import MANY, Form, Size, early_of
+from anylog.processes.free import Free
 from anylog.processes.loading import SMALL, Loader
 from anylog.processes.once import Once
 from anylog.processes.opening import Ending, Opening
@@ -82,6 +83,7 @@ class Intake:
     _opening: Opening = field(init=False)
     _ending: Ending = field(init=False)
     _relief: Relief = field(factory=Relief)
+    _free: Free = field(init=False)
     registry: Registry = field(init=False)
     filing: Filing = field(init=False)
     outgoing: Outgoing = field(init=False)
@@ -93,13 +95,13 @@ class Intake:
     _second: Second = field(factory=Second)
     _closing: bool = False
     _ready: bool = False
-    _free: tuple[float, int] = (-1e9, 0)
 
     def __attrs_post_init__(self) -> None:
         disk_lane = self._lanes.open("disk", 2)
         self.once = Once(counts=self.counts)
         self.tank = Tank(IN_MEMORY // 2, IN_MEMORY)
         self.journal = self._new_journal()
+        self._free = Free(clock=self._clock, disk=self._disk, folder=self._folder)
         self._opening = Opening(counts=self.counts, journal=lambda: self.journal, open=self._open, cut=self._cut)
         self._ending = Ending(journal=lambda: self.journal, soon=self._soon)
         self.registry = Registry(tsd=self._tsd, now=self._clock.seconds)
@@ -138,6 +140,7 @@ class Intake:
             registry=self.registry,
             check=self._check,
             compared=lambda name: self.operating.compared(name),
+            published=self.outgoing.keys,
         )
         self.accepting = Accepting(
             clock=self._clock,
@@ -211,6 +214,10 @@ class Intake:
         """Names of buffers and hashes of files that are on their way."""
         return {str(id) for id in self._buffers} | {buffer.whole for buffer in self._buffers.values()}
 
+    def coming(self) -> dict[str, bool]:
+        """Hashes of the files that are on their way, and whether they are safe here."""
+        return coming(self._buffers.values())
+
     async def start(self) -> None:
         """Read the journal; what is not loaded yet follows as its databases are connected. There is no other start."""
         stored = await self.journal.open()
@@ -273,15 +280,7 @@ class Intake:
             if making.depth >= MOST:
                 why = f": {making.waiting}" if making.waiting else ""
                 return AnyLogError(502, f"{making.depth:,} files wait to be written{why}")
-        now = self._clock.seconds()
-        if now - self._free[0] >= 0.5:
-            try:
-                self._free = (now, self._disk.free(self._folder))
-            except OSError as fault:
-                return AnyLogError(504, f"the folder of the journal cannot be used: {fault}")
-        if self._free[1] < FLOOR:
-            return AnyLogError(503, f"{self._free[1]:,} bytes of disk are free, {FLOOR:,} are needed")
-        return None
+        return self._free.refusal(FLOOR)
 
     def _away(self) -> AnyLogError | None:
         """Why nothing can be done with readings at the moment."""

@@ -41,6 +41,7 @@ class Lying:
     name: str
     size: int
     delivered: bool = False  # published by this node, whole: how the disk notes its time does not matter
+    kept: bool = False  # its bytes are synced, for the same reason
 
     @property
     def stamp(self) -> tuple[int, int]:
@@ -89,9 +90,11 @@ class Directory:
                 continue
             if name in busy:
                 continue
-            if unlisted.pop(name, None) is not None:
+            own = unlisted.pop(name, None)
+            if own is not None:
                 before[name] = (entry.size, entry.mtime_ns), 0.0
-            stamp, lying = (entry.size, entry.mtime_ns), Lying(entry.mtime_ns, name, entry.size)
+            stamp, kept = (entry.size, entry.mtime_ns), own is not None and own.size == entry.size
+            lying = Lying(entry.mtime_ns, name, entry.size, kept=kept)
             self.waiting += 1
             self.waiting_bytes += entry.size
             self.oldest = min(self.oldest or entry.mtime_ns, entry.mtime_ns)
@@ -144,7 +147,7 @@ class Directory:
         """A file that this node published there itself: it has nothing to settle."""
         if name in self._names:
             return
-        lying = self._delivered[name] = Lying(int(now * 1e9), name, size, delivered=True)
+        lying = self._delivered[name] = Lying(int(now * 1e9), name, size, delivered=True, kept=True)
         self.waiting += 1
         self.waiting_bytes += size
         self.back([lying])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Collection
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from anylog.counts import Counts
 from anylog.interfaces import Receipt
+
+Known = tuple[str, ...]  # database, table, key; or database, hash of a whole content
 
 
 @define(kw_only=True, eq=False)
@@ -19,10 +21,10 @@ class Once:
     most: int = 100_000
     lasting: float = 86_400.0
     counts: Counts = field(factory=Counts)
-    _known: OrderedDict[Hashable, tuple[float, Receipt]] = field(factory=OrderedDict)
-    _coming: dict[Hashable, list[Deferred[Receipt]]] = field(factory=dict)
+    _known: OrderedDict[Known, tuple[float, Receipt]] = field(factory=OrderedDict)
+    _coming: dict[Known, list[Deferred[Receipt]]] = field(factory=dict)
 
-    def begin(self, key: Hashable, now: float) -> Deferred[Receipt] | None:
+    def begin(self, key: Known, now: float) -> Deferred[Receipt] | None:
         """None: it is new, and `end` or `fail` must follow. Else what fires like the first one does or did."""
         while self._known:
             oldest, (at, _) = next(iter(self._known.items()))
@@ -41,27 +43,37 @@ class Once:
         self.counts.add("repeats")
         return told
 
-    def knows(self, key: Hashable) -> bool:
+    def knows(self, key: Known) -> bool:
         """Whether it is a repeat, of what is safe or of what is on its way."""
         return key in self._known or key in self._coming
 
-    def known(self, key: Hashable) -> Receipt | None:
+    def known(self, key: Known) -> Receipt | None:
         """What is remembered under it."""
         found = self._known.get(key)
         return None if found is None else found[1]
 
-    def end(self, key: Hashable, now: float, receipt: Receipt) -> None:
+    def end(self, key: Known, now: float, receipt: Receipt) -> None:
         """It is safe: remember it and tell those who asked meanwhile."""
         self.remember(key, now, receipt)
         for told in self._coming.pop(key, ()):
             told.callback(Receipt(receipt.hash, receipt.rows, repeated=True))
 
-    def fail(self, key: Hashable, error: Exception) -> None:
+    def fail(self, key: Known, error: Exception) -> None:
         """It was not kept: the next one with this key is the first again."""
         for told in self._coming.pop(key, ()):
             told.errback(error)
 
-    def remember(self, key: Hashable, at: float, receipt: Receipt) -> None:
+    def of(self, dbms: str) -> list[Known]:
+        """What is remembered of that database."""
+        return [key for key in self._known if key[0] == dbms]
+
+    def forget(self, dbms: str, but: Collection[Known]) -> None:
+        """What is remembered of that database is new again, but for some."""
+        for key in self.of(dbms):
+            if key not in but:
+                del self._known[key]
+
+    def remember(self, key: Known, at: float, receipt: Receipt) -> None:
         """Known from before, for instance from a database."""
         self._known[key] = (at, receipt)
         self._known.move_to_end(key)

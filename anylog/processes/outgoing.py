@@ -21,7 +21,7 @@ from anylog.interfaces import Clock, Disk, ILane, Publish, Receipt
 from anylog.mapping.body import SEAL, normal_form, read_body, sealed_hash
 from anylog.processes.agreement import SYSTEM
 from anylog.processes.buffers import Buffer
-from anylog.processes.once import Once
+from anylog.processes.once import Known, Once
 from anylog.processes.rounds import Records, Rounds
 from anylog.processes.sent_notes import Note, Notes
 from anylog.waiting import deferring
@@ -96,6 +96,10 @@ class Outgoing:
         for known in self.notes.of(KEYS).values():
             key, at, hash, rows = known
             once.remember(tuple(key), at, Receipt(hash, rows))
+
+    def keys(self, dbms: str) -> list[Known]:
+        """Those of that database of which files were made."""
+        return [tuple(known[0]) for known in self.notes.of(KEYS).values() if known[0][0] == dbms]
 
     def add(self, buffer: Buffer) -> None:
         """All of it is synced, and nothing more comes to it."""

@@ -7,7 +7,7 @@ decided by the unique marks of the databases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, evolve, field
@@ -38,7 +38,7 @@ class Receiving:
     _lane: ILane  # of the disk
     _operator: Callable[[], Operator | None]  # the one that runs
     _tsd: Callable[[], Tsd | None]
-    _in_work: Callable[[], Set[str]]  # hashes of the files that are on their way
+    _coming: Callable[[], Mapping[str, bool]]  # hashes of the files on their way, and whether they are safe here
     _trusted: Callable[[Asker], bool]  # whether files are taken from that node
     point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
@@ -80,13 +80,16 @@ class Receiving:
         registered = operator.options.given.get("update_tsd_info")
         tsd = self._tsd() if registered else None
         entries = await tsd.by_hash([name.hash for name in names.values()]) if tsd is not None and names else {}
-        busy = self._in_work() if tsd is not None else frozenset()
+        coming = self._coming() if tsd is not None else {}
         steps: dict[int, Publish] = {}
         for place, name in names.items():
             if any(_held(entry, name) for _, entry in entries.get(name.hash, ())):
                 told[place] = KNOWN
-            elif name.hash in busy:
+            elif coming.get(name.hash):
                 told[place] = TAKEN  # it lies in the watch directory or in the journal, synced, and is being loaded
+            elif name.hash in coming:
+                # A number that keeps it with this cluster: a publisher comes with it again, and there it is known.
+                told[place] = "86 its content is coming in at this moment, and is not safe yet"
             else:
                 steps[place] = Publish(operator.watch.options.folder / files[place].given, files[place].data)
         if not steps:

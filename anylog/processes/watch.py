@@ -376,6 +376,7 @@ class Watch:
             normal=content.normal,
             stamp=job.lying.stamp,
             delivered=job.lying.delivered and name.full,  # by a member; a publisher gives short names
+            kept=job.lying.kept,
             kind="sql" if name.kind == "sql" else "json",
             member=name.member,
             id=name.id,

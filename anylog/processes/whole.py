@@ -32,6 +32,7 @@ class WholeFile:
     early: Early | None = None  # its rows as they go to the table: then `rows` is empty
     archived: bool = False  # it lies in the archive and stays there: its rows are loaded once more
     delivered: bool = False  # another member sent it
+    kept: bool = False  # this node put it there: its bytes are synced
 
     @property
     def known(self) -> bool:

@@ -96,6 +96,7 @@ class MemoryDisk:
         self._files[str(path)] = _Inode(bytearray(data), bytearray(data), changed=at, kind=kind)
 
     def create(self, path: Path, size: int) -> MemoryFile:
+        _may_be_called(path)
         self.touch("write")
         self.need(size)
         inode = self._files[str(path)] = _Inode(bytearray(size), bytearray(size))
@@ -177,6 +178,7 @@ class MemoryDisk:
         pass  # nothing was started
 
     def _may_change(self, path: Path) -> None:
+        _may_be_called(path)
         if path.parent in self.refuses:
             raise OSError(errno.EROFS, "Read-only file system", str(path))
 
@@ -231,6 +233,11 @@ class MemoryDisk:
             return self._files[str(path)]
         except KeyError:
             raise FileNotFoundError(errno.ENOENT, "No such file", str(path)) from None
+
+
+def _may_be_called(path: Path) -> None:
+    if len(path.name.encode(errors="surrogateescape")) > 255:  # as most file systems have it
+        raise OSError(errno.ENAMETOOLONG, "File name too long", str(path))
 
 
 def _put(data: bytearray, offset: int, written: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anylog.disk.names import LONGEST, FileName, error_name
+from anylog.disk.names import LARGEST_ID, LONGEST, LONGEST_FULL, FileName, error_name, segments
 from anylog.errors import AnyLogError
 
 HASH = "0123456789abcdef0123456789abcdef"
@@ -72,7 +72,6 @@ def test_a_long_name_is_cut_where_nothing_is_lost():
         table="t" * 63,
         source="ü" * 40,
         hash=HASH,
-        instructions="i" * 64,
         member="255",
         id=10**12,
         date="9" * 12,
@@ -80,7 +79,21 @@ def test_a_long_name_is_cut_where_nothing_is_lost():
     cut = name.fitting()
     assert len(str(cut).encode()) <= LONGEST
     assert (cut.dbms, cut.table, cut.hash, cut.id) == (name.dbms, name.table, HASH, 10**12)
+    mapped = name.having(instructions="i" * 40).fitting()  # which policy it is must not be lost
+    assert (mapped.source, mapped.instructions) == ("0", "i" * 40)
+    assert len(str(name.having(instructions="i" * 64).fitting()).encode()) == LONGEST_FULL
     assert len(str(FileName(dbms="a", table="b").fitting())) == len("a.b.0.0.0.json")
+
+
+def test_what_fits_into_every_name_is_as_it_came():
+    short, long = ("d", "t", "s" * 63, "i" * 63), ("d" * 63, "t" * 63, "s" * 64, "i" * 42)
+    assert (segments(*short), segments(*long)) == (short[2:], ("0", "i" * 42))
+    source, instructions = segments("d" * 63, "t" * 63, "s" * 64, "0")
+    full = FileName(
+        dbms="d" * 63, table="t" * 63, source=source, hash=HASH, instructions=instructions,
+        member="255", id=LARGEST_ID, date="271231235959", compressed=True,
+    )  # fmt: skip
+    assert (source, instructions, len(str(full))) == ("s" * 12, "0", LONGEST)
 
 
 def test_names_of_failed_files_say_why_and_differ():

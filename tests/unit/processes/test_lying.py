@@ -67,6 +67,17 @@ class SettlingTests(DirectoryCase):
         self.look(10.4, lies("a.b.json"), busy=["a.b.json"])
         self.assertEqual((self.taken(), self.here.unsettled), ([], False))
 
+    def test_known_to_be_synced(self) -> None:
+        """What this node published is, also after looks that have it; what somebody wrote, or wrote anew, is not."""
+        for name in ("a.b.json", "a.c.json", "a.d.json"):
+            self.here.deliver(name, 10, 9.5)
+        self.look(10.0, lies("a.b.json"), lies("a.c.json", 11), lies("a.e.json", mtime_ns=1))
+        self.look(11.0, lies("a.b.json"), lies("a.c.json", 11), lies("a.e.json", mtime_ns=1))
+        found = {}
+        while (lying := self.here.next()) is not None:
+            found[lying.name] = lying.kept
+        self.assertEqual(found, {"a.b.json": True, "a.c.json": False, "a.d.json": True, "a.e.json": False})
+
     def test_a_change_begins_anew(self) -> None:
         """Another size or another time, even an earlier one: the second counts from then on."""
         first = lies("a.b.json", 10, NEW + 100)

@@ -29,6 +29,15 @@ class OnceTests(SynchronousTestCase):
         self.failureResultOf(second, AnyLogError)
         self.assertIsNone(once.begin("k", 0))
 
+    def test_a_database_that_is_another_now(self):
+        """What was known of it is new, but for what is still known; other databases keep theirs."""
+        once = Once()
+        for known in (("d", "t", "k"), ("d", "h"), ("d", "t", "kept"), ("e", "t", "k")):
+            once.remember(known, 0, Receipt("h", 1))
+        self.assertEqual(once.of("d"), [("d", "t", "k"), ("d", "h"), ("d", "t", "kept")])
+        once.forget("d", {("d", "t", "kept")})
+        self.assertEqual((once.of("d"), once.of("e")), ([("d", "t", "kept")], [("e", "t", "k")]))
+
     def test_bounded(self):
         """A key lasts its time; beyond the limit the oldest go, and are counted."""
         once = Once(most=2, lasting=100)
