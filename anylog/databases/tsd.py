@@ -50,11 +50,9 @@ _NOTE_LAST = (
     "insert into anylog_ids values (?, ?, ?) on conflict (name) do update set id = max(id, excluded.id),"
     " file_time = max(file_time, excluded.file_time)"
 )
-_OWNER = "member"  # beside it: whose files `tsd_info` has
 # How many ids are left out after a loss: at least so many, for those behind the highest that anybody knows, and as many
 # more as so many random bits say, for a life of which nobody knows, when the clock may have been ahead of now.
 GAP, GAP_BITS = 1 << 20, 24
-_RETURNED = "select 1 from sqlite_master where type = 'table' and name = 'anylog_returned'"
 
 
 # The streams that were counted last, by the hashes that they had before: the journal may not have heard of it when the
@@ -314,38 +312,6 @@ class Tsd:
         if not self.has_of(member):
             await self.database.create(f"tsd_{member}", MEMBER_FILES)
 
-    @deferring
-    async def hand_over(self, member: int, to: int) -> int:
-        """All of `tsd_info` is of `member`, whom this node was before: it goes into the table of that, in one
-        transaction, and what follows is of `to`. Ids go on where they were. Gives how many entries there were."""
-        await self.make_of(member)
-
-        def work(connection: Connection) -> int:
-            _note_last(connection, *_last(connection))
-            # An entry of the same id there is of the same file: of whoever found its mark.
-            connection.execute(f"insert or ignore into {quoted(f'tsd_{member}')} select * from {OWN}")
-            gone = connection.execute(f"delete from {OWN} returning file_id").fetchall()
-            if connection.execute(_RETURNED).fetchall():
-                connection.execute("delete from anylog_returned")
-            _note_owner(connection, to)
-            return len(gone)
-
-        return await self.database.write(work)
-
-    def owner(self) -> Deferred[int]:
-        """The member whose files are in `tsd_info`, 0 if nobody noted it yet."""
-
-        def work(connection: Connection) -> int:
-            there = connection.execute("select 1 from sqlite_master where name = 'anylog_ids'").fetchone()
-            found = there and connection.execute("select id from anylog_ids where name = ?", (_OWNER,)).fetchone()
-            return found[0] if found else 0
-
-        return self.database.read(work)
-
-    def note_owner(self, member: int) -> Deferred[None]:
-        """The files in `tsd_info` are those of `member`, also in each copy of it from now on."""
-        return self.database.write(lambda connection: _note_owner(connection, member))
-
     def _beyond(self, highest: int) -> int:
         """Above it, and above the time in milliseconds, by a gap that is another one each time (operator-ha.md 8.3)."""
         return max(highest, int(unix(self._clock) * 1000)) + GAP + self._chance.getrandbits(GAP_BITS)
@@ -553,11 +519,6 @@ def _last(connection: Connection) -> tuple[int, str]:
 def _note_last(connection: Connection, id: int, time: str) -> None:
     connection.execute(_IDS)
     connection.execute(_NOTE_LAST, (OWN, id, time))
-
-
-def _note_owner(connection: Connection, member: int) -> None:
-    connection.execute(_IDS)
-    connection.execute("insert or replace into anylog_ids values (?, ?, '')", (_OWNER, member))
 
 
 def _note_counted(connection: Connection, streams: Sequence[tuple[str, int]]) -> None:

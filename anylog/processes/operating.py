@@ -10,6 +10,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from anylog.databases.owners import hand_over, note_owner, owner
 from anylog.databases.returned import returned
 from anylog.databases.tsd import Tsd
 from anylog.databases.tsd_ranges import check_sums
@@ -139,15 +140,15 @@ class Operating:
         member = self._registry.member()
         if not member or member != self.noted:
             return
-        owner = await tsd.owner()
-        former = owner or self.former or member  # they may be a copy of when this node was somebody else
-        if former != member:
-            count = await tsd.hand_over(former, member)
-            self._registry.handed_over(former)
+        known = await owner(tsd)
+        former = known or self.former or member  # they may be a copy of when this node was somebody else
+        if former != member or tsd.has_of(member):
+            count = await hand_over(tsd, former, member)
+            self._registry.handed_over(former, member)
             told = "this node was member {former} and is {member}: {count} files stay those of {former}"
             self.log.warn(told, former=former, member=member, count=count)
-        elif not owner:
-            await tsd.note_owner(member)
+        elif not known:
+            await note_owner(tsd, member)
         if self.former:
             await self._publish(member, 0)
         self._seen = tsd

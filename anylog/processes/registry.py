@@ -278,13 +278,14 @@ class Registry:
         self.forget(buffer)
         buffer.tsd, buffer.time, buffer.named, buffer.noted = 0, "", False, False
 
-    def handed_over(self, member: int) -> None:
-        """The entries of `tsd_info` are in the table of the files of `member` now."""
+    def handed_over(self, member: int, to: int) -> None:
+        """The entries of `tsd_info` are in the table of the files of `member` now, and those of `to` in `tsd_info`."""
         self.returned.clear()
         for (into, id), buffer in list(self._live.items()):
-            if into == OWN and buffer.member == member:
-                del self._live[into, id]
-                self._live[f"tsd_{member}", id] = buffer
+            if member != to and into == OWN and buffer.member == member:
+                self._live[f"tsd_{member}", id] = self._live.pop((into, id))
+            elif into == f"tsd_{to}":
+                self._live[OWN, id] = self._live.pop((into, id))
 
     def has(self, into: str, id: int) -> bool:
         """Whether that row belongs to what is in work."""

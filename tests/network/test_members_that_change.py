@@ -1,0 +1,133 @@
+"""Members that become what they were before, that are to be of another cluster, or that do not know the time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from test_place import as_another, delete
+from test_publisher import Fleet
+from test_pull import MASTER, Copies, is_complete
+from test_world import ask
+
+from anylog.databases.tsd import GAP
+from anylog.node import Node
+from anylog.testing.world import BEGIN
+
+
+@pytest.fixture
+def copies(request: pytest.FixtureRequest) -> Iterator[Copies]:
+    made = Copies(getattr(request, "param", 2))
+    yield made
+    made.world.stop()
+
+
+def told(copies: Copies, node: Node, into: str = "tsd_info") -> list[tuple[int, str, int]]:
+    return [(entry.id, entry.hash, entry.rows) for entry in copies.entries(node, into)]
+
+
+def tables_of_files(copies: Copies, node: Node) -> list[str]:
+    tsd = node.membership.tsd()
+    assert tsd is not None
+    found: list[str] = copies.world.wait(tsd.tables())
+    return found
+
+
+def test_a_member_that_is_what_it_was_before(copies: Copies) -> None:
+    """It gets another id in the ledger, and later the first one again: what it takes then is pulled by the others."""
+    first, second = copies.add(1), copies.add(2)
+    copies.put(first, "a")
+    copies.until_equal(first, second, 90)
+    own = as_another(copies, 1)
+    copies.put(first, "b")
+    copies.until_equal(first, second, 90)
+    other = as_another(copies, 1, own)
+    copies.put(first, "c")
+    copies.world.until(lambda: copies.names(first) == copies.names(second), 300)
+    assert tables_of_files(copies, first) == ["tsd_info", f"tsd_{other}"]
+    assert told(copies, first) == told(copies, second, f"tsd_{own}")
+    assert told(copies, first, f"tsd_{other}") == told(copies, second, f"tsd_{other}")
+    copies.world.until(lambda: is_complete(first), 90)
+
+
+@pytest.mark.parametrize("copies", [3], indirect=True)
+def test_the_id_of_a_member_that_left(copies: Copies) -> None:
+    """Another operator takes it over: the files of the one that left are its own now, and what it takes is pulled."""
+    first, second = copies.add(1), copies.add(2)
+    copies.put(first, "a")
+    copies.put(second, "b")
+    copies.until_equal(first, second, 90)
+    left = copies.member(first)
+    before = told(copies, first)
+    delete(copies, 1)
+    copies.world.stop(["op1"])
+    as_another(copies, 2, left)
+    assert told(copies, second) == before
+    third = copies.add(3)
+    copies.put(second, "c")
+    copies.world.until(lambda: copies.names(second) == copies.names(third), 300)
+    assert told(copies, second)[0] == before[0]
+    assert told(copies, second)[1][0] > before[0][0] + GAP
+    assert told(copies, second) == told(copies, third, f"tsd_{left}")
+
+
+def test_a_table_of_files_under_the_own_id(copies: Copies) -> None:
+    """An older program left one behind beside `tsd_info`: others are told of all of it, at once and after a start."""
+    first, second = copies.add(1), copies.add(2)
+    own = copies.member(first)
+    tsd = first.membership.tsd()
+    assert tsd is not None
+    copies.put(first, "a")
+    copies.world.advance(5)
+    copies.world.wait(tsd.make_of(own))
+    copies.until_equal(first, second, 90)
+    run = f"run operator where policy = {copies.policies[1]} and master_node = {MASTER} and update_tsd_info = true"
+    copies.world.run(first, "exit operator", run)
+    copies.world.advance(5)
+    assert tables_of_files(copies, first) == ["tsd_info"]
+    assert told(copies, first) == told(copies, second, f"tsd_{own}")
+
+
+def test_an_operator_that_moves_to_another_cluster() -> None:
+    """Both clusters take the table. What it holds of the one it left is there still: no answer counts it twice."""
+    fleet = Fleet(("a", "a", "b"))
+    try:
+        fleet.hold("t")
+        op1 = fleet.world.nodes["op1"]
+        rows = [{"v": 1}, {"v": 2}]
+        fleet.world.wait(op1.intake.accept("town", "t", json.dumps(rows).encode(), rows, whole=True))
+        fleet.rest()
+        count = "select count(*) as n from t"
+        before = ask(fleet.world, fleet.world.nodes["master"], count)
+        master, id = fleet.world.nodes["master"], f"{1:032}"
+        policy = fleet.world.run(master, f"blockchain get operator where id = {id}").data[0]
+        fleet.world.run(master, f"blockchain delete policy where id = {id} and master = {MASTER} and local = true")
+        kept = {key: value for key, value in policy["operator"].items() if key not in ("date", "ledger")}
+        fleet.policy({"operator": {**kept, "cluster": "b" * 32}})
+        fleet.world.advance(120)
+        after = ask(fleet.world, fleet.world.nodes["master"], count)
+        assert after == before
+    finally:
+        fleet.end()
+
+
+@pytest.mark.parametrize("pushes", ["run data distributor", ""])
+def test_a_new_box_whose_clock_begins_in_1970(pushes: str) -> None:
+    """It takes readings before its clock is set: the other member gets them, and they are the same there."""
+    copies = Copies()
+    try:
+        first = copies.add(1, *([pushes] if pushes else []), ahead=60.0 - BEGIN)
+        second = copies.add(2)
+        copies.world.advance(5)
+        rows = [{"name": "old", "value": 1}]
+        copies.world.wait(first.intake.accept("town", "t", json.dumps(rows).encode(), rows, whole=True))
+        copies.world.advance(10)
+        copies.world.set_ahead("op1", 0.0)
+        copies.world.advance(200)
+        own = copies.member(first)
+        mine = [(each.id, each.hash, each.time[:19], each.rows) for each in copies.entries(first)]
+        theirs = [(each.id, each.hash, each.time[:19], each.rows) for each in copies.entries(second, f"tsd_{own}")]
+        assert theirs == mine
+    finally:
+        copies.world.stop()
