@@ -317,9 +317,14 @@ class Membership:
         return self._tsd
 
     def place(self) -> Place | None:
-        """Of the operator that runs; None if there is none, or its policy is gone."""
+        """Of the operator that runs; None if there is none, or its policy is gone, or that of another cluster."""
         operator = self._processes.find("operator")
-        return self.place_of(operator.options.policy) if isinstance(operator, Operator) else None
+        return operator.place if isinstance(operator, Operator) else None
+
+    def astray(self) -> str:
+        """Why the operator that runs has no place although its policy is there; else ""."""
+        operator = self._processes.find("operator")
+        return operator.astray if isinstance(operator, Operator) else ""
 
     def place_of(self, id: str) -> Place | None:
         """The place that an operator policy gives; None if the ledger does not know it."""

@@ -1,4 +1,4 @@
-"""Whose files `tsd_info` lists: those of the member that this node is, also after it became another (operator-ha.md 8)."""
+"""Whose files `tsd_info` lists: those of the member that this node is, also when it became another."""
 
 from __future__ import annotations
 

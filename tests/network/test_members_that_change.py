@@ -12,7 +12,9 @@ from test_pull import MASTER, Copies, is_complete
 from test_world import ask
 
 from anylog.databases.tsd import GAP
+from anylog.errors import AnyLogError
 from anylog.node import Node
+from anylog.processes.operating import NOTE
 from anylog.testing.world import BEGIN
 
 
@@ -89,25 +91,95 @@ def test_a_table_of_files_under_the_own_id(copies: Copies) -> None:
     assert told(copies, first) == told(copies, second, f"tsd_{own}")
 
 
+def to_cluster(fleet: Fleet, number: int, cluster: str) -> None:
+    """Its policy, changed in the ledger."""
+    master, id = fleet.world.nodes["master"], f"{number:032}"
+    policy = fleet.world.run(master, f"blockchain get operator where id = {id}").data[0]
+    fleet.world.run(master, f"blockchain delete policy where id = {id} and master = {MASTER} and local = true")
+    kept = {key: value for key, value in policy["operator"].items() if key not in ("date", "ledger")}
+    fleet.policy({"operator": {**kept, "cluster": cluster * 32}})
+
+
+def put(fleet: Fleet, value: int) -> None:
+    """A file at the first operator."""
+    rows = [{"v": value}]
+    body = json.dumps(rows).encode()
+    fleet.world.wait(fleet.world.nodes["op1"].intake.accept("town", "t", body, rows, whole=True))
+
+
 def test_an_operator_that_moves_to_another_cluster() -> None:
-    """Both clusters take the table. What it holds of the one it left is there still: no answer counts it twice."""
+    """Both clusters take the table. What it holds of the one it left is there still: no answer counts it twice, nor is
+    anything of it registered in the new one, which it is told. In the old one again it goes on."""
     fleet = Fleet(("a", "a", "b"))
     try:
         fleet.hold("t")
-        op1 = fleet.world.nodes["op1"]
-        rows = [{"v": 1}, {"v": 2}]
-        fleet.world.wait(op1.intake.accept("town", "t", json.dumps(rows).encode(), rows, whole=True))
+        put(fleet, 1)
+        put(fleet, 2)
         fleet.rest()
-        count = "select count(*) as n from t"
-        before = ask(fleet.world, fleet.world.nodes["master"], count)
-        master, id = fleet.world.nodes["master"], f"{1:032}"
-        policy = fleet.world.run(master, f"blockchain get operator where id = {id}").data[0]
-        fleet.world.run(master, f"blockchain delete policy where id = {id} and master = {MASTER} and local = true")
-        kept = {key: value for key, value in policy["operator"].items() if key not in ("date", "ledger")}
-        fleet.policy({"operator": {**kept, "cluster": "b" * 32}})
+        master, count = fleet.world.nodes["master"], "select count(*) as n from t"
+        assert ask(fleet.world, master, count) == [{"n": 2}]
+        to_cluster(fleet, 1, "b")
         fleet.world.advance(120)
-        after = ask(fleet.world, fleet.world.nodes["master"], count)
-        assert after == before
+        for _ in range(4):  # each in turn
+            assert ask(fleet.world, master, count) == [{"n": 2}]
+        op1 = fleet.world.nodes["op1"]
+        (told,) = [each["Text"] for each in fleet.world.run(op1, "get error log where format = json").data]
+        assert f"of the cluster {'b' * 32} (b)" in told
+        assert f"of the cluster {'a' * 32}: they would be counted in both" in told
+        put(fleet, 3)
+        fleet.world.advance(20)
+        assert fleet.rows_of("op1") == [1, 2, 3]
+        assert fleet.rows_of("op3") == []
+        run = f"run operator where policy = {1:032} and master_node = {MASTER} and update_tsd_info = true"
+        fleet.world.run(op1, "exit operator")
+        with pytest.raises(AnyLogError, match="an empty home") as refused:
+            fleet.world.run(op1, run)
+        assert refused.value.number == 118
+        to_cluster(fleet, 1, "a")
+        fleet.world.advance(10)
+        fleet.world.run(op1, run)
+        fleet.rest()
+        assert fleet.rows_of("op2") == [1, 2, 3]
+        assert ask(fleet.world, master, count) == [{"n": 3}]
+    finally:
+        fleet.end()
+
+
+def test_the_only_operator_of_another_cluster() -> None:
+    """Nobody can answer for that cluster, and the error says why; a start of that operator is refused, too."""
+    fleet = Fleet(("a", "a", "b"))
+    try:
+        fleet.hold("t")
+        put(fleet, 1)
+        fleet.rest()
+        to_cluster(fleet, 1, "b")
+        fleet.world.crash("op3", power=True)
+        fleet.world.advance(60)
+        with pytest.raises(AnyLogError, match="they would be counted in both"):
+            ask(fleet.world, fleet.world.nodes["master"], "select count(*) as n from t")
+        fleet.world.crash("op1", power=True)
+        with pytest.raises(AnyLogError, match=r"run operator: .* an empty home"):
+            fleet.world.wait(fleet.world.restart("op1"), 120)
+    finally:
+        fleet.end()
+
+
+def test_a_home_that_does_not_say_of_which_cluster_it_is() -> None:
+    """The note of an older program names the member only: it is of the cluster in which it operates next."""
+    fleet = Fleet(("a", "b"))
+    try:
+        fleet.hold("t")
+        put(fleet, 1)
+        fleet.rest()
+        note = fleet.world.nodes["op1"].places.journal / NOTE
+        fleet.world.crash("op1", power=False)
+        disk = fleet.world.places["op1"].disk
+        assert disk.read(note) == b"11 0 " + b"a" * 32
+        disk.put(note, b"11")
+        fleet.world.wait(fleet.world.restart("op1"), 120)
+        fleet.rest()
+        assert disk.read(note) == b"11 0 " + b"a" * 32
+        assert fleet.rows_of("op1") == [1]
     finally:
         fleet.end()
 
