@@ -8,13 +8,13 @@ hand (hard-parts.md 3); everything of one call is one commit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import orjson
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -39,6 +39,8 @@ from anylog.interfaces import Clock, unix
 from anylog.waiting import deferring
 
 DBMS = "almgm"
+
+UNSET = 1_577_836_800.0  # the year 2020: before that no clock was right that knows of this program
 
 _COLUMNS = (
     'file_id, dbms_name, table_name, source, file_hash, instructions, file_time, coalesce("rows", 0),'
@@ -109,6 +111,7 @@ class Tsd:
     database: SQLite
     _clock: Clock
     _chance: Random
+    _since: Callable[[], str] = field(default=lambda: "")  # a time that is over for sure, if the clock was never set
     gone: bool = False  # `tsd_info` was dropped through this: another is asked for when it is there again
     log = Logger()
 
@@ -341,8 +344,10 @@ class Tsd:
         counted = _counted(connection, before) if before else {}
         self.came_back(connection, [want.id for want in wanted if want.into == OWN])
         last, time = _last(connection)
-        # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
-        now = max(_time(unix(self._clock)), time)
+        # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5). The time of others is not
+        # believed beside a clock that was set: one of them may be far ahead.
+        clock = unix(self._clock)
+        now = max(_time(clock), time, self._since() if clock < UNSET else "")
         known = Known(by_hash, by_id, counted)
         told = decide(wanted, known, last, now, busy)
         _delete(connection, known.removed)

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from anylog.databases.entries import PLACEHOLDER as PLACEHOLDER
 from anylog.databases.tsd import DROPPED, FAILED, FOREIGN_IDS, OWN, Done, Tsd, Wanted
-from anylog.disk.names import FileName
+from anylog.disk.names import FileName, century
 from anylog.errors import AnyLogError
 from anylog.interfaces import IDatabase
 from anylog.processes.buffers import Buffer
@@ -307,4 +307,4 @@ def stream_of(buffer: Buffer) -> str:
 def time_of(date: str) -> str:
     """The time of 12 digits of a file name, "YYYY-MM-DD HH:MM:SS.000000"."""
     year, month, day, hour, minute, second = (date[place : place + 2] for place in range(0, 12, 2))
-    return f"20{year}-{month}-{day} {hour}:{minute}:{second}.000000"
+    return f"{century(date)}{year}-{month}-{day} {hour}:{minute}:{second}.000000"

@@ -184,22 +184,37 @@ def test_a_home_that_does_not_say_of_which_cluster_it_is() -> None:
         fleet.end()
 
 
+def rows_of(copies: Copies, node: Node) -> list[tuple[str, str]]:
+    database, asked = node.databases.get("town"), "select name, timestamp from t order by name"
+    found: list[tuple[str, str]] = copies.world.wait(database.read(lambda on: on.execute(asked).fetchall()))
+    return found
+
+
 @pytest.mark.parametrize("pushes", ["run data distributor", ""])
 def test_a_new_box_whose_clock_begins_in_1970(pushes: str) -> None:
-    """It takes readings before its clock is set: the other member gets them, and they are the same there."""
+    """It takes readings before its clock is set: the other member gets them, and they are the same there, also the
+    times that they lack: not before the newest policy."""
     copies = Copies()
     try:
         first = copies.add(1, *([pushes] if pushes else []), ahead=60.0 - BEGIN)
         second = copies.add(2)
         copies.world.advance(5)
-        rows = [{"name": "old", "value": 1}]
-        copies.world.wait(first.intake.accept("town", "t", json.dumps(rows).encode(), rows, whole=True))
+        made = [{"name": "a", "timestamp": "2027-01-14 12:00:00"}, {"name": "b"}]
+        copies.world.wait(first.intake.accept("town", "t", json.dumps(made).encode(), made, whole=True))
         copies.world.advance(10)
+        made = [{"name": "c"}]
+        copies.world.wait(first.intake.accept("town", "t", json.dumps(made).encode(), made, whole=False))
+        copies.world.run(first, "flush buffers")
+        copies.world.advance(5)
+        newest = max(policy.date for policy in first.ledger.policies if policy.date < "2027-01-15T08:00:10")
         copies.world.set_ahead("op1", 0.0)
         copies.world.advance(200)
         own = copies.member(first)
         mine = [(each.id, each.hash, each.time[:19], each.rows) for each in copies.entries(first)]
         theirs = [(each.id, each.hash, each.time[:19], each.rows) for each in copies.entries(second, f"tsd_{own}")]
         assert theirs == mine
+        assert all(time >= newest[:19].replace("T", " ") for _, _, time, _ in mine)
+        assert rows_of(copies, second) == rows_of(copies, first)
+        assert [time[:5] for _, time in rows_of(copies, first)] == ["2027-"] * 3
     finally:
         copies.world.stop()

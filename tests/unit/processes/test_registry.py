@@ -232,3 +232,12 @@ class RegisterTests(FilesCase):
             new.id, new.recalled = old.id, True
             told.append(self.verdict(new))
         self.assertEqual(told, ["load", "load", "duplicate", "duplicate", "duplicate"])
+
+
+def test_the_year_of_a_name() -> None:
+    """A clock that nobody set begins in 1970; a member took its file for one of 2070."""
+    for date, told in [
+        ("700101000105", "1970-01-01 00:01:05.000000"), ("991231235959", "1999-12-31 23:59:59.000000"),
+        ("000101000000", "2000-01-01 00:00:00.000000"), ("691231235959", "2069-12-31 23:59:59.000000"),
+    ]:  # fmt: skip
+        assert time_of(date) == told
