@@ -127,6 +127,7 @@ ERRORS: dict[int, tuple[str, int]] = {
     506: ("Shutting down", 503),
     507: ("Database belongs to another node", 400),
     508: ("Operator is syncing", 503),
+    509: ("Operator with the files of another cluster", 503),
 }
 
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from anylog.columns import AUTOMATIC
 from anylog.databases.catalog import Catalog
+from anylog.databases.dates import stored_date
 from anylog.databases.tsd import Tsd
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes, Reply, unix
@@ -35,6 +36,7 @@ from anylog.processes.synchronizer import Synchronizer
 from anylog.tank import Tank
 from anylog.waiting import deferring
 
+LATEST = 20  # policies among which one has a date
 HELD = 64 << 20  # bytes of answers of other nodes that are held until they are taken, of all connections
 LEDGER_DBMS, TABLE = "blockchain", "ledger"
 TELL = 0.02  # seconds that changes of the ledger are gathered before members are told
@@ -313,13 +315,27 @@ class Membership:
         if database is None or database.schema("tsd_info") is None:
             self._tsd = None
         elif self._tsd is None or self._tsd.database is not database or self._tsd.gone:
-            self._tsd = Tsd(database=database, clock=self.clock, chance=self.chance)
+            self._tsd = Tsd(database=database, clock=self.clock, chance=self.chance, since=self._newest)
         return self._tsd
 
+    def _newest(self) -> str:
+        """The date of the newest policy of the local copy, as times are stored; "" if there is none that has one."""
+        for policy in reversed(self.ledger.policies.last(LATEST)):
+            try:
+                return stored_date("date", policy.date, 0)
+            except AnyLogError:
+                continue
+        return ""
+
     def place(self) -> Place | None:
-        """Of the operator that runs; None if there is none, or its policy is gone."""
+        """Of the operator that runs; None if there is none, or its policy is gone, or that of another cluster."""
         operator = self._processes.find("operator")
-        return self.place_of(operator.options.policy) if isinstance(operator, Operator) else None
+        return operator.place if isinstance(operator, Operator) else None
+
+    def astray(self) -> str:
+        """Why the operator that runs has no place although its policy is there; else ""."""
+        operator = self._processes.find("operator")
+        return operator.astray if isinstance(operator, Operator) else ""
 
     def place_of(self, id: str) -> Place | None:
         """The place that an operator policy gives; None if the ledger does not know it."""

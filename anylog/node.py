@@ -277,6 +277,7 @@ class Node:
                 times=self.queries,
                 ensure_table=self.ensure_table,
                 complete=lambda: self.copying.complete,
+                astray=lambda: self.membership.astray(),
                 consensus=lambda: self.copying.agreed_ids(),
                 out=out,
             ),

@@ -8,13 +8,13 @@ hand (hard-parts.md 3); everything of one call is one commit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import orjson
-from attrs import define, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -40,6 +40,8 @@ from anylog.waiting import deferring
 
 DBMS = "almgm"
 
+UNSET = 1_577_836_800.0  # the year 2020: before that no clock was right that knows of this program
+
 _COLUMNS = (
     'file_id, dbms_name, table_name, source, file_hash, instructions, file_time, coalesce("rows", 0),'
     " coalesce(status1, ''), coalesce(status2, '')"
@@ -50,11 +52,9 @@ _NOTE_LAST = (
     "insert into anylog_ids values (?, ?, ?) on conflict (name) do update set id = max(id, excluded.id),"
     " file_time = max(file_time, excluded.file_time)"
 )
-_OWNER = "member"  # beside it: whose files `tsd_info` has
 # How many ids are left out after a loss: at least so many, for those behind the highest that anybody knows, and as many
 # more as so many random bits say, for a life of which nobody knows, when the clock may have been ahead of now.
 GAP, GAP_BITS = 1 << 20, 24
-_RETURNED = "select 1 from sqlite_master where type = 'table' and name = 'anylog_returned'"
 
 
 # The streams that were counted last, by the hashes that they had before: the journal may not have heard of it when the
@@ -111,6 +111,7 @@ class Tsd:
     database: SQLite
     _clock: Clock
     _chance: Random
+    _since: Callable[[], str] = field(default=lambda: "")  # a time that is over for sure, if the clock was never set
     gone: bool = False  # `tsd_info` was dropped through this: another is asked for when it is there again
     log = Logger()
 
@@ -314,38 +315,6 @@ class Tsd:
         if not self.has_of(member):
             await self.database.create(f"tsd_{member}", MEMBER_FILES)
 
-    @deferring
-    async def hand_over(self, member: int, to: int) -> int:
-        """All of `tsd_info` is of `member`, whom this node was before: it goes into the table of that, in one
-        transaction, and what follows is of `to`. Ids go on where they were. Gives how many entries there were."""
-        await self.make_of(member)
-
-        def work(connection: Connection) -> int:
-            _note_last(connection, *_last(connection))
-            # An entry of the same id there is of the same file: of whoever found its mark.
-            connection.execute(f"insert or ignore into {quoted(f'tsd_{member}')} select * from {OWN}")
-            gone = connection.execute(f"delete from {OWN} returning file_id").fetchall()
-            if connection.execute(_RETURNED).fetchall():
-                connection.execute("delete from anylog_returned")
-            _note_owner(connection, to)
-            return len(gone)
-
-        return await self.database.write(work)
-
-    def owner(self) -> Deferred[int]:
-        """The member whose files are in `tsd_info`, 0 if nobody noted it yet."""
-
-        def work(connection: Connection) -> int:
-            there = connection.execute("select 1 from sqlite_master where name = 'anylog_ids'").fetchone()
-            found = there and connection.execute("select id from anylog_ids where name = ?", (_OWNER,)).fetchone()
-            return found[0] if found else 0
-
-        return self.database.read(work)
-
-    def note_owner(self, member: int) -> Deferred[None]:
-        """The files in `tsd_info` are those of `member`, also in each copy of it from now on."""
-        return self.database.write(lambda connection: _note_owner(connection, member))
-
     def _beyond(self, highest: int) -> int:
         """Above it, and above the time in milliseconds, by a gap that is another one each time (operator-ha.md 8.3)."""
         return max(highest, int(unix(self._clock) * 1000)) + GAP + self._chance.getrandbits(GAP_BITS)
@@ -375,8 +344,10 @@ class Tsd:
         counted = _counted(connection, before) if before else {}
         self.came_back(connection, [want.id for want in wanted if want.into == OWN])
         last, time = _last(connection)
-        # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5).
-        now = max(_time(unix(self._clock)), time)
+        # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5). The time of others is not
+        # believed beside a clock that was set: one of them may be far ahead.
+        clock = unix(self._clock)
+        now = max(_time(clock), time, self._since() if clock < UNSET else "")
         known = Known(by_hash, by_id, counted)
         told = decide(wanted, known, last, now, busy)
         _delete(connection, known.removed)
@@ -553,11 +524,6 @@ def _last(connection: Connection) -> tuple[int, str]:
 def _note_last(connection: Connection, id: int, time: str) -> None:
     connection.execute(_IDS)
     connection.execute(_NOTE_LAST, (OWN, id, time))
-
-
-def _note_owner(connection: Connection, member: int) -> None:
-    connection.execute(_IDS)
-    connection.execute("insert or replace into anylog_ids values (?, ?, '')", (_OWNER, member))
 
 
 def _note_counted(connection: Connection, streams: Sequence[tuple[str, int]]) -> None:

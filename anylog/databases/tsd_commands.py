@@ -12,7 +12,7 @@ from anylog.databases.tsd import DBMS, DUPLICATE, FAILED, MISSING, OWN, Asked, E
 from anylog.databases.tsd_lists import Details, Form, Paths, Table, listed, summarised
 from anylog.disk.file_commands import lane_of, path_of
 from anylog.disk.folder_commands import archive_of
-from anylog.disk.names import LARGEST_ID, FileName
+from anylog.disk.names import LARGEST_ID, FileName, century
 from anylog.disk.renaming import name_in, renamed
 from anylog.disk.steps import Steps
 from anylog.disk.transfers import exists
@@ -365,7 +365,7 @@ def _time(date: str) -> str:
     if not date:
         return ""
     parts = [date[at : at + 2] for at in range(0, 12, 2)]
-    return f"20{'-'.join(parts[:3])} {':'.join(parts[3:])}"
+    return f"{century(date)}{'-'.join(parts[:3])} {':'.join(parts[3:])}"
 
 
 class TimeFileUpdate(Command):

@@ -10,6 +10,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from anylog.databases.owners import hand_over, note_owner, owner
 from anylog.databases.returned import returned
 from anylog.databases.tsd import Tsd
 from anylog.databases.tsd_ranges import check_sums
@@ -61,6 +62,7 @@ class Operating:
     remembered: int = 0  # the member id of the operator that ran here last, until one runs again; 0 for none
     _left: int = 0  # the member id of the operator that was ended, until one runs again
     noted: int = 0  # what the note says: the member in whose name readings were registered here last
+    cluster: str = ""  # and the cluster whose files this home has, by the id of its policy
     former: int = 0  # the member whose files are in `tsd_info` still, if that is another
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
@@ -103,33 +105,34 @@ class Operating:
 
     async def recall(self) -> None:
         """Read who operated here last."""
-        self.noted, self.former = await self._lane.run(_noted, self._disk, self._folder / NOTE)
+        self.noted, self.former, self.cluster = await self._lane.run(_noted, self._disk, self._folder / NOTE)
         self.remembered = self.noted
 
     @deferring
-    async def note(self, member: int) -> None:
-        """From now on what comes is of this member, also after a crash; 0: it is not registered.
+    async def note(self, member: int, cluster: str = "") -> None:
+        """From now on what comes is of this member, also after a crash; 0: it is not registered. Without a `cluster` it
+        stays the one that it was.
 
         Fires when that lasts: before, a start after a crash would take this for a node that never was an operator.
         Raises AnyLogError 63.
         """
         if not self.runs:
             self.remembered = member
-        if member == self.noted:
+        if member == self.noted and cluster in ("", self.cluster):
             return
         former = self.former or self.noted
         if former and member and former != member:
             self._registry.sure = None  # nothing is registered until its files are handed over
-        await self._publish(member, former if former != member else 0)
+        await self._publish(member, former if former != member else 0, cluster or self.cluster)
 
-    async def _publish(self, member: int, former: int) -> None:
+    async def _publish(self, member: int, former: int, cluster: str) -> None:
         path = self._folder / NOTE
-        text = f"{member} {former}" if former else str(member)
+        text = f"{member} {former} {cluster}".strip()
         try:
             await self._lane.run(self._disk.publish, path, text.encode())
         except OSError as fault:
             raise AnyLogError(63, f"{path}: {fault.strerror or fault}") from None
-        self.noted, self.former = member, former
+        self.noted, self.former, self.cluster = member, former, cluster
 
     def settled(self, member: int) -> bool:
         """Whether `tsd_info` is of that member, as far as it is of any; not before an operator has looked at it."""
@@ -140,17 +143,17 @@ class Operating:
         member = self._registry.member()
         if not member or member != self.noted:
             return
-        owner = await tsd.owner()
-        former = owner or self.former or member  # they may be a copy of when this node was somebody else
-        if former != member:
-            count = await tsd.hand_over(former, member)
-            self._registry.handed_over(former)
+        known = await owner(tsd)
+        former = known or self.former or member  # they may be a copy of when this node was somebody else
+        if former != member or tsd.has_of(member):
+            count = await hand_over(tsd, former, member)
+            self._registry.handed_over(former, member)
             told = "this node was member {former} and is {member}: {count} files stay those of {former}"
             self.log.warn(told, former=former, member=member, count=count)
-        elif not owner:
-            await tsd.note_owner(member)
+        elif not known:
+            await note_owner(tsd, member)
         if self.former:
-            await self._publish(member, 0)
+            await self._publish(member, 0, self.cluster)
         self._seen = tsd
 
     @deferring
@@ -288,11 +291,11 @@ class Operating:
             self._late = self._clock.callLater(LATE, self._look_late)
 
 
-def _noted(disk: Disk, path: Path) -> tuple[int, int]:
-    """The member id in the note of the operator that ran here last, 0 if there is none; and whose `tsd_info` is, if it
-    is another's."""
+def _noted(disk: Disk, path: Path) -> tuple[int, int, str]:
+    """The member id in the note of the operator that ran here last, 0 if there is none; whose `tsd_info` is, if it is
+    another's; and the cluster of its files, "" in an old note."""
     try:
-        member, _, former = disk.read(path).decode().partition(" ")
-        return int(member), int(former or 0)
+        member, former, cluster = [*disk.read(path).decode().split(), "0", ""][:3]
+        return int(member), int(former), cluster
     except (OSError, ValueError):
-        return 0, 0
+        return 0, 0, ""

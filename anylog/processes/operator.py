@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from attrs import define, frozen
@@ -45,7 +45,8 @@ class Filing:
 
     options: FilingOptions
     operate: Operate
-    note: Callable[[int], Deferred[None]]  # keep in mind, also after a crash, which member operates here
+    # Keep in mind, also after a crash, which member operates here, and in which cluster, if that is known.
+    note: Callable[[int, str], Deferred[None]]
     _told: tuple[FilingOptions, int] | None = None  # what, and as which member
 
     @property
@@ -53,9 +54,9 @@ class Filing:
         """Whether files of this node's own go to the distributor."""
         return self.options.distributes
 
-    async def remember(self, member: Callable[[], int]) -> None:
+    async def remember(self, member: Callable[[], int], cluster: str) -> None:
         """Fires when a start after a crash knows which member operated here. Raises AnyLogError 63."""
-        await self.note(member() if self.options.tsd else 0)
+        await self.note(member() if self.options.tsd else 0, cluster)
 
     async def tell(self, member: Callable[[], int]) -> None:
         """Say where files go, if that is new; what was in work at the last end is looked at first."""
@@ -91,21 +92,25 @@ class Operator(Process):
         filing: Filing,
         flush: Callable[[], object] | None = None,
         before: int = 0,
+        home: Callable[[], str] = lambda: "",
+        tell: Callable[[str], object] = lambda told: None,
         doors: Callable[[bool], object] = lambda opened: None,
     ) -> None:
         """`place` looks the policy up in the ledger of now; `announce` tells the ledger of the tables of this node;
         `flush` cuts the buffers whose time is over, if the operator is to do that; `before` is the member id that this
-        home had last, 0 for none; `doors` is told whether what the options say of tables holds for all that comes."""
+        home had last, 0 for none; `home` gives the cluster of the files that it has, "" if none is noted; `tell` is
+        told what is wrong; `doors` whether what the options say of tables holds for all that comes."""
         self.options = options
         self._clock, self._before = clock, before
-        self._member = 0
+        self._member, self._home, self._tell = 0, home, tell
         self.started = clock.seconds()
         self.watch = watch
         self._find, self._announce, self._filing = place, announce, filing
         self._doors = doors
         self._announcing: Deferred[Any] | None = None
         self._telling: Deferred[Any] | None = None
-        self._watching = self._ended = self._placeless = False
+        self._watching = self._ended = False
+        self._placeless: str | None = None  # what was told of that
         self._beats = Rhythm(clock=clock, every=1.0, do=self._beat, name="operator")
         self._flushes = None if flush is None else Rhythm(clock=clock, every=FLUSH, do=flush, name="buffers")
 
@@ -115,7 +120,7 @@ class Operator(Process):
         announced beside that."""
         self._doors(True)
         try:
-            await self._filing.remember(self.member)
+            await self._remember()
         except AnyLogError as why:  # it is tried again at each beat; readings that come are this member's in this life
             self.log.error("keeping in mind who operates here: {why}", why=str(why))
         if self._flushes is not None:
@@ -129,22 +134,28 @@ class Operator(Process):
     @deferring
     async def _beat(self) -> None:
         self._look_for_place()
-        await self._filing.remember(self.member)
+        await self._remember()
         await self._filing.tell(self.member)
         if not self._watching:
             self._watching = True
             await self.watch.start()
 
+    def _remember(self) -> Awaitable[None]:
+        place = self.place
+        return self._filing.remember(self.member, place.cluster if place is not None else "")
+
     def _look_for_place(self) -> None:
-        """Say it once if the policy is gone, and once if it is back."""
+        """Say it once if the policy is gone, or that of another cluster, and once if it is back."""
         self._see_member()
-        placeless, member = self.place is None, self.member()
-        if placeless and not self._placeless:
+        placeless, astray, member = self.place is None, self.astray, self.member()
+        if placeless and astray != self._placeless:
             kept = f": files are registered as those of member {member} until it is back" if member else ""
-            self.log.warn("the policy {id} is not in the ledger{kept}", id=self.policy, kept=kept)
-        elif self._placeless and not placeless:
+            if astray:
+                self._tell(f"{astray}{kept}")
+            self.log.warn("{why}{kept}", why=astray or f"the policy {self.policy} is not in the ledger", kept=kept)
+        elif self._placeless is not None and not placeless:
             self.log.warn("the policy {id} is in the ledger again, as member {member}", id=self.policy, member=member)
-        self._placeless = placeless
+        self._placeless = astray if placeless else None
 
     @deferring
     async def stop(self) -> None:
@@ -178,8 +189,15 @@ class Operator(Process):
 
     @property
     def place(self) -> Place | None:
-        """Where it stands by the ledger of now; None if its policy is gone."""
-        return self._find()
+        """Where it stands by the ledger of now; None if its policy is gone, or that of another cluster."""
+        place = self._find()
+        return None if place is not None and of_another_cluster(place, self._home()) else place
+
+    @property
+    def astray(self) -> str:
+        """Why it has no place although its policy is there: it is of another cluster than the files here; else ""."""
+        place = self._find()
+        return of_another_cluster(place, self._home()) if place is not None else ""
 
     def member(self) -> int:
         """Its member id in the cluster, 0 if it never had one; another in the ledger is taken over at a beat.
@@ -202,6 +220,17 @@ class Operator(Process):
         if given.master:
             told += f", Using Master: {given.master}"
         return f"{told}, Threads Pool: {given.threads}"
+
+
+def of_another_cluster(place: Place, home: str) -> str:
+    """What is wrong, and what to do, if the files of a home are those of another cluster; else ""."""
+    if home in ("", place.cluster):
+        return ""
+    return (
+        f"the policy {place.operator} is of the cluster {place.cluster} ({place.cluster_name}), the rows and files of"
+        f" this node are of the cluster {home}: they would be counted in both. Give the operator of that cluster an"
+        f" empty home and empty databases, or give this one a policy of the cluster {home}"
+    )
 
 
 def checked(given: Mapping[str, Any], running: Sequence[str]) -> None:

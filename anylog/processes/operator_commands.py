@@ -16,10 +16,11 @@ from anylog.language.command import Command, Flag, Format, Text, Whole
 from anylog.language.context import Context, Result
 from anylog.language.tables import bar_table, framed
 from anylog.ledger.policies import spelled
+from anylog.processes.agreement import Place
 from anylog.processes.failing import TOGETHER
 from anylog.processes.files import KINDS, Limits
 from anylog.processes.intake import FLOOR
-from anylog.processes.operator import Filing, Operator, OperatorOptions, checked
+from anylog.processes.operator import Filing, Operator, OperatorOptions, checked, of_another_cluster
 from anylog.processes.probing import check_folder
 from anylog.processes.stats_commands import COMMANDS as STATS
 from anylog.processes.sync_commands import address
@@ -83,7 +84,7 @@ class RunOperator(Command):
     guarded = True
 
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
-        """Raises AnyLogError 2, 5, 17, 20, 29, 33, 40, 87, 113, 135, 136, 175, 222 or 237."""
+        """Raises AnyLogError 2, 5, 17, 20, 29, 33, 40, 87, 113, 118, 135, 136, 175, 222 or 237."""
         if options["blockchain"]:
             raise AnyLogError(237, f"not in this build: blockchain = {options['blockchain']}")
         checked(options, [process.name for process in node.processes.running()])
@@ -111,6 +112,8 @@ class RunOperator(Command):
         if node.membership.place_of(options["policy"]) is None:
             await node.refresh(True)  # it may have been added elsewhere a moment ago
         place = node.membership.check_place(options["policy"])
+        if told := of_another_cluster(place, node.intake.operating.cluster):
+            raise AnyLogError(118, f"run operator: {told}")
         company, given["company"] = options["company"], place.company or options["company"]
         if company and spelled(company) != spelled(given["company"]):
             told = f"company = {company}: the cluster is of {place.company}, and so are the tables of this operator"
@@ -120,7 +123,7 @@ class RunOperator(Command):
             node.logs.event.add("Event", told, "operator")
         limits = Limits(
             connected=node.databases.get,
-            members=lambda: _members(node, options["policy"]),
+            members=lambda: _members(node, process.place),
             tables=Limits.read(tables),
             lacks=None if options["create_table"] else node.membership.agreement.lacks,
             departed=node.copying.departed,
@@ -144,6 +147,8 @@ class RunOperator(Command):
             ),
             flush=node.intake.cut_due if options["flush_streaming"] else None,
             before=node.intake.operating.noted or node.intake.operating.former,
+            home=lambda: node.intake.operating.cluster,
+            tell=lambda told: _tell(node, told),
             doors=lambda operates: _doors(node, limits if operates else None),
         )
         await node.processes.start(process)
@@ -188,9 +193,14 @@ def _watch(
     )
 
 
-def _members(node: Node, policy: str) -> set[int] | None:
+def _tell(node: Node, told: str) -> None:
+    for log in (node.logs.event, node.logs.error):
+        log.add("Error", told, "operator")
+
+
+def _members(node: Node, place: Place | None) -> set[int] | None:
     """The member ids of the cluster of that operator; None if the ledger does not tell."""
-    share = node.clusters.cluster_of(policy)
+    share = node.clusters.cluster_of(place.operator) if place is not None else None
     return None if share is None else {operator.member for operator in share.operators if operator.member}
 
 

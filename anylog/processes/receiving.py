@@ -31,7 +31,7 @@ class Receiving:
 
     Question: files ([name, bytes] of each), and the bytes of all of them behind each other. Reply: told, a text for
     each: taken, known, or the number of an error and why it is refused. Fails with AnyLogError 21 for a question that
-    is none, 203, 212, 502 or 503; then nothing was taken.
+    is none, 203, 212, 502, 503 or 509; then nothing was taken.
     """
 
     _disk: Disk
@@ -59,10 +59,12 @@ class Receiving:
         return Reply(head={"told": told})
 
     def _ready(self) -> Operator:
-        """Who takes files here. Raises AnyLogError 203, 502 or 503."""
+        """Who takes files here. Raises AnyLogError 203, 502, 503 or 509."""
         operator = self._operator()
         if operator is None:
             raise AnyLogError(203, "the operator does not run on this node")
+        if told := operator.astray:
+            raise AnyLogError(509, told)
         if not operator.watch.ready:
             raise AnyLogError(502, "the operator of this node is starting, or stops")
         if operator.options.given.get("update_tsd_info") and self._tsd() is None:

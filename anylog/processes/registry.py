@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from anylog.databases.entries import PLACEHOLDER as PLACEHOLDER
 from anylog.databases.tsd import DROPPED, FAILED, FOREIGN_IDS, OWN, Done, Tsd, Wanted
-from anylog.disk.names import FileName
+from anylog.disk.names import FileName, century
 from anylog.errors import AnyLogError
 from anylog.interfaces import IDatabase
 from anylog.processes.buffers import Buffer
@@ -281,13 +281,14 @@ class Registry:
         self.forget(buffer)
         buffer.tsd, buffer.time, buffer.named, buffer.noted = 0, "", False, False
 
-    def handed_over(self, member: int) -> None:
-        """The entries of `tsd_info` are in the table of the files of `member` now."""
+    def handed_over(self, member: int, to: int) -> None:
+        """The entries of `tsd_info` are in the table of the files of `member` now, and those of `to` in `tsd_info`."""
         self.returned.clear()
         for (into, id), buffer in list(self._live.items()):
-            if into == OWN and buffer.member == member:
-                del self._live[into, id]
-                self._live[f"tsd_{member}", id] = buffer
+            if member != to and into == OWN and buffer.member == member:
+                self._live[f"tsd_{member}", id] = self._live.pop((into, id))
+            elif into == f"tsd_{to}":
+                self._live[OWN, id] = self._live.pop((into, id))
 
     def has(self, into: str, id: int) -> bool:
         """Whether that row belongs to what is in work."""
@@ -309,4 +310,4 @@ def stream_of(buffer: Buffer) -> str:
 def time_of(date: str) -> str:
     """The time of 12 digits of a file name, "YYYY-MM-DD HH:MM:SS.000000"."""
     year, month, day, hour, minute, second = (date[place : place + 2] for place in range(0, 12, 2))
-    return f"20{year}-{month}-{day} {hour}:{minute}:{second}.000000"
+    return f"{century(date)}{year}-{month}-{day} {hour}:{minute}:{second}.000000"

@@ -37,7 +37,7 @@ OFFERED = "offered"  # the kind of note: hash -> group
 LARGEST = 15 << 20  # packed bytes that go in a question
 WRONG = frozenset({6, 28, 119, 171, 501})  # what no other operator would think otherwise of
 # Answers of an operator that took nothing, and failures before anything was asked.
-REFUSED = frozenset({10, 21, 29, 130, 131, 203, 208, 212, 224, 502, 503, *WRONG})
+REFUSED = frozenset({10, 21, 29, 130, 131, 203, 208, 212, 224, 502, 503, 509, *WRONG})
 
 
 @frozen(kw_only=True)

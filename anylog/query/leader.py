@@ -27,7 +27,7 @@ QUICK = 0.3  # seconds that a node has which did not answer before
 LAST = 2.0  # and that all of a target have when all seem to have fallen silent at once
 SYNCING, STOPS = 508, 506  # an operator that missed something; a node that goes
 _UNREACHABLE = (8, 15, 21, 81, 208)
-_NOT_READY = (5, 10, 29)  # another member of its cluster may well have it
+_NOT_READY = (5, 10, 29, 509)  # another member of its cluster may well have it
 _SAME_ELSEWHERE = (26, 76, 77)
 
 

@@ -65,7 +65,7 @@ class SelectService:
     A position is the row and the buffer of a mark, a file its member, id and hash.
 
     Reply: rows (in all), page (the first pages, framed), more by the body. Fails with AnyLogError 5, 16, 21, 26, 29,
-    46, 76, 212 or 508.
+    46, 76, 212, 508 or 509.
     """
 
     databases: Callable[[], Databases]
@@ -75,6 +75,7 @@ class SelectService:
         None  # makes a table what the ledger says it is
     )
     complete: Callable[[], bool] = field(default=lambda: True)  # whether this member missed nothing
+    astray: Callable[[], str] = field(default=lambda: "")  # why nobody may be answered for a cluster; "": they may
     # The id up to which every member has the files of each member; None: there is nobody to agree with.
     consensus: Callable[[], Mapping[int, int] | None] = field(default=lambda: None)
     # Tables from which a file is taken out for a moment.
@@ -88,6 +89,8 @@ class SelectService:
         database = self.databases().get(dbms)
         if head.get("describe"):
             return Reply(head={"columns": dict(database.schema(table) or {})})
+        if told := self.astray():
+            raise AnyLogError(509, told)
         for _ in range(TRIES):
             number, whole = await self.out.look(dbms, table), False
             try:

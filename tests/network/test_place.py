@@ -80,14 +80,14 @@ def test_a_policy_that_vanishes(ways: tuple[str, str]) -> None:
         copies.world.stop()
 
 
-def as_another(copies: Copies, number: int) -> int:
+def as_another(copies: Copies, number: int, member: int = 0) -> int:
     """The home of an operator comes back under a new policy, with another member id; gives the one it had."""
     node, master = copies.world.nodes[f"op{number}"], copies.world.nodes["master"]
     own = copies.member(node)
     policy = json.loads(delete(copies, number))["operator"]
     copies.world.run(node, "exit operator")
     policy = {key: value for key, value in policy.items() if key not in ("id", "date", "ledger", "member")}
-    policy["member"] = own % 255 + 1
+    policy["member"] = member or own % 255 + 1
     put_back(copies, json.dumps({"operator": policy}))
     found = copies.world.run(master, f"blockchain get operator where name = op{number} bring.last [*][id]")
     copies.policies[number] = (found.text or "").strip()

@@ -8,12 +8,25 @@ from typing import Any
 import apsw
 from town import TownCase
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from anylog.databases.library import Library
 from anylog.databases.sqlite import SQLite
 from anylog.databases.tables import BUILT_IN
-from anylog.databases.tsd import FOREIGN_IDS, GAP, GAP_BITS, Asked, Done, Entry, Registered, Tsd, Wanted, is_files
+from anylog.databases.tsd import (
+    FOREIGN_IDS,
+    GAP,
+    GAP_BITS,
+    UNSET,
+    Asked,
+    Done,
+    Entry,
+    Registered,
+    Tsd,
+    Wanted,
+    is_files,
+)
 from anylog.databases.tsd_ranges import Line, record
 from anylog.errors import AnyLogError
 
@@ -57,6 +70,20 @@ class FilesCase(TownCase):
 
 
 class RegisterTests(FilesCase):
+    def test_a_clock_that_was_never_set(self) -> None:
+        """The newest policy is a time that is over; beside a clock that was set it says nothing, as it may be wrong."""
+        clock = Clock()
+        files = Tsd(database=self.town, clock=clock, chance=Random(1), since=lambda: "2027-01-15 08:00:00.000000")
+        clock.advance(60)
+        (first,) = self.get(files.register([want(A)]))
+        self.assertEqual(first.entry.time, "2027-01-15 08:00:00.000000")
+        self.get(files.drop(["tsd_info"]))
+        self.get(self.town.execute("delete from anylog_ids"))
+        self.get(self.town.create("tsd_info", DEFINITION))
+        clock.advance(UNSET)
+        (other,) = self.get(files.register([want(B)]))
+        self.assertEqual(other.entry.time, "2020-01-01 00:01:00.000000")
+
     def test_new_files(self) -> None:
         """Ids grow, times are those of the clock, and what is given is what is read back after a restart."""
         first, second = self.register(want(A, source="s1", instructions="m1"), want(B))

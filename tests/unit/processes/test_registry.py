@@ -66,6 +66,18 @@ class RegisterTests(FilesCase):
         self.registry.forget(first)
         self.assertEqual((self.verdict(second), second.tsd), ("load", 1))
 
+    def test_what_is_in_work_when_the_tables_are_handed_over(self) -> None:
+        """It goes with its entry: the own files into the table of the member that this was, those of the new one out of
+        theirs."""
+        own, other, third = self.buffer(), self.full(7, 40), self.full(8, 41)
+        own.member = MEMBER
+        self.register(own, other, third)
+        self.registry.handed_over(MEMBER, 7)
+        for into, id in [(f"tsd_{MEMBER}", 1), ("tsd_info", 40), ("tsd_8", 41)]:
+            self.assertTrue(self.registry.has(into, id), into)
+        self.assertFalse(self.registry.has("tsd_7", 40))
+        self.assertFalse(self.registry.has("tsd_info", 1))
+
     def test_forgetting_is_for_the_owner(self) -> None:
         """Who took an entry over keeps it, whatever the one before does."""
         first, second = self.buffer(normal=b"{}\n"), self.buffer(normal=b"{}\n")
@@ -230,3 +242,12 @@ class RegisterTests(FilesCase):
             new.id, new.recalled = old.id, True
             told.append(self.verdict(new))
         self.assertEqual(told, ["load", "load", "duplicate", "duplicate", "duplicate"])
+
+
+def test_the_year_of_a_name() -> None:
+    """A clock that nobody set begins in 1970; a member took its file for one of 2070."""
+    for date, told in [
+        ("700101000105", "1970-01-01 00:01:05.000000"), ("991231235959", "1999-12-31 23:59:59.000000"),
+        ("000101000000", "2000-01-01 00:00:00.000000"), ("691231235959", "2069-12-31 23:59:59.000000"),
+    ]:  # fmt: skip
+        assert time_of(date) == told
