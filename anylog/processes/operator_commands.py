@@ -113,7 +113,9 @@ class RunOperator(Command):
             await node.refresh(True)  # it may have been added elsewhere a moment ago
         place = node.membership.check_place(options["policy"])
         if told := of_another_cluster(place, node.intake.operating.cluster):
-            raise AnyLogError(118, f"run operator: {told}")
+            if await _has_files(node):
+                raise AnyLogError(118, f"run operator: {told}")
+            node.intake.operating.cluster = ""  # nothing here is of the other one
         company, given["company"] = options["company"], place.company or options["company"]
         if company and spelled(company) != spelled(given["company"]):
             told = f"company = {company}: the cluster is of {place.company}, and so are the tables of this operator"
@@ -191,6 +193,14 @@ def _watch(
         point=node.intake.point,
         poison=node.intake.registry.fail,
     )
+
+
+async def _has_files(node: Node) -> bool:
+    """Whether any file is registered here, or nobody can say."""
+    tsd = node.membership.tsd()
+    if tsd is None:
+        return True
+    return any([(await tsd.info(table))[0] for table in await tsd.tables()])
 
 
 def _tell(node: Node, told: str) -> None:

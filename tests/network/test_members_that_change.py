@@ -164,6 +164,26 @@ def test_the_only_operator_of_another_cluster() -> None:
         fleet.end()
 
 
+def test_a_home_without_files_may_go_where_it_likes() -> None:
+    """Whoever gave it the wrong cluster at first mends the policy, and that is all."""
+    fleet = Fleet(("a", "b", "b"))
+    try:
+        op1 = fleet.world.nodes["op1"]
+        fleet.world.run(op1, "exit operator")
+        to_cluster(fleet, 1, "b")
+        fleet.world.advance(10)
+        run = f"run operator where policy = {1:032} and master_node = {MASTER} and update_tsd_info = true"
+        fleet.world.run(op1, run)
+        fleet.world.advance(5)
+        fleet.hold("t")
+        put(fleet, 1)
+        fleet.rest()
+        assert fleet.rows_of("op2") == [1]
+        assert op1.intake.operating.cluster == "b" * 32
+    finally:
+        fleet.end()
+
+
 def test_a_home_that_does_not_say_of_which_cluster_it_is() -> None:
     """The note of an older program names the member only: it is of the cluster in which it operates next."""
     fleet = Fleet(("a", "b"))
