@@ -314,6 +314,7 @@ class Consumer(Process):
         now = self._clock.seconds()
         link.contact, link.complete = now, told.complete
         self.standing.hear(peer.member, told.safe, told.complete, now)
+        safe = self.standing.of(peer.member)  # as of now: it may tell more while its files are looked at
         for whose in sorted(told.tables, key=lambda each: (each != peer.member, each)):
             into = table_of(whose, own)
             theirs, here = told.tables[whose], ours.get(into, Totals())
@@ -329,7 +330,7 @@ class Consumer(Process):
                 self._own_over(link)
             look = link.looks[whose]
             if whose != own:
-                bound = self.standing.of(peer.member).get(whose, 0)
+                bound = safe.get(whose, 0)
                 mine[whose] = validated(
                     mine.get(whose, 0), bound, look.first, look.ours.pending, self._clash(whose)
                 )  # fmt: skip
