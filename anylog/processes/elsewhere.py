@@ -67,7 +67,7 @@ class Members(Others):
             return "it cannot be asked"
         try:
             # First what waits to be registered there: what is registered meanwhile is in the list.
-            known, waits = await self._puller().known(peer, place, place.member, ids, max(0, first - 1))
+            known, waits = await self._puller().known(peer, place, place.member, ids, first)
             lines = Deferred.fromCoroutine(self._lines(place, peer, first, wheres))
             return known, await deadline(self._clock, PAGES, lines, "asking for its files"), waits
         except AnyLogError as why:

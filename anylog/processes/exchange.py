@@ -185,8 +185,8 @@ class Exchange:
 
     @deferring
     async def known(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
-        """What is here under ids of one member, loaded or on its way; and whether any file of it `after` an id (0: not
-        asked) waits to be registered. Fails with AnyLogError 5, 21, 40, 63 or 203."""
+        """What is here under ids of one member, loaded or on its way; and whether any file of it from the id `first`
+        on (0: not asked) waits to be registered. Fails with AnyLogError 5, 21, 40, 63 or 203."""
         place, tsd = self._here()
         self._known(place, {**head, "member": head.get("asker")})
         member, ids = whole(head, "member", 0, 255), _ids(head)
@@ -201,8 +201,8 @@ class Exchange:
             if id in lying and (id not in told or told[id][3] not in SETTLED):
                 told[id] = [id, FileName.parse(lying[id]).hash, 0, "pending"]
         self.counts.add("ids told", len(told))
-        after = whole(head, "after", 0, LARGEST_ID)
-        waits = bool(after) and any(id > after for id in lying)
+        first = whole(head, "first", 0, LARGEST_ID)
+        waits = bool(first) and any(id >= first for id in lying)
         return Reply(head={"known": [told[id] for id in sorted(told)], "waits": waits})
 
     async def _lying(self, member: int) -> Mapping[int, str]:

@@ -129,15 +129,15 @@ class Puller:
         return found, bool(reply.head.get("more")) and bool(found)
 
     async def known(
-        self, peer: Peer, place: Place, whose: int, ids: Sequence[int], after: int = 0
+        self, peer: Peer, place: Place, whose: int, ids: Sequence[int], first: int = 0
     ) -> tuple[dict[int, tuple[str, int, str]], bool]:  # fmt: skip
         """What a member has under ids of somebody's files: id -> hash, rows, state; and whether it has files of that
-        one, `after` an id (0: not asked), that it has not registered yet. Raises AnyLogError."""
+        one, from the id `first` on (0: not asked), that it has not registered yet. Raises AnyLogError."""
         found: dict[int, tuple[str, int, str]] = {}
         waits = False
-        for first in range(0, len(ids), IDS):
-            asked = list(ids[first : first + IDS])
-            head = {"cluster": place.cluster, "asker": place.member, "member": whose, "ids": asked, "after": after}
+        for at in range(0, len(ids), IDS):
+            asked = list(ids[at : at + IDS])
+            head = {"cluster": place.cluster, "asker": place.member, "member": whose, "ids": asked, "first": first}
             reply = await self._asked(peer, "known", head, QUESTION)
             _close(reply.body)
             known, waiting = _of(peer, known_told, reply.head, asked)

@@ -40,6 +40,7 @@ KEPT: tuple[int, ...] = (
     3001914,  # a file whose entry had made room waited for that of its double, whose file waited behind it
     3011404,  # a file that was being loaded again after a loss was told to be nobody's, and not asked for any more
     3026063,  # two files of one content, which another member had, were registered in one call: for ever in vain
+    3028394,  # files of a home that was put back, and of which nothing had been made before, waited elsewhere: not told
     3027669,  # what a member told later was taken for what it had told when its files were looked at
     210269,  # the storm itself: the end of one node was the moment at which another crashed
 )  # fmt: skip

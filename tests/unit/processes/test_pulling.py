@@ -144,8 +144,8 @@ class GiveTests(PullCase):
 class KnownTests(PullCase):
     """What a member has under ids of another one's files."""
 
-    def known(self, *ids: int, after: int = 0) -> Any:
-        return self.get(Deferred.fromCoroutine(self.puller.known(self.peer, self.place, MEMBER, ids, after)))
+    def known(self, *ids: int, first: int = 0) -> Any:
+        return self.get(Deferred.fromCoroutine(self.puller.known(self.peer, self.place, MEMBER, ids, first)))
 
     def mine(self, id: int, rows: int = 1) -> str:
         """A file of this node that the other one has; without rows it is on its way there."""
@@ -177,10 +177,10 @@ class KnownTests(PullCase):
         hash = self.lies(6)
         self.assertEqual(self.known(6), ({6: (hash, 0, "pending")}, False))
 
-    def test_what_waits_behind_an_id(self) -> None:
+    def test_what_waits_from_an_id_on(self) -> None:
         """Only if it was asked for, and only what is behind it."""
-        self.lies(7)
-        self.assertEqual([self.known(5, after=each)[1] for each in (0, 6, 7)], [False, True, False])
+        """Only if it was asked for, and only from that id on; from the first of all, too."""
+        self.assertEqual([self.known(5, first=each)[1] for each in (0, 1, 7, 8)], [False, True, True, False])
 
     def test_many(self) -> None:
         """They are asked for in parts."""
@@ -191,11 +191,11 @@ class KnownTests(PullCase):
 
     def test_refusals(self) -> None:
         """Nobody of the cluster asks, or the question or the answer makes no sense, or the disk does not answer."""
-        good = {"cluster": "c", "asker": MEMBER, "member": MEMBER, "ids": [5], "after": 0}
+        good = {"cluster": "c", "asker": MEMBER, "member": MEMBER, "ids": [5], "first": 0}
         asker = Asker(host="", address="")
         for odd, number in [
             ({"cluster": "d"}, 40), ({"asker": 9}, 40), ({"ids": []}, 21), ({"ids": None}, 21), ({"ids": ["5"]}, 40),
-            ({"ids": [0]}, 40), ({"ids": [True]}, 40), ({"after": -1}, 40),
+            ({"ids": [0]}, 40), ({"ids": [True]}, 40), ({"first": -1}, 40),
         ]:  # fmt: skip
             refusal = self.failureResultOf(self.exchange.known({**good, **odd}, b"", asker), AnyLogError).value
             self.assertEqual(refusal.number, number, odd)
