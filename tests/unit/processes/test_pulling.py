@@ -178,8 +178,8 @@ class KnownTests(PullCase):
         self.assertEqual(self.known(6), ({6: (hash, 0, "pending")}, False))
 
     def test_what_waits_from_an_id_on(self) -> None:
-        """Only if it was asked for, and only what is behind it."""
         """Only if it was asked for, and only from that id on; from the first of all, too."""
+        self.lies(7)
         self.assertEqual([self.known(5, first=each)[1] for each in (0, 1, 7, 8)], [False, True, True, False])
 
     def test_many(self) -> None:
