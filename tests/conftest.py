@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from typing import Any
 
 import pytest
+from twisted.logger import globalLogBeginner
 from twisted.trial._asynctest import TestCase
 
 
@@ -16,6 +18,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # What a shell puts into the background ignores it, and so would every node that a test starts and interrupts.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Until logging begins the last 65536 events are kept for whoever begins it, with the nodes that they tell of.
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector need not look at it again after each of thousands of tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def _wait_in_greenlet() -> None:
