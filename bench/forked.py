@@ -1,4 +1,4 @@
-"""Processes that begin as copies of one that has imported a node's modules: those imports are most of what a start takes.
+"""Processes that begin as copies of one that has imported a node's modules: they are most of what a start takes.
 
 What is copied has run nothing of a node yet. A copy has an id, an environment and open files of its own, and dies by
 itself; only the seed by which Python mixes hashes of texts is that of all copies of one parent.
@@ -69,16 +69,15 @@ class Forked:
 
 def _live(words: Sequence[str], log: Path, environ: Mapping[str, str]) -> None:
     """The whole life of a copy."""
-    from twisted import internet
-
     from anylog.cli import main
+    from twisted import internet
 
     os.environ.clear()
     os.environ.update(environ)
     with log.open("ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    # Klein asks for the reactor when it is imported. That one is the parent's, and its epoll would be that of all copies.
+    # Klein asks for the reactor when it is imported. That one is the parent's, and its epoll would be shared by all.
     if sys.modules.pop("twisted.internet.reactor", None) is not None:
         del internet.reactor
     try:
