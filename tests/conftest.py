@@ -10,6 +10,8 @@ import pytest
 from twisted.logger import globalLogBeginner
 from twisted.trial._asynctest import TestCase
 
+from anylog.tap import GARBAGE
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; run by 'make kill' and 'make storm' only")
@@ -23,9 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: the collector need not look at it again after each of thousands of tests."""
+    """What was imported stays, and the collector need not look at it again and again: as a node has it."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 def _wait_in_greenlet() -> None:
