@@ -16,6 +16,8 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from forked import Forked
+
 
 def free_port(taken: Container[int] = ()) -> int:
     """A port below the ephemeral range that nobody listens on, and that is not `taken`."""
@@ -31,6 +33,8 @@ def free_port(taken: Container[int] = ()) -> int:
 class NodeProcess:
     """One `anylog run` with a home of its own."""
 
+    forked = False  # begun as a copy of a process that has imported all, unless an interpreter must begin otherwise
+
     def __init__(self, home: Path | None = None, *, port: int = 0, commands: tuple[str, ...] = (), dbms: str = "town"):
         self.home = home or Path(tempfile.mkdtemp(prefix="anylog-"))
         self.port = port or free_port()
@@ -38,7 +42,7 @@ class NodeProcess:
         self.commands = commands
         self.within: tuple[str, ...] = ()  # words before the command, such as those that enter a network namespace
         self.environ: dict[str, str] = {}  # of each of its lives
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         self.log = self.home.parent / f"{self.home.name}.log"
 
     @property
@@ -85,13 +89,7 @@ class NodeProcess:
         ]
         words = [word for command in commands for word in ("and", command)][1:]
         begin = time.perf_counter()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.within, sys.executable, "-m", "anylog.cli", "run", "--home", str(self.home), *words],
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environ, **(environ or {})},
-            )
+        self.process = self._begun(["run", "--home", str(self.home), *words], {**self.environ, **(environ or {})})
         while time.perf_counter() - begin < wait:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the node ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
@@ -102,6 +100,15 @@ class NodeProcess:
                 pass
             time.sleep(0.005)
         raise RuntimeError(f"the node does not answer:\n{self.log.read_text()[-3000:]}")
+
+    def _begun(self, words: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes] | Forked:
+        """Its process. A copy has what reads the environment at once, libraries among them, behind it already."""
+        whole = {**os.environ, **environ}
+        if self.forked and not self.within and all(name.startswith("ANYLOG_") for name in environ):
+            return Forked(words, self.log, whole)
+        with self.log.open("ab") as log:
+            command = [*self.within, sys.executable, "-m", "anylog.cli", *words]
+            return subprocess.Popen(command, stdout=log, stderr=log, env=whole)
 
     def kill(self) -> None:
         """SIGKILL, as if the plug was pulled for this process."""

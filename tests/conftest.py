@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from typing import Any
 
 import pytest
+from twisted.logger import globalLogBeginner
 from twisted.trial._asynctest import TestCase
+
+from anylog.tap import GARBAGE
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -16,6 +20,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # What a shell puts into the background ignores it, and so would every node that a test starts and interrupts.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Until logging begins the last 65536 events are kept for whoever begins it, with the nodes that they tell of.
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, and the collector need not look at it again and again: as a node has it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
 
 
 def _wait_in_greenlet() -> None:

@@ -7,7 +7,6 @@ hand (hard-parts.md 3); everything of one call is one commit.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
@@ -43,9 +42,11 @@ DBMS = "almgm"
 UNSET = 1_577_836_800.0  # the year 2020: before that no clock was right that knows of this program
 
 _COLUMNS = (
-    'file_id, dbms_name, table_name, source, file_hash, instructions, file_time, coalesce("rows", 0),'
-    " coalesce(status1, ''), coalesce(status2, '')"
-)
+    "file_id", "dbms_name", "table_name", "source", "file_hash", "instructions", "file_time", 'coalesce("rows", 0)',
+    "coalesce(status1, '')", "coalesce(status2, '')",
+)  # fmt: skip
+_PLACES = ", ".join(f"c{place}" for place in range(len(_COLUMNS)))
+_NAMED = ", ".join(f"{column} as c{place}" for place, column in enumerate(_COLUMNS))
 # Ids are never given again, so the last one outlives its table (operator-ha.md 8.3).
 _IDS = "create table if not exists anylog_ids (name text primary key, id integer not null, file_time text not null)"
 _NOTE_LAST = (
@@ -232,7 +233,7 @@ class Tsd:
     def widths(self, into: str, asked: Asked) -> Deferred[list[int]]:
         """The longest text of each column among these entries, in the order of `Entry`."""
         condition, values = asked.condition()
-        longest = ", ".join(f"max(length({column}))" for column in _split(_COLUMNS))
+        longest = ", ".join(f"max(length({column}))" for column in _COLUMNS)
 
         def work(connection: Connection) -> list[int]:
             found = _select(connection, into, f"select {longest} from {{table}} where {condition}", values)
@@ -413,10 +414,8 @@ def _tables(connection: Connection) -> list[str]:
 
 
 def _entries(connection: Connection, table: str, where: str, values: Sequence[Any] = ()) -> list[Entry]:
-    columns = ", ".join(f"c{place}" for place in range(10))
-    named = ", ".join(f"{column} as c{place}" for place, column in enumerate(_split(_COLUMNS)))
     text = connection.execute(
-        f"select json_group_array(json_array({columns})) from (select {named} from {quoted(table)} where {where})",
+        f"select json_group_array(json_array({_PLACES})) from (select {_NAMED} from {quoted(table)} where {where})",
         values,
     ).fetchone()[0]
     return [
@@ -426,11 +425,6 @@ def _entries(connection: Connection, table: str, where: str, values: Sequence[An
         )
         for row in orjson.loads(text)
     ]  # fmt: skip
-
-
-def _split(columns: str) -> list[str]:
-    """At commas outside parentheses."""
-    return re.split(r",\s*(?![^()]*\))", columns)
 
 
 def _asked_entries(connection: Connection, table: str, asked: Asked, before: int, most: int) -> list[Entry]:

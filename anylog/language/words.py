@@ -23,7 +23,7 @@ class Words:
     def register(self, *commands: type[Command]) -> None:
         """Add commands. Raises AnyLogError 2 for words used twice, and for a command without help or example."""
         for command in commands:
-            if not command.words or not command.explanation() or not command.examples:
+            if not command.words or not (command.__doc__ or "").strip() or not command.examples:
                 raise AnyLogError(2, f"the command {command.__name__} needs words, a docstring and an example")
             for spelling in (command.words, *command.also):
                 key = tuple(spelling.lower().split())

@@ -13,6 +13,8 @@ from attrs import define, field
 from anylog.disk.batch import packed
 from anylog.interfaces import Entry, Forget, Move, Publish, Read, Step
 
+ENDLESS = 1 << 40  # bytes that nobody writes
+
 
 @define(eq=False)
 class MemoryFile:
@@ -61,7 +63,7 @@ class MemoryDisk:
     before each write, sync and change.
     """
 
-    capacity: int = 1 << 40
+    capacity: int = ENDLESS
     fails: set[str] = field(factory=set)
     calls: int = 0
     locked: set[str] = field(factory=set)
@@ -79,7 +81,8 @@ class MemoryDisk:
 
     def need(self, size: int) -> None:
         """Raise ENOSPC if `size` more bytes do not fit."""
-        if size > self.free(Path("/")) or (size and "grow" in self.fails):
+        full = self.capacity < ENDLESS and size > self.free(Path("/"))
+        if full or (size and "grow" in self.fails):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def publish(self, final: Path, data: bytes) -> None:
