@@ -65,6 +65,7 @@ class Membership:
     _tsd: Tsd | None = None
     _telling: bool = False
     _told: float = -1e9  # when members were told last
+    last: Place | None = None  # of the operator that was run last
     _placed: tuple[View, dict[str, Place | None]] | None = None
     log = Logger()
 
@@ -89,7 +90,7 @@ class Membership:
             tables=self.clusters,
             publish=self.publish,
             refresh=self._look_now,
-            place=self.place,
+            place=self.agreeing,
         )
         for kind, handler in handlers(lambda: self.master, self.ledger.confirmed).items():
             self.peers.serve(kind, handler)
@@ -331,6 +332,15 @@ class Membership:
         """Of the operator that runs; None if there is none, or its policy is gone, or that of another cluster."""
         operator = self._processes.find("operator")
         return operator.place if isinstance(operator, Operator) else None
+
+    def agreeing(self) -> Place | None:
+        """Where tables are agreed on. Also while the operator is ended, or without its policy: what comes then is
+        registered as its member's, so the others get it. A table that was made here alone might be another than theirs.
+        """
+        place = self.place()
+        if place is None and self.last is not None and self.clusters.share(self.last.cluster) is not None:
+            return self.last
+        return place
 
     def astray(self) -> str:
         """Why the operator that runs has no place although its policy is there; else ""."""

@@ -194,3 +194,19 @@ def test_a_database_that_a_node_lets_go_of(plant: Plant) -> None:
     plant.put_at([{"v": 1}], "0", whole=True)
     plant.rest()
     plant.world.run(plant.op(1), "disconnect dbms town")
+
+
+def test_a_table_that_is_new_while_the_operator_is_ended(copies: Copies) -> None:
+    """It is agreed on as ever: readings of another kind come to the other member at that time, and both hold the same
+    in the end, in columns of the same types."""
+    first, second = copies.add(1), copies.add(2)
+    copies.world.run(first, "exit operator")
+    for node, value in ((second, 1), (first, "one")):
+        row = [{"name": node.name, "value": value}]
+        copies.world.wait(node.intake.accept("town", "u", json.dumps(row).encode(), row, whole=False))
+        copies.world.advance(2)
+        copies.world.run(node, "flush buffers")
+    run_again(copies, 1)
+    copies.world.advance(100)
+    tables = [node.databases.get("town").schema("u") for node in (first, second)]
+    assert tables[0] == tables[1]
