@@ -240,9 +240,11 @@ def archived(held: Holding) -> Iterator[str]:
         data = held.content(there[0])
         whole = content_hash(entry.dbms, entry.table, data)
         streamed = streamed_hash(f"{entry.dbms}.{entry.table}.{owner}.{entry.id}", data)
-        if entry.hash not in (whole, streamed) and not is_sealed(entry.hash, entry.dbms, entry.table, data):
+        sealed = is_sealed(entry.hash, entry.dbms, entry.table, data)
+        if entry.hash not in (whole, streamed) and not sealed:
             yield f"I-5 {held.name} {into}: {there[0]} has another hash"
-        lines = entry.rows + (parked.get((owner, entry.id), 0) if entry.hash == whole else 0)
+        # The stream of a publisher came as a file: what of it was parked here is in it, as with all that came as files.
+        lines = entry.rows + (parked.get((owner, entry.id), 0) if entry.hash == whole or sealed else 0)
         mapped = entry.instructions != "0" and entry.hash == whole  # then a line may be any number of rows
         if data.count(b"\n") != lines and not mapped:
             yield f"I-5 {held.name} {into}: {there[0]} has {data.count(bytes((10,)))} lines, {lines} are wanted"

@@ -126,7 +126,9 @@ class WideStorm(Storm):
         policy = {"name": PUBLISHER, "company": "acme", "ip": self._host(PUBLISHER), "port": 32248, "id": POLICY}
         self._tell_master(f"blockchain insert where policy = {json.dumps({'publisher': policy})} and master = {MASTER}")
         seconds, volume = chance.choice([2, 5, 10]), chance.choice([100, 1000, 10_000])
-        options = chance.choice(["delete_json = true", "delete_json = true and compress_json = true", "move_json = true"])
+        options = chance.choice(
+            ["delete_json = true", "delete_json = true and compress_json = true", "move_json = true"]
+        )
         world.add(PUBLISHER, self._host(PUBLISHER), lasting=True)
         world.places[PUBLISHER].script = [
             f"run tcp server where external_ip = {self._host(PUBLISHER)} and external_port = 32248 and bind = true",
