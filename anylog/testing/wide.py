@@ -1,5 +1,7 @@
-"""Storms in which administrators are at work, too: processes and databases come and go, nodes are stopped in good order,
-operators join and leave, a publisher sends beside the direct ways, and some readings are large.
+"""Storms in which administrators are at work, too.
+
+Processes and databases come and go, nodes are stopped in good order, operators join and leave, a publisher sends beside
+the direct ways, and some readings are large.
 
 Which of these come follows from the seed. `python -m anylog.testing.wide --seeds 0:1000 --jobs 2` prints the seeds that
 break a law.
@@ -366,7 +368,15 @@ class WideStorm(Storm):
         for node, command, began in self.asked.values():
             if self.world.lives(node) and now - began > ANSWER:
                 yield f"quiet: {node.name} did not answer '{command}'"
-        for name in self.names:
+        for name in self.gone:
+            node = self.world.nodes.get(name)
+            if node is None or name not in self.ready:
+                yield f"quiet: {name}, which left, is not up"
+            elif node.intake.tank.held or node.intake.filing.depth or node.intake._buffers:
+                yield f"quiet: {name}, which left, holds {len(node.intake._buffers)} buffers"
+            else:
+                yield from (f"quiet: {told}" for told in laws.at_rest(self.holding(name)))
+        for name in [*self.names, *self.gone]:
             if name in self.ready:
                 for what in ("operator", "distributor", "consumer", "mode", DBMS, "almgm"):
                     if command := self._lacks(self.world.nodes[name], what):
@@ -389,10 +399,8 @@ class WideStorm(Storm):
 
     def breaches(self) -> list[str]:
         """See `Storm`; and who left has what it said yes to."""
-        found = [self.holding(name) for name in self.names]
-        aside = [path.rpartition("/")[2] for held in found for path in held.files["err_dir"]]
         load: Any = self.load
-        load.refused = {name.partition(NOT_CONNECTED)[0] for name in aside if NOT_CONNECTED in name}
+        load.refused = _refused([self.holding(name) for name in self.names])
         told = super().breaches()
         for name in self.gone:
             told += self._alone(name)
@@ -404,11 +412,22 @@ class WideStorm(Storm):
         yield from laws.ids_once(held, self.ids)
         rows = {(table, row["v"]) for table, lines in held.rows.items() for row in lines}
         rows |= {(table, row["v"]) for table, row in held.parked}
+        refused = _refused([held])
         for body in self.load.bodies:
-            if body.heard[name] and body.table not in self.dropped and body.number not in self.load.forgotten:
+            if (
+                body.heard[name] > sum(file in refused for file in body.files)
+                and body.table not in self.dropped
+                and body.number not in self.load.forgotten
+            ):
                 lacking = [row["v"] for row in body.rows if (body.table, row["v"]) not in rows and row["n"] != POISON]
                 if lacking:
                     yield f"I-3 {name}: {body.table}, v = {lacking} is not with who said yes and left"
+
+
+def _refused(members: Sequence[laws.Holding]) -> set[str]:
+    """The short names of the files that are aside as their database was not connected."""
+    names = [path.rpartition("/")[2].partition(NOT_CONNECTED) for held in members for path in held.files["err_dir"]]
+    return {name for name, code, _ in names if code}
 
 
 if __name__ == "__main__":
