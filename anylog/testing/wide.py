@@ -358,6 +358,11 @@ class WideStorm(Storm):
 
         self._in_ledger(name, False, left)
 
+    def _begin(self, name: str) -> None:
+        """Who left for good does not come again: without its policy it would not start."""
+        if name not in self.gone:
+            super()._begin(name)
+
     # ------------------------------------------------------------------ the end
 
     def unquiet(self) -> Iterator[str]:
@@ -368,15 +373,13 @@ class WideStorm(Storm):
         for node, command, began in self.asked.values():
             if self.world.lives(node) and now - began > ANSWER:
                 yield f"quiet: {node.name} did not answer '{command}'"
-        for name in self.gone:
-            node = self.world.nodes.get(name)
-            if node is None or name not in self.ready:
-                yield f"quiet: {name}, which left, is not up"
-            elif node.intake.tank.held or node.intake.filing.depth or node.intake._buffers:
+        for name in self._going_on():
+            node = self.world.nodes[name]
+            if node.intake.tank.held or node.intake.filing.depth or node.intake._buffers:
                 yield f"quiet: {name}, which left, holds {len(node.intake._buffers)} buffers"
             else:
                 yield from (f"quiet: {told}" for told in laws.at_rest(self.holding(name)))
-        for name in [*self.names, *self.gone]:
+        for name in [*self.names, *self._going_on()]:
             if name in self.ready:
                 for what in ("operator", "distributor", "consumer", "mode", DBMS, "almgm"):
                     if command := self._lacks(self.world.nodes[name], what):
@@ -402,9 +405,13 @@ class WideStorm(Storm):
         load: Any = self.load
         load.refused = _refused([self.holding(name) for name in self.names])
         told = super().breaches()
-        for name in self.gone:
+        for name in self._going_on():
             told += self._alone(name)
         return told
+
+    def _going_on(self) -> list[str]:
+        """Those that left and still run, alone."""
+        return [name for name in self.gone if name in self.ready]
 
     def _alone(self, name: str) -> Iterator[str]:
         """What the one that left said yes to is with it, whoever else has it."""
