@@ -218,7 +218,8 @@ class WideStorm(Storm):
             case "join" if len(self.known) < 5 and not self.moving:
                 self._join(f"op{len(self.known) + 1}")
             case "leave" if not self.moving and len(self.names) > 1 and operator in self.ready and not self.lost:
-                self._leave(operator)
+                if self.world.nodes[operator].processes.find("operator") is not None:
+                    self._leave(operator)
             case "publisher crash" if PUBLISHER in self.world.nodes:
                 self.world.crash(PUBLISHER, power=chance.random() < 0.5, silent=chance.random() < 0.5)
             case "publisher crash soon":
@@ -228,7 +229,7 @@ class WideStorm(Storm):
                 getattr(network, chance.choice(["cut", "mute", "reset", "heal"]))(self._host(PUBLISHER), host)
 
     def _exit(self, name: str, process: str) -> None:
-        if name not in self.ready or name == "master":
+        if name not in self.ready or name == "master" or name in self.gone:  # it could not be run again
             return
         node = self.world.nodes[name]
         processes = ["operator", "distributor", "consumer"] if process == "all" else [process]
