@@ -66,6 +66,7 @@ class Membership:
     _telling: bool = False
     _told: float = -1e9  # when members were told last
     last: Place | None = None  # of the operator that was run last
+    last_master: str = ""  # and where its policies went
     _placed: tuple[View, dict[str, Place | None]] | None = None
     log = Logger()
 
@@ -167,6 +168,8 @@ class Membership:
     async def _look_now(self) -> None:
         if self.synchronizer is not None:
             await self.synchronizer.look()
+        elif self.last_master:
+            await self.look(self.last_master)
 
     def master_address(self) -> str:
         """ip:port of the master by the policies of the local copy. Raises AnyLogError 3 if they name none."""
@@ -183,7 +186,8 @@ class Membership:
             return operator.options.master
         if self.synchronizer is not None and self.synchronizer.options.source == "master":
             return self.synchronizer.options.connection
-        return ""
+        # Both are ended, as when the node stops: what is agreed on until all is loaded is still the network's.
+        return self.last_master
 
     async def publish(self, made: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
         """Give policies to the ledger and keep them here: an error number (0: stored) and a text for each.
@@ -341,6 +345,10 @@ class Membership:
         if place is None and self.last is not None and self.clusters.share(self.last.cluster) is not None:
             return self.last
         return place
+
+    def operates(self, place: Place) -> None:
+        """An operator was run there."""
+        self.last, self.last_master = place, self._master()
 
     def astray(self) -> str:
         """Why the operator that runs has no place although its policy is there; else ""."""

@@ -235,3 +235,14 @@ def test_a_registered_file_waits_for_its_database(copies: Copies) -> None:
     copies.world.run(first, "connect dbms town where type = sqlite and memory = true")
     copies.world.advance(5)
     assert [(entry.id, entry.rows) for entry in copies.entries(first)][-1] == (id, 1)
+
+
+def test_a_table_that_is_new_when_the_node_stops(copies: Copies) -> None:
+    """The master is out of reach: its readings stay in the journal. Made here it might be another than elsewhere."""
+    first = copies.add(1)
+    database, row = first.databases.get("town"), [{"name": "a", "value": "one"}]
+    copies.world.network.cut(copies.world.places["master"].host, copies.world.places["op1"].host)
+    copies.world.wait(first.intake.accept("town", "u", json.dumps(row).encode(), row, whole=False))
+    copies.world.advance(45)
+    copies.world.stop(["op1"])
+    assert database.schema("u") is None
