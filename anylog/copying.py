@@ -84,6 +84,7 @@ class Copying:
     standing: Standing = field(factory=Standing)
     exchange: Exchange = field(init=False)
     unpushed: Unpushed = field(init=False)
+    went: dict[str, set[str]] = field(factory=dict)  # by the distributors of this life: file -> addresses
     log = Logger()
 
     def __attrs_post_init__(self) -> None:

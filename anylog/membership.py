@@ -65,6 +65,8 @@ class Membership:
     _tsd: Tsd | None = None
     _telling: bool = False
     _told: float = -1e9  # when members were told last
+    last: Place | None = None  # of the operator that was run last
+    last_master: str = ""  # and where its policies went
     _placed: tuple[View, dict[str, Place | None]] | None = None
     log = Logger()
 
@@ -89,7 +91,7 @@ class Membership:
             tables=self.clusters,
             publish=self.publish,
             refresh=self._look_now,
-            place=self.place,
+            place=self.agreeing,
         )
         for kind, handler in handlers(lambda: self.master, self.ledger.confirmed).items():
             self.peers.serve(kind, handler)
@@ -166,6 +168,8 @@ class Membership:
     async def _look_now(self) -> None:
         if self.synchronizer is not None:
             await self.synchronizer.look()
+        elif self.last_master:
+            await self.look(self.last_master)
 
     def master_address(self) -> str:
         """ip:port of the master by the policies of the local copy. Raises AnyLogError 3 if they name none."""
@@ -182,7 +186,8 @@ class Membership:
             return operator.options.master
         if self.synchronizer is not None and self.synchronizer.options.source == "master":
             return self.synchronizer.options.connection
-        return ""
+        # Both are ended, as when the node stops: what is agreed on until all is loaded is still the network's.
+        return self.last_master
 
     async def publish(self, made: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
         """Give policies to the ledger and keep them here: an error number (0: stored) and a text for each.
@@ -331,6 +336,19 @@ class Membership:
         """Of the operator that runs; None if there is none, or its policy is gone, or that of another cluster."""
         operator = self._processes.find("operator")
         return operator.place if isinstance(operator, Operator) else None
+
+    def agreeing(self) -> Place | None:
+        """Where tables are agreed on. Also while the operator is ended, or without its policy: what comes then is
+        registered as its member's, so the others get it. A table that was made here alone might be another than theirs.
+        """
+        place = self.place()
+        if place is None and self.last is not None and self.clusters.share(self.last.cluster) is not None:
+            return self.last
+        return place
+
+    def operates(self, place: Place) -> None:
+        """An operator was run there."""
+        self.last, self.last_master = place, self._master()
 
     def astray(self) -> str:
         """Why the operator that runs has no place although its policy is there; else ""."""

@@ -105,12 +105,15 @@ class Processes:
     _clock: Clock
     _running: dict[str, Process] = field(factory=dict)
     _starting: set[str] = field(factory=set)
+    _ending: set[str] = field(factory=set)
     log = Logger()
 
     async def start(self, process: Process) -> None:
-        """Start and keep it. Raises AnyLogError 136 if one of that name runs."""
+        """Start and keep it. Raises AnyLogError 136 if one of that name runs, or has something in work still."""
         if process.name in self._running or process.name in self._starting:
             raise AnyLogError(136, f"{process.name} is already running: use 'exit {process.name}' first")
+        if process.name in self._ending:  # two of them would take the same files in hand
+            raise AnyLogError(136, f"{process.name} is still ending: what it has in work is being finished")
         self._starting.add(process.name)
         try:
             await maybeDeferred(process.start)
@@ -123,7 +126,11 @@ class Processes:
         process = self._running.pop(name, None)
         if process is None:
             return False
-        await maybeDeferred(process.stop)
+        self._ending.add(name)
+        try:
+            await maybeDeferred(process.stop)
+        finally:
+            self._ending.discard(name)
         return True
 
     def find(self, name: str) -> Process | None:

@@ -118,11 +118,13 @@ class Distributor(Process):
         only: str = "",
         apart: Callable[[], str] = lambda: "",
         unpushed: Callable[[], Sequence[tuple[Path, Collection[int]]]] = lambda: (),
+        went: dict[str, set[str]] | None = None,
         point: Callable[[str], None] = lambda name: None,
     ) -> None:
         """`cluster` gives None until the node has a place; `only` is the id of the one cluster to work for; `apart`
         tells what the operator that runs has otherwise, so that its files do not come here; `unpushed` gives, once,
-        files of the archive that no distributor knew of, and which members have them."""
+        files of the archive that no distributor knew of, and which members have them; `went`: to whom files went in
+        this life of the node, by name, also from a distributor that was ended before it had their answers."""
         self._clock, self._disk, self._lane, self._courier = clock, disk, lane, courier
         self._cluster, self._active, self._folders, self._logs = cluster, active, folders, logs
         self._only, self._apart, self._unpushed, self.point = only, apart, unpushed, point
@@ -132,7 +134,7 @@ class Distributor(Process):
         self._done: dict[str, Path] = {}  # name -> where it goes now
         self._told: dict[str, str] = {}  # name -> why it is left alone
         # name -> to whom it went. What is found again, as after a start in the middle, goes to nobody a second time.
-        self._went: dict[str, set[str]] = {}
+        self._went: dict[str, set[str]] = {} if went is None else went
         self._gone: set[str] = set()  # archived since the last look began: its list may still have them
         self._moving: Deferred[None] | None = None
         self._stopping = False
@@ -150,7 +152,7 @@ class Distributor(Process):
 
     @deferring
     async def stop(self) -> None:
-        """Ask no more; what was not answered for goes again after the next start."""
+        """Ask no more; who did not answer by then fetches it: it is not sent again in this life of the node."""
         self._stopping = True
         await self._rhythm.stop()
         going = [each for line in self.lines.values() for each in line.going]

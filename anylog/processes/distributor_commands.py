@@ -103,6 +103,7 @@ class RunDistributor(Command):
             only=options["cluster_id"] or "",
             apart=lambda: apart(node, folders_of(node, options)),
             unpushed=copying.unpushed.take,
+            went=copying.went,
             point=copying.point,
         )
         await node.processes.start(process)

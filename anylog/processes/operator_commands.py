@@ -154,6 +154,7 @@ class RunOperator(Command):
             doors=lambda operates: _doors(node, limits if operates else None),
         )
         await node.processes.start(process)
+        node.membership.operates(place)
         return None
 
 

@@ -41,6 +41,7 @@ STALLED = 5.0  # seconds in work after which a batch makes room for others
 PACKED = 8  # by how much a packed file is reckoned to be larger than it is
 SMALL = 16 << 10  # bytes of a batch below which another thread costs more than it saves
 PIECE, PIECE_FILES = 1 << 20, 64  # bytes and files that are understood in one go
+NOT_CONNECTED = 10  # of a file whose database is not there
 NOTES = 20  # of one look
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ESTALE, errno.ETIMEDOUT}
 PATIENCE = 10.0  # seconds that stopping waits for the files in work
@@ -213,6 +214,7 @@ class Watch:
 
     def _go_on(self) -> None:
         self._going_on = False
+        self._absent: set[str] = set()  # databases for which files of this member wait
         if self._made - self._stalled_made <= BYTES:
             rooms, self._rooms = self._rooms, []
             for room in rooms:
@@ -282,6 +284,14 @@ class Watch:
             refusal = self._refusal(job)
             if refusal is None:
                 wanted.append(job)
+                if job.name is not None:
+                    self._absent.discard(job.name.dbms)
+            elif self._registered_here(job) and refusal.number == NOT_CONNECTED:
+                # Its entry would be pending for ever: it waits for its database, as readings of the doors do.
+                if job.name is not None and job.name.dbms not in self._absent:
+                    self._absent.add(job.name.dbms)
+                    self._say("File", f"{printable(job.lying.name)} and others wait: {refusal}")
+                self._back(job)
             else:
                 self._fail(job, refusal)
         found: list[tuple[Job, bytes]] = []
@@ -298,6 +308,9 @@ class Watch:
                 self._rooms.append(room)
                 await room
             await self._understand(found)
+
+    def _registered_here(self, job: Job) -> bool:
+        return job.name is not None and job.name.full and job.name.member == str(self._member())
 
     def _refusal(self, job: Job) -> AnyLogError | None:
         if job.name is None:

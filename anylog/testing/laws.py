@@ -27,7 +27,7 @@ from anylog.processes.registry import PLACEHOLDER
 from anylog.testing.world import Place
 
 FOLDERS = ("watch_dir", "distr_dir", "archive_dir", "bkup_dir", "err_dir")
-REPEATED = "86"
+REPEATED, UNCONNECTED = "86", "10"
 _COLUMNS = "file_id, dbms_name, table_name, source, file_hash, instructions, file_time, rows, status1, status2"
 _CODE = re.compile(r"\.err_(\d+)\.\d+")
 _SAFE = re.compile(r"copies safe\.(\d+)\.(\d+)")
@@ -240,9 +240,11 @@ def archived(held: Holding) -> Iterator[str]:
         data = held.content(there[0])
         whole = content_hash(entry.dbms, entry.table, data)
         streamed = streamed_hash(f"{entry.dbms}.{entry.table}.{owner}.{entry.id}", data)
-        if entry.hash not in (whole, streamed) and not is_sealed(entry.hash, entry.dbms, entry.table, data):
+        sealed = is_sealed(entry.hash, entry.dbms, entry.table, data)
+        if entry.hash not in (whole, streamed) and not sealed:
             yield f"I-5 {held.name} {into}: {there[0]} has another hash"
-        lines = entry.rows + (parked.get((owner, entry.id), 0) if entry.hash == whole else 0)
+        # The stream of a publisher came as a file: what of it was parked here is in it, as with all that came as files.
+        lines = entry.rows + (parked.get((owner, entry.id), 0) if entry.hash == whole or sealed else 0)
         mapped = entry.instructions != "0" and entry.hash == whole  # then a line may be any number of rows
         if data.count(b"\n") != lines and not mapped:
             yield f"I-5 {held.name} {into}: {there[0]} has {data.count(bytes((10,)))} lines, {lines} are wanted"
@@ -263,6 +265,8 @@ def in_one_place(held: Holding) -> Iterator[str]:
             code = _CODE.search(name)
             if folder == "err_dir" and code is not None and code[1] == REPEATED:
                 continue  # what it repeats is elsewhere
+            if folder == "err_dir" and code is not None and code[1] == UNCONNECTED and _of_others(name, held):
+                continue  # it came while its database was disconnected, and once more when that was back
             if full := _FULL.match(name):
                 found[full[0]].add(folder)
             if folder in ("watch_dir", "distr_dir"):
@@ -270,6 +274,11 @@ def in_one_place(held: Holding) -> Iterator[str]:
     for name, folders in found.items():
         if len(folders) > 1:
             yield f"I-6 {held.name}: {name} is in {sorted(folders)}"
+
+
+def _of_others(name: str, held: Holding) -> bool:
+    full = _FULL.match(name)
+    return full is not None and full[2] != str(held.member)
 
 
 def ids_once(held: Holding, known: MutableMapping[tuple[int, int], tuple[str, str]]) -> Iterator[str]:

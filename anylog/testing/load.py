@@ -28,6 +28,8 @@ class Body:
     rows: list[dict[str, Any]]
     mode: str  # "stream", "key", "whole"
     home: str = ""  # the one member that a body with a key is sent to
+    source: str = "0"
+    files: list[str] = field(factory=list)  # names of what was put into watch directories by hand
     sent: Counter[str] = field(factory=Counter)  # by member
     heard: Counter[str] = field(factory=Counter)
 
@@ -51,6 +53,7 @@ class Load:
     bad: dict[str, dict[str, int]] = field(factory=lambda: defaultdict(dict))  # member -> name of a file -> code
     forgotten: set[int] = field(factory=set)  # bodies whose parked rows may be lost, with the database they were in
     again_there: Counter[int] = field(factory=Counter)  # body -> how often it may have been taken once more since
+    more: list[str] = field(factory=list)  # who else may bring what they were sent, without being relied on
     _numbers: Iterator[int] = field(factory=lambda: count(1))
 
     def new(self, members: Sequence[str], droppable: bool = False) -> Body:
@@ -92,7 +95,8 @@ class Load:
         rows.update((table, row["v"]) for table, row in held.parked)
         aside = set(_aside(held))
         for body in self.bodies:
-            sent, heard = sum(body.sent[name] for name in names), sum(body.heard[name] for name in names)
+            sent = sum(body.sent[name] for name in [*names, *self.more])
+            heard = sum(body.heard[name] for name in names)
             if body.mode != "stream":
                 sent, heard = min(sent, 1), min(heard, 1)
             if body.table in dropped or body.number in self.forgotten:

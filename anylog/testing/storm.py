@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from multiprocessing import get_context
@@ -168,8 +169,7 @@ class Storm:
     def _crashed(self, name: str, at: str) -> None:
         self.note(f"{name} crashes at {at or 'rest'}")
         self.ready.discard(name)
-        later = self.chance.choice([0.1, 1.0, 5.0, 15.0])
-        self.world.clock.callLater(later, self._begin, name)
+        self.world.clock.callLater(self.chance.choice([0.1, 1.0, 5.0, 15.0]), self._begin, name)
 
     def _begin(self, name: str) -> None:
         """Whoever looks after the process starts it again."""
@@ -221,13 +221,14 @@ class Storm:
             body.sent[name] += 1
             body.heard[name] += 1
             self.note(f"{name} has a file of {body.number}")
-            watch = Path("/") / name / "AnyLog-Network/data/watch"
-            place.disk.put(watch / f"{DBMS}.{body.table}.f{len(self.story)}.json", body.data)
+            body.files.append(f"{DBMS}.{body.table}.f{len(self.story)}")
+            place.disk.put(Path("/") / name / "AnyLog-Network/data/watch" / f"{body.files[-1]}.json", body.data)
             return
         if node is None or not hasattr(node, "intake") or name in self._empty:
             return
         body.sent[name] += 1
-        asked = node.intake.accept(DBMS, body.table, body.data, body.rows, whole=body.mode == "whole", key=body.key)
+        how: dict[str, Any] = {"source": body.source, "whole": body.mode == "whole", "key": body.key}
+        asked = node.intake.accept(DBMS, body.table, body.data, body.rows, **how)
         asked.addCallbacks(self._heard, self._refused, (node, body), {}, (node, body), {})
 
     def _heard(self, _: object, node: Node, body: Body) -> None:
@@ -449,15 +450,16 @@ class Storm:
         if failure is not None:
             self.broken.append(f"unexpected: {failure.type.__name__}: {failure.value} {failure.getTraceback()[-900:]}")
 
+    def kinds(self) -> dict[str, int]:
+        """The troubles of this storm, by weight."""
+        kinds = [kind for kind in TROUBLES if self.copies or kind not in NEED_COPIES]
+        kinds = [kind for kind in kinds if self.chance.random() < 0.6] or ["crash soon"]
+        rare = [kind for kind, (parts, rest) in RARE.items() if self.seed % parts == rest and len(self.names) > 1]
+        return {kind: TROUBLES[kind] for kind in kinds} | dict.fromkeys(rare, OFTEN)
+
     def blow(self) -> None:
         """Readings and troubles for about a minute."""
-        chance = self.chance
-        kinds = [kind for kind in TROUBLES if self.copies or kind not in NEED_COPIES]
-        kinds = [kind for kind in kinds if chance.random() < 0.6] or ["crash soon"]
-        weights = dict(TROUBLES)
-        for kind, (parts, rest) in RARE.items():
-            if self.seed % parts == rest and len(self.names) > 1:
-                kinds, weights[kind] = [*kinds, kind], OFTEN
+        chance, weights = self.chance, self.kinds()
         often = chance.choice([0.03, 0.1, 0.3])
         for _ in range(chance.randint(20, 120)):
             for _ in range(chance.choice([0, 1, 1, 2])):
@@ -465,7 +467,7 @@ class Storm:
             if chance.random() < often:
                 # Who lost a database lacks what it once had, until it has it again.
                 self.broken += laws.settled([self.holding(name) for name in self.names if name not in self.lost])
-                self.trouble(chance.choices(kinds, [weights[kind] for kind in kinds])[0])
+                self.trouble(chance.choices(list(weights), list(weights.values()))[0])
             self.world.advance(chance.choice([0.0, 0.01, 0.1, 0.5, 1.0, 2.0]))
 
     def clear(self) -> None:
@@ -554,10 +556,10 @@ class Storm:
         return text.decode()
 
 
-def once(seed: int) -> tuple[int, list[str], float]:
+def once(seed: int, storm: Callable[[int], Storm] = Storm) -> tuple[int, list[str], float]:
     """One storm: its seed, what it broke, the seconds of the processor that it took."""
     begin = time.process_time()
-    return seed, Storm(seed).rage(), time.process_time() - begin
+    return seed, storm(seed).rage(), time.process_time() - begin
 
 
 def _alone() -> None:
@@ -566,9 +568,9 @@ def _alone() -> None:
     gc.freeze()
 
 
-def main() -> int:
+def main(storm: Callable[[int], Storm] = Storm) -> int:
     """Many storms; prints the seeds that break a law."""
-    parser = argparse.ArgumentParser(prog="python -m anylog.testing.storm", description=main.__doc__)
+    parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seeds", default="0:100", help="from:to, from:to:step, or one seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--story", action="store_true", help="print what happened in each")
@@ -579,13 +581,13 @@ def main() -> int:
     if asked.story:
         _alone()
         for seed in seeds:
-            storm = Storm(seed)
-            told = storm.rage()
-            print("\n".join([*storm.story, *told, f"seed {seed}: trace {storm.trace()}"]))
+            made = storm(seed)
+            told = made.rage()
+            print("\n".join([*made.story, *told, f"seed {seed}: trace {made.trace()}"]))
         return 0
     failed, took = 0, 0.0
     with get_context("spawn").Pool(asked.jobs, _alone) as pool:
-        for _, told, seconds in pool.imap_unordered(once, seeds, chunksize=4):
+        for _, told, seconds in pool.imap_unordered(partial(once, storm=storm), seeds, chunksize=4):
             took += seconds
             failed += bool(told)
             for each in told[:3]:

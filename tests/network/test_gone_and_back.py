@@ -13,6 +13,7 @@ from test_pull import MASTER, Copies
 from twisted.logger import globalLogPublisher
 
 from anylog.databases.tsd import Tsd
+from anylog.mapping.body import content_hash
 from anylog.node import Node
 from anylog.waiting import pause
 
@@ -194,3 +195,54 @@ def test_a_database_that_a_node_lets_go_of(plant: Plant) -> None:
     plant.put_at([{"v": 1}], "0", whole=True)
     plant.rest()
     plant.world.run(plant.op(1), "disconnect dbms town")
+
+
+def test_a_table_that_is_new_while_the_operator_is_ended(copies: Copies) -> None:
+    """It is agreed on as ever: readings of another kind come to the other member at that time, and both hold the same
+    in the end, in columns of the same types."""
+    first, second = copies.add(1), copies.add(2)
+    copies.world.run(first, "exit operator")
+    for node, value in ((second, 1), (first, "one")):
+        row = [{"name": node.name, "value": value}]
+        copies.world.wait(node.intake.accept("town", "u", json.dumps(row).encode(), row, whole=False))
+        copies.world.advance(2)
+        copies.world.run(node, "flush buffers")
+    run_again(copies, 1)
+    copies.world.advance(100)
+    tables = [node.databases.get("town").schema("u") for node in (first, second)]
+    assert tables[0] == tables[1]
+
+
+def test_a_registered_file_waits_for_its_database(copies: Copies) -> None:
+    """It was interrupted before it was loaded, and lies in the watch directory under its own full name: it is loaded
+    once its database is connected, and the other member gets it. The error directory is not the place for it."""
+    first, second = copies.add(1), copies.add(2)
+    copies.put(first, "a")
+    copies.until_equal(first, second, 90)
+    copies.world.run(first, "disconnect dbms town")
+    data = b'{"name":"b","value":1}\n'
+    id = copies.entries(first)[0].id + 1
+    name = f"town.t.0.{content_hash('town', 't', data)}.0.{copies.member(first)}.{id}.270115080000.json"
+    copies.world.places["op1"].disk.put(first.places.folder("watch_dir") / name, data)
+    copies.world.advance(20)
+    assert first.disk.names(first.places.folder("err_dir")) == []
+    (told,) = [
+        line["Text"]
+        for line in copies.world.run(first, "get event log where format = json").data
+        if "not connected" in line["Text"]
+    ]
+    assert name in told
+    copies.world.run(first, "connect dbms town where type = sqlite and memory = true")
+    copies.world.advance(5)
+    assert [(entry.id, entry.rows) for entry in copies.entries(first)][-1] == (id, 1)
+
+
+def test_a_table_that_is_new_when_the_node_stops(copies: Copies) -> None:
+    """The master is out of reach: its readings stay in the journal. Made here it might be another than elsewhere."""
+    first = copies.add(1)
+    database, row = first.databases.get("town"), [{"name": "a", "value": "one"}]
+    copies.world.network.cut(copies.world.places["master"].host, copies.world.places["op1"].host)
+    copies.world.wait(first.intake.accept("town", "u", json.dumps(row).encode(), row, whole=False))
+    copies.world.advance(45)
+    copies.world.stop(["op1"])
+    assert database.schema("u") is None

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from test_pull import Copies
+from twisted.internet import task
 
+from anylog.errors import AnyLogError
 from anylog.node import Node
 from anylog.processes.unpushed import MOST, RECENT
 
@@ -106,3 +108,27 @@ def test_long_before(copies: Copies) -> None:
     path = first.places.folder("archive_dir")
     unpushed.note({id: path / str(id) for id in range(1, MOST + 11)})
     assert [int(path.name) for path, _ in unpushed.take()] == list(range(11, MOST + 11))
+
+
+def test_a_distributor_that_is_ended_before_it_has_the_answer(copies: Copies) -> None:
+    """The file is on its way then: one that is run behind it does not send it again, and not beside it either."""
+    first, second = settled(copies, 1, 2)
+    copies.world.run(first, PUSHES)
+    came, deliver = [], second.copying.delivery
+
+    def late(head: Any, body: bytes, asker: Any) -> Any:
+        came.append(len(head["files"]))
+        return task.deferLater(copies.world.clock, 13.0, deliver, head, body, asker)  # type: ignore[arg-type]
+
+    second.peers.serve("deliver", late)
+    copies.put(first, "a")
+    copies.world.advance(2)
+    ending = copies.world.begin(first, "exit distributor")
+    with pytest.raises(AnyLogError, match="distributor is still ending"):
+        copies.world.run(first, PUSHES)
+    copies.world.wait(ending)
+    copies.world.run(first, PUSHES)
+    copies.until_equal(first, second, 90)
+    copies.world.advance(30)
+    assert came == [1]
+    assert first.disk.names(first.places.folder("distr_dir")) == []
