@@ -214,7 +214,7 @@ class Watch:
 
     def _go_on(self) -> None:
         self._going_on = False
-        self._absent: set[str] = set()  # databases for which files of this member wait
+        self._absent: set[str] = set()  # databases for which files that nodes named wait
         if self._made - self._stalled_made <= BYTES:
             rooms, self._rooms = self._rooms, []
             for room in rooms:
@@ -286,8 +286,8 @@ class Watch:
                 wanted.append(job)
                 if job.name is not None:
                     self._absent.discard(job.name.dbms)
-            elif self._registered_here(job) and refusal.number == NOT_CONNECTED:
-                # Its entry would be pending for ever: it waits for its database, as readings of the doors do.
+            elif refusal.number == NOT_CONNECTED and self._by_node(job):
+                # Somebody was told yes, or its entry is pending: it waits, as readings of the doors do.
                 if job.name is not None and job.name.dbms not in self._absent:
                     self._absent.add(job.name.dbms)
                     self._say("File", f"{printable(job.lying.name)} and others wait: {refusal}")
@@ -309,8 +309,8 @@ class Watch:
                 await room
             await self._understand(found)
 
-    def _registered_here(self, job: Job) -> bool:
-        return job.name is not None and job.name.full and job.name.member == str(self._member())
+    def _by_node(self, job: Job) -> bool:
+        return job.name is not None and job.name.hash != "0"
 
     def _refusal(self, job: Job) -> AnyLogError | None:
         if job.name is None:
