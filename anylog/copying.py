@@ -18,6 +18,7 @@ from anylog.databases.catalog import Catalog
 from anylog.databases.returned import note_returned
 from anylog.databases.taken_out import TakenOut
 from anylog.databases.tsd import Tsd
+from anylog.databases.tsd_ranges import Range
 from anylog.disk.names import FileName
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
@@ -37,7 +38,7 @@ from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
 from anylog.processes.pulled import ConsumerOptions
-from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.pulling import Peer, Puller
 from anylog.processes.registry import Conflict
 from anylog.processes.repairing import Repair
 from anylog.processes.retention import Retention

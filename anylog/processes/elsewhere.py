@@ -8,13 +8,13 @@ from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from anylog.databases.tsd_ranges import Line
+from anylog.databases.tsd_ranges import Line, Range
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
 from anylog.processes.agreement import Place
 from anylog.processes.buffers import Where
 from anylog.processes.earlier import Elsewhere, Others, Told
-from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.pulling import Peer, Puller
 from anylog.waiting import deadline, gather, pause
 
 UNANSWERED = 224  # of a member of an older version, which cannot tell: it counts as one that knows nothing

@@ -9,10 +9,10 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from anylog.databases.dates import stored_date
-from anylog.databases.tsd_ranges import Totals
+from anylog.databases.tsd_ranges import Range, Totals
 from anylog.interfaces import Clock
 from anylog.processes.missing import SELDOM, Tried
-from anylog.processes.pulling import Peer, Range
+from anylog.processes.pulling import Peer
 from anylog.processes.registry import Conflict
 
 NAMED = 5  # databases in one text

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.databases.tsd_ranges import Line
+from anylog.databases.tsd_ranges import Line, Range
 from anylog.disk.archive import LARGEST, gunzip
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
@@ -42,14 +42,6 @@ class Peer:
     member: int
     address: str
     name: str = ""
-
-
-@frozen
-class Range:
-    """Two times as stored: from the first on, before the second; empty: no limit."""
-
-    start: str
-    end: str = ""
 
 
 @frozen(kw_only=True)

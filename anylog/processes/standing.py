@@ -7,9 +7,12 @@ from collections.abc import Collection, Mapping
 from attrs import define, field
 
 from anylog.databases.tsd import FOREIGN_IDS, Tsd
-from anylog.databases.tsd_ranges import remember, remembered
+from anylog.databases.tsd_ranges import Range, remember, remembered
 from anylog.processes.missing import consensus
 from anylog.waiting import deferring
+
+DAY = 10**6  # of a time whose digits are read as one number
+NO_END = 10**14
 
 
 @define(eq=False)
@@ -23,6 +26,7 @@ class Standing:
     _agreed: dict[int, int] = field(factory=dict)
     _among: frozenset[int] = frozenset()
     _kept: dict[str, int] = field(factory=dict)
+    _covered: tuple[int, int] | None = None  # start and end of the range in which `own_complete`, if that is known
     _of: tuple[Tsd | None, int] = (None, 0)
 
     def of(self, member: int) -> dict[int, int]:
@@ -54,6 +58,7 @@ class Standing:
             return  # somebody else asked for it at the same time, and may have noted more since
         self._of, self._kept = (tsd, member), found
         self.own_complete = found.get("complete") == member
+        self._covered = (found["from"], found["until"]) if {"from", "until"} <= found.keys() else None
         self.safe = {}
         for name, id in found.items():
             words = name.split(".")
@@ -69,6 +74,22 @@ class Standing:
             await remember(tsd, {"complete": 0})
             self._kept["complete"] = 0
 
+    def covers(self, range: Range) -> None:
+        """This member has all that the others hold within that range."""
+        self._covered = _numbers(range)
+
+    @deferring
+    async def reach(self, tsd: Tsd, member: int, range: Range) -> None:
+        """Files within that range are looked for from now on. If it begins earlier or ends later than what was looked
+        at, there may be some that are not here: what is said of this member counts from its start, so begins anew."""
+        if self._covered is None or not self.own_complete:
+            return
+        start, end = _numbers(range)
+        if start < self._covered[0] or end > self._covered[1]:
+            self._covered = None
+            self.safe[member] = dict.fromkeys(self.of(member), 0)
+            await self.lack(tsd, member)
+
     @deferring
     async def keep(self, tsd: Tsd, member: int, members: Collection[int]) -> None:
         """Keep what changed."""
@@ -81,7 +102,21 @@ class Standing:
         }
         if self.own_complete:
             notes["complete"] = member
+            if self._covered is not None:
+                notes |= self._range_notes(*self._covered)
         changed = {name: value for name, value in notes.items() if self._kept.get(name) != value}
         if changed:
             await remember(tsd, changed)
             self._kept.update(changed)
+
+    def _range_notes(self, start: int, end: int) -> dict[str, int]:
+        """Kept once a day: one that moves with the time is another each time."""
+        before = self._kept.get("from", 0)
+        same = self._kept.get("until") == end and before // DAY == start // DAY and before <= start
+        return {} if same and self._kept.get("complete") else {"from": start, "until": end}
+
+
+def _numbers(range: Range) -> tuple[int, int]:
+    """The digits of both times; no end is later than any."""
+    start, end = ("".join(filter(str.isdecimal, text)) for text in (range.start, range.end))
+    return int(start), int(end) if end else NO_END

@@ -14,7 +14,7 @@ from anylog.databases import tsd_ranges
 from anylog.databases.tsd import Asked
 from anylog.databases.tsd_ranges import Line
 from anylog.interfaces import Reply
-from anylog.processes import consumer
+from anylog.processes import absent, consumer
 from anylog.processes.consumer import EVERY, PATIENCE, STUCK, Consumer
 from anylog.processes.missing import SELDOM
 from anylog.processes.pulled import ConsumerOptions, Tries
@@ -246,8 +246,8 @@ class RoomTests(ConsumerCase):
 class MissingTests(ConsumerCase):
     def test_more_than_there_is_room_for(self) -> None:
         """All files that nobody has are noted, some in each cycle; until then this member is not complete."""
-        self.patch(consumer, "ABSENT", 2)
-        self.patch(consumer, "TOLD", 1)
+        self.patch(absent, "MOST", 2)
+        self.patch(absent, "TOLD", 1)
         for id in range(1, 6):
             self.give(id, archived=False)
         self.begin()
