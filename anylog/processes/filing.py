@@ -22,8 +22,9 @@ from anylog.disk.names import LONGEST_ERROR, FileName, error_name
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step, unix
-from anylog.mapping.body import normal_form, read_body
+from anylog.mapping.body import normal_form
 from anylog.processes.buffers import Buffer, Drafts
+from anylog.processes.readback import Unreadable, understood
 from anylog.processes.registry import Registry, table_of
 from anylog.processes.rounds import Records, Rounds
 from anylog.processes.whole import FilingOptions, Outcome
@@ -237,7 +238,16 @@ class Filing:
         parts = []
         stored = [pending.stored for pending in buffer.records if pending.stored is not None]
         for pending, packed in zip(buffer.records, await self._records().read(stored), strict=True):
-            rows: Sequence[Mapping[str, Any]] = read_body(unpack_rows(packed)[1])
+            if buffer.whole and not buffer.stored:
+                parts.append(unpack_rows(packed)[1])  # nobody may be able to read it
+                continue
+            rows: Sequence[Mapping[str, Any]]
+            try:
+                rows = understood(packed)[1]
+            except Unreadable as why:
+                if (pending.sequence, 0) in left_out:
+                    continue  # it was put aside
+                raise AnyLogError(6, f"record {pending.sequence} of the journal: {why}") from None
             if left_out:
                 rows = [row for place, row in enumerate(rows) if (pending.sequence, place) not in left_out]
             parts.append(normal_form(rows))

@@ -16,12 +16,12 @@ from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.disk.names import FileName
-from anylog.disk.records import unpack_rows
 from anylog.interfaces import Clock, Disk, ILane, Publish, Receipt
-from anylog.mapping.body import SEAL, normal_form, read_body, sealed_hash
+from anylog.mapping.body import SEAL, normal_form, sealed_hash
 from anylog.processes.agreement import SYSTEM
 from anylog.processes.buffers import Buffer
 from anylog.processes.once import Known, Once
+from anylog.processes.readback import Unreadable, understood
 from anylog.processes.rounds import Records, Rounds
 from anylog.processes.sent_notes import Note, Notes
 from anylog.waiting import deferring
@@ -130,7 +130,9 @@ class Outgoing:
         for buffer in buffers:
             stored = [pending.stored for pending in buffer.records if pending.stored is not None]
             packed = await self._records().read(stored) if stored else []
-            name, data = await self._cpu.run(_file, buffer, packed)
+            name, data, odd = await self._cpu.run(_file, buffer, packed)
+            for place, why in odd:
+                await self._records().put_aside(stored[place], why)
             if not data:
                 empty.append(buffer)
                 continue
@@ -160,9 +162,16 @@ class Outgoing:
         return left, why
 
 
-def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes]:
-    """In a lane: its name and its bytes, which are none if nothing was kept of it."""
-    data = b"".join(normal_form(read_body(unpack_rows(each)[1])) for each in packed)
+def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes, list[tuple[int, str]]]:
+    """In a lane: its name and its bytes, which are none if nothing was kept of it; the places of those records that
+    cannot be read, and why."""
+    parts, odd = [], []
+    for place, each in enumerate(packed):
+        try:
+            parts.append(normal_form(understood(each)[1]))
+        except Unreadable as why:
+            odd.append((place, str(why)))
+    data = b"".join(parts)
     where = buffer.where
     # Equal buffers are not one: a sensor may say the same for ever (hard-parts.md 1.5).
     seal = hashlib.blake2b(str(buffer.id).encode(), digest_size=SEAL // 2).hexdigest()
@@ -173,7 +182,7 @@ def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes]:
         hash=buffer.whole or sealed_hash(where.dbms, where.table, seal, data),
         instructions=where.instructions,
     )
-    return str(name.fitting()), data
+    return str(name.fitting()), data, odd
 
 
 def _keys(buffer: Buffer, now: float) -> list[Note]:

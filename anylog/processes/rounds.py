@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from attrs import define, field
@@ -27,6 +28,9 @@ class Records(Protocol):
 
     def read(self, wanted: Sequence[Stored]) -> Deferred[list[bytes]]:
         """The bodies of records, in the order asked."""
+
+    def put_aside(self, record: Stored, why: str) -> Deferred[Path]:
+        """Keep one that nobody understands."""
 
 
 @define(kw_only=True, eq=False)
