@@ -309,6 +309,7 @@ class Copying:
             ask=self.peers.ask,
             folders=self.folders,
             delivered=self._delivered,
+            coming=self._returning,
             point=self.point,
         )
 
@@ -381,18 +382,20 @@ class Copying:
         """Files (name, bytes) were published in the watch directory."""
         operator = self.operator()
         if operator is not None:
-            self._returned([name for name, _ in files])
             operator.watch.delivered(files)
 
-    def _returned(self, names: Sequence[str]) -> None:
-        """Own files among those that came are remembered as such, also after a start in between."""
+    @deferring
+    async def _returning(self, names: Sequence[str]) -> None:
+        """Own files among those that come are remembered as such, also after a start in between: they are pushed to
+        nobody."""
         parsed, tsd, member = [FileName.parse(name) for name in names], self.tsd(), self._member()
         own = [name.id for name in parsed if name.full and name.member == str(member)]
         if own and tsd is not None:
             self.returned.update(own)
-            note_returned(tsd, own).addErrback(
-                lambda failure: self.log.warn("own files that came back: {why}", why=failure.getErrorMessage())
-            )
+            try:
+                await note_returned(tsd, own)
+            except AnyLogError as why:
+                self.log.warn("own files that came back: {why}", why=str(why))
 
     @deferring
     async def lacking(self, member: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
@@ -67,6 +67,8 @@ class Puller:
     _ask: Ask
     _folders: Callable[[], Folders | None]
     _delivered: Callable[[Sequence[tuple[str, int]]], object]  # files (name, bytes) of the watch directory: take them
+    # These files (names) are about to be put there: whoever ends this in the middle, it is known where they come from.
+    _coming: Callable[[Sequence[str]], Awaitable[object]] = field(default=lambda names: succeed(None))
     _point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     log = Logger()
@@ -153,6 +155,8 @@ class Puller:
         told, came = await self._fetched(peer, place, whose, asked)
         damaged = {id for id, _, _ in told.files} - {id for id, _, _ in came}
         without = set(told.without) | (damaged & {line.id for line in asked})
+        if came:
+            await self._coming([name for _, name, _ in came])
         published, names, full = await self._publish(folders.watch, came)
         return Got(published=published, names=names, size=told.size, without=without, later=told.later, full=full)
 

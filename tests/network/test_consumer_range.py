@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from test_pull import CONSUMER, Copies, is_complete, validated
 
 from anylog.node import Node
+from anylog.processes.pulling import Puller
+from anylog.testing.lanes import ClockLanes
 
 
 @pytest.fixture
@@ -84,3 +87,30 @@ def test_a_later_start(copies: Copies) -> None:
     copies.world.advance(3)
     assert is_complete(second)
     assert validated(second, copies.member(second), copies.member(first))
+
+
+def test_ended_while_own_files_come_back(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emptied member: its consumer is ended while own files are being written into its watch directory. They are
+    loaded, and pushed to nobody: they came from a member."""
+    first, second = copies.add(1), copies.add(2)
+    for number in range(5):
+        copies.put(second, f"b{number}")
+    copies.world.until(lambda: len(copies.names(first)) == 15, 90)
+    copies.world.stop(["op2"])
+    copies.world.advance(2)
+    copies.world.lanes = lambda clock: ClockLanes(clock, 0.1)
+    begun: list[int] = []
+    publish = Puller._publish
+
+    def noticed(self: Puller, *args: Any) -> Any:
+        begun.append(1)
+        return publish(self, *args)
+
+    monkeypatch.setattr(Puller, "_publish", noticed)
+    second = copies.add(2, "run data distributor")
+    copies.world.until(lambda: bool(begun), 60)
+    copies.world.run(second, "exit consumer")
+    copies.world.until(lambda: len(copies.names(second)) == 15, 60)
+    copies.world.advance(30)
+    shown = copies.world.run(second, "get distributor where format = json").data
+    assert sum(peer["Files"] for peer in shown["Peers"]) == 0
