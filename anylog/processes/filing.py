@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ class Filing:
     @property
     def depth(self) -> int:
         """Buffers that wait or are being filed."""
-        return len(self._rounds.queue)
+        return len(self._rounds)
 
     @property
     def options(self) -> FilingOptions | None:
@@ -119,13 +118,11 @@ class Filing:
 
     def begin_anew(self) -> None:
         """The journal is read again: forget what was known of before."""
-        queue = self._rounds.queue
-        for buffer in queue:
+        for buffer in self._rounds.clear(but=lambda buffer: buffer.file is not None):
             self._drafts.drop(buffer)
-        self._rounds.queue = deque(buffer for buffer in queue if buffer.file is not None)
 
-    async def _round(self, buffers: Sequence[Buffer]) -> tuple[list[Buffer], str]:
-        """Publish, count, let go. Gives those that have to be tried again, and why."""
+    async def _round(self, buffers: Sequence[Buffer]) -> dict[Buffer, str]:
+        """Publish, count, let go. Gives why some have to be tried again."""
         options = self._options
         assert options is not None, "asked for before each round"
         files = [_File(buffer) for buffer in buffers]
@@ -153,7 +150,7 @@ class Filing:
             self._drafts.drop(file.buffer)
             self._registry.forget(file.buffer)
             self._finished(file.buffer, outcome)
-        return [file.buffer for file in refused], next(iter(refused.values()), "")
+        return {file.buffer: why for file, why in refused.items()}
 
     async def _skip_counted(self, files: Sequence[_File]) -> None:
         """Ended before the journal noticed: those whose row says how many rows there are need nothing more."""

@@ -75,7 +75,7 @@ class Outgoing:
     @property
     def depth(self) -> int:
         """Buffers that wait, or become files."""
-        return len(self._rounds.queue)
+        return len(self._rounds)
 
     def takes(self, dbms: str) -> bool:
         """Whether readings of that database become files that are sent."""
@@ -117,10 +117,10 @@ class Outgoing:
 
     def begin_anew(self) -> None:
         """The journal is read again."""
-        self._rounds.queue.clear()
+        self._rounds.clear()
 
-    async def _round(self, buffers: Sequence[Buffer]) -> tuple[list[Buffer], str]:
-        """Gives those that have to be tried again, and why."""
+    async def _round(self, buffers: Sequence[Buffer]) -> dict[Buffer, str]:
+        """Gives why some have to be tried again."""
         folder = self._watch
         assert folder is not None, "asked for before each round"
         steps: list[Publish] = []
@@ -144,22 +144,20 @@ class Outgoing:
         self.point("published")
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         self.point("placed")
-        left, why = [], ""
+        left: dict[Buffer, str] = {}
         lying: list[tuple[str, int]] = []
         for buffer, step, outcome in zip(full, steps, outcomes, strict=True):
             if isinstance(outcome, OSError):
-                left.append(buffer)
-                why = f"{step.path}: {outcome.strerror or outcome}"
+                left[buffer] = f"{step.path}: {outcome.strerror or outcome}"
             elif outcome == "other":
-                left.append(buffer)
-                why = f"{step.path} is there with other content"
+                left[buffer] = f"{step.path} is there with other content"
             else:
                 lying.append((step.path.name, len(step.data)))
                 self._finished(buffer)
         for buffer in empty:
             self._finished(buffer)
         self.made(lying)
-        return left, why
+        return left
 
 
 def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes, list[tuple[int, str]]]:
