@@ -297,7 +297,10 @@ class Copying:
             others = self.others()
             return None if others is None else [Peer(each.member or 0, each.address, each.name) for each in others]
 
-        return Members(clock=self.clock, place=self.place, peers=peers, puller=self.puller)
+        return Members(
+            clock=self.clock, place=self.place, peers=peers, puller=self.puller,
+            suspended=lambda: self.consumer is not None and self.consumer.mode == "suspend",
+        )  # fmt: skip
 
     def puller(self) -> Puller:
         """Asks other members for this one."""
