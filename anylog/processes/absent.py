@@ -22,14 +22,15 @@ class Absent:
     """What at least one member said it does not have, since all members were asked last."""
 
     _counts: Counts
-    _files: dict[File, Line] = field(factory=dict)
+    _files: dict[File, tuple[Line, str]] = field(factory=dict)  # with why it cannot be given, if that is known
     _busy: set[File] = field(factory=set)  # asked for by one pass when another one looked at them
     log = Logger()
 
-    def add(self, whose: int, line: Line) -> None:
-        """A member does not have a file. What finds no room here is open still, and seen again by the next cycle."""
+    def add(self, whose: int, line: Line, why: str = "") -> None:
+        """A member does not have a file, or cannot give it (`why`). What finds no room here is open still, and seen
+        again by the next cycle."""
         if len(self._files) < MOST:
-            self._files[whose, line.id] = line
+            self._files[whose, line.id] = line, why or self._files.get((whose, line.id), (line, ""))[1]
 
     def came(self, whose: int, id: int) -> None:
         """Another member had it."""
@@ -44,9 +45,9 @@ class Absent:
         absent, self._files = self._files, {}
         busy, self._busy = self._busy, set()
         by_table: dict[str, list[tuple[Line, str, str]]] = {}
-        for (whose, id), line in absent.items():
+        for (whose, id), (line, why) in absent.items():
             if (whose, id) not in busy and (whose, id) not in arrived:
-                told = f"Missing archived data with member {whose}"
+                told = why or f"Missing archived data with member {whose}"
                 by_table.setdefault(table_of(whose, own), []).append((line, MISSING, told))
         for into, lines in sorted(by_table.items()):
             for at in range(0, len(lines), TOLD):

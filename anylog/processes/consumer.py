@@ -24,7 +24,7 @@ from anylog.processes.exchange import name_of, table_of
 from anylog.processes.files import retried
 from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, plan, validated
 from anylog.processes.pulled import Arrival, Arrivals, ConsumerOptions, Link, Look, Rate, Tries, over_or_late
-from anylog.processes.pulling import Peer, Puller, no_room
+from anylog.processes.pulling import TOO_LARGE, Peer, Puller, no_room
 from anylog.processes.registry import CONFLICTS, Conflict
 from anylog.processes.standing import Standing
 from anylog.waiting import deferring, pause
@@ -282,7 +282,7 @@ class Consumer(Process):
         link.held = ""
         try:
             await self._states(link, place, tsd)
-            link.fine, link.error = True, link.held or link.unconnected()
+            link.fine, link.error = True, link.held or link.unconnected() or link.large.told()
         except CancelledError:
             raise
         except AnyLogError as why:
@@ -483,11 +483,12 @@ class Consumer(Process):
         if odd:
             await tsd.remove([(table_of(whose, place.member), id) for id in odd])
         later = [line for line in asked if line.id in got.later]
+        link.large.note(whose, asked, got.large)
         for line in asked:
             if line.id in got.without:
                 before = self._tried.get(whose, line.id) or Tried(now)
                 self._tried.put(whose, line.id, Tried(now, before.times, before.without | {peer}))
-                self._absent.add(whose, line)
+                self._absent.add(whose, line, f"It {TOO_LARGE}" if line.id in got.large else "")
             if line.id not in got.published:
                 self._hashes.pop(line.hash, None)
         for line in later:
