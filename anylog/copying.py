@@ -5,6 +5,7 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from datetime import date
 from pathlib import Path
@@ -23,11 +24,12 @@ from anylog.disk.names import FileName
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes
-from anylog.ledger.cluster import Clusters, Operator, addresses_of
+from anylog.ledger.cluster import LOGGER, Clusters, Operator, addresses_of
 from anylog.network.peers import Peers
 from anylog.process import Processes
 from anylog.processes.agreement import Place
 from anylog.processes.audit import Audit, AuditService
+from anylog.processes.backups import BACKUP, Backups
 from anylog.processes.buffers import Where
 from anylog.processes.consumer import Consumer, Mode
 from anylog.processes.courier import Courier
@@ -69,6 +71,7 @@ class Copying:
     place: Callable[[], Place | None]  # of the operator that runs
     tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
     courier: Courier = field(init=False)
+    backups: Courier = field(init=False)  # of files for loggers
     delivery: Delivery = field(init=False)
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
@@ -97,6 +100,17 @@ class Copying:
         self.peers.serve("overview", InTurn(overview))
         lane = self.lanes.open("disk", 2)
         self.courier = Courier(clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, point=self.point)
+        self.backups = Courier(
+            clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, kind="backup",
+            packing=self.lanes.open("cpu"), point=self.point,
+        )  # fmt: skip
+        self.peers.serve(
+            "backup",
+            Backups(
+                disk=self.disk, lane=lane, folder=lambda: self.places.folder("archive_dir") / BACKUP,
+                logger=self.is_logger, sender=self._sender, point=self.point,
+            ),
+        )  # fmt: skip
         self.delivery = Delivery(
             disk=self.disk,
             lane=lane,
@@ -228,6 +242,22 @@ class Copying:
         """
         known = {address for each in self.members() for address in (each.address, *addresses_of(each.policy))}
         return not asker.host or asker.address in known - {""}
+
+    def loggers(self) -> list[str]:
+        """Addresses of the nodes that keep backups, but this one."""
+        found = [self.clusters.address_of(policy) for policy in self.clusters.nodes((LOGGER,))]
+        return [address for address in dict.fromkeys(found) if address and address not in self.peers.own]
+
+    def is_logger(self) -> bool:
+        """Whether this node keeps backups of others."""
+        return any(self.clusters.addresses(policy) & self.peers.own for policy in self.clusters.nodes((LOGGER,)))
+
+    def _sender(self, asker: Asker) -> str:
+        """How the folder of a node's backups is called; empty: no policy has the address that it listens on."""
+        for policy in sorted(self.clusters.nodes(), key=lambda each: (each.type != "operator", each.id)):
+            if asker.address in self.clusters.addresses(policy):
+                return re.sub(r"[^A-Za-z0-9_-]", "_", f"{policy.name[:60]}-{policy.id[:64]}")
+        return "" if asker.host else "unnamed"
 
     def cluster(self) -> Cluster | None:
         """Who this member is, and who the others are; None without a place."""
