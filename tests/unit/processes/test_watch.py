@@ -16,7 +16,6 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Move, Step
 from anylog.language.logs import Logs
 from anylog.mapping.body import content_hash
-from anylog.processes import watch
 from anylog.processes.files import LARGEST, Limits
 from anylog.processes.record import Seen
 from anylog.processes.watch import BYTES, FILES, PATIENCE, Watch, WatchOptions
@@ -308,29 +307,6 @@ class BoundsTests(WatchCase):
         self.disk.entries = entries  # type: ignore[method-assign]
         self.beat(2)
         self.assertEqual(len(self.files.brought), 1)
-
-    def test_more_than_can_be_looked_at(self) -> None:
-        """Names that are nobody's, older ones, hide no file, also after a start; each is told of once."""
-        self.patch(watch, "LOOKED_AT", 10)
-        for number in range(300):
-            self.put(f"note{number}.txt")
-        self.put("town.t.json")
-        self.begin()
-        self.beat(3)
-        self.assertEqual(self.files.names, ["town.t.json"])
-        for number in range(40):
-            self.put(f"town.t.{number}.json")
-            self.beat(3)
-        self.assertEqual(len(self.files.names), 41)
-        self.beat(60)
-        shown = [str(entry) for entry in self.logs.event.find(["left alone"])]
-        self.assertLess(len(shown), 300)
-        self.assertEqual([each for each in shown if "note1.txt" in each][1:], [])
-        before = self.events("left alone")
-        for number in range(40, 60):
-            self.put(f"town.t.{number}.json")
-        self.beat(60)
-        self.assertEqual((len(self.files.names), self.events("left alone")), (61, before))
 
     def test_so_many_at_a_time(self) -> None:
         """The first of a table alone, it may have to make it; then more and more; never more than the bound."""
