@@ -239,12 +239,13 @@ class Exchange:
         there.update(later)
         missing = [[id, names[id][0] if id in names else ""] for id in wanted if id not in there]
         lost = [(id, *names[id]) for id, _ in missing if id in names]
-        told = {
-            "large": await self._lane.run(_too_large, self._disk, folders, lost) if lost else [],
+        told: dict[str, Any] = {
             "files": [[file.id, file.path.name, file.size] for file in found],
             "missing": missing,
             "later": later,
         }
+        if lost and (large := await self._lane.run(_too_large, self._disk, folders, lost)):
+            told["large"] = large
         self.counts.add("files given", len(found))
         if member == place.member:
             self.gave(asking, [file.id for file in found])
