@@ -187,7 +187,8 @@ class Consumer(Process):
             self._situation = None
             return
         await self.standing.recall(tsd, place.member)
-        await self.standing.reach(tsd, place.member, self.options.range(unix(self._clock)))
+        range, words = self.options.range(unix(self._clock)), self.options.words
+        await self.standing.reach(tsd, place.member, range, words)
         if self.arrived:
             await self._settle(tsd, place.member)
         peers = list(self._peers())
@@ -566,7 +567,7 @@ class Consumer(Process):
             standing.own_complete = True
             self._next = min(self._next, self._clock.seconds() + BEAT)  # the others are to hear of it
         if standing.own_complete:
-            standing.covers(self.range)
+            standing.covers(self.range, self.options.words)
         if self.complete:
             mine = standing.of(own)
             last = ours.get("tsd_info", Totals()).last

@@ -29,6 +29,11 @@ class ConsumerOptions:
     start: str
     end: str = ""
 
+    @property
+    def words(self) -> str:
+        """How the range was asked for."""
+        return f"{self.start} {self.end}"
+
     def range(self, now: float) -> Range:
         """As times are stored, in whole seconds: copies of an entry know no parts of one."""
         start = stored_date("start_date", self.start, now)[:19]

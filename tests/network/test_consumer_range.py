@@ -80,6 +80,15 @@ def test_a_later_end(copies: Copies) -> None:
     assert (before, after) == ((True, 3), False)
 
 
+def test_words_and_not_times(copies: Copies) -> None:
+    """The same words mean the same range, though it begins earlier once the clock was set back."""
+    _, second = old_and_new(copies, "run data consumer where start_date = -60s")
+    second.copying.standing._covered = 99990101000000, 10**14, second.copying.standing._covered[2]  # type: ignore[index]
+    copies.world.run(second, "exit consumer", "run data consumer where start_date = -60s")
+    copies.world.advance(3)
+    assert is_complete(second)
+
+
 def test_a_later_start(copies: Copies) -> None:
     """One that looks at less is complete at once: what it has it has."""
     first, second = old_and_new(copies, "run data consumer where start_date = -60s")
