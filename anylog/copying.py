@@ -5,6 +5,7 @@ The rooms that do the work know neither the network nor the ledger; here they me
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from datetime import date
 from pathlib import Path
@@ -18,15 +19,17 @@ from anylog.databases.catalog import Catalog
 from anylog.databases.returned import note_returned
 from anylog.databases.taken_out import TakenOut
 from anylog.databases.tsd import Tsd
+from anylog.databases.tsd_ranges import Range
 from anylog.disk.names import FileName
 from anylog.disk.places import Places
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Clock, Disk, Lanes
-from anylog.ledger.cluster import Clusters, Operator, addresses_of
+from anylog.ledger.cluster import LOGGER, Clusters, Operator, addresses_of
 from anylog.network.peers import Peers
 from anylog.process import Processes
 from anylog.processes.agreement import Place
 from anylog.processes.audit import Audit, AuditService
+from anylog.processes.backups import BACKUP, Backups
 from anylog.processes.buffers import Where
 from anylog.processes.consumer import Consumer, Mode
 from anylog.processes.courier import Courier
@@ -37,7 +40,7 @@ from anylog.processes.exchange import Exchange, Folders
 from anylog.processes.operator import Operator as OperatorProcess
 from anylog.processes.overview import OverviewService
 from anylog.processes.pulled import ConsumerOptions
-from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.pulling import Peer, Puller
 from anylog.processes.registry import Conflict
 from anylog.processes.repairing import Repair
 from anylog.processes.retention import Retention
@@ -68,6 +71,7 @@ class Copying:
     place: Callable[[], Place | None]  # of the operator that runs
     tsd: Callable[[], Tsd | None]  # the tables of files, if they are here
     courier: Courier = field(init=False)
+    backups: Courier = field(init=False)  # of files for loggers
     delivery: Delivery = field(init=False)
     filing: Callable[[], FilingOptions | None]  # where the files of the operator that runs go
     bring: Callable[[WholeFile], Deferred[Outcome]]
@@ -97,6 +101,17 @@ class Copying:
         self.peers.serve("overview", InTurn(overview))
         lane = self.lanes.open("disk", 2)
         self.courier = Courier(clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, point=self.point)
+        self.backups = Courier(
+            clock=self.clock, disk=self.disk, lane=lane, ask=self.peers.ask, kind="backup",
+            packing=self.lanes.open("cpu"), point=self.point,
+        )  # fmt: skip
+        self.peers.serve(
+            "backup",
+            Backups(
+                disk=self.disk, lane=lane, folder=lambda: self.places.folder("archive_dir") / BACKUP,
+                logger=self.is_logger, sender=self._sender, point=self.point,
+            ),
+        )  # fmt: skip
         self.delivery = Delivery(
             disk=self.disk,
             lane=lane,
@@ -229,6 +244,22 @@ class Copying:
         known = {address for each in self.members() for address in (each.address, *addresses_of(each.policy))}
         return not asker.host or asker.address in known - {""}
 
+    def loggers(self) -> list[str]:
+        """Addresses of the nodes that keep backups, but this one."""
+        found = [self.clusters.address_of(policy) for policy in self.clusters.nodes((LOGGER,))]
+        return [address for address in dict.fromkeys(found) if address and address not in self.peers.own]
+
+    def is_logger(self) -> bool:
+        """Whether this node keeps backups of others."""
+        return any(self.clusters.addresses(policy) & self.peers.own for policy in self.clusters.nodes((LOGGER,)))
+
+    def _sender(self, asker: Asker) -> str:
+        """How the folder of a node's backups is called; empty: no policy has the address that it listens on."""
+        for policy in sorted(self.clusters.nodes(), key=lambda each: (each.type != "operator", each.id)):
+            if asker.address in self.clusters.addresses(policy):
+                return re.sub(r"[^A-Za-z0-9_-]", "_", f"{policy.name[:60]}-{policy.id[:64]}")
+        return "" if asker.host else "unnamed"
+
     def cluster(self) -> Cluster | None:
         """Who this member is, and who the others are; None without a place."""
         place = self.place()
@@ -297,7 +328,10 @@ class Copying:
             others = self.others()
             return None if others is None else [Peer(each.member or 0, each.address, each.name) for each in others]
 
-        return Members(clock=self.clock, place=self.place, peers=peers, puller=self.puller)
+        return Members(
+            clock=self.clock, place=self.place, peers=peers, puller=self.puller,
+            suspended=lambda: self.consumer is not None and self.consumer.mode == "suspend",
+        )  # fmt: skip
 
     def puller(self) -> Puller:
         """Asks other members for this one."""
@@ -309,6 +343,7 @@ class Copying:
             ask=self.peers.ask,
             folders=self.folders,
             delivered=self._delivered,
+            coming=self._returning,
             point=self.point,
         )
 
@@ -381,18 +416,20 @@ class Copying:
         """Files (name, bytes) were published in the watch directory."""
         operator = self.operator()
         if operator is not None:
-            self._returned([name for name, _ in files])
             operator.watch.delivered(files)
 
-    def _returned(self, names: Sequence[str]) -> None:
-        """Own files among those that came are remembered as such, also after a start in between."""
+    @deferring
+    async def _returning(self, names: Sequence[str]) -> None:
+        """Own files among those that come are remembered as such, also after a start in between: they are pushed to
+        nobody."""
         parsed, tsd, member = [FileName.parse(name) for name in names], self.tsd(), self._member()
         own = [name.id for name in parsed if name.full and name.member == str(member)]
         if own and tsd is not None:
             self.returned.update(own)
-            note_returned(tsd, own).addErrback(
-                lambda failure: self.log.warn("own files that came back: {why}", why=failure.getErrorMessage())
-            )
+            try:
+                await note_returned(tsd, own)
+            except AnyLogError as why:
+                self.log.warn("own files that came back: {why}", why=str(why))
 
     @deferring
     async def lacking(self, member: int) -> None:

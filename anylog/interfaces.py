@@ -156,8 +156,9 @@ class Disk(Protocol):
     def stat(self, path: Path) -> tuple[int, int, str]:
         """Size, time of change in nanoseconds, and kind; a link is not followed."""
 
-    def entries(self, folder: Path, most: int) -> list[Entry]:
-        """What is in a folder, the oldest first, at most so many."""
+    def entries(self, folder: Path, most: int, first: Sequence[str] = ()) -> list[Entry]:
+        """What is in a folder, at most so many: those whose names end like one of `first`, then the others, the oldest
+        of each first."""
 
     def stop(self) -> None:
         """Nothing more is asked of it."""

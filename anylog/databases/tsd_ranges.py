@@ -42,6 +42,14 @@ _NOTE = "copies "  # how names of what is remembered begin
 
 
 @frozen
+class Range:
+    """Two times as stored: from the first on, before the second; empty: no limit."""
+
+    start: str
+    end: str = ""
+
+
+@frozen
 class Totals:
     """The files of one member between two times, as one node has them."""
 

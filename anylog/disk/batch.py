@@ -322,16 +322,24 @@ def kind_of(mode: int) -> str:
     return "folder" if stat.S_ISDIR(mode) else "link" if stat.S_ISLNK(mode) else "other"
 
 
-def entries(folder: str, most: int) -> list[tuple[int, str, int, str]]:
-    """Time of change, name, size and kind of what is in a folder; the oldest, at most so many."""
-    found = []
+def entries(folder: str, most: int, first: Sequence[str] = ()) -> list[tuple[int, str, int, str]]:
+    """Time of change, name, size and kind of what is in a folder; the oldest, at most so many. Names that end like
+    one of `first` come before all others."""
+    found: list[tuple[int, str, int, str]] = []
+    others: list[tuple[int, str, int, str]] = []
+    ends = tuple(first)
     with os.scandir(folder) as seen:
         for entry in seen:
             try:
                 state = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            found.append((state.st_mtime_ns, entry.name, state.st_size, kind_of(state.st_mode)))
+            kept = found if not ends or entry.name.endswith(ends) else others
+            kept.append((state.st_mtime_ns, entry.name, state.st_size, kind_of(state.st_mode)))
+    return _oldest(most, found) + _oldest(most - len(found), others)
+
+
+def _oldest(most: int, found: list[tuple[int, str, int, str]]) -> list[tuple[int, str, int, str]]:
     return heapq.nsmallest(most, found) if len(found) > most else sorted(found)
 
 

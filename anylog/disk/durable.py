@@ -185,13 +185,13 @@ class RealDisk:
         found = os.lstat(path)
         return found.st_size, found.st_mtime_ns, kind_of(found.st_mode)
 
-    def entries(self, folder: Path, most: int) -> list[Entry]:
+    def entries(self, folder: Path, most: int, first: Sequence[str] = ()) -> list[Entry]:
         # Each look at one name has to wait for the interpreter, so that of many is another process's work.
         found: Any = None
         if sum(1 for _ in zip(folder.iterdir(), range(FEW + 1), strict=False)) > FEW:
-            found = self._ask("entries", str(folder), most)
+            found = self._ask("entries", str(folder), most, list(first))
         if found is None:
-            found = entries(str(folder), most)
+            found = entries(str(folder), most, first)
         fault = _fault(found)
         if fault is not None:
             raise fault

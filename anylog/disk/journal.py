@@ -33,6 +33,7 @@ from anylog.waiting import deferring
 _SEGMENT_NAME = re.compile(r"0[0-9a-f]{15}\.journal")  # what else lies in the folder is not ours
 ENOSPC = 28
 EDQUOT = 122
+PUT_ASIDE = "records put aside"  # what is counted
 
 
 @frozen
@@ -142,6 +143,22 @@ class Journal:
         """The bodies of records, in the order asked."""
         places = [(self._segments[each.segment], each.offset, each.size) for each in wanted]
         return self._lane.run(_read_all, self._disk, places)
+
+    @deferring
+    async def put_aside(self, record: Stored, why: str) -> Path:
+        """Keep the body of a record that nobody understands, whatever becomes of its segment. Raises AnyLogError 503.
+
+        Doing it twice gives one file.
+        """
+        path = self.folder / f"{record.buffer}-{record.sequence}.unreadable"
+        place = self._segments[record.segment], record.offset, record.size
+        try:
+            await self._lane.run(lambda: self._disk.publish(path, _read_all(self._disk, [place])[0]))
+        except OSError as fault:
+            raise AnyLogError(503, f"{path} cannot be written: {fault.strerror or fault}") from None
+        self.counts.add(PUT_ASIDE, 1, f"{path}: {why}")
+        self.log.critical("a record of the journal is put aside as {path}: {why}", path=path, why=why)
+        return path
 
     def release(self, buffer: BufferId, told: int | None = None) -> None:
         """All that became of `buffer` lasts elsewhere: its segments may go.

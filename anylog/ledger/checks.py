@@ -55,14 +55,14 @@ _NODE: Mapping[str, type] = {
     "broker_port": int,
 }
 _ALLOWED: Mapping[str, Mapping[str, type]] = {
-    **dict.fromkeys(("operator", "master", "query", "publisher", "generic"), _NODE),
+    **dict.fromkeys(("operator", "master", "query", "publisher", "generic", "logger"), _NODE),
     "cluster": {"status": str, "parent": str, "master": str, "dbms": str},
     "table": {"company": str},
     "mapping": {"readings": str, "condition": str, "import": dict},
     "member": {"name": str, "company": str},
     "permissions": {"disable": list, "databases": list, "tables": list},
 }
-_REACHED = ("master", "query", "publisher", "generic")
+_REACHED = ("master", "query", "publisher", "generic", "logger")
 
 
 def check(policy: Policy, policies: Policies) -> None:

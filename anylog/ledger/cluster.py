@@ -14,6 +14,7 @@ from anylog.ledger.policy import Policy
 from anylog.ledger.tables import known_columns
 
 NODE_TYPES = ("master", "operator", "query", "publisher", "generic")
+LOGGER = "logger"  # a node that keeps backups of others
 
 
 @frozen
@@ -293,7 +294,7 @@ def _made(policies: Policies, own: Own) -> View:
         tables=tables,
         addresses={
             address
-            for policy in policies.of_type(*NODE_TYPES)
+            for policy in policies.of_type(*NODE_TYPES, LOGGER)
             for address in (address_of(policy, own), *addresses_of(policy))
         },
     )

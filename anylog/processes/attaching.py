@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 from attrs import define, field
@@ -18,6 +19,7 @@ from anylog.interfaces import Clock, Receipt
 from anylog.processes.buffers import Buffer, Pending
 from anylog.processes.loading import Loader
 from anylog.processes.once import Known, Once
+from anylog.processes.readback import Unreadable, described
 from anylog.processes.recovery import Marked
 from anylog.processes.registry import Registry
 from anylog.processes.shares import Schemas
@@ -32,7 +34,8 @@ async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float)
 
     The records of all others are let go.
     """
-    told: dict[BufferId, Mapping[str, Any]] = {}
+    found: dict[BufferId, Buffer] = {}
+    odd: dict[BufferId, str] = {}  # why nobody knows what they are
     done: dict[BufferId, int] = {}  # in which segment that is told
     kinds = (Kind.OPEN, Kind.CUT, Kind.DONE, Kind.WHOLE)
     wanted = [each for each in stored if each.kind in kinds and each.size]
@@ -40,11 +43,22 @@ async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float)
         part = wanted[first : first + READ_AT_ONCE]
         for each, body in zip(part, await journal.read(part), strict=True):
             if each.kind is Kind.DONE:
-                done.update(dict.fromkeys(unpack_ids(body), each.segment))
+                try:
+                    done.update(dict.fromkeys(unpack_ids(body), each.segment))
+                except struct.error:  # what it tells of is found to be done with once more
+                    await journal.put_aside(each, "it does not say which buffers are done with")
             else:
-                told[each.buffer] = orjson.loads(unpack_rows(body)[0] if each.kind is Kind.WHOLE else body)
+                try:
+                    text = orjson.loads(unpack_rows(body)[0] if each.kind is Kind.WHOLE else body)
+                    found[each.buffer] = Buffer.described(each.buffer, text.get("buffer", text), now)
+                except (ValueError, KeyError, TypeError, AttributeError) as why:
+                    odd[each.buffer] = f"what describes its buffer cannot be read: {type(why).__name__} {why}"
     done.update({each.buffer: each.segment for each in stored if each.kind is Kind.DONE})
-    found = {id: Buffer.described(id, each.get("buffer", each), now) for id, each in told.items() if id not in done}
+    found = {id: buffer for id, buffer in found.items() if id not in done}
+    for each in stored:
+        lost = each.kind in (Kind.ROWS, Kind.WHOLE) and each.buffer not in found and each.buffer not in done
+        if lost and (each.buffer in odd or journal.counts["damaged"]):
+            await journal.put_aside(each, odd.get(each.buffer, "what describes its buffer is lost"))
     for id in {each.buffer: None for each in stored}:
         if id not in found:
             journal.release(id, done.get(id))
@@ -57,8 +71,10 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
     for first in range(0, len(stored), READ_AT_ONCE):
         part = stored[first : first + READ_AT_ONCE]
         for each, packed in zip(part, await journal.read(part), strict=True):
-            meta, _ = unpack_rows(packed)
-            told = orjson.loads(meta) if meta else {}
+            try:
+                told, _ = described(packed)
+            except Unreadable:
+                told = {}  # it is put aside when it is to be loaded
             sequence = told.get("was", each.sequence)
             if (each.buffer, sequence) in seen:
                 continue
@@ -69,10 +85,14 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
             buffer.pending.append(Pending(each, sequence, each.size, None, key, tokens=tokens))
             buffer.volume += each.size
             for name, token in tokens.items():
-                once.remember((buffer.where.dbms, buffer.where.table, name), told["at"], Receipt(token, 0))
+                once.remember((buffer.where.dbms, buffer.where.table, name), told.get("at", 0.0), Receipt(token, 0))
             if key:
                 where = buffer.where
-                once.remember((where.dbms, where.table, key), told["at"], Receipt(buffer.whole or "0", told["rows"]))
+                once.remember(
+                    (where.dbms, where.table, key),
+                    told.get("at", 0.0),
+                    Receipt(buffer.whole or "0", told.get("rows", 0)),
+                )
     for buffer in buffers.values():
         if buffer.file is not None:
             continue

@@ -13,17 +13,18 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.databases.tsd import DUPLICATE, MISSING, Entry, Tsd
+from anylog.databases.tsd import DUPLICATE, Entry, Tsd
 from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
 from anylog.process import WORKERS, Process, Rhythm
+from anylog.processes.absent import Absent
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import name_of, table_of
 from anylog.processes.files import retried
 from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, plan, validated
 from anylog.processes.pulled import Arrival, Arrivals, ConsumerOptions, Link, Look, Rate, Tries, over_or_late
-from anylog.processes.pulling import Peer, Puller, no_room
+from anylog.processes.pulling import TOO_LARGE, Peer, Puller, no_room
 from anylog.processes.registry import CONFLICTS, Conflict
 from anylog.processes.standing import Standing
 from anylog.waiting import deferring, pause
@@ -37,8 +38,6 @@ STUCK = 10.0  # seconds that a pass waits for one of them to be loaded, before i
 OWNER = 10.0  # seconds that others wait for the owner of files, before they are asked for them, too
 PATIENCE = 60.0  # seconds after which a file that came and was not loaded is no longer waited for
 KNOWN = 50_000  # files of which it is remembered when they were asked for
-ABSENT = 10_000  # files that a member does not have; of more the next cycle sees what becomes of them
-TOLD = 1000  # entries in one commit
 ENTRIES = 1_000_000  # entries of a member that are looked at in one pass, beyond twice what it says it has
 
 Mode = Literal["active", "suspend"]
@@ -81,8 +80,7 @@ class Consumer(Process):
         self._refuses, self._connected, self._settling = refuses, connected, False
         self._tried = Tries(KNOWN)
         self._hashes: dict[str, float] = {}  # of files that were asked for -> when
-        self._absent: dict[tuple[int, int], Line] = {}  # at least one member does not have them
-        self._busy: set[tuple[int, int]] = set()  # asked for by one pass when another one looked at them
+        self._absent = Absent(counts=self.counts)
         self._rate = Rate()
         self._since: dict[str, float] = {}  # database -> when it was connected, of those that were meanwhile
         self._situation: Any = None
@@ -189,6 +187,8 @@ class Consumer(Process):
             self._situation = None
             return
         await self.standing.recall(tsd, place.member)
+        range, words = self.options.range(unix(self._clock)), self.options.words
+        await self.standing.reach(tsd, place.member, range, words)
         if self.arrived:
             await self._settle(tsd, place.member)
         peers = list(self._peers())
@@ -283,7 +283,7 @@ class Consumer(Process):
         link.held = ""
         try:
             await self._states(link, place, tsd)
-            link.fine, link.error = True, link.held or link.unconnected()
+            link.fine, link.error = True, link.held or link.unconnected() or link.large.told()
         except CancelledError:
             raise
         except AnyLogError as why:
@@ -409,9 +409,9 @@ class Consumer(Process):
         look.first = look.first or found.first
         for line in found.pending:
             self._tried.put(whose, line.id, Tried(now, 0))
-        self._busy.update((whose, id) for id in found.busy)
+        self._absent.busy(whose, found.busy)
         for line in found.absent:
-            self._lacks(whose, line)
+            self._absent.add(whose, line)
         if found.doubles:
             await record(
                 tsd, into,
@@ -432,11 +432,6 @@ class Consumer(Process):
             if not came:
                 break  # asking at once again would change nothing
         return bool(found.fetch or found.doubles or found.pending)
-
-    def _lacks(self, whose: int, line: Line) -> None:
-        """A member does not have a file. What finds no room here is open still, and seen again by the next cycle."""
-        if len(self._absent) < ABSENT:
-            self._absent[whose, line.id] = line
 
     def _full(self) -> str:
         """Why no more files may come now."""
@@ -489,11 +484,12 @@ class Consumer(Process):
         if odd:
             await tsd.remove([(table_of(whose, place.member), id) for id in odd])
         later = [line for line in asked if line.id in got.later]
+        link.large.note(whose, asked, got.large)
         for line in asked:
             if line.id in got.without:
                 before = self._tried.get(whose, line.id) or Tried(now)
                 self._tried.put(whose, line.id, Tried(now, before.times, before.without | {peer}))
-                self._lacks(whose, line)
+                self._absent.add(whose, line, f"It {TOO_LARGE}" if line.id in got.large else "")
             if line.id not in got.published:
                 self._hashes.pop(line.hash, None)
         for line in later:
@@ -501,7 +497,7 @@ class Consumer(Process):
         arrival = self._clock.seconds()
         for id, (name, size) in zip(got.published, got.names, strict=True):
             self.arrived.add(whose, id, Arrival(arrival, hashes[id], name, size))
-            self._absent.pop((whose, id), None)
+            self._absent.came(whose, id)
         self.counts.add("files", len(got.published))
         self.counts.add("bytes", got.size)
         self._rate.add(arrival, len(got.published), got.size)
@@ -550,7 +546,8 @@ class Consumer(Process):
     async def _round_over(self, place: Place, tsd: Tsd) -> None:
         """Nobody is asked at the moment: files that no member has are noted, and it is seen whether all is here."""
         own, standing = place.member, self.standing
-        await self._give_up(place, tsd)
+        if await self._absent.give_up(tsd, own, self.arrived):
+            self._next = min(self._next, self._clock.seconds() + BEAT)
         ours = self.ours = await totals(tsd, self.range.start, self.range.end)
         links = list(self.links.values())
         if any(link.working for link in links):
@@ -569,32 +566,10 @@ class Consumer(Process):
             self.log.info("this member has all that the others have")
             standing.own_complete = True
             self._next = min(self._next, self._clock.seconds() + BEAT)  # the others are to hear of it
+        if standing.own_complete:
+            standing.covers(self.range, self.options.words)
         if self.complete:
             mine = standing.of(own)
             last = ours.get("tsd_info", Totals()).last
             mine[own] = validated(mine.get(own, 0), last, ours.get("tsd_info", Totals()).pending, *firsts)
         await standing.keep(tsd, own, {own, *(each.member for each in self._peers())})
-
-    async def _give_up(self, place: Place, tsd: Tsd) -> None:
-        """Files that every member that lists them has lost get an entry that says so (`01`)."""
-        absent, self._absent = self._absent, {}
-        busy, self._busy = self._busy, set()
-        by_table: dict[str, list[tuple[Line, str, str]]] = {}
-        for (whose, id), line in absent.items():
-            if (whose, id) in busy or (whose, id) in self.arrived:
-                continue
-            told = f"Missing archived data with member {whose}"
-            by_table.setdefault(table_of(whose, place.member), []).append((line, MISSING, told))
-        for into, lines in sorted(by_table.items()):
-            for at in range(0, len(lines), TOLD):
-                await self._note_missing(tsd, into, lines[at : at + TOLD])
-        if by_table or busy:
-            self._next = min(self._next, self._clock.seconds() + BEAT)
-
-    async def _note_missing(self, tsd: Tsd, into: str, lines: Sequence[tuple[Line, str, str]]) -> None:
-        known = await tsd.by_ids(into, [line.id for line, _, _ in lines])
-        new = [each for each in lines if each[0].id not in known]
-        if new:
-            await record(tsd, into, new)
-            self.counts.add("files nobody has", len(new), last=f"{into} {new[0][0].id}")
-            self.log.warn("{count} files of {into} are in nobody's archive", count=len(new), into=into)

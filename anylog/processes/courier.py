@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore
 from twisted.logger import Logger
 
 from anylog.counts import Counts
+from anylog.disk.batch import packed
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane, Read, Reply
 from anylog.waiting import deferring, pause
@@ -77,6 +78,8 @@ class Courier:
     _disk: Disk
     _lane: ILane
     _ask: Ask
+    kind: str = "deliver"  # of the questions
+    _packing: ILane | None = None  # where files are packed that are not; None: they go as they are
     seconds: float = SECONDS
     patience: float = PATIENCE
     point: Callable[[str], None] = field(default=lambda name: None)
@@ -157,9 +160,14 @@ class Courier:
             elif not outcome[0]:
                 ended(place, Brought("failed", f"{path} is empty"))
             else:
-                read.append((place, path.name, bytes(outcome[0])))
+                read.append((place, *await self._packed(path.name, bytes(outcome[0]))))
             if len(some) == 1:
                 return
+
+    async def _packed(self, name: str, data: bytes) -> tuple[str, bytes]:
+        if self._packing is None or name.endswith(".gz"):
+            return name, data
+        return f"{name}.gz", await self._packing.run(packed, data)
 
     async def _read_one(self, heap: Heap, path: Path) -> Any:
         """One that is larger than a whole question has to wait until no other sending to this member holds any."""
@@ -178,7 +186,7 @@ class Courier:
         while True:
             try:
                 until = self._clock.seconds() + self.seconds
-                reply = await self._ask(address, "deliver", head, body, until=until)
+                reply = await self._ask(address, self.kind, head, body, until=until)
                 break
             except AnyLogError as refused:
                 wait = PAUSES[min(attempt, len(PAUSES) - 1)]

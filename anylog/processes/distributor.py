@@ -24,6 +24,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, ILane, Move, Publish, Read, unix
 from anylog.language.logs import Logs
 from anylog.process import WORKERS, Process, Rhythm
+from anylog.processes.backups import BACKUP, Loggers, is_backup
 from anylog.processes.courier import FILES, Brought, Courier
 from anylog.processes.files import LARGEST
 from anylog.processes.lying import printable
@@ -38,7 +39,6 @@ TOGETHER = 256  # files moved in one go
 PATIENCE = 10.0  # seconds that stopping waits for questions that are on their way
 TOLD = 10_000  # names of which it was said that they are left alone
 REMEMBERED = 5_000  # names of files that went to others
-BACKUP = "backup"  # files of this name are for loggers
 
 
 class Peer(Protocol):
@@ -119,12 +119,15 @@ class Distributor(Process):
         apart: Callable[[], str] = lambda: "",
         unpushed: Callable[[], Sequence[tuple[Path, Collection[int]]]] = lambda: (),
         went: dict[str, set[str]] | None = None,
+        backups: Courier | None = None,
+        loggers: Callable[[], Sequence[str]] = lambda: (),
         point: Callable[[str], None] = lambda name: None,
     ) -> None:
         """`cluster` gives None until the node has a place; `only` is the id of the one cluster to work for; `apart`
         tells what the operator that runs has otherwise, so that its files do not come here; `unpushed` gives, once,
         files of the archive that no distributor knew of, and which members have them; `went`: to whom files went in
-        this life of the node, by name, also from a distributor that was ended before it had their answers."""
+        this life of the node, by name, also from a distributor that was ended before it had their answers; `backups`
+        brings files to nodes at the addresses of `loggers`."""
         self._clock, self._disk, self._lane, self._courier = clock, disk, lane, courier
         self._cluster, self._active, self._folders, self._logs = cluster, active, folders, logs
         self._only, self._apart, self._unpushed, self.point = only, apart, unpushed, point
@@ -141,6 +144,10 @@ class Distributor(Process):
         self._why = ""  # why nothing is done
         self._fault = ""  # what is wrong with the directory
         self._unmoved = ""  # why files cannot be archived
+        self.loggers = Loggers(
+            clock=clock, courier=backups or courier, loggers=loggers, active=active,
+            folder=lambda: folders().distr, finished=self._backed_up, say=self._say,
+        )  # fmt: skip
         self._rhythm = Rhythm(clock=clock, every=EVERY, do=self.look, name="distribution directory")
 
     # ------------------------------------------------------------------ starting and stopping
@@ -155,7 +162,7 @@ class Distributor(Process):
         """Ask no more; who did not answer by then fetches it: it is not sent again in this life of the node."""
         self._stopping = True
         await self._rhythm.stop()
-        going = [each for line in self.lines.values() for each in line.going]
+        going = [each for line in self.lines.values() for each in line.going] + self.loggers.stop()
         moving = [self._moving] if self._moving is not None else []
         waits = Deferred.fromCoroutine(gather([_watched(each) for each in (*going, *moving)]))
         try:
@@ -255,12 +262,13 @@ class Distributor(Process):
             if len(self._files) >= MOST:
                 self.counts.add("left for a later look")
                 break
-            if name.split(".", 1)[0] == BACKUP:
+            if is_backup(name):
                 self._files[name] = Waiting(name, FileName(dbms=BACKUP, table=BACKUP))
-                self._done[name] = target = self._folders().archive / BACKUP / name
-                if BACKUP not in self._told:
+                self.loggers.add(name)
+                if not self.loggers.any and BACKUP not in self._told:
                     self._told[BACKUP] = "there is no logger node"
-                    self._say("Event", f"there is no logger node: {printable(name)} and others go to {target.parent}")
+                    folder = self._folders().archive / BACKUP
+                    self._say("Event", f"there is no logger node: {printable(name)} and others go to {folder}")
                 continue
             parsed = self._own(name, here)
             if parsed is not None:
@@ -282,6 +290,12 @@ class Distributor(Process):
         for address in [address for address in self.lines if address not in {each.address for each in here.others}]:
             if not self.lines[address].sending:
                 del self.lines[address]
+        self.loggers.look()
+        self._move_soon()
+
+    def _backed_up(self, name: str) -> None:
+        """All loggers have it, or it waits for them no longer."""
+        self._done[name] = self._folders().archive / BACKUP / name
         self._move_soon()
 
     def _late(self, here: Cluster) -> list[Waiting]:

@@ -63,7 +63,9 @@ class RunDistributor(Command):
 
     From then on the operator puts the files of its own sources into the distribution directory. Each goes to every
     other operator of the cluster that is not known to be away, and is moved to the archive when all have it or failed
-    to take it; what a member did not take its consumer fetches. May be given before `run operator`, and waits for it.
+    to take it; what a member did not take its consumer fetches. Files named `backup.*` that are put there go to all
+    nodes with a policy of the type `logger`, and then to `backup` in the archive. May be given before `run operator`,
+    and waits for it.
     """
 
     words = "run data distributor"
@@ -104,6 +106,8 @@ class RunDistributor(Command):
             apart=lambda: apart(node, folders_of(node, options)),
             unpushed=copying.unpushed.take,
             went=copying.went,
+            backups=copying.backups,
+            loggers=copying.loggers,
             point=copying.point,
         )
         await node.processes.start(process)
@@ -127,7 +131,10 @@ def _check(disk: Disk, words: str, folders: Folders) -> None:
 
 
 class GetDistributor(Command):
-    """Show how many files wait to be brought to other members, and for each member what became of those before."""
+    """Show how many files wait to be brought to other members, and for each member what became of those before.
+
+    Nodes that keep backups have `logger` instead of a member.
+    """
 
     words = "get distributor"
     where = {"format": Format}
@@ -155,6 +162,20 @@ class GetDistributor(Command):
                     "Last File": line.last_file,
                     "Last Error": line.last_error,
                     "Last Time": _time(line.last_time),
+                }
+            )
+        for _, logger in sorted(found.loggers.lines.items()):
+            status = "Active" if node.copying.active(logger.address) else "Not Active"
+            rows.append(
+                {
+                    "Peer": logger.address,
+                    "Member": "logger",
+                    "Status": "Sending" if logger.going else status,
+                    "Files": logger.files,
+                    "Errors": logger.errors,
+                    "Last File": logger.last_file,
+                    "Last Error": logger.last_error,
+                    "Last Time": _time(logger.last_time),
                 }
             )
         text = f"Files waiting: {found.waiting}{f' ({found.status})' if found.status else ''}\r\n"

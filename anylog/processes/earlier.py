@@ -77,6 +77,10 @@ class Told:
     loading: str = ""  # who has files of this node still that it did not register, so that it tells nothing of them
 
 
+class Suspended(AnyLogError):
+    """No files are asked for until further notice."""
+
+
 class Others:
     """The other members of the cluster. This one has none."""
 
@@ -85,7 +89,8 @@ class Others:
         return Told()
 
     async def content(self, where: Where, file: Elsewhere) -> bytes | None:
-        """The file, unpacked; None if that member cannot give it. Raises AnyLogError."""
+        """The file, unpacked; None if that member cannot give it. Raises AnyLogError; Suspended while nobody is asked,
+        and that takes as long as it takes."""
         return None
 
     async def back(self, where: Where, file: Elsewhere) -> None:
@@ -229,6 +234,8 @@ class Earlier:
         AnyLogError."""
         try:
             return await self.others.content(buffer.where, file)
+        except Suspended:
+            raise
         except AnyLogError:
             if late:
                 return None

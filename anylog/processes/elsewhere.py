@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from anylog.databases.tsd_ranges import Line
+from anylog.databases.tsd_ranges import Line, Range
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
 from anylog.processes.agreement import Place
 from anylog.processes.buffers import Where
-from anylog.processes.earlier import Elsewhere, Others, Told
-from anylog.processes.pulling import Peer, Puller, Range
+from anylog.processes.earlier import Elsewhere, Others, Suspended, Told
+from anylog.processes.pulling import Peer, Puller
 from anylog.waiting import deadline, gather, pause
 
 UNANSWERED = 224  # of a member of an older version, which cannot tell: it counts as one that knows nothing
+SUSPENDED = "files of other members are not asked for: the consumer is suspended"
 PAGES = 30.0  # seconds for the list of a member's files
 
 Answer = tuple[dict[int, tuple[str, int, str]], list[Line], bool]
@@ -31,6 +32,7 @@ class Members(Others):
     _place: Callable[[], Place | None]  # of the operator that runs
     _peers: Callable[[], Sequence[Peer] | None]  # all other operators of the cluster; None: not known
     _puller: Callable[[], Puller]
+    _suspended: Callable[[], bool] = field(default=lambda: False)  # whether no files may be asked for
     log = Logger()
 
     async def known(self, ids: Sequence[int], first: int, wheres: Collection[Where]) -> Told:
@@ -91,11 +93,15 @@ class Members(Others):
 
     async def content(self, where: Where, file: Elsewhere) -> bytes | None:
         """The file, unpacked; None if that member cannot give it. Raises AnyLogError."""
+        if self._suspended():
+            raise Suspended(203, SUSPENDED)
         place, peer = self._at(file)
         return await self._puller().content(peer, place, place.member, _line(where, file))
 
     async def back(self, where: Where, file: Elsewhere) -> None:
         """Have it come to the watch directory soon. Raises AnyLogError."""
+        if self._suspended():
+            raise Suspended(203, SUSPENDED)
         place, peer = self._at(file)
         puller = self._puller()
         got = await puller.fetch(peer, place, place.member, [_line(where, file)])

@@ -238,11 +238,14 @@ class Exchange:
         later += [id for id in wanted if id in known and known[id].pending and id not in there]
         there.update(later)
         missing = [[id, names[id][0] if id in names else ""] for id in wanted if id not in there]
-        told = {
+        lost = [(id, *names[id]) for id, _ in missing if id in names]
+        told: dict[str, Any] = {
             "files": [[file.id, file.path.name, file.size] for file in found],
             "missing": missing,
             "later": later,
         }
+        if lost and (large := await self._lane.run(_too_large, self._disk, folders, lost)):
+            told["large"] = large
         self.counts.add("files given", len(found))
         if member == place.member:
             self.gave(asking, [file.id for file in found])
@@ -373,6 +376,21 @@ def _find(disk: Disk, id: int, paths: Sequence[Path]) -> Lying | None:
             if kind == "file" and 0 < size <= LARGEST:
                 return Lying(id, each, size)
     return None
+
+
+def _too_large(disk: Disk, folders: Folders, asked: Sequence[tuple[int, str, str]]) -> list[list[int]]:
+    """Those of the files (id, name, date) that are there, and larger than one that others could load, with the size."""
+    found = []
+    for id, name, digits in asked:
+        for path in _paths(folders, name, digits):
+            for each in (path.with_name(f"{path.name}.gz"), path):
+                try:
+                    size, _, kind = disk.stat(each)
+                except OSError:
+                    continue
+                if kind == "file" and size > LARGEST:
+                    found.append([id, size])
+    return found
 
 
 def _slice(disk: Disk, path: Path, at: int, size: int) -> bytes:

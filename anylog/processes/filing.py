@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from anylog.disk.names import LONGEST_ERROR, FileName, error_name
 from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, Forget, IDatabase, ILane, Publish, Step, unix
-from anylog.mapping.body import normal_form, read_body
+from anylog.mapping.body import normal_form
 from anylog.processes.buffers import Buffer, Drafts
+from anylog.processes.readback import Unreadable, understood
 from anylog.processes.registry import Registry, table_of
 from anylog.processes.rounds import Records, Rounds
 from anylog.processes.whole import FilingOptions, Outcome
@@ -92,7 +92,7 @@ class Filing:
     @property
     def depth(self) -> int:
         """Buffers that wait or are being filed."""
-        return len(self._rounds.queue)
+        return len(self._rounds)
 
     @property
     def options(self) -> FilingOptions | None:
@@ -118,13 +118,11 @@ class Filing:
 
     def begin_anew(self) -> None:
         """The journal is read again: forget what was known of before."""
-        queue = self._rounds.queue
-        for buffer in queue:
+        for buffer in self._rounds.clear(but=lambda buffer: buffer.file is not None):
             self._drafts.drop(buffer)
-        self._rounds.queue = deque(buffer for buffer in queue if buffer.file is not None)
 
-    async def _round(self, buffers: Sequence[Buffer]) -> tuple[list[Buffer], str]:
-        """Publish, count, let go. Gives those that have to be tried again, and why."""
+    async def _round(self, buffers: Sequence[Buffer]) -> dict[Buffer, str]:
+        """Publish, count, let go. Gives why some have to be tried again."""
         options = self._options
         assert options is not None, "asked for before each round"
         files = [_File(buffer) for buffer in buffers]
@@ -152,7 +150,7 @@ class Filing:
             self._drafts.drop(file.buffer)
             self._registry.forget(file.buffer)
             self._finished(file.buffer, outcome)
-        return [file.buffer for file in refused], next(iter(refused.values()), "")
+        return {file.buffer: why for file, why in refused.items()}
 
     async def _skip_counted(self, files: Sequence[_File]) -> None:
         """Ended before the journal noticed: those whose row says how many rows there are need nothing more."""
@@ -237,7 +235,16 @@ class Filing:
         parts = []
         stored = [pending.stored for pending in buffer.records if pending.stored is not None]
         for pending, packed in zip(buffer.records, await self._records().read(stored), strict=True):
-            rows: Sequence[Mapping[str, Any]] = read_body(unpack_rows(packed)[1])
+            if buffer.whole and not buffer.stored:
+                parts.append(unpack_rows(packed)[1])  # nobody may be able to read it
+                continue
+            rows: Sequence[Mapping[str, Any]]
+            try:
+                rows = understood(packed)[1]
+            except Unreadable as why:
+                if (pending.sequence, 0) in left_out:
+                    continue  # it was put aside
+                raise AnyLogError(6, f"record {pending.sequence} of the journal: {why}") from None
             if left_out:
                 rows = [row for place, row in enumerate(rows) if (pending.sequence, place) not in left_out]
             parts.append(normal_form(rows))

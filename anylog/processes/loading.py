@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
 
-import orjson
 from attrs import define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -20,15 +19,14 @@ from twisted.python.failure import Failure
 from anylog.columns import AUTOMATIC, later
 from anylog.counts import Counts
 from anylog.disk.journal import Journal
-from anylog.disk.records import unpack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import AnyLogFault, Clock, IDatabase, ILane, Load
-from anylog.mapping.body import read_body
 from anylog.mapping.rows import Converted, convert
 from anylog.mapping.schema import infer
 from anylog.processes.buffers import Buffer, Drafts, Pending
 from anylog.processes.file_policies import Asking, FilePolicies
 from anylog.processes.forms import joined
+from anylog.processes.readback import Unreadable, put_aside, read_back
 from anylog.processes.registry import Verdict
 from anylog.processes.shares import Agree, Fails, Flight, Plan, Ready, Schemas, Share, Waits, convert_short
 from anylog.tank import Tank
@@ -239,10 +237,9 @@ class Loader:
     async def _make_ready(self, flight: Flight | None) -> Ready:
         """All that goes before one transaction."""
         ready = Ready()
-        shares = self._take(flight)
-        await self._fill(shares)
+        shares = await self._fill(self._take(flight), ready)
         planned: dict[str, Plan] = {}
-        known = await self._registered(await self._known(shares, planned))
+        known = await self._registered(await self._known(shares, planned, ready))
         convert_short(known, planned)
         for share in known:
             try:
@@ -251,6 +248,8 @@ class Loader:
                 self._put_back(share, planned)
             except Fails as why:
                 self._fail(share, str(why))
+            except (Unreadable, OSError) as why:
+                self._unread(share, why, ready)
             except (AnyLogError, CancelledError):
                 raise
             except Exception as stumble:  # a fault of ours over these rows must not hold up what is behind them
@@ -289,7 +288,7 @@ class Loader:
                 await self._leave_out(share, fault.text)
         return not left_out
 
-    async def _known(self, shares: Sequence[Share], planned: dict[str, Plan]) -> list[Share]:
+    async def _known(self, shares: Sequence[Share], planned: dict[str, Plan], ready: Ready) -> list[Share]:
         """Those whose tables are known here or agreed on (S3): nothing is registered that has no table yet."""
         known = []
         for share in shares:
@@ -301,6 +300,9 @@ class Loader:
                     continue
             except Waits:
                 self._put_back(share, planned)
+                continue
+            except (Unreadable, OSError) as why:
+                self._unread(share, why, ready)
                 continue
             except Fails as why:
                 if not share.buffer.known:  # else its entry is to say so
@@ -407,10 +409,19 @@ class Loader:
             self._again[share.buffer] = 1
             await self._park_all(share, reason)
 
-    async def _fill(self, shares: Sequence[Share]) -> None:
-        """Have all rows at hand, unless they are converted already."""
+    def _unread(self, share: Share, why: Unreadable | OSError, ready: Ready) -> None:
+        """What its records say is not known: for good, or while the disk does not give them."""
+        if isinstance(why, Unreadable):
+            ready.stumbled.append((share, str(why)))
+        else:
+            self._hold(share.buffer, f"the journal cannot be read: {why.strerror or why}")
+
+    async def _fill(self, shares: Sequence[Share], ready: Ready) -> list[Share]:
+        """Have all rows at hand, unless they are converted already; gives those of which that is so."""
+        filled = []
         for share in shares:
             if self._policies is not None and await self._policies.concerns(share.buffer):
+                filled.append(share)
                 continue  # they are read when they are mapped
             columns = self.columns(share.buffer.where.table)
             early = [pending.early for pending in share.pendings if pending.early is not None]
@@ -419,30 +430,19 @@ class Loader:
             if columns is not None and len(early) == len(share.pendings) and alike:
                 share.converted = joined(early), columns
             else:
-                await self._rows_of(share)
+                try:
+                    await self._rows_of(share)
+                except (Unreadable, OSError) as why:
+                    self._unread(share, why, ready)
+                    continue
+            filled.append(share)
+        return filled
 
     async def _rows_of(self, share: Share) -> list[Mapping[str, Any]]:
         """Those that were let go are read back: from the journal, or from the normal form of their file."""
         if share.rows or share.made_by is not None:
             return share.rows
-        file = share.buffer.file
-        held = [pending.rows for pending in share.pendings]  # more may be let go while the journal is read
-        if file is not None:
-            held = [file.rows or await self._lane.run(read_body, file.normal)]
-        absent = [
-            pending.stored
-            for pending, rows in zip(share.pendings, held, strict=True)
-            if rows is None and pending.stored is not None
-        ]
-        bodies = iter(await self._journal.read(absent) if absent else ())
-        for pending, rows in zip(share.pendings, held, strict=True):
-            if rows is None:
-                meta, body = unpack_rows(next(bodies))
-                pending.key = orjson.loads(meta).get("key", "") if meta else ""
-                rows = read_body(body)
-            share.rows.extend(rows)
-            share.sizes.append(len(rows))
-        return share.rows
+        return await read_back(share, self._journal, self._lane)
 
     def columns(self, table: str) -> dict[str, str] | None:
         """The data columns of a table as it is now; None if there is none."""
@@ -547,9 +547,11 @@ class Loader:
 
     async def _park_all(self, share: Share, reason: str) -> None:
         """The engine refuses this one record: keep its rows aside, so that what is behind it flows on."""
-        load = share.aside(
-            dict.fromkeys(range(len(await self._rows_of(share))), reason), self._clock.seconds(), self._now()
-        )
+        now, inserted = self._clock.seconds(), self._now()
+        try:
+            load = share.aside(dict.fromkeys(range(len(await self._rows_of(share))), reason), now, inserted)
+        except Unreadable as why:
+            load = await put_aside(share, self._journal, str(why), now, inserted)
         faults = await self.database.load([load])
         if faults[0] is not None and faults[0].kind in MET:
             # What it is called is taken: kept aside without a name, it holds nobody up.

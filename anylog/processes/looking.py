@@ -20,10 +20,11 @@ class Look:
     entries: Sequence[Entry] | None  # None: as before
 
 
-def look_at(disk: Disk, folder: Path, most: int, known: object) -> Look:
-    """In a lane: the entries of the directory, unless its stamp is `known`. Raises OSError."""
+def look_at(disk: Disk, folder: Path, most: int, known: object, ends: Sequence[str]) -> Look:
+    """In a lane: the entries of the directory, unless its stamp is `known`; names with these ends are seen before any
+    others, however many there are. Raises OSError."""
     free, stamp = disk.free(folder), disk.stat(folder)
-    return Look(free, stamp, None if stamp == known else disk.entries(folder, most))
+    return Look(free, stamp, None if stamp == known else disk.entries(folder, most, ends))
 
 
 def clear_drafts(disk: Disk, folder: Path) -> None:

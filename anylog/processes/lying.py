@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 
+TOLD = 200_000  # names that are kept in mind
 STABLE = 1.0  # seconds for which size and time of a file have to stay as they are
 DRAFTS = (".tmp", ".uzp", ".draft")  # ends of names of what somebody was writing when it ended
 _SILENT = (".tmp", "_tmp", ".uzp")  # somebody is still writing them
@@ -64,6 +65,7 @@ class Directory:
     waiting_bytes: int = 0
     oldest: int = 0  # mtime_ns of the oldest of them
     ignored: dict[str, str] = field(factory=dict)  # name -> why
+    _told: set[str] = field(factory=set)  # names that were noted
     _seen: dict[str, tuple[tuple[int, int], float]] = field(factory=dict)
     # A heap: older ones come first, then by name.
     _ready: list[tuple[int, str, Lying]] = field(factory=list)
@@ -71,10 +73,11 @@ class Directory:
     _names: set[str] = field(factory=set)  # of those in the heap
     _delivered: dict[str, Lying] = field(factory=dict)  # and not taken yet
 
-    def look(self, entries: Iterable[Entry], now: float, busy: Collection[str]) -> list[str]:
-        """Compare with what was seen last; `busy` are names that are in work. Gives notes on what is left alone."""
+    def look(self, entries: Iterable[Entry], now: float, busy: Collection[str], whole: bool = True) -> list[str]:
+        """Compare with what was seen last; `busy` are names that are in work, `whole` tells that these are all entries.
+        Gives notes on what is left alone, on each once."""
         before, self._seen = self._seen, {}
-        known, self.ignored = self.ignored, {}
+        self.ignored = {}
         notes: list[str] = []
         ready: list[tuple[int, str, Lying]] = []
         unlisted = dict(self._delivered)  # a list that was begun before they came does not have them
@@ -85,7 +88,7 @@ class Directory:
             if why is not None:
                 if why:
                     self.ignored[name] = why
-                    if name not in known:
+                    if name not in self._told:
                         notes.append(f"{printable(name)}: {why}")
                 continue
             if name in busy:
@@ -110,6 +113,8 @@ class Directory:
                     ready.append((entry.mtime_ns, name, lying))
                 else:
                     self.unsettled = True
+        # What a long list has no room for today was told of all the same.
+        self._told = {*self.ignored} if whole or len(self._told) > TOLD else self._told | self.ignored.keys()
         ready += [(lying.mtime_ns, name, lying) for name, lying in unlisted.items()]
         heapq.heapify(ready)
         self._ready, self._names = ready, {name for _, name, _ in ready}
@@ -123,11 +128,15 @@ class Directory:
             return ""
         if entry.kind != "file":
             return f"left alone, it is {_KINDS.get(entry.kind, 'not a file')}"
-        inner = name.removesuffix(".gz")
-        _, dot, kind = inner.rpartition(".")
-        if dot and kind in ("json", "sql") and kind in self.kinds and (inner == name or "gz" in self.kinds):
+        if name.endswith(self.ends):
             return None
         return "left alone, files of this type are not loaded here"
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """How names of files end that are loaded here."""
+        plain = [f".{kind}" for kind in ("json", "sql") if kind in self.kinds]
+        return *plain, *(f"{end}.gz" for end in plain if "gz" in self.kinds)
 
     @property
     def ready(self) -> int:

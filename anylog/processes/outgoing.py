@@ -16,12 +16,12 @@ from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.disk.names import FileName
-from anylog.disk.records import unpack_rows
 from anylog.interfaces import Clock, Disk, ILane, Publish, Receipt
-from anylog.mapping.body import SEAL, normal_form, read_body, sealed_hash
+from anylog.mapping.body import SEAL, normal_form, sealed_hash
 from anylog.processes.agreement import SYSTEM
 from anylog.processes.buffers import Buffer
 from anylog.processes.once import Known, Once
+from anylog.processes.readback import Unreadable, understood
 from anylog.processes.rounds import Records, Rounds
 from anylog.processes.sent_notes import Note, Notes
 from anylog.waiting import deferring
@@ -75,7 +75,7 @@ class Outgoing:
     @property
     def depth(self) -> int:
         """Buffers that wait, or become files."""
-        return len(self._rounds.queue)
+        return len(self._rounds)
 
     def takes(self, dbms: str) -> bool:
         """Whether readings of that database become files that are sent."""
@@ -117,10 +117,10 @@ class Outgoing:
 
     def begin_anew(self) -> None:
         """The journal is read again."""
-        self._rounds.queue.clear()
+        self._rounds.clear()
 
-    async def _round(self, buffers: Sequence[Buffer]) -> tuple[list[Buffer], str]:
-        """Gives those that have to be tried again, and why."""
+    async def _round(self, buffers: Sequence[Buffer]) -> dict[Buffer, str]:
+        """Gives why some have to be tried again."""
         folder = self._watch
         assert folder is not None, "asked for before each round"
         steps: list[Publish] = []
@@ -130,7 +130,9 @@ class Outgoing:
         for buffer in buffers:
             stored = [pending.stored for pending in buffer.records if pending.stored is not None]
             packed = await self._records().read(stored) if stored else []
-            name, data = await self._cpu.run(_file, buffer, packed)
+            name, data, odd = await self._cpu.run(_file, buffer, packed)
+            for place, why in odd:
+                await self._records().put_aside(stored[place], why)
             if not data:
                 empty.append(buffer)
                 continue
@@ -142,27 +144,32 @@ class Outgoing:
         self.point("published")
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         self.point("placed")
-        left, why = [], ""
+        left: dict[Buffer, str] = {}
         lying: list[tuple[str, int]] = []
         for buffer, step, outcome in zip(full, steps, outcomes, strict=True):
             if isinstance(outcome, OSError):
-                left.append(buffer)
-                why = f"{step.path}: {outcome.strerror or outcome}"
+                left[buffer] = f"{step.path}: {outcome.strerror or outcome}"
             elif outcome == "other":
-                left.append(buffer)
-                why = f"{step.path} is there with other content"
+                left[buffer] = f"{step.path} is there with other content"
             else:
                 lying.append((step.path.name, len(step.data)))
                 self._finished(buffer)
         for buffer in empty:
             self._finished(buffer)
         self.made(lying)
-        return left, why
+        return left
 
 
-def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes]:
-    """In a lane: its name and its bytes, which are none if nothing was kept of it."""
-    data = b"".join(normal_form(read_body(unpack_rows(each)[1])) for each in packed)
+def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes, list[tuple[int, str]]]:
+    """In a lane: its name and its bytes, which are none if nothing was kept of it; the places of those records that
+    cannot be read, and why."""
+    parts, odd = [], []
+    for place, each in enumerate(packed):
+        try:
+            parts.append(normal_form(understood(each)[1]))
+        except Unreadable as why:
+            odd.append((place, str(why)))
+    data = b"".join(parts)
     where = buffer.where
     # Equal buffers are not one: a sensor may say the same for ever (hard-parts.md 1.5).
     seal = hashlib.blake2b(str(buffer.id).encode(), digest_size=SEAL // 2).hexdigest()
@@ -173,7 +180,7 @@ def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes]:
         hash=buffer.whole or sealed_hash(where.dbms, where.table, seal, data),
         instructions=where.instructions,
     )
-    return str(name.fitting()), data
+    return str(name.fitting()), data, odd
 
 
 def _keys(buffer: Buffer, now: float) -> list[Note]:

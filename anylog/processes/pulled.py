@@ -9,13 +9,14 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from anylog.databases.dates import stored_date
-from anylog.databases.tsd_ranges import Totals
+from anylog.databases.tsd_ranges import Line, Range, Totals
 from anylog.interfaces import Clock
 from anylog.processes.missing import SELDOM, Tried
-from anylog.processes.pulling import Peer, Range
+from anylog.processes.pulling import TOO_LARGE, Peer
 from anylog.processes.registry import Conflict
 
-NAMED = 5  # databases in one text
+NAMED = 5  # databases, or files, in one text
+LARGE = 1000  # files that are remembered as too large
 RECENT = 30.0  # seconds over which the rate is measured
 
 File = tuple[int, int]  # whose, id
@@ -27,6 +28,11 @@ class ConsumerOptions:
 
     start: str
     end: str = ""
+
+    @property
+    def words(self) -> str:
+        """How the range was asked for."""
+        return f"{self.start} {self.end}"
 
     def range(self, now: float) -> Range:
         """As times are stored, in whole seconds: copies of an entry know no parts of one."""
@@ -55,6 +61,27 @@ class Look:
 
 
 @define(eq=False)
+class Large:
+    """Files that a member has, and that are too large to be fetched."""
+
+    _files: dict[File, str] = field(factory=dict)  # with the names of their tables
+
+    def note(self, whose: int, asked: Sequence[Line], large: Collection[int]) -> None:
+        """What came of a question for some."""
+        for line in asked:
+            if line.id not in large:
+                self._files.pop((whose, line.id), None)
+            elif len(self._files) < LARGE:
+                self._files[whose, line.id] = f"{line.dbms}.{line.table}"
+
+    def told(self) -> str:
+        """Which, in words; empty: none."""
+        named = [f"{id} of member {whose} ({table})" for (whose, id), table in list(self._files.items())[:NAMED]]
+        more = f" and {len(self._files) - NAMED} more" if len(self._files) > NAMED else ""
+        return f"not fetched, a file that {TOO_LARGE}: {', '.join(named)}{more}" if named else ""
+
+
+@define(eq=False)
 class Link:
     """Another member, and what goes on with it."""
 
@@ -70,6 +97,7 @@ class Link:
     complete: bool = False
     looks: dict[int, Look] = field(factory=dict)  # by the member whose files they are
     in_flight: int = 0
+    large: Large = field(factory=Large)
     # By the same, when it was asked for files that nobody had, or that failed, and of which no time is kept.
     seldom: dict[int, float] = field(factory=dict)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from anylog.counts import Counts
-from anylog.databases.tsd_ranges import Line
+from anylog.databases.tsd_ranges import Line, Range
 from anylog.disk.archive import LARGEST, gunzip
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
@@ -30,6 +30,7 @@ SLOWEST = 4096  # bytes a second, with which a large file over a slow link still
 ENTRIES = 1000  # of one page
 IDS = 500  # of one question what is known of them
 LONGEST_PAGE = 8 << 20  # bytes
+TOO_LARGE = f"is larger than {LARGEST >> 20} MiB, which only its owner can load"
 
 T = TypeVar("T")
 Ask = Callable[..., Deferred[Reply]]  # as `IPeers.ask`
@@ -44,14 +45,6 @@ class Peer:
     name: str = ""
 
 
-@frozen
-class Range:
-    """Two times as stored: from the first on, before the second; empty: no limit."""
-
-    start: str
-    end: str = ""
-
-
 @frozen(kw_only=True)
 class Got:
     """What came of a question for files."""
@@ -61,6 +54,7 @@ class Got:
     size: int = 0
     without: Collection[int] = ()  # the member does not have them
     later: Collection[int] = ()
+    large: Collection[int] = ()  # of those: it has them, and nobody else could load them
     full: Collection[int] = ()  # there was no room for them here
 
 
@@ -75,6 +69,8 @@ class Puller:
     _ask: Ask
     _folders: Callable[[], Folders | None]
     _delivered: Callable[[Sequence[tuple[str, int]]], object]  # files (name, bytes) of the watch directory: take them
+    # These files (names) are about to be put there: whoever ends this in the middle, it is known where they come from.
+    _coming: Callable[[Sequence[str]], Awaitable[object]] = field(default=lambda names: succeed(None))
     _point: Callable[[str], None] = field(default=lambda name: None)
     counts: Counts = field(factory=Counts)
     log = Logger()
@@ -146,7 +142,9 @@ class Puller:
 
     async def content(self, peer: Peer, place: Place, whose: int, line: Line) -> bytes | None:
         """One file of a member, unpacked; None if it has none. Raises AnyLogError, 502 while it is on its way."""
-        told, came = await self._fetched(peer, place, whose, [line])
+        told, came, large = await self._fetched(peer, place, whose, [line])
+        if line.id in told.large or large:
+            raise AnyLogError(501, f"the file {line.id} of member {peer.member} {TOO_LARGE}")
         if line.id in told.later:
             raise AnyLogError(502, f"member {peer.member} is about to put the file {line.id} into its archive")
         for _, name, data in came:
@@ -158,16 +156,20 @@ class Puller:
         folders = self._folders()
         if folders is None:
             raise AnyLogError(203, "no operator runs on this node")
-        told, came = await self._fetched(peer, place, whose, asked)
+        told, came, large = await self._fetched(peer, place, whose, asked)
         damaged = {id for id, _, _ in told.files} - {id for id, _, _ in came}
         without = set(told.without) | (damaged & {line.id for line in asked})
+        if came:
+            await self._coming([name for _, name, _ in came])
         published, names, full = await self._publish(folders.watch, came)
-        return Got(published=published, names=names, size=told.size, without=without, later=told.later, full=full)
+        return Got(published=published, names=names, size=told.size, without=without, later=told.later, full=full,
+                   large={*told.large, *large} & without)  # fmt: skip
 
     async def _fetched(
         self, peer: Peer, place: Place, whose: int, asked: Sequence[Line]
-    ) -> tuple[Files, list[tuple[int, str, bytes]]]:  # fmt: skip
-        """The answer to a question for files, and those of them that are sound: id, name, bytes. Raises AnyLogError."""
+    ) -> tuple[Files, list[tuple[int, str, bytes]], list[int]]:  # fmt: skip
+        """The answer to a question for files, those of them that are sound: id, name, bytes; and those that hold too
+        much. Raises AnyLogError."""
         head = {
             "cluster": place.cluster, "asker": place.member, "member": whose, "ids": [line.id for line in asked],
         }  # fmt: skip
@@ -186,11 +188,11 @@ class Puller:
             at += length
         good = await self._cpu.run(_sound_files, [(name, wanted.get(id), whose, content) for id, name, content in came])
         for (_, name, _), fine in zip(came, good, strict=True):
-            if not fine:
+            if fine is False:
                 self.log.error("{name} of member {member} is not what it should be", name=name, member=peer.member)
                 self.counts.add("damaged", last=f"{name} at member {peer.member}")
-        came = [each for each, fine in zip(came, good, strict=True) if fine]
-        return told, came
+        large = [each[0] for each, fine in zip(came, good, strict=True) if fine is None]
+        return told, [each for each, fine in zip(came, good, strict=True) if fine], large
 
     async def _publish(
         self, watch: Path, files: Sequence[tuple[int, str, bytes]]
@@ -270,18 +272,18 @@ def no_room(error: AnyLogError) -> bool:
 # In a lane.
 
 
-def _sound_files(files: Sequence[tuple[str, Line | None, int, bytes]]) -> list[bool]:
+def _sound_files(files: Sequence[tuple[str, Line | None, int, bytes]]) -> list[bool | None]:
     """Whether files are what was asked for, and their contents what their names say: what is damaged would be loaded
-    under a hash of its own."""
+    under a hash of its own. None of one that holds too much to tell."""
     return [line is not None and _sound_file(name, line, whose, data) for name, line, whose, data in files]
 
 
-def _sound_file(text: str, line: Line, whose: int, data: bytes) -> bool:
+def _sound_file(text: str, line: Line, whose: int, data: bytes) -> bool | None:
     try:
         name = FileName.parse(text)
         plain = gunzip(data, LARGEST) if name.compressed else data
-    except AnyLogError:
-        return False
+    except AnyLogError as why:
+        return None if why.number == 501 else False
     told = (name.kind, name.id, name.member, name.dbms, name.table, name.hash)
     if told != ("json", line.id, str(whose), line.dbms, line.table, line.hash):
         return False

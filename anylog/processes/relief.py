@@ -9,8 +9,9 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from anylog.disk.journal import Journal
-from anylog.disk.records import BufferId, Kind, pack_rows, unpack_rows
+from anylog.disk.records import BufferId, Kind, pack_rows
 from anylog.processes.buffers import Buffer
+from anylog.processes.readback import Unreadable, described
 from anylog.waiting import deferring, gather
 
 LOOKED_AT = 8  # of the oldest segments in one go
@@ -52,9 +53,13 @@ class Relief:
         kept = journal.append(Kind.OPEN, buffer.id, orjson.dumps(buffer.description()))
         written = []
         for pending, packed in zip(old, await journal.read(places), strict=True):
-            meta, body = unpack_rows(packed)
-            told = {**(orjson.loads(meta) if meta else {}), "was": pending.sequence}
-            written.append(journal.append(Kind.ROWS, buffer.id, pack_rows(orjson.dumps(told), body)))
+            try:
+                told, body = described(packed)
+            except Unreadable:
+                written.append(journal.append(Kind.ROWS, buffer.id, packed))  # as it is, for who puts it aside
+                continue
+            again = pack_rows(orjson.dumps({**told, "was": pending.sequence}), body)
+            written.append(journal.append(Kind.ROWS, buffer.id, again))
         await kept
         for pending, stored in zip(old, await gather(written), strict=True):
             pending.stored = stored

@@ -14,7 +14,7 @@ from attrs import define
 from twisted.logger import Logger
 
 from anylog.databases.tsd import Tsd
-from anylog.databases.tsd_ranges import state_of, totals
+from anylog.databases.tsd_ranges import Range, state_of, totals
 from anylog.disk.archive import folder_of
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
@@ -22,7 +22,7 @@ from anylog.interfaces import Disk, ILane
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import member_of, table_of
 from anylog.processes.missing import SETTLED
-from anylog.processes.pulling import Peer, Range
+from anylog.processes.pulling import Peer
 from anylog.processes.told import State
 
 QUESTIONS = 200  # to one member; the days that are not compared then stay

@@ -1,9 +1,13 @@
-"""Buffers that wait to become files, taken in rounds, tried again while disk or `almgm` refuse (hard-parts.md 1.4)."""
+"""Buffers that wait to become files, taken in rounds, tried again while disk or `almgm` refuse (hard-parts.md 1.4).
+
+A file that cannot be made holds up those of its table, and nobody else.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from attrs import define, field
@@ -28,6 +32,19 @@ class Records(Protocol):
     def read(self, wanted: Sequence[Stored]) -> Deferred[list[bytes]]:
         """The bodies of records, in the order asked."""
 
+    def put_aside(self, record: Stored, why: str) -> Deferred[Path]:
+        """Keep one that nobody understands."""
+
+
+@define(eq=False)
+class _Held:
+    """Buffers of one table that have to be tried again."""
+
+    until: float = 0.0
+    attempt: int = 0
+    why: str = ""
+    files: list[Buffer] = field(factory=list)
+
 
 @define(kw_only=True, eq=False)
 class Rounds:
@@ -35,14 +52,17 @@ class Rounds:
 
     _clock: Clock
     _counts: Counts
-    # Gives those that have to be tried again, and why; AnyLogError or OSError: all of them.
-    _round: Callable[[Sequence[Buffer]], Awaitable[tuple[Sequence[Buffer], str]]]
+    # Gives why some have to be tried again; AnyLogError or OSError: all of them.
+    _round: Callable[[Sequence[Buffer]], Awaitable[Mapping[Buffer, str]]]
     _open: Callable[[], bool]  # whether there is somewhere to put files
     _gather: float = 0.0  # seconds between rounds while little waits
-    waiting: str = ""  # why nothing becomes a file at the moment
     log = Logger()
 
-    queue: deque[Buffer] = field(factory=deque)
+    _queue: deque[Buffer] = field(factory=deque)
+    _held: dict[tuple[str, str], _Held] = field(factory=dict)  # by database and table
+    _dozing: bool = False  # only what has to be tried again is there
+    _making: bool = False  # a round is on its way
+    _refused: str = ""  # why nothing at all becomes a file at the moment
     _running: bool = False
     _stopped: bool = False
     _pausing: Deferred[None] | None = None
@@ -50,18 +70,40 @@ class Rounds:
 
     def add(self, buffer: Buffer) -> None:
         """One more."""
-        self.queue.append(buffer)
+        held = self._held.get(_table(buffer))
+        if held is not None and held.files:
+            held.files.append(buffer)  # its turn comes with those
+        else:
+            self._queue.append(buffer)
+            if self._dozing and self._pausing is not None:
+                self._pausing.cancel()
         self.go_on()
+
+    @property
+    def waiting(self) -> str:
+        """Why files are not made at the moment, all or some of them."""
+        return self._refused or next((held.why for held in self._held.values()), "")
+
+    def __len__(self) -> int:
+        return len(self._queue) + sum(len(held.files) for held in self._held.values())
+
+    def clear(self, but: Callable[[Buffer], bool] = lambda buffer: False) -> list[Buffer]:
+        """Forget all, `but` some; gives what was there."""
+        there = [*self._queue, *(buffer for held in self._held.values() for buffer in held.files)]
+        self._queue = deque(buffer for buffer in there if but(buffer))
+        self._held.clear()
+        return there
 
     def go_on(self) -> None:
         """There may be somewhere to put files now."""
-        if self.queue and not self._running and not self._stopped and self._open():
+        if len(self) and not self._running and not self._stopped and self._open():
             self._running = True
             self._clock.callLater(0, self._work)
 
     def drained(self) -> Deferred[None]:
         """Fires when the queue is empty, or what is left has to wait."""
-        return self._told_idle(self._running and not self.waiting)
+        more = bool(self._queue) or self._making or not self._held
+        return self._told_idle(self._running and not self._refused and more)
 
     def stop(self) -> Deferred[None]:
         """No more after the round at hand; the rest stays where it is."""
@@ -82,12 +124,19 @@ class Rounds:
     async def _work(self) -> None:
         attempt = 0
         try:
-            while self.queue and self._open() and not self._stopped:
-                taken = self._take()
-                left: Sequence[Buffer] = taken
+            while len(self) and self._open() and not self._stopped:
+                self._release()
+                if not self._queue:
+                    self._tell_idle()
+                    due = min(held.until for held in self._held.values() if held.files)
+                    self._dozing = True
+                    await self._wait(max(0.0, due - self._clock.seconds()))
+                    self._dozing = False
+                    continue
+                taken, why, self._making = self._take(), "", True
                 try:
-                    left, why = await self._round(taken)
-                    attempt = 0 if len(left) < len(taken) else attempt
+                    self._hold(taken, await self._round(taken))
+                    attempt, self._refused = 0, ""
                 except (AnyLogError, OSError) as refusal:
                     why = str(refusal)
                 except CancelledError:
@@ -95,26 +144,53 @@ class Rounds:
                 except Exception:  # a fault of ours: the readings are safe where they are, and the reason is told
                     self.log.failure("making files failed")
                     why = "internal error, see the log"
-                if why and why != self.waiting:
-                    self.log.warn("files wait: {why}", why=why)
-                    self._counts.add("refused", 1, why)
-                self.waiting = why
-                self.queue.extend(left)
-                if left:
+                self._making = False
+                if why:
+                    self._say(why, self._refused)
+                    self._refused = why
+                    self._queue.extend(taken)
                     self._tell_idle()
                     await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
                     attempt += 1
-                elif self._gather and not self._idle and len(self.queue) < AT_ONCE // 4:
+                elif self._gather and not self._idle and len(self._queue) < AT_ONCE // 4:
                     await self._wait(self._gather)
         finally:
-            self._running = False
+            self._running = self._making = False
             self._tell_idle()
+
+    def _say(self, why: str, before: str) -> None:
+        if why != before:
+            self.log.warn("files wait: {why}", why=why)
+            self._counts.add("refused", 1, why)
+
+    def _hold(self, taken: Sequence[Buffer], left: Mapping[Buffer, str]) -> None:
+        """Those that are left wait with all of their table, longer each time that none of it became a file."""
+        done = {_table(buffer) for buffer in taken if buffer not in left}
+        for table in done:
+            self._held.pop(table, None)
+        again: dict[tuple[str, str], list[Buffer]] = {}
+        for buffer in left:
+            again.setdefault(_table(buffer), []).append(buffer)
+        for table, files in again.items():
+            held = self._held.setdefault(table, _Held())
+            why = left[files[0]]
+            self._say(why, held.why)
+            held.until = self._clock.seconds() + PAUSES[min(held.attempt, len(PAUSES) - 1)]
+            held.files, held.why, held.attempt = files + held.files, why, held.attempt + 1
+
+    def _release(self) -> None:
+        """Those whose pause is over are tried again."""
+        now = self._clock.seconds()
+        for held in self._held.values():
+            if held.files and held.until <= now:
+                self._queue.extend(held.files)
+                held.files = []
 
     def _take(self) -> list[Buffer]:
         taken: list[Buffer] = []
         size = 0
-        while self.queue and len(taken) < AT_ONCE and size < BYTES_AT_ONCE:
-            taken.append(self.queue.popleft())
+        while self._queue and len(taken) < AT_ONCE and size < BYTES_AT_ONCE:
+            taken.append(self._queue.popleft())
             size += taken[-1].volume
         return taken
 
@@ -133,3 +209,7 @@ class Rounds:
             pass  # told to stop, or somebody waits for the end
         finally:
             self._pausing = None
+
+
+def _table(buffer: Buffer) -> tuple[str, str]:
+    return buffer.where.dbms, buffer.where.table

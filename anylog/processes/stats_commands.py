@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from anylog.disk.journal import PUT_ASIDE
 from anylog.errors import AnyLogError
 from anylog.language.command import Command, Format, OneOf, Text
 from anylog.language.context import Context, Result
@@ -40,6 +41,9 @@ def _told(node: Node, topics: Sequence[str], alone: bool, format: str | None) ->
         text += f"\r\n{earlier.depth} buffers of before the start wait to become files: {earlier.waiting}"
     if untold := node.intake.counts[UNTOLD]:
         text += f"\r\n{untold} became files without answers of other members, last {node.intake.counts.last(UNTOLD)}"
+    if aside := node.intake.counts[PUT_ASIDE]:
+        text += f"\r\n{aside} records of the journal could not be read and were put aside, last"
+        text += f" {node.intake.counts.last(PUT_ASIDE)}"
     return Result(text=text, data=made[0][2] if alone else [each[2] for each in made], format=format or "table")
 
 

@@ -38,6 +38,7 @@ class Files:
     files: Sequence[tuple[int, str, int]]  # id, name, bytes
     without: Collection[int]  # of those that were asked for
     later: Collection[int]
+    large: Collection[int] = ()  # of those without: it has them, and they are larger than what can be loaded here
 
     @property
     def size(self) -> int:
@@ -82,6 +83,7 @@ def files_told(head: Mapping[str, Any], wanted: Collection[int]) -> Files:
             files=files,
             without={_whole(id) for id in missing} & set(wanted),
             later={_whole(id) for id in _list(head["later"])} & set(wanted),
+            large={_whole(_list(each)[0]) for each in _list(head.get("large", []))} & set(wanted),
         )
         if told.size > LARGEST or (len(files) > 1 and told.size > 2 * ANSWER):
             raise ValueError(f"{told.size:,} bytes in {len(files)} files")

@@ -162,7 +162,7 @@ class Watch:
         most = LOOKED_AT + min(hiding, 10 * LOOKED_AT)
         self._ended.clear()
         try:
-            look = await self._disk_lane.run(look_at, self._disk, self.options.folder, most, known)
+            look = await self._disk_lane.run(look_at, self._disk, self.options.folder, most, known, self.directory.ends)
         except (OSError, AnyLogError) as why:
             self._hold(f"{self.options.folder} cannot be read: {getattr(why, 'strerror', None) or why}")
             return
@@ -181,7 +181,7 @@ class Watch:
             for entry in look.entries
             if entry.name not in self._ended and not self.errors.holds(entry.name, (entry.size, entry.mtime_ns))
         ]
-        notes = self.directory.look(entries, unix(self._clock), self._working)
+        notes = self.directory.look(entries, unix(self._clock), self._working, not self.more)
         if len(notes) > NOTES:
             notes[NOTES:] = [f"{len(notes) - NOTES} more names in {self.options.folder} are left alone"]
         for note in notes:

@@ -168,14 +168,16 @@ class MemoryDisk:
             return len(inode.data), inode.changed, inode.kind
         return 0, self.changes, "folder"  # every folder is there
 
-    def entries(self, folder: Path, most: int) -> list[Entry]:
+    def entries(self, folder: Path, most: int, first: Sequence[str] = ()) -> list[Entry]:
         below = f"{str(folder).rstrip('/')}/"
         found = [
             Entry(name, len(inode.data), inode.changed, inode.kind)
             for path, inode in self._files.items()
             if path.startswith(below) and "/" not in (name := path[len(below) :])
         ]
-        return sorted(found, key=lambda entry: (entry.mtime_ns, entry.name))[:most]
+        ends = tuple(first)
+        found.sort(key=lambda each: (bool(ends) and not each.name.endswith(ends), each.mtime_ns, each.name))
+        return found[:most]
 
     def stop(self) -> None:
         pass  # nothing was started

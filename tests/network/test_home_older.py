@@ -12,6 +12,7 @@ from test_lasting import begin, calm, put, quiet, values
 from twisted.internet.defer import fail
 from twisted.logger import formatEvent, globalLogPublisher
 
+from anylog.copying import Copying
 from anylog.errors import AnyLogError
 from anylog.node import Node
 from anylog.processes.earlier import LONGEST, UNTOLD, _begins
@@ -123,6 +124,36 @@ def open_copy(storm: Storm) -> Snapshot:
 def ids(storm: Storm, name: str) -> list[int]:
     """Under which ids that member has files of the first one."""
     return [entry.id for entry in storm.holding(name).of(storm.members["op1"])]
+
+
+def test_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its consumer is suspended no file is asked for, however long that takes, and nothing is there twice; from
+    then on what was filed since comes back."""
+    storm = calm(7)
+    put(storm, "t0", [1], True)
+    quiet(storm)
+    put(storm, "t0", [2, 3], False)
+    node = storm.world.nodes["op1"]
+    stream = next(buffer for buffer in node.intake._buffers.values() if not buffer.whole)
+    storm.world.until(lambda: stream.stored == 2)
+    home = copied(storm)
+    put(storm, "t0", [4], False)
+    same(storm, [1, 2, 3, 4])
+    made = Copying.new_consumer
+    monkeypatch.setattr(Copying, "new_consumer", lambda self, options, mode: made(self, options, "suspend"))
+    back(storm, home)
+    others = [storm.world.nodes[name] for name in storm.names if name != "op1"]
+    given = [other.copying.exchange.counts["files given"] for other in others]
+    node = begun(storm)
+    storm.world.advance(2 * LONGEST)
+    assert [other.copying.exchange.counts["files given"] for other in others] == given
+    assert (earlier(node).depth, values(storm.holding("op1"))) == (1, [1, 2, 3])
+    assert "suspend" in earlier(node).waiting
+    put(storm, "t0", [5], True)
+    storm.world.until(lambda: all(5 in values(storm.holding(name)) for name in storm.names))
+    storm.world.run(node, "set consumer mode = active")
+    same(storm, [1, 2, 3, 4, 5])
+    home.end()
 
 
 def test_a_member_that_answers_in_time() -> None:

@@ -12,6 +12,8 @@ import pytest
 from attrs import define, field
 from test_world import MASTER, ask
 
+from anylog.disk.journal import PUT_ASIDE
+from anylog.disk.records import Kind, pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Publish, Receipt
 from anylog.node import Node
@@ -479,3 +481,24 @@ def test_stopping_and_starting_again() -> None:
     assert twice.value.number == 136
     fleet.settle()
     fleet.end()
+
+
+def test_a_record_that_nobody_understands() -> None:
+    """It lies in the journal of the publisher when that starts: the others of its buffer and of other tables are sent,
+    it is kept aside."""
+    fleet = Fleet(("a",))
+    world = fleet.world
+    try:
+        node = fleet.publisher
+        fleet.put([1])
+        fleet.put([2], "other")
+        buffer = next(each for each in node.intake._buffers.values() if each.where.table == "t")
+        world.wait(node.intake.journal.append(Kind.ROWS, buffer.id, pack_rows(b"", b'{"v": ')))
+        fleet.put([3])
+        world.crash("pub")
+        world.wait(world.restart("pub"), 120)
+        world.advance(30)
+        assert (fleet.rows_of("op1"), fleet.publisher.intake.outgoing.depth) == ([1, 2, 3], 0)
+        assert fleet.publisher.intake.counts[PUT_ASIDE] == 1
+    finally:
+        fleet.end()

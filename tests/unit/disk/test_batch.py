@@ -296,3 +296,13 @@ def test_what_took_the_place_of_a_file_is_left_alone(disk, tmp_path):
     assert only(disk, Move(path, target, (size, changed))) is None
     assert only(disk, Forget(path, (size, changed))) is None
     assert disk.read(target) == b"another\n"
+
+
+def test_some_before_all_others(disk, tmp_path):
+    """However old and many those are."""
+    for name in ("a.txt", "b.txt", "c.json", "d.json.gz", "e.txt", "f.json"):
+        disk.batch([Publish(tmp_path / name, b"x")])
+    ends = (".json", ".json.gz")
+    found = [entry.name for entry in disk.entries(tmp_path, 5, ends)]
+    assert found == ["c.json", "d.json.gz", "f.json", "a.txt", "b.txt"]
+    assert [entry.name for entry in disk.entries(tmp_path, 2, ends)] == ["c.json", "d.json.gz"]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from attrs import astuple, evolve
+from filing_case import DATE
 from pull_case import FOLDERS, OTHER, Body, PullCase
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.databases import tsd_ranges
 from anylog.databases.tsd import Asked
 from anylog.databases.tsd_ranges import Line
+from anylog.disk.archive import folder_of
 from anylog.interfaces import Reply
-from anylog.processes import consumer
+from anylog.processes import absent, consumer, exchange, pulling, told
 from anylog.processes.consumer import EVERY, PATIENCE, STUCK, Consumer
 from anylog.processes.missing import SELDOM
 from anylog.processes.pulled import ConsumerOptions, Tries
@@ -246,14 +249,36 @@ class RoomTests(ConsumerCase):
 class MissingTests(ConsumerCase):
     def test_more_than_there_is_room_for(self) -> None:
         """All files that nobody has are noted, some in each cycle; until then this member is not complete."""
-        self.patch(consumer, "ABSENT", 2)
-        self.patch(consumer, "TOLD", 1)
+        self.patch(absent, "MOST", 2)
+        self.patch(absent, "TOLD", 1)
         for id in range(1, 6):
             self.give(id, archived=False)
         self.begin()
         self.assertEqual((len(self.entries()), self.complete()), (2, False))
         self.go(10)
         self.assertEqual((self.entries(), self.complete()), (dict.fromkeys(range(1, 6), "01"), True))
+
+    def test_too_large(self) -> None:
+        """What is larger than a file may be, packed or not, is not called missing without a word: the entry and the
+        peer say why. Whatever else is asked for comes."""
+        for packed in (False, True):
+            self.setUp()
+            self.patch(exchange, "LARGEST", 4000)
+            self.patch(told, "LARGEST", 4000)
+            self.patch(pulling, "LARGEST", 4000)
+            self.give(1)
+            data = b'{"v":1}\n' * 1000
+            name = self.give(2, data, archived=False)
+            path = folder_of(FOLDERS.archive, DATE) / (str(name) + ".gz" * packed)
+            self.other_disk.put(path, gzip.compress(data) if packed else data)
+            self.begin()
+            self.load()
+            self.go(EVERY + 1)
+            error = next(iter(self.consumer.links.values())).error
+            self.assertIn("not fetched, a file that is larger than 64 MiB, which only its owner can load: 2 of", error)
+            entry = self.get(self.tsd.by_ids(f"tsd_{OTHER}", [1, 2]))
+            self.assertEqual([(e.status1, e.status2) for e in (entry[1], entry[2])],
+                             [("", ""), ("01", "It is larger than 64 MiB, which only its owner can load")])  # fmt: skip
 
     def test_once_an_hour(self) -> None:
         """Files that nobody has are asked for once an hour, also more of them than can be kept in mind."""

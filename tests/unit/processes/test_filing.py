@@ -266,6 +266,29 @@ class TroubleTests(FilingCase):
         self.assertEqual((len(self.told), self.counted(first), self.lies(WATCH)), (3, 2, []))
         self.assertEqual((self.filing.waiting, self.filing.depth, len(self.lies(DAY))), ("", 0, 3))
 
+    def test_nobody_waits_for_another_table(self) -> None:
+        """While one file cannot be made for long, those of other databases and tables are made at once, each time."""
+        self.begin()
+        self.far.stubborn = ".s1."
+        first = self.buffer()
+        self.file(first)
+        self.clock.pump([0.1] * 300)
+        for number in range(20):
+            other = self.buffer(source=f"other{number}")
+            other.where = Where("plant", "t", other.where.source) if number % 2 else Where("town", "u", "x")
+            self.file(other)
+            self.clock.pump([0.01] * 7)
+            self.assertIn(other, self.told)
+            self.assertIn("No space left on device", self.filing.waiting)
+        self.assertLess(len(self.far.steps), 60)
+        waited = self.filing.drained()
+        self.successResultOf(waited)
+        behind = self.buffer(source="behind")
+        self.file(behind)
+        self.far.stubborn = "never"
+        self.clock.pump([0.5] * 20)
+        self.assertEqual((self.filing.waiting, self.filing.depth, {first, behind} <= set(self.told)), ("", 0, True))
+
     def test_attempts_get_rarer(self) -> None:
         """A full disk is not asked ten times a second."""
         self.begin()

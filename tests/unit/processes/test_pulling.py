@@ -10,11 +10,12 @@ from filing_case import MEMBER
 from pull_case import FOLDERS, OTHER, Body, PullCase
 from twisted.internet.defer import Deferred, succeed
 
+from anylog.databases.tsd_ranges import Range
 from anylog.disk.archive import folder_of
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Asker, Read, Reply
-from anylog.processes.pulling import IDS, SILENCE, Got, Range
+from anylog.processes.pulling import IDS, SILENCE, Got
 
 
 class FetchTests(PullCase):

@@ -297,7 +297,7 @@ class BoundsTests(WatchCase):
         self.put("town.t.json")
         entries = self.disk.entries
 
-        def away(folder: Path, most: int) -> Any:
+        def away(folder: Path, most: int, first: Sequence[str] = ()) -> Any:
             raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
 
         self.disk.entries = away  # type: ignore[method-assign]
