@@ -330,6 +330,7 @@ class WideStorm(Storm):
             self.world.places[name] = place
             self.members[name] = 11 * int(name[2:])
             self.names.append(name)
+            self._empty.add(name)  # what comes before its operator was run once is its own affair
             self._begin(name)
 
         self._in_ledger(name, True, joined)
