@@ -207,14 +207,15 @@ class WideStorm(Storm):
             case "exit":
                 self._exit(name, chance.choice(["operator", "operator", "distributor", "consumer", "all"]))
             case "suspend" if operator in self.ready:
-                self._ask(self.world.nodes[operator], "set consumer mode = suspend")
-                self._put_right_later(self.world.nodes[operator], "mode")
+                node = self.world.nodes[operator]  # which may crash at the command
+                self._ask(node, "set consumer mode = suspend")
+                self._put_right_later(node, "mode")
             case "stop" if name in self.world.nodes:
                 self._stop(self.world.nodes[name])
             case "disconnect" if operator in self.ready:
-                database = chance.choice([DBMS, DBMS, "almgm"])
-                self._ask(self.world.nodes[operator], f"disconnect dbms {database}")
-                self._put_right_later(self.world.nodes[operator], database)
+                node, database = self.world.nodes[operator], chance.choice([DBMS, DBMS, "almgm"])
+                self._ask(node, f"disconnect dbms {database}")
+                self._put_right_later(node, database)
             case "join" if len(self.known) < 5 and not self.moving:
                 self._join(f"op{len(self.known) + 1}")
             case "leave" if not self.moving and len(self.names) > 1 and operator in self.ready and not self.lost:
