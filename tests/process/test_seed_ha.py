@@ -235,7 +235,14 @@ def test_from_the_first_line_to_the_last(network: Network, members: list[Member]
     setup = three.asked("test ha setup where")
     assert [setup[title] for title in ("Operator", "Distributor", "Consumer")] == ["Disabled"] * 3
 
-    # "if multiple operators support the same cluster they will share the same data"
+    # "if multiple operators support the same cluster they will share the same data"; who is not known yet gets nothing
+    for each in (one, two):
+        wanted = sorted(each.policy for each in members)
+        found_until(
+            lambda each=each: sorted(policy["operator"]["id"] for policy in each.say("blockchain get operator")),
+            wanted,
+            "members",
+        )
     one.put([1.5, 2.5])
     two.put([3.5])
     for each in (one, two):
