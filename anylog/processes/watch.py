@@ -214,7 +214,7 @@ class Watch:
 
     def _go_on(self) -> None:
         self._going_on = False
-        self._absent: set[str] = set()  # databases for which files that nodes named wait
+        self._absent: set[str] = set()  # databases for which files wait that this node answers for
         if self._made - self._stalled_made <= BYTES:
             rooms, self._rooms = self._rooms, []
             for room in rooms:
@@ -286,7 +286,7 @@ class Watch:
                 wanted.append(job)
                 if job.name is not None:
                     self._absent.discard(job.name.dbms)
-            elif refusal.number == NOT_CONNECTED and self._by_node(job):
+            elif refusal.number == NOT_CONNECTED and self._owed(job):
                 # Somebody was told yes, or its entry is pending: it waits, as readings of the doors do.
                 if job.name is not None and job.name.dbms not in self._absent:
                     self._absent.add(job.name.dbms)
@@ -309,8 +309,9 @@ class Watch:
                 await room
             await self._understand(found)
 
-    def _by_node(self, job: Job) -> bool:
-        return job.name is not None and job.name.hash != "0"
+    def _owed(self, job: Job) -> bool:
+        name = job.name
+        return name is not None and name.hash != "0" and (not name.full or name.member == str(self._member()))
 
     def _refusal(self, job: Job) -> AnyLogError | None:
         if job.name is None:
