@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from attrs import define, frozen
@@ -18,10 +18,13 @@ from attrs import define, frozen
 from anylog.columns import AUTOMATIC, DATED
 from anylog.databases import audits
 from anylog.databases.library import Connection
+from anylog.databases.tables import columns_of
 from anylog.interfaces import ILane
 from anylog.mapping.body import read_body
 from anylog.mapping.rows import convert
 from anylog.mapping.times import timestamp
+
+T = TypeVar("T")
 
 _WHOLE, _REAL = ("INT", "BIGINT", "SERIAL"), ("FLOAT", "DECIMAL")
 _MODULUS = 1 << 64
@@ -132,10 +135,7 @@ def of_content(data: bytes, columns: Mapping[str, str], time: str, parked: Colle
 class Read(Protocol):
     """A database whose rows are read."""
 
-    def schema(self, table: str) -> Mapping[str, str] | None:
-        """Column -> ledger type; None if there is no such table."""
-
-    def read(self, work: Callable[[Connection], bytes]) -> Awaitable[bytes]:
+    def read(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         """`work` in a reading lane."""
 
 
@@ -149,8 +149,11 @@ class _Page:
 
 async def of_files(database: Read, cpu: ILane, table: str, member: int, times: Mapping[int, str]) -> dict[int, Digest]:
     """Of the files of a member whose ids and times are given, as their rows are in a table now."""
-    schema = database.schema(table)
-    if schema is None or not times or not AUTOMATIC.keys() <= schema.keys():
+    if not times:
+        return {}
+    # As the engine has them: a file that made its table, or let it grow, is seen before that is known in memory.
+    schema = await database.read(lambda connection: columns_of(connection, table))
+    if schema is None or not AUTOMATIC.keys() <= schema.keys():
         return {}
     columns = data_columns(schema)
     found: dict[int, Digest] = {}

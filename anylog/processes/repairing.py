@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from anylog.databases import audits
 from anylog.databases.library import Connection
+from anylog.databases.tables import columns_of
 from anylog.databases.taken_out import TakenOut
 from anylog.disk.archive import ARCHIVED, LARGEST, folder_of, unpacked
 from anylog.disk.names import FileName, error_name
@@ -53,8 +54,6 @@ class Peer(Protocol):
 
 class Repaired(Protocol):
     """A database whose rows can be taken out."""
-
-    def schema(self, table: str) -> Mapping[str, str] | None: ...
 
     def read(self, work: Callable[[Connection], Any]) -> Awaitable[Any]: ...
 
@@ -111,16 +110,16 @@ class Repair:
     async def table(self, question: Question, *, dropped: bool = False) -> Report:
         """Raises AnyLogError 5, 10, 16, 28, 63 or 203."""
         database = self.databases.get(question.dbms)
-        if database.schema(question.table) is None:
+        if await database.read(lambda connection: columns_of(connection, question.table)) is None:
             raise AnyLogError(28, f"there is no table {question.dbms}.{question.table}")
         tsd, options, place = self.audit.tsd(), self.audit.options(), self.place()
         if tsd is None or options is None or not options.tsd or place is None:
             raise AnyLogError(203, "no operator with tables of files runs on this node")
         own = [each async for page in self.audit.files(evolve(question, archive=True)) for each in page]
         one = _Table(
-            room=self, question=question, dropped=dropped, database=database, options=options, place=place,
-            columns=data_columns(database.schema(question.table) or {}),
-        )  # fmt: skip
+            room=self, question=question, dropped=dropped, database=database, options=options, place=place
+        )
+        await one.know_columns()
         await one.hear()
         for first in range(0, len(own), TOGETHER):
             await gather([one.look(each) for each in own[first : first + TOGETHER]])
@@ -138,11 +137,16 @@ class _Table:
     database: Repaired
     options: FilingOptions
     place: Place
-    columns: Mapping[str, str]
+    columns: Mapping[str, str] = field(factory=dict)
     others: dict[str, dict[int, Told]] = field(factory=dict)  # hash -> member -> what it tells
     answered: list[Peer] = field(factory=list)
     report: Report = field(factory=Report)
     log = Logger()
+
+    async def know_columns(self) -> None:
+        """Those of the user, as the engine has them now."""
+        found = await self.database.read(lambda connection: columns_of(connection, self.question.table))
+        self.columns = data_columns(found or {})
 
     async def hear(self) -> None:
         """What the other members have; who does not answer is named, and nothing is concluded from that."""
@@ -203,6 +207,12 @@ class _Table:
             if content is None:
                 return
             truth = await self._truth(told, content)
+            if told.state == "loaded" and not truth.same(told.digest):
+                # Its table may have wider columns than when it was looked at: both by those of now.
+                await self.know_columns()
+                now = await self._rows(told)
+                told = evolve(told, rows=now.rows, value=now.value, exact=now.exact)
+                truth = await self._truth(told, content)
             if told.state == "loaded" and truth.same(told.digest):
                 self._elsewhere(told)
                 return
