@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _WHOLE, _REAL = ("INT", "BIGINT", "SERIAL"), ("FLOAT", "DECIMAL")
 _MODULUS = 1 << 64
+_EXACT = 1 << 53  # whole numbers up to here are floats without loss
 # What NULL and the default of a time are alike: a column that came after a file was loaded is NULL in its rows here,
 # and has the default where the file was loaded later.
 _SPELLED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -57,11 +58,16 @@ UNKNOWN = Digest(-1)  # of what cannot be a file of its table as that is
 
 
 def canonical(kind: str, value: Any) -> Any:
-    """A value as its ledger type says; what no conversion gives is marked, so that it equals nothing that fits."""
+    """A value as its ledger type says; what no conversion gives is marked, so that it equals nothing that fits.
+
+    Whole numbers are alike in columns of whole and of other numbers: of two members one may have widened its column
+    already, and the other not yet.
+    """
     sort = type(value)
     if kind in _REAL:
         if sort is float or sort is int:
-            return float(value) + 0.0  # an engine may lose the sign of zero
+            number = float(value) + 0.0  # an engine may lose the sign of zero
+            return int(number) if -_EXACT <= number <= _EXACT and number.is_integer() else number
     elif kind in _WHOLE:
         if sort is int:
             return value

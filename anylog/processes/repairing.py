@@ -63,6 +63,8 @@ class Repaired(Protocol):
 
     def file_marks(self, files: Sequence[tuple[int, int]]) -> Awaitable[dict[tuple[int, int], Mark]]: ...
 
+    def hash_marks(self, hashes: Sequence[str]) -> Awaitable[dict[str, Mark]]: ...
+
     def parked_places(self, buffers: Sequence[str]) -> Awaitable[dict[str, set[tuple[int, int]]]]: ...
 
 
@@ -116,10 +118,11 @@ class Repair:
         if tsd is None or options is None or not options.tsd or place is None:
             raise AnyLogError(203, "no operator with tables of files runs on this node")
         own = [each async for page in self.audit.files(evolve(question, archive=True)) for each in page]
+        columns = await database.read(lambda connection: columns_of(connection, question.table))
         one = _Table(
-            room=self, question=question, dropped=dropped, database=database, options=options, place=place
-        )
-        await one.know_columns()
+            room=self, question=question, dropped=dropped, database=database, options=options, place=place,
+            columns=data_columns(columns or {}),
+        )  # fmt: skip
         await one.hear()
         for first in range(0, len(own), TOGETHER):
             await gather([one.look(each) for each in own[first : first + TOGETHER]])
@@ -137,16 +140,11 @@ class _Table:
     database: Repaired
     options: FilingOptions
     place: Place
-    columns: Mapping[str, str] = field(factory=dict)
+    columns: Mapping[str, str]
     others: dict[str, dict[int, Told]] = field(factory=dict)  # hash -> member -> what it tells
     answered: list[Peer] = field(factory=list)
     report: Report = field(factory=Report)
     log = Logger()
-
-    async def know_columns(self) -> None:
-        """Those of the user, as the engine has them now."""
-        found = await self.database.read(lambda connection: columns_of(connection, self.question.table))
-        self.columns = data_columns(found or {})
 
     async def hear(self) -> None:
         """What the other members have; who does not answer is named, and nothing is concluded from that."""
@@ -207,12 +205,6 @@ class _Table:
             if content is None:
                 return
             truth = await self._truth(told, content)
-            if told.state == "loaded" and not truth.same(told.digest):
-                # Its table may have wider columns than when it was looked at: both by those of now.
-                await self.know_columns()
-                now = await self._rows(told)
-                told = evolve(told, rows=now.rows, value=now.value, exact=now.exact)
-                truth = await self._truth(told, content)
             if told.state == "loaded" and truth.same(told.digest):
                 self._elsewhere(told)
                 return
@@ -401,10 +393,21 @@ class _Table:
                 continue
             if hash in self.room.in_work():
                 continue
+            if await self._came(hash):
+                continue
             try:
                 await self._miss(holders[0])
             except (AnyLogError, OSError) as why:
                 self.leave(holders[0], str(why))
+
+    async def _came(self, hash: str) -> bool:
+        """Whether it was loaded here since this node was looked at, as what others bring is."""
+        marks = await self.database.hash_marks([hash])
+        if any(mark.rows for mark in marks.values()):
+            return True
+        tsd = self.room.audit.tsd()  # which knows the content of a stream
+        entries = await tsd.by_hash([hash]) if tsd is not None else {}
+        return any(entry.rows for _, entry in entries.get(hash, ()))
 
     async def _miss(self, told: Told) -> None:
         disk, lane = self.room.audit.disk, self.room.audit.lane

@@ -153,7 +153,7 @@ def test_a_flipped_byte_in_the_archive(node: Member) -> None:
 
 def explained(node: Member, wrong: Sequence[Any]) -> str:
     """What is known of these files a moment later: entry, mark, rows, where their files lie, and the log of them."""
-    lines = [f"an audit found {len(wrong)} files wrong, such as:"]
+    lines = [f"an audit finds fault with {len(wrong)} files, such as:"]
     for each in wrong[:3]:
         lines.append(json.dumps(each))
         table, member, id = (each["File"].split(".")[place] for place in (1, 5, 6))
@@ -165,8 +165,7 @@ def explained(node: Member, wrong: Sequence[Any]) -> str:
             lines.append(f"{database}: {node.asked(database, statement)}")
         lines += [str(path) for path in node.home.rglob(f"*.{member}.{id}.*")]
         lines += [line for line in node.log.read_text().splitlines() if f".{id}." in line or each["File"] in line]
-    (again,) = [deep(node)["Files"]]
-    return "\n".join([*lines, f"asked again: {again}", told_by(node)])
+    return "\n".join([*lines, f"asked again: {deep(node)['Files']}", told_by(node)])
 
 
 def test_nothing_is_wrong_while_readings_come(node: Member) -> None:

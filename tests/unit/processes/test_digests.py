@@ -78,6 +78,18 @@ class DigestTests(SynchronousTestCase):
             self.assertIsInstance(canonical(kind, value), list, (kind, value))
         digest({"s": "\ud800"})
 
+    def test_widened(self) -> None:
+        """The same numbers are equal in a column that was widened at one member alone; near ones are not."""
+        for number in (0, 7, -1, 1 << 53, -(1 << 53)):
+            found = {canonical(kind, value) for kind in ("INT", "BIGINT") for value in (number, float(number))}
+            found |= {canonical(kind, value) for kind in ("FLOAT", "DECIMAL") for value in (number, float(number))}
+            self.assertEqual(found, {number})
+            whole, real = digest({"a": number}), digest({"a": float(number)}, kinds={**KINDS, "a": "FLOAT"})
+            self.assertEqual(whole, real)
+            self.assertNotEqual(real, digest({"a": number + 0.5 if abs(number) < 9 else number * 3}))
+        for number in (1e300, -1e17, 0.1):
+            self.assertIs(type(canonical("FLOAT", number)), float)
+
     def test_sums_wrap(self) -> None:
         """They are 64 bits wide, and adding pages is the same as one page."""
         rows = [{"a": number} for number in range(40)]
