@@ -9,6 +9,8 @@ from attrs import frozen
 from anylog.columns import AUTOMATIC as AUTOMATIC
 from anylog.columns import DATED as DATED
 from anylog.columns import indexes as indexes
+from anylog.columns import read_type
+from anylog.databases.library import Connection
 
 HIDDEN = "anylog_"  # tables of the node's own in a user's database; they are never shown
 # How no table of a user may begin: what the node and the engine keep for themselves, and no question reaches.
@@ -131,6 +133,19 @@ def ledger_type(declared: str) -> str:
         if part in plain:
             return kind
     return "VARCHAR"
+
+
+def columns_of(connection: Connection, table: str) -> dict[str, str] | None:
+    """Column -> ledger type, automatic columns included, by the state that the engine shows now; None: no such table.
+
+    What is remembered of a table is older for a moment: its rows are committed before anybody reads it anew.
+    """
+    found = connection.execute(
+        "select there.name, there.type, ours.type from pragma_table_info(?1) as there left join anylog_columns as ours"
+        " on ours.table_name = ?1 and ours.column_name = there.name order by there.cid",
+        (table,),
+    ).fetchall()
+    return {name: read_type(kind) if kind else ledger_type(declared) for name, declared, kind in found} or None
 
 
 def id_number(column: str) -> str:

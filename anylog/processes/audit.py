@@ -71,9 +71,6 @@ class Told:
 class Audited(Protocol):
     """A database that says what it holds."""
 
-    def schema(self, table: str) -> Mapping[str, str] | None:
-        """Column -> ledger type; None if there is no such table."""
-
     def read(self, work: Callable[[Connection], Any]) -> Awaitable[Any]:
         """`work` in a reading lane."""
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from attrs import define, frozen
@@ -18,13 +18,17 @@ from attrs import define, frozen
 from anylog.columns import AUTOMATIC, DATED
 from anylog.databases import audits
 from anylog.databases.library import Connection
+from anylog.databases.tables import columns_of
 from anylog.interfaces import ILane
 from anylog.mapping.body import read_body
 from anylog.mapping.rows import convert
 from anylog.mapping.times import timestamp
 
+T = TypeVar("T")
+
 _WHOLE, _REAL = ("INT", "BIGINT", "SERIAL"), ("FLOAT", "DECIMAL")
 _MODULUS = 1 << 64
+_EXACT = 1 << 53  # whole numbers up to here are floats without loss
 # What NULL and the default of a time are alike: a column that came after a file was loaded is NULL in its rows here,
 # and has the default where the file was loaded later.
 _SPELLED = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -54,11 +58,16 @@ UNKNOWN = Digest(-1)  # of what cannot be a file of its table as that is
 
 
 def canonical(kind: str, value: Any) -> Any:
-    """A value as its ledger type says; what no conversion gives is marked, so that it equals nothing that fits."""
+    """A value as its ledger type says; what no conversion gives is marked, so that it equals nothing that fits.
+
+    Whole numbers are alike in columns of whole and of other numbers: of two members one may have widened its column
+    already, and the other not yet.
+    """
     sort = type(value)
     if kind in _REAL:
         if sort is float or sort is int:
-            return float(value) + 0.0  # an engine may lose the sign of zero
+            number = float(value) + 0.0  # an engine may lose the sign of zero
+            return int(number) if -_EXACT <= number <= _EXACT and number.is_integer() else number
     elif kind in _WHOLE:
         if sort is int:
             return value
@@ -132,10 +141,7 @@ def of_content(data: bytes, columns: Mapping[str, str], time: str, parked: Colle
 class Read(Protocol):
     """A database whose rows are read."""
 
-    def schema(self, table: str) -> Mapping[str, str] | None:
-        """Column -> ledger type; None if there is no such table."""
-
-    def read(self, work: Callable[[Connection], bytes]) -> Awaitable[bytes]:
+    def read(self, work: Callable[[Connection], T]) -> Awaitable[T]:
         """`work` in a reading lane."""
 
 
@@ -149,8 +155,11 @@ class _Page:
 
 async def of_files(database: Read, cpu: ILane, table: str, member: int, times: Mapping[int, str]) -> dict[int, Digest]:
     """Of the files of a member whose ids and times are given, as their rows are in a table now."""
-    schema = database.schema(table)
-    if schema is None or not times or not AUTOMATIC.keys() <= schema.keys():
+    if not times:
+        return {}
+    # As the engine has them: a file that made its table, or let it grow, is seen before that is known in memory.
+    schema = await database.read(lambda connection: columns_of(connection, table))
+    if schema is None or not AUTOMATIC.keys() <= schema.keys():
         return {}
     columns = data_columns(schema)
     found: dict[int, Digest] = {}

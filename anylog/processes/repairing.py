@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from anylog.databases import audits
 from anylog.databases.library import Connection
+from anylog.databases.tables import columns_of
 from anylog.databases.taken_out import TakenOut
 from anylog.disk.archive import ARCHIVED, LARGEST, folder_of, unpacked
 from anylog.disk.names import FileName, error_name
@@ -54,8 +55,6 @@ class Peer(Protocol):
 class Repaired(Protocol):
     """A database whose rows can be taken out."""
 
-    def schema(self, table: str) -> Mapping[str, str] | None: ...
-
     def read(self, work: Callable[[Connection], Any]) -> Awaitable[Any]: ...
 
     def write(self, work: Callable[[Connection], Any]) -> Awaitable[Any]: ...
@@ -63,6 +62,8 @@ class Repaired(Protocol):
     def mark_lines(self, member: int, table: str, after: int, most: int) -> Awaitable[list[Mark]]: ...
 
     def file_marks(self, files: Sequence[tuple[int, int]]) -> Awaitable[dict[tuple[int, int], Mark]]: ...
+
+    def hash_marks(self, hashes: Sequence[str]) -> Awaitable[dict[str, Mark]]: ...
 
     def parked_places(self, buffers: Sequence[str]) -> Awaitable[dict[str, set[tuple[int, int]]]]: ...
 
@@ -111,15 +112,16 @@ class Repair:
     async def table(self, question: Question, *, dropped: bool = False) -> Report:
         """Raises AnyLogError 5, 10, 16, 28, 63 or 203."""
         database = self.databases.get(question.dbms)
-        if database.schema(question.table) is None:
+        if await database.read(lambda connection: columns_of(connection, question.table)) is None:
             raise AnyLogError(28, f"there is no table {question.dbms}.{question.table}")
         tsd, options, place = self.audit.tsd(), self.audit.options(), self.place()
         if tsd is None or options is None or not options.tsd or place is None:
             raise AnyLogError(203, "no operator with tables of files runs on this node")
         own = [each async for page in self.audit.files(evolve(question, archive=True)) for each in page]
+        columns = await database.read(lambda connection: columns_of(connection, question.table))
         one = _Table(
             room=self, question=question, dropped=dropped, database=database, options=options, place=place,
-            columns=data_columns(database.schema(question.table) or {}),
+            columns=data_columns(columns or {}),
         )  # fmt: skip
         await one.hear()
         for first in range(0, len(own), TOGETHER):
@@ -391,10 +393,21 @@ class _Table:
                 continue
             if hash in self.room.in_work():
                 continue
+            if await self._came(hash):
+                continue
             try:
                 await self._miss(holders[0])
             except (AnyLogError, OSError) as why:
                 self.leave(holders[0], str(why))
+
+    async def _came(self, hash: str) -> bool:
+        """Whether it was loaded here since this node was looked at, as what others bring is."""
+        marks = await self.database.hash_marks([hash])
+        if any(mark.rows for mark in marks.values()):
+            return True
+        tsd = self.room.audit.tsd()  # which knows the content of a stream
+        entries = await tsd.by_hash([hash]) if tsd is not None else {}
+        return any(entry.rows for _, entry in entries.get(hash, ()))
 
     async def _miss(self, told: Told) -> None:
         disk, lane = self.room.audit.disk, self.room.audit.lane

@@ -232,6 +232,28 @@ def test_what_is_missing_is_fetched() -> None:
     assert not report["Left"]
 
 
+def test_what_came_while_the_others_were_asked() -> None:
+    """A file that is brought while a repair asks who has what is not missing: neither loaded again nor fetched."""
+    world = World(23)
+    _, one, two = cluster(world)
+    filed(world, one, ROWS)
+    sql(world, two, "create table t (v int)")
+    told_by_one = AuditService(audit=one.copying.audit)
+
+    def audit(head: Any, body: bytes, asker: Asker) -> Deferred[Reply]:
+        sql(world, two, "drop table t")
+        same_file(world, one, two)
+        return told_by_one(head, body, asker)
+
+    one.peers.serve("audit", audit)
+    path = archived(one)
+    giver = Giver(path.name, one.disk.read(path))
+    one.peers.serve("fetch", giver)
+    report = told(world, two, "repair table t where dbms = town and format = json")
+    assert (report["Loaded again"], report["Fetched"], report["Left"]) == ([], [], []) and giver.asked == 0
+    assert sql(world, two, "select count(*) from t") == [(2,)]
+
+
 def test_limits() -> None:
     """An answer that would be too large says how to ask for less; a node without tables of files tells nothing."""
     world = World(19)

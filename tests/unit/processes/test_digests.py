@@ -78,6 +78,18 @@ class DigestTests(SynchronousTestCase):
             self.assertIsInstance(canonical(kind, value), list, (kind, value))
         digest({"s": "\ud800"})
 
+    def test_widened(self) -> None:
+        """The same numbers are equal in a column that was widened at one member alone; near ones are not."""
+        for number in (0, 7, -1, 1 << 53, -(1 << 53)):
+            found = {canonical(kind, value) for kind in ("INT", "BIGINT") for value in (number, float(number))}
+            found |= {canonical(kind, value) for kind in ("FLOAT", "DECIMAL") for value in (number, float(number))}
+            self.assertEqual(found, {number})
+            whole, real = digest({"a": number}), digest({"a": float(number)}, kinds={**KINDS, "a": "FLOAT"})
+            self.assertEqual(whole, real)
+            self.assertNotEqual(real, digest({"a": number + 0.5 if abs(number) < 9 else number * 3}))
+        for number in (1e300, -1e17, 0.1):
+            self.assertIs(type(canonical("FLOAT", number)), float)
+
     def test_sums_wrap(self) -> None:
         """They are 64 bits wide, and adding pages is the same as one page."""
         rows = [{"a": number} for number in range(40)]
@@ -142,6 +154,32 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(set(found), {5, 6, 7})
         self.assertEqual(self.files(2, 5), {5: digest({"a": 9})})
         self.assertEqual(self.files(3, 5), {})
+
+    def test_seen_before_the_table_is_known(self) -> None:
+        """What was committed a moment ago is seen, although what is remembered of its table is older: as between the
+        commit that makes a table, or lets it grow, and the look at it."""
+        other = SQLite(name="d", path=self.database.path, lanes=InlineLanes(), clock=Clock(), home="h")
+        self.successResultOf(other.open())
+        self.addCleanup(lambda: self.successResultOf(other.close()))
+        self.load(1, 5, '[[1,0.1,true,"x",null]]', 1)
+
+        @deferring
+        async def read() -> dict[int, Digest]:
+            return await of_files(other, InlineLane("cpu"), "t", 1, {5: TIME, 6: TIME})
+
+        self.assertIsNone(other.schema("t"))
+        self.assertEqual(self.successResultOf(read()), {5: digest({"a": 1, "f": 0.1, "ok": True, "s": "x"})})
+        self.successResultOf(other.tables())
+        mark = Mark("file-1.6", "t", 1, 1, 0, "1.6", 1, 6, time=TIME)
+        load = Load(
+            table="t", columns=["a", "n"], values="[[7,8]]", rows=1, marks=[mark], parked=[], keys=[],
+            tsd_name="1", tsd_id=6, inserted=TIME, alter={"n": "INT", "a": "FLOAT"},
+        )  # fmt: skip
+        self.assertEqual(self.successResultOf(self.database.load([load])), [None])
+        self.assertNotIn("n", other.schema("t") or {})
+        found = self.successResultOf(read())
+        self.assertEqual(found, self.files(1, 5, 6))
+        self.assertEqual(found[6], of_lines(["a", "n"], ["FLOAT", "INT"], [[7, 8]], TIME))
 
     def test_what_somebody_put_there_by_hand(self) -> None:
         """No value makes reading fail."""
