@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 
 from anylog.databases.library import Connection
 from anylog.databases.tables import quoted
-from anylog.databases.tsd import _IDS, OWN, Tsd, _last, _note_last, _tables
+from anylog.databases.tsd import MAKE_IDS, OWN, Tsd, last_given, note_last, tables_in
 from anylog.waiting import deferring
 
 _OWNER = "member"  # the line of `anylog_ids` that tells it
@@ -36,9 +36,9 @@ async def hand_over(tsd: Tsd, member: int, to: int) -> int:
         await tsd.make_of(member)
 
     def work(connection: Connection) -> int:
-        _note_last(connection, *_last(connection))
+        note_last(connection, *last_given(connection))
         gone = _give(connection, member) if member != to else 0
-        if f"tsd_{to}" in _tables(connection):
+        if f"tsd_{to}" in tables_in(connection):
             _take_back(tsd, connection, f"tsd_{to}")
         # What it told the others when it was `to` the last time, or what another home told as `to`.
         connection.execute(f"delete from anylog_ids where name = 'copies complete' or name glob 'copies safe.{to}.*'")
@@ -69,5 +69,5 @@ def _take_back(tsd: Tsd, connection: Connection, table: str) -> None:
 
 
 def _note_owner(connection: Connection, member: int) -> None:
-    connection.execute(_IDS)
+    connection.execute(MAKE_IDS)
     connection.execute("insert or replace into anylog_ids values (?, ?, '')", (_OWNER, member))

@@ -48,7 +48,7 @@ _COLUMNS = (
 _PLACES = ", ".join(f"c{place}" for place in range(len(_COLUMNS)))
 _NAMED = ", ".join(f"{column} as c{place}" for place, column in enumerate(_COLUMNS))
 # Ids are never given again, so the last one outlives its table (operator-ha.md 8.3).
-_IDS = "create table if not exists anylog_ids (name text primary key, id integer not null, file_time text not null)"
+MAKE_IDS = "create table if not exists anylog_ids (name text primary key, id integer not null, file_time text not null)"
 _NOTE_LAST = (
     "insert into anylog_ids values (?, ?, ?) on conflict (name) do update set id = max(id, excluded.id),"
     " file_time = max(file_time, excluded.file_time)"
@@ -162,7 +162,7 @@ class Tsd:
         return self.database.read(
             lambda connection: [
                 (into, entry)
-                for into in _tables(connection)
+                for into in tables_in(connection)
                 for entry in _entries(
                     connection, into, "coalesce(\"rows\", 0) = 0 and coalesce(status1, '') = '' order by file_id"
                 )
@@ -171,26 +171,26 @@ class Tsd:
 
     def by_hash(self, hashes: Sequence[str]) -> Deferred[dict[str, list[tuple[str, Entry]]]]:
         """All entries of these hashes, `tsd_info` first."""
-        return self.database.read(lambda connection: _by_hash(connection, _tables(connection), hashes))
+        return self.database.read(lambda connection: _by_hash(connection, tables_in(connection), hashes))
 
     def by_ids(self, into: str, ids: Sequence[int]) -> Deferred[dict[int, Entry]]:
         """Those entries of one table that are there."""
         return self.database.read(
             lambda connection: {
-                entry.id: entry for entry in (_by_ids(connection, into, ids) if into in _tables(connection) else ())
+                entry.id: entry for entry in (_by_ids(connection, into, ids) if into in tables_in(connection) else ())
             }
         )
 
     def tables(self) -> Deferred[list[str]]:
         """The tables of files that are there: `tsd_info`, then the others by member."""
-        return self.database.read(_tables)
+        return self.database.read(tables_in)
 
     def sums(self, into: str, dbms: str) -> Deferred[dict[str, tuple[int, int, int]]]:
         """User table -> files with rows, their rows, the `id_sum` of their ids."""
         return self.database.read(
             lambda connection: {
                 row[0]: (row[1], row[2], row[3])
-                for row in _select(
+                for row in selected(
                     connection,
                     into,
                     f'select table_name, count(*), sum("rows"), {id_sum("file_id")} from {{table}} where dbms_name = ?'
@@ -205,7 +205,9 @@ class Tsd:
         where = 'file_id > ? and dbms_name = ? and table_name = ? and "rows" > 0 order by file_id limit ?'
         return self.database.read(
             lambda connection: (
-                _entries(connection, into, where, (after_id, dbms, table, most)) if into in _tables(connection) else []
+                _entries(connection, into, where, (after_id, dbms, table, most))
+                if into in tables_in(connection)
+                else []
             )
         )
 
@@ -216,15 +218,15 @@ class Tsd:
 
         def work(connection: Connection) -> None:
             if lost:
-                note_loss(connection, _last(connection)[0])
+                note_loss(connection, last_given(connection)[0])
             if highest < FOREIGN_IDS:
-                _note_last(connection, self._beyond(highest), "")
+                note_last(connection, self._beyond(highest), "")
 
         return self.database.write(work)
 
     def last_id(self) -> Deferred[int]:
         """The highest id that was given here, 0 before the first."""
-        return self.database.read(lambda connection: _last(connection)[0])
+        return self.database.read(lambda connection: last_given(connection)[0])
 
     def entries(self, into: str, asked: Asked, *, before_id: int = 0, most: int = 0) -> Deferred[list[Entry]]:
         """Entries, the newest first; only those with an id below `before_id`, and at most `most`, unless 0."""
@@ -236,7 +238,7 @@ class Tsd:
         longest = ", ".join(f"max(length({column}))" for column in _COLUMNS)
 
         def work(connection: Connection) -> list[int]:
-            found = _select(connection, into, f"select {longest} from {{table}} where {condition}", values)
+            found = selected(connection, into, f"select {longest} from {{table}} where {condition}", values)
             return [width or 0 for width in found[0]] if found else []
 
         return self.database.read(work)
@@ -252,7 +254,7 @@ class Tsd:
         names = [each.name for each in Summary.__attrs_attrs__]
         return self.database.read(
             lambda connection: [
-                Summary(**dict(zip(names, row, strict=True))) for row in _select(connection, into, statement, values)
+                Summary(**dict(zip(names, row, strict=True))) for row in selected(connection, into, statement, values)
             ]
         )
 
@@ -263,13 +265,13 @@ class Tsd:
             f" coalesce(status1, '') = ''), count(*) filter (where status1 in ('{MISSING}', '{FAILED}')),"
             " coalesce(max(file_id), 0), coalesce(max(file_time), '') from {table}"
         )
-        return self.database.read(lambda connection: (*_select(connection, into, statement, ()), (0,) * 5 + ("",))[0])
+        return self.database.read(lambda connection: (*selected(connection, into, statement, ()), (0,) * 5 + ("",))[0])
 
     def note(self, hash: str, status1: str, status2: str | None) -> Deferred[int]:
         """Set the status of a hash in `tsd_info`; None leaves the second as it is. Gives the id, 0 if there is none."""
 
         def work(connection: Connection) -> int:
-            found = _select(
+            found = selected(
                 connection,
                 OWN,
                 "update {table} set status1 = ?, status2 = coalesce(?, status2) where file_hash = ? returning file_id",
@@ -283,7 +285,7 @@ class Tsd:
         """Set status 2 of all that is loaded in a database, in all tables."""
 
         def work(connection: Connection) -> None:
-            for into in _tables(connection):
+            for into in tables_in(connection):
                 statement = f'update {quoted(into)} set status2 = ? where dbms_name = ? and "rows" > 0'
                 connection.execute(statement, (status2, dbms))
 
@@ -294,13 +296,13 @@ class Tsd:
         self.gone |= OWN in tables
 
         def work(connection: Connection) -> None:
-            there = _tables(connection)
+            there = tables_in(connection)
             for name in tables:
                 if not is_files(name) or name not in there:
                     raise AnyLogError(29, f"there is no table of files '{name}'")
             for name in tables:
                 if name == OWN:
-                    _note_last(connection, *_last(connection))
+                    note_last(connection, *last_given(connection))
                 connection.execute(f"drop table {quoted(name)}")
                 connection.execute("delete from anylog_columns where table_name = ?", (name,))
 
@@ -326,13 +328,13 @@ class Tsd:
         Those above the last one here were given in a life of this member that is forgotten. Behind them there may be
         more, which are known elsewhere and are not back yet: to go on from here would give them again.
         """
-        last, _ = _last(connection)
+        last, _ = last_given(connection)
         back = max((id for id in ids if last < id < FOREIGN_IDS), default=0)
         if back:
-            _note_last(connection, self._beyond(back), "")
+            note_last(connection, self._beyond(back), "")
 
     def _register(self, connection: Connection, wanted: Sequence[Wanted], busy: Busy) -> list[Registered]:
-        tables = _tables(connection)
+        tables = tables_in(connection)
         if OWN not in tables:
             raise AnyLogError(29, "almgm.tsd_info is not there: use 'create table tsd_info where dbms = almgm'")
         by_hash = _by_hash(connection, tables, [want.hash for want in wanted])
@@ -344,7 +346,7 @@ class Tsd:
         before = [want.hash for want in wanted if want.before]
         counted = _counted(connection, before) if before else {}
         self.came_back(connection, [want.id for want in wanted if want.into == OWN])
-        last, time = _last(connection)
+        last, time = last_given(connection)
         # A box that boots in 1970 must not file its data under 1970 (hard-parts.md 3.5). The time of others is not
         # believed beside a clock that was set: one of them may be far ahead.
         clock = unix(self._clock)
@@ -357,11 +359,11 @@ class Tsd:
         if own:
             pairs = zip(wanted, told, strict=True)
             given = [each.entry.id for want, each in pairs if not want.id and each.kind in ("new", "double")]
-            _note_last(connection, max([last, *given]), max((entry.time for entry in own), default=""))
+            note_last(connection, max([last, *given]), max((entry.time for entry in own), default=""))
         return told
 
     def _finish(self, connection: Connection, done: Sequence[Done]) -> None:
-        there = set(_tables(connection))
+        there = set(tables_in(connection))
         for into in sorted({each.into for each in done} & there):
             mine = [each for each in done if each.into == into]
             values = [(each.id, each.rows, each.status1, each.status2, each.hash) for each in mine]
@@ -390,7 +392,7 @@ class Tsd:
         )
 
     def _remove(self, connection: Connection, entries: Sequence[tuple[str, int]]) -> int:
-        tables = _tables(connection)
+        tables = tables_in(connection)
         found = []
         for into in sorted({into for into, _ in entries} & set(tables)):
             ids = [id for each, id in entries if each == into]
@@ -407,7 +409,8 @@ class Tsd:
 # in line for the interpreter row by row (hard-parts.md 5).
 
 
-def _tables(connection: Connection) -> list[str]:
+def tables_in(connection: Connection) -> list[str]:
+    """The tables of files that are there: `tsd_info`, then the others by member."""
     found = connection.execute("select name from sqlite_master where type = 'table' and name glob 'tsd_*'").fetchall()
     names = [row[0] for row in found if is_files(row[0])]
     return sorted(names, key=lambda name: -1 if name == OWN else int(name.removeprefix("tsd_")))
@@ -428,7 +431,7 @@ def _entries(connection: Connection, table: str, where: str, values: Sequence[An
 
 
 def _asked_entries(connection: Connection, table: str, asked: Asked, before: int, most: int) -> list[Entry]:
-    if table not in _tables(connection):
+    if table not in tables_in(connection):
         return []
     condition, values = asked.condition()
     where = f"{condition} and file_id < ? order by file_id desc limit ?"
@@ -447,7 +450,7 @@ def _by_hash(
 
 
 def _leaning(connection: Connection, dbms: str) -> list[tuple[str, Entry]]:
-    tables = _tables(connection)
+    tables = tables_in(connection)
     held = " or ".join(
         f'exists (select 1 from {quoted(other)} o where o.file_hash = e.file_hash and o."rows" > 0)' for other in tables
     )
@@ -466,9 +469,9 @@ def _by_ids(connection: Connection, table: str, ids: Sequence[int]) -> list[Entr
     return _entries(connection, table, "file_id in (select value from json_each(?))", (_json(list(ids)),))
 
 
-def _select(connection: Connection, table: str, statement: str, values: Sequence[Any]) -> list[Any]:
+def selected(connection: Connection, table: str, statement: str, values: Sequence[Any]) -> list[Any]:
     """Rows of a statement about `{table}`; none if that table is not there."""
-    if table not in _tables(connection):
+    if table not in tables_in(connection):
         return []
     rows: list[Any] = connection.execute(statement.replace("{table}", quoted(table)), values).fetchall()
     return rows
@@ -493,7 +496,7 @@ def _delete(connection: Connection, entries: Sequence[tuple[str, int]]) -> None:
         )
 
 
-def _last(connection: Connection) -> tuple[int, str]:
+def last_given(connection: Connection) -> tuple[int, str]:
     """The highest id given to a file of our own, and the latest time."""
     there = {
         row[0]
@@ -515,8 +518,9 @@ def _last(connection: Connection) -> tuple[int, str]:
     return last, time
 
 
-def _note_last(connection: Connection, id: int, time: str) -> None:
-    connection.execute(_IDS)
+def note_last(connection: Connection, id: int, time: str) -> None:
+    """Ids go on behind this one."""
+    connection.execute(MAKE_IDS)
     connection.execute(_NOTE_LAST, (OWN, id, time))
 
 

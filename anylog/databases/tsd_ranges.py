@@ -16,18 +16,18 @@ from anylog.databases import file_sums
 from anylog.databases.library import Connection
 from anylog.databases.tables import MEMBER_FILES, quoted
 from anylog.databases.tsd import (
-    _IDS,
     DROPPED,
     DUPLICATE,
     FAILED,
     FOREIGN_IDS,
+    MAKE_IDS,
     MISSING,
     OWN,
     Entry,
     Tsd,
-    _select,
-    _tables,
     is_files,
+    selected,
+    tables_in,
 )
 from anylog.errors import AnyLogError
 from anylog.waiting import deferring
@@ -103,7 +103,7 @@ def totals(tsd: Tsd, start: str, end: str) -> Deferred[dict[str, Totals]]:
 
     def work(connection: Connection) -> dict[str, Totals]:
         found = {}
-        for table in _tables(connection):
+        for table in tables_in(connection):
             each = file_sums.sums(connection, table, start, end)
             sum = each.ids + each.hashes
             last = each.last
@@ -119,7 +119,7 @@ def part(tsd: Tsd, into: str, start: str, end: str, upto: int) -> Deferred[tuple
     """Of the entries of one table with ids up to `upto`: files held, their `Totals.sum`, files nobody has."""
 
     def work(connection: Connection) -> tuple[int, int, int]:
-        if into not in _tables(connection):
+        if into not in tables_in(connection):
             return 0, 0, 0
         each = file_sums.sums(connection, into, start, end, upto)
         return each.held, each.ids + each.hashes, each.absent
@@ -132,7 +132,7 @@ def counted(tsd: Tsd, start: str, end: str) -> Deferred[dict[tuple[str, str], tu
 
     def work(connection: Connection) -> dict[tuple[str, str], tuple[int, int]]:
         found: dict[tuple[str, str], tuple[int, int]] = {}
-        for table in _tables(connection):
+        for table in tables_in(connection):
             for key, (entries, rows) in file_sums.counted(connection, table, start, end).items():
                 before = found.get(key, (0, 0))
                 found[key] = before[0] + entries, before[1] + rows
@@ -163,7 +163,7 @@ def _page_of_sums(
     table: str, at: file_sums.Place
 ) -> Callable[[Connection], tuple[list[str], file_sums.Place | None]]:  # fmt: skip
     def work(connection: Connection) -> tuple[list[str], file_sums.Place | None]:
-        if table not in _tables(connection):
+        if table not in tables_in(connection):
             return [], None
         return file_sums.faults(connection, table, at)
 
@@ -180,7 +180,7 @@ def lines(tsd: Tsd, into: str, start: str, end: str, after: int, most: int) -> D
     )
 
     def work(connection: Connection) -> list[Line]:
-        rows = _select(connection, into, statement, [*values, after, most])
+        rows = selected(connection, into, statement, [*values, after, most])
         return [Line(*each) for each in orjson.loads(rows[0][0])] if rows else []
 
     return tsd.database.read(work)
@@ -190,7 +190,7 @@ def last_id(tsd: Tsd, into: str) -> Deferred[int]:
     """The highest id that its member gave, as far as this node knows; 0 if it knows none."""
 
     def work(connection: Connection) -> int:
-        rows = _select(connection, into, "select max(file_id) from {table} where file_id < ?", (FOREIGN_IDS,))
+        rows = selected(connection, into, "select max(file_id) from {table} where file_id < ?", (FOREIGN_IDS,))
         return rows[0][0] or 0 if rows else 0
 
     return tsd.database.read(work)
@@ -202,12 +202,12 @@ def holders(tsd: Tsd, hashes: Sequence[str]) -> Deferred[dict[str, tuple[str, in
 
     def work(connection: Connection) -> dict[str, tuple[str, int]]:
         found: dict[str, tuple[str, int]] = {}
-        for table in _tables(connection):
+        for table in tables_in(connection):
             statement = (
                 'select file_hash, file_id from {table} where "rows" > 0 and status2 is not ? and file_hash in'
                 " (select value from json_each(?))"
             )
-            for hash, id in _select(connection, table, statement, (DROPPED, asked)):
+            for hash, id in selected(connection, table, statement, (DROPPED, asked)):
                 found.setdefault(hash, (table, id))
         return found
 
@@ -262,7 +262,7 @@ def remember(tsd: Tsd, notes: Mapping[str, int]) -> Deferred[None]:
     values = orjson.dumps([[f"{_NOTE}{name}", value] for name, value in notes.items()]).decode()
 
     def work(connection: Connection) -> None:
-        connection.execute(_IDS)
+        connection.execute(MAKE_IDS)
         connection.execute(
             "insert or replace into anylog_ids (name, id, file_time) select value->>0, value->>1, '' from json_each(?)",
             (values,),
