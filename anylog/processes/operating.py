@@ -272,11 +272,9 @@ class Operating:
         if self.runs:
             return True, self._registry.member()
         # Until the operator of before runs again this node is its member: the others are to get what comes meanwhile.
-        # After a start that waits for it to be registered; so it does in this life while `almgm` is not connected.
+        # It waits to be registered, also while `almgm` is not connected.
         member = self.remembered or self._left
-        if member and (self._left or self._tsd() is not None):
-            return True, member
-        return False, 0
+        return bool(member), member
 
     def _look_late(self) -> None:
         self._late = None

@@ -99,6 +99,28 @@ def test_who_operates_lasts() -> None:
     storm.world.end()
 
 
+def test_readings_before_almgm_is_connected() -> None:
+    """A script connects the database of readings first, and what comes at that moment after a start is the member's: it
+    is registered when `almgm` is there, and reaches the others."""
+    storm = calm(4)
+    assert len(storm.names) == 2
+    place = storm.world.places["op1"]
+    script = list(place.script)
+    storm.world.crash("op1", power=True)
+    later = [line for line in script if "almgm" in line or line.startswith(("run operator", "run data"))]
+    place.script = [line for line in script if line not in later]
+    node = begin(storm)
+    assert node is not None
+    put(storm, "t0", [1, 2], False)
+    put(storm, "t1", [3], True)
+    storm.world.advance(30)
+    assert values(storm.holding("op1")) == []
+    storm.world.run(node, *later)
+    storm.world.until(lambda: all(values(storm.holding(name)) == [1, 2, 3] for name in storm.names), 120)
+    assert not list(laws.same_rows([storm.holding(name) for name in storm.names]))
+    storm.world.end()
+
+
 def test_a_copy_of_when_a_buffer_was_open() -> None:
     """Put back, it holds a part of a file: the rest is loaded, and nothing twice."""
     storm = calm(2)
