@@ -111,6 +111,7 @@ class Watch:
         self._bytes = self._stalled_files = self._stalled_bytes = 0
         self._made = self._stalled_made = 0  # bytes of what is understood and not done
         self._rooms: list[Deferred[None]] = []
+        self._absent: set[str] = set()  # databases for which files that nodes have named wait
         self._rhythm = Rhythm(clock=clock, every=BEAT, do=self._beat, name="watch directory")
         self._looked, self._apart, self._stamp = -1e9, 0.0, object()
         self._going_on = self._stopping = self.ready = False
@@ -214,7 +215,6 @@ class Watch:
 
     def _go_on(self) -> None:
         self._going_on = False
-        self._absent: set[str] = set()  # databases for which files wait that this node answers for
         if self._made - self._stalled_made <= BYTES:
             rooms, self._rooms = self._rooms, []
             for room in rooms:
@@ -286,9 +286,9 @@ class Watch:
                 wanted.append(job)
                 if job.name is not None:
                     self._absent.discard(job.name.dbms)
-            elif refusal.number == NOT_CONNECTED and self._owed(job):
-                # Somebody was told yes, or its entry is pending: it waits, as readings of the doors do.
-                if job.name is not None and job.name.dbms not in self._absent:
+            elif refusal.number == NOT_CONNECTED and job.name is not None and job.name.hash != "0":
+                # A node has named it, and was told yes: it waits for its database, as readings of the doors do.
+                if job.name.dbms not in self._absent:
                     self._absent.add(job.name.dbms)
                     self._say("File", f"{printable(job.lying.name)} and others wait: {refusal}")
                 self._back(job)
@@ -308,10 +308,6 @@ class Watch:
                 self._rooms.append(room)
                 await room
             await self._understand(found)
-
-    def _owed(self, job: Job) -> bool:
-        name = job.name
-        return name is not None and name.hash != "0" and (not name.full or name.member == str(self._member()))
 
     def _refusal(self, job: Job) -> AnyLogError | None:
         if job.name is None:

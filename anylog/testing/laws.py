@@ -27,7 +27,7 @@ from anylog.processes.registry import PLACEHOLDER
 from anylog.testing.world import Place
 
 FOLDERS = ("watch_dir", "distr_dir", "archive_dir", "bkup_dir", "err_dir")
-REPEATED, UNCONNECTED = "86", "10"
+REPEATED = "86"
 _COLUMNS = "file_id, dbms_name, table_name, source, file_hash, instructions, file_time, rows, status1, status2"
 _CODE = re.compile(r"\.err_(\d+)\.\d+")
 _SAFE = re.compile(r"copies safe\.(\d+)\.(\d+)")
@@ -265,8 +265,6 @@ def in_one_place(held: Holding) -> Iterator[str]:
             code = _CODE.search(name)
             if folder == "err_dir" and code is not None and code[1] == REPEATED:
                 continue  # what it repeats is elsewhere
-            if folder == "err_dir" and code is not None and code[1] == UNCONNECTED and _of_others(name, held):
-                continue  # it came while its database was disconnected, and once more when that was back
             if full := _FULL.match(name):
                 found[full[0]].add(folder)
             if folder in ("watch_dir", "distr_dir"):
@@ -274,11 +272,6 @@ def in_one_place(held: Holding) -> Iterator[str]:
     for name, folders in found.items():
         if len(folders) > 1:
             yield f"I-6 {held.name}: {name} is in {sorted(folders)}"
-
-
-def _of_others(name: str, held: Holding) -> bool:
-    full = _FULL.match(name)
-    return full is not None and full[2] != str(held.member)
 
 
 def ids_once(held: Holding, known: MutableMapping[tuple[int, int], tuple[str, str]]) -> Iterator[str]:
