@@ -50,7 +50,8 @@ SYSTEMD = 90.0  # seconds after which a node that is stopped is killed
 ANSWER = 120.0  # seconds that a command may take
 MOST_LARGE = 8
 LARGE = (10_000, 60_000, 200_000, (1 << 18) - 300, 1 << 18, 300_000)
-NOT_CONNECTED = ".err_10."
+UNCONNECTED = 10
+NOT_CONNECTED = f".err_{UNCONNECTED}."
 REFUSED = "refused"  # instead of a member's name
 LONG = "a_rather_long_name_of_a_table_such_as_programs_make_of_paths"
 
@@ -407,6 +408,8 @@ class WideStorm(Storm):
         """See `Storm`; and who left has what it said yes to."""
         load: Any = self.load
         load.refused = _refused([self.holding(name) for name in self.names])
+        for bad in load.bad.values():  # what nobody can load was not even looked at then
+            bad.update({file: UNCONNECTED for file in bad if file.removesuffix(".json") in load.refused})
         told = super().breaches()
         for name in self._going_on():
             told += self._alone(name)

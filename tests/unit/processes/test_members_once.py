@@ -335,7 +335,7 @@ class TroubleTests(MembersCase):
             self.assertEqual((last.into, last.id, last.hash), ("tsd_2", 40, whole(2, 40).hash))
 
     def test_poison(self) -> None:
-        """Damaged, or without a row that fits: an entry with its reason, one copy aside; what is behind flows on; and it
+        """Damaged, or without a row that fits: an entry with its reason, one copy aside; what is behind goes on; and it
         may come again."""
         self.begin()
         self.give(whole(3, 1, "z"))
