@@ -108,6 +108,7 @@ class Watch:
         self._batches: list[Batch] = []
         self._tables: dict[tuple[str, str], Table] = {}
         self._parked: dict[tuple[str, str], list[Lying]] = {}
+        self._absent: set[str] = set()  # databases for which files wait that this node answers for
         self._bytes = self._stalled_files = self._stalled_bytes = 0
         self._made = self._stalled_made = 0  # bytes of what is understood and not done
         self._rooms: list[Deferred[None]] = []
@@ -173,6 +174,7 @@ class Watch:
             return
         self._looked, self.more = now, len(look.entries) >= most
         self._apart = min(APART, 10 * BEAT * len(look.entries) / LOOKED_AT)
+        self._absent &= {dbms for dbms, _ in self._parked}
         self._parked.clear()
         if not self.more and self.errors.held:
             self.errors.keep_only({entry.name for entry in look.entries})
@@ -214,7 +216,6 @@ class Watch:
 
     def _go_on(self) -> None:
         self._going_on = False
-        self._absent: set[str] = set()  # databases for which files wait that this node answers for
         if self._made - self._stalled_made <= BYTES:
             rooms, self._rooms = self._rooms, []
             for room in rooms:
@@ -240,6 +241,7 @@ class Watch:
         """The files of the next batch, oldest first."""
         jobs: list[Job] = []
         begun: set[Table] = set()  # of which the first file is among them
+        absent: dict[tuple[str, str], bool] = {}  # whether owed files of a table wait for its database
         room = self._most_bytes
         while len(jobs) < self._most_files and (lying := self.directory.next()) is not None:
             if lying.name in self._working or lying.name in self._ended:
@@ -249,6 +251,11 @@ class Watch:
                 jobs.append(Job(lying, self.options.folder / lying.name, None, None, 0))
                 continue
             key = (named.dbms, named.table)
+            if self._owed(named):
+                absent[key] = absent[key] if key in absent else self._waits(lying, named)
+                if absent[key]:
+                    self._parked.setdefault(key, []).append(lying)
+                    continue
             table = self._tables.get(key)
             content = (*key, named.hash)
             overtakes = table is not None and table.taken and table.window == 1 and table not in begun
@@ -274,6 +281,21 @@ class Watch:
             jobs.append(Job(lying, self.options.folder / lying.name, named, table, weight))
         return jobs
 
+    def _owed(self, name: FileName) -> bool:
+        """Whether somebody was told yes, or its entry is pending: it waits, as readings of the doors do."""
+        return name.hash != "0" and (not name.full or name.member == str(self._member()))
+
+    def _waits(self, lying: Lying, name: FileName) -> bool:
+        """Whether its database is not there. That is told once, until it is."""
+        if (refusal := self.options.limits.refusal(name)) is None or refusal.number != NOT_CONNECTED:
+            self._absent.discard(name.dbms)
+            return False
+        self.directory.unsettled = True  # it may come back before the directory changes
+        if name.dbms not in self._absent:
+            self._absent.add(name.dbms)
+            self._say("File", f"{printable(lying.name)} and others wait: {refusal}")
+        return True
+
     # ------------------------------------------------------------------ reading
 
     @deferring
@@ -284,14 +306,6 @@ class Watch:
             refusal = self._refusal(job)
             if refusal is None:
                 wanted.append(job)
-                if job.name is not None:
-                    self._absent.discard(job.name.dbms)
-            elif refusal.number == NOT_CONNECTED and self._owed(job):
-                # Somebody was told yes, or its entry is pending: it waits, as readings of the doors do.
-                if job.name is not None and job.name.dbms not in self._absent:
-                    self._absent.add(job.name.dbms)
-                    self._say("File", f"{printable(job.lying.name)} and others wait: {refusal}")
-                self._back(job)
             else:
                 self._fail(job, refusal)
         found: list[tuple[Job, bytes]] = []
@@ -308,10 +322,6 @@ class Watch:
                 self._rooms.append(room)
                 await room
             await self._understand(found)
-
-    def _owed(self, job: Job) -> bool:
-        name = job.name
-        return name is not None and name.hash != "0" and (not name.full or name.member == str(self._member()))
 
     def _refusal(self, job: Job) -> AnyLogError | None:
         if job.name is None:
@@ -585,4 +595,6 @@ class Watch:
         stalled = self.stalled()
         if stalled:
             return f"waiting: {', '.join(f'{name} ({count} files)' for name, count in sorted(stalled.items())[:5])}"
+        if self._absent:
+            return f"files wait for databases that are not connected: {', '.join(sorted(self._absent)[:5])}"
         return "working" if self._working else "watching"

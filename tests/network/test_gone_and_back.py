@@ -228,12 +228,10 @@ def test_a_file_of_a_node_waits_for_its_database(copies: Copies, whose: str) -> 
     copies.world.places["op1"].disk.put(first.places.folder("watch_dir") / name, data)
     copies.world.advance(20)
     assert first.disk.names(first.places.folder("err_dir")) == []
-    (told,) = [
-        line["Text"]
-        for line in copies.world.run(first, "get event log where format = json").data
-        if "not connected" in line["Text"]
-    ]
-    assert name in told
+    events = copies.world.run(first, "get event log where format = json").data
+    ((told, times),) = [(each["Text"], each["Count"]) for each in events if "not connected" in each["Text"]]
+    assert (name in told, times) == (True, 1)
+    assert "town" in copies.world.run(first, "get watch").text
     copies.world.run(first, "connect dbms town where type = sqlite and memory = true")
     copies.world.advance(5)
     assert not [each for each in first.disk.names(first.places.folder("watch_dir")) if each.startswith("town")]
