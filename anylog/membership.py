@@ -184,8 +184,8 @@ class Membership:
         operator = self._processes.find("operator")
         if isinstance(operator, Operator) and operator.options.master:
             return operator.options.master
-        if self.synchronizer is not None and self.synchronizer.options.source == "master":
-            return self.synchronizer.options.connection
+        if self.synchronizer is not None:
+            return self.synchronizer.options.connection if self.synchronizer.options.source == "master" else ""
         # Both are ended, as when the node stops: what is agreed on until all is loaded is still the network's.
         return self.last_master
 
@@ -349,6 +349,11 @@ class Membership:
     def operates(self, place: Place) -> None:
         """An operator was run there."""
         self.last, self.last_master = place, self._master()
+
+    def follows_another(self) -> None:
+        """The ledger is fetched from elsewhere from now on."""
+        if self.last is not None and self.synchronizer is not None:
+            self.last_master = self.synchronizer.options.connection
 
     def astray(self) -> str:
         """Why the operator that runs has no place although its policy is there; else ""."""

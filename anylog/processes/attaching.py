@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from operator import itemgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from attrs import define, field
@@ -19,7 +19,7 @@ from anylog.interfaces import Clock, Receipt
 from anylog.processes.buffers import Buffer, Pending
 from anylog.processes.loading import Loader
 from anylog.processes.once import Known, Once
-from anylog.processes.readback import Unreadable, described
+from anylog.processes.readback import Unreadable, described, understood
 from anylog.processes.recovery import Marked
 from anylog.processes.registry import Registry
 from anylog.processes.shares import Schemas
@@ -27,6 +27,7 @@ from anylog.tank import Tank
 from anylog.waiting import deferring, pause
 
 READ_AT_ONCE = 256  # journal records read back together at a start
+_log = Logger()
 
 
 async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float) -> dict[BufferId, Buffer]:
@@ -46,7 +47,7 @@ async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float)
                 try:
                     done.update(dict.fromkeys(unpack_ids(body), each.segment))
                 except struct.error:  # what it tells of is found to be done with once more
-                    await journal.put_aside(each, "it does not say which buffers are done with")
+                    await _put_aside(journal, each, "it does not say which buffers are done with")
             else:
                 try:
                     text = orjson.loads(unpack_rows(body)[0] if each.kind is Kind.WHOLE else body)
@@ -55,14 +56,26 @@ async def recall_buffers(journal: Journal, stored: Sequence[Stored], now: float)
                     odd[each.buffer] = f"what describes its buffer cannot be read: {type(why).__name__} {why}"
     done.update({each.buffer: each.segment for each in stored if each.kind is Kind.DONE})
     found = {id: buffer for id, buffer in found.items() if id not in done}
+    waits: set[BufferId] = set()
     for each in stored:
         lost = each.kind in (Kind.ROWS, Kind.WHOLE) and each.buffer not in found and each.buffer not in done
-        if lost and (each.buffer in odd or journal.counts["damaged"]):
-            await journal.put_aside(each, odd.get(each.buffer, "what describes its buffer is lost"))
+        reason = odd.get(each.buffer, "what describes its buffer is lost" if journal.counts["damaged"] else "")
+        if lost and reason and not await _put_aside(journal, each, reason):
+            waits.add(each.buffer)  # it stays in the journal until the next start
     for id in {each.buffer: None for each in stored}:
-        if id not in found:
+        if id not in found and id not in waits:
             journal.release(id, done.get(id))
     return found
+
+
+async def _put_aside(journal: Journal, record: Stored, why: str) -> bool:
+    """False if there is no room for it: no node fails to start for that."""
+    try:
+        await journal.put_aside(record, why)
+    except AnyLogError as full:
+        _log.critical("a record of the journal is left in it: {why}; {full}", why=why, full=str(full))
+        return False
+    return True
 
 
 async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[BufferId, Buffer], once: Once) -> None:
@@ -71,10 +84,13 @@ async def recall(journal: Journal, stored: Sequence[Stored], buffers: Mapping[Bu
     for first in range(0, len(stored), READ_AT_ONCE):
         part = stored[first : first + READ_AT_ONCE]
         for each, packed in zip(part, await journal.read(part), strict=True):
+            told: Mapping[str, Any] = {}
             try:
                 told, _ = described(packed)
-            except Unreadable:
-                told = {}  # it is put aside when it is to be loaded
+                if told.get("key") or told.get("tokens"):
+                    understood(packed)
+            except Unreadable:  # put aside when it is to be loaded; whoever sends it again is not told that it came
+                told = {name: told[name] for name in ("was",) if name in told}
             sequence = told.get("was", each.sequence)
             if (each.buffer, sequence) in seen:
                 continue

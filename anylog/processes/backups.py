@@ -7,7 +7,8 @@ that has a file says so. A logger that is away gets it when it is back, as long 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class LoggerLine:
 class _Waiting:
     since: float
     has: set[str] = field(factory=set)  # addresses of loggers that have it
+    failed: Counter[str] = field(factory=Counter)  # times that it was not taken, by address
 
 
 @define(kw_only=True, eq=False)
@@ -84,6 +86,13 @@ class Loggers:
         """A file is there."""
         self._files.setdefault(name, _Waiting(self._clock.seconds()))
 
+    def keep_only(self, there: Collection[str]) -> list[str]:
+        """Somebody removed the others; gives their names."""
+        gone = [name for name in self._files if name not in there]
+        for name in gone:
+            del self._files[name]
+        return gone
+
     def look(self) -> None:
         """What is to be sent now, and what waits no longer."""
         if self._stopping:
@@ -101,12 +110,15 @@ class Loggers:
         for address in sorted(loggers):
             line = self.lines.setdefault(address, LoggerLine(address))
             names = [name for name, file in self._files.items() if address not in file.has]
+            names.sort(key=lambda name: self._files[name].failed[address])  # what fails again holds up no others
             if names and line.going is None and now >= line.due and self._active(address):
                 self._begin(line, names[:FILES])
 
     def _begin(self, line: LoggerLine, names: Sequence[str]) -> None:
-        line.going = going = self._send(line, names)
+        going = self._send(line, names)
         going.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        if not going.called:  # as it is if the lane takes nothing
+            line.going = going
 
     @deferring
     async def _send(self, line: LoggerLine, names: Sequence[str]) -> None:
@@ -116,6 +128,8 @@ class Loggers:
             line.last_time, line.last_file = unix(self._clock), path.name
             if what.kind == "failed":
                 line.errors, line.last_error = line.errors + 1, what.why
+                if path.name in self._files:
+                    self._files[path.name].failed[line.address] += 1
             else:
                 line.files += 1
                 if path.name in self._files:

@@ -222,6 +222,8 @@ class Distributor(Process):
         if len(entries) < most:
             there = {entry.name for entry in entries}
             self._told = {name: why for name, why in self._told.items() if name in there or name == BACKUP}
+            for name in self.loggers.keep_only(there):
+                self._files.pop(name, None)
         names = []
         for entry in entries:
             if entry.name.startswith(".") or entry.name in self._gone:

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.disk.names import FileName
+from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane, Publish, Receipt
 from anylog.mapping.body import SEAL, normal_form, sealed_hash
 from anylog.processes.agreement import SYSTEM
@@ -127,12 +128,13 @@ class Outgoing:
         empty: list[Buffer] = []
         full: list[Buffer] = []
         keys: list[Note] = []
+        left: dict[Buffer, str] = {}
         for buffer in buffers:
-            stored = [pending.stored for pending in buffer.records if pending.stored is not None]
-            packed = await self._records().read(stored) if stored else []
-            name, data, odd = await self._cpu.run(_file, buffer, packed)
-            for place, why in odd:
-                await self._records().put_aside(stored[place], why)
+            try:
+                name, data = await self._made(buffer)
+            except (AnyLogError, OSError) as refused:  # the others need not wait for this one
+                left[buffer] = f"{buffer.where.dbms}.{buffer.where.table}: {refused}"
+                continue
             if not data:
                 empty.append(buffer)
                 continue
@@ -144,7 +146,6 @@ class Outgoing:
         self.point("published")
         outcomes = await self._lane.run(self._disk.batch, steps) if steps else []
         self.point("placed")
-        left: dict[Buffer, str] = {}
         lying: list[tuple[str, int]] = []
         for buffer, step, outcome in zip(full, steps, outcomes, strict=True):
             if isinstance(outcome, OSError):
@@ -158,6 +159,15 @@ class Outgoing:
             self._finished(buffer)
         self.made(lying)
         return left
+
+    async def _made(self, buffer: Buffer) -> tuple[str, bytes]:
+        """The name and the bytes of its file. Raises AnyLogError, or OSError as the disk does."""
+        stored = [pending.stored for pending in buffer.records if pending.stored is not None]
+        packed = await self._records().read(stored) if stored else []
+        name, data, odd = await self._cpu.run(_file, buffer, packed)
+        for place, why in odd:
+            await self._records().put_aside(stored[place], why)
+        return name, data
 
 
 def _file(buffer: Buffer, packed: Sequence[bytes]) -> tuple[str, bytes, list[tuple[int, str]]]:

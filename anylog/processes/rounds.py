@@ -166,8 +166,10 @@ class Rounds:
     def _hold(self, taken: Sequence[Buffer], left: Mapping[Buffer, str]) -> None:
         """Those that are left wait with all of their table, longer each time that none of it became a file."""
         done = {_table(buffer) for buffer in taken if buffer not in left}
-        for table in done:
-            self._held.pop(table, None)
+        for table in done & self._held.keys():
+            self._held[table].attempt = 0
+            if not self._held[table].files:  # else some wait still, beside which these lay in the queue
+                del self._held[table]
         again: dict[tuple[str, str], list[Buffer]] = {}
         for buffer in left:
             again.setdefault(_table(buffer), []).append(buffer)

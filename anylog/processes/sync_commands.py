@@ -101,6 +101,7 @@ class RunBlockchainSync(Command):
         given = SyncOptions(source=source, connection=connection, seconds=seconds, dest=tuple(dest))
         process = Synchronizer(clock=node.clock, options=given, look=node.membership.look)
         await node.processes.start(process)
+        node.membership.follows_another()
         return None
 
 
@@ -161,6 +162,7 @@ class SwitchNetwork(Command):
     async def run(self, node: Node, context: Context, operands: Sequence[str], **options: Any) -> Result | None:
         """Raises AnyLogError 20 or 150."""
         synchronizer(node).switch(address(options["master"], "master"))
+        node.membership.follows_another()
         return None
 
 

@@ -174,6 +174,7 @@ class Watch:
             return
         self._looked, self.more = now, len(look.entries) >= most
         self._apart = min(APART, 10 * BEAT * len(look.entries) / LOOKED_AT)
+        self._absent &= {dbms for dbms, _ in self._parked}
         self._parked.clear()
         if not self.more and self.errors.held:
             self.errors.keep_only({entry.name for entry in look.entries})
@@ -240,6 +241,7 @@ class Watch:
         """The files of the next batch, oldest first."""
         jobs: list[Job] = []
         begun: set[Table] = set()  # of which the first file is among them
+        absent: dict[tuple[str, str], bool] = {}  # whether files of a table that nodes have named wait for its database
         room = self._most_bytes
         while len(jobs) < self._most_files and (lying := self.directory.next()) is not None:
             if lying.name in self._working or lying.name in self._ended:
@@ -249,6 +251,11 @@ class Watch:
                 jobs.append(Job(lying, self.options.folder / lying.name, None, None, 0))
                 continue
             key = (named.dbms, named.table)
+            if named.hash != "0":  # a node has named it: somebody was told yes, or its entry is pending
+                absent[key] = absent[key] if key in absent else self._waits(lying, named)
+                if absent[key]:
+                    self._parked.setdefault(key, []).append(lying)
+                    continue
             table = self._tables.get(key)
             content = (*key, named.hash)
             overtakes = table is not None and table.taken and table.window == 1 and table not in begun
@@ -274,6 +281,17 @@ class Watch:
             jobs.append(Job(lying, self.options.folder / lying.name, named, table, weight))
         return jobs
 
+    def _waits(self, lying: Lying, name: FileName) -> bool:
+        """Whether its database is not there. That is told once, until it is."""
+        if (refusal := self.options.limits.refusal(name)) is None or refusal.number != NOT_CONNECTED:
+            self._absent.discard(name.dbms)
+            return False
+        self.directory.unsettled = True  # it may come back before the directory changes
+        if name.dbms not in self._absent:
+            self._absent.add(name.dbms)
+            self._say("File", f"{printable(lying.name)} and others wait: {refusal}")
+        return True
+
     # ------------------------------------------------------------------ reading
 
     @deferring
@@ -284,14 +302,6 @@ class Watch:
             refusal = self._refusal(job)
             if refusal is None:
                 wanted.append(job)
-                if job.name is not None:
-                    self._absent.discard(job.name.dbms)
-            elif refusal.number == NOT_CONNECTED and job.name is not None and job.name.hash != "0":
-                # A node has named it, and was told yes: it waits for its database, as readings of the doors do.
-                if job.name.dbms not in self._absent:
-                    self._absent.add(job.name.dbms)
-                    self._say("File", f"{printable(job.lying.name)} and others wait: {refusal}")
-                self._back(job)
             else:
                 self._fail(job, refusal)
         found: list[tuple[Job, bytes]] = []
@@ -581,4 +591,6 @@ class Watch:
         stalled = self.stalled()
         if stalled:
             return f"waiting: {', '.join(f'{name} ({count} files)' for name, count in sorted(stalled.items())[:5])}"
+        if self._absent:
+            return f"files wait for databases that are not connected: {', '.join(sorted(self._absent)[:5])}"
         return "working" if self._working else "watching"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from test_file_policies import Plant, values
-from test_pull import MASTER, Copies
+from test_pull import MASTER, SYNC, Copies
 from twisted.logger import globalLogPublisher
 
 from anylog.databases.tsd import Tsd
@@ -229,12 +229,10 @@ def test_a_file_of_a_node_waits_for_its_database(copies: Copies, whose: str) -> 
     copies.world.places["op1"].disk.put(first.places.folder("watch_dir") / name, data)
     copies.world.advance(20)
     assert first.disk.names(first.places.folder("err_dir")) == []
-    (told,) = [
-        line["Text"]
-        for line in copies.world.run(first, "get event log where format = json").data
-        if "not connected" in line["Text"]
-    ]
-    assert name in told
+    events = copies.world.run(first, "get event log where format = json").data
+    ((told, times),) = [(each["Text"], each["Count"]) for each in events if "not connected" in each["Text"]]
+    assert (name in told, times) == (True, 1)
+    assert "town" in copies.world.run(first, "get watch").text
     copies.world.run(first, "connect dbms town where type = sqlite and memory = true")
     copies.world.advance(5)
     assert not [each for each in first.disk.names(first.places.folder("watch_dir")) if each.startswith("town")]
@@ -252,3 +250,45 @@ def test_a_table_that_is_new_when_the_node_stops(copies: Copies) -> None:
     copies.world.advance(45)
     copies.world.stop(["op1"])
     assert database.schema("u") is None
+
+
+def test_a_table_that_is_new_after_the_node_became_its_own_master(copies: Copies) -> None:
+    """The master of before is gone for good: nobody waits for it, while the operator runs and after it is ended."""
+    first, world = copies.add(1), copies.world
+    world.run(
+        first,
+        "connect dbms blockchain where type = sqlite and memory = true",
+        "create table ledger where dbms = blockchain",
+        "exit synchronizer",
+        f"{SYNC} and dest = dbms",
+    )
+    insert = f"blockchain insert where policy = !p and local = true and master = {MASTER}"
+    world.run(world.nodes["master"], "p = create policy cluster where name = other and company = acme", insert)
+    world.advance(10)
+    world.run(first, "exit operator", "exit synchronizer")
+    world.network.cut(world.places["master"].host, world.places["op1"].host)
+    world.run(first, "run blockchain sync where source = dbms and time = 2 seconds and dest = file")
+    world.run(first, f"run operator where policy = {copies.policies[1]} and update_tsd_info = true")
+    tables = ["u", "v", "w"]
+    for table, ended in zip(tables, ("", "exit operator", "exit synchronizer"), strict=True):
+        if ended:
+            world.run(first, ended)
+        row = [{"name": "a", "value": 1}]
+        world.wait(first.intake.accept("town", table, json.dumps(row).encode(), row, whole=False))
+        world.advance(70)
+        assert (first.databases.get("town").schema(table) is not None, first.membership.agreement.waiting) == (True, {})
+    assert [first.clusters.columns("town", table) is not None for table in tables] == [True, True, True]
+
+
+@pytest.mark.parametrize("how", ["exit operator first", "switch"])
+def test_a_table_that_is_new_after_the_master_moved(copies: Copies, how: str) -> None:
+    """What is agreed on when all is ended goes to the master of now, not to the one that the operator was run with."""
+    first, world = copies.add(1), copies.world
+    second = "10.0.0.9:32048"
+    world.run(first, "exit operator")
+    if how == "switch":
+        world.run(first, f"blockchain switch network where master = {second}")
+    else:
+        world.run(first, "exit synchronizer", SYNC.replace(MASTER, second))
+    world.run(first, "exit synchronizer")
+    assert first.membership._master() == second

@@ -12,6 +12,7 @@ from test_pull import MASTER, SYNC, Copies, door
 from anylog.errors import AnyLogError
 from anylog.node import Node
 from anylog.processes.backups import AGAIN, PATIENCE
+from anylog.processes.courier import FILES
 from anylog.testing.disk import MemoryDisk
 
 
@@ -166,3 +167,22 @@ def test_who_takes_them(copies: Logged) -> None:
         assert ask(log.address, name)[0].startswith("119 "), name
     assert ask(log.address, "backup.a") == ["taken"]
     assert ask(log.address, "backup.a") == ["known"]
+
+
+def test_files_that_no_logger_can_be_given(copies: Logged) -> None:
+    """Empty ones, more than go together: they are asked for again and again, and hold up no other. Nobody waits for
+    those that were taken away."""
+    copies.declare(1)
+    first = copies.add(1, "run data distributor")
+    log = copies.logger(1)
+    for number in range(FILES + 10):
+        copies.leave(first, f"backup.{number:03d}", b"")
+    copies.world.advance(10)
+    copies.leave(first, "backup.good")
+    copies.world.advance(120)
+    assert list(copies.kept(log).values()) == [b"kept"]
+    assert copies.archived(first) == ["backup.good"]
+    for name in copies.waits(first):
+        disk(first).forget(first.places.folder("distr_dir") / name)
+    copies.world.advance(30)
+    assert "Files waiting: 0" in copies.world.run(first, "get distributor").text

@@ -145,6 +145,51 @@ class UnreadableRecords(RestartCase):
         self.check()
         self.assertEqual(self.asides(), [BAD["no JSON"]])
 
+    def test_a_full_disk_at_the_start(self) -> None:
+        """The node starts all the same. What nobody knows the buffer of is kept aside after a later start."""
+        self.not_loaded()
+        self.keep(self.put(3))
+        odd = self.intake.journal.new_buffer()
+        rows = pack_rows(b"", b'{"v": 5}')
+        self.keep(
+            self.intake.journal.append(Kind.OPEN, odd, b"[1]"), self.intake.journal.append(Kind.ROWS, odd, rows),
+            self.intake.journal.append(Kind.DONE, self.intake.journal.new_buffer(), b"12345"),
+        )  # fmt: skip
+        publish, full = MemoryDisk.publish, [True]
+
+        def refused(disk: MemoryDisk, path: Path, data: bytes) -> None:
+            if full and path.suffix == ".unreadable":
+                raise OSError(28, "No space left on device")
+            publish(disk, path, data)
+
+        self.patch(MemoryDisk, "publish", refused)
+        self.again()
+        self.check()
+        self.assertEqual(self.asides(), [])
+        full.clear()
+        self.again()
+        self.check()
+        self.assertIn(rows, self.asides())
+
+    def test_its_keys(self) -> None:
+        """Whoever sends it again is not told that it came before; of what can be read the sender is."""
+        self.not_loaded()
+        self.keep(self.put(3))
+        (buffer,) = self.intake._open.values()
+        for body, meta in [
+            (b'{"v": ', {"key": "bad", "at": self.clock.seconds(), "rows": 1}),
+            (b'{"v": ', {"at": self.clock.seconds(), "tokens": {"message": "1"}}),
+            (b'{"v": 1000, "value": 500.0}', {"key": "good", "at": self.clock.seconds(), "rows": 1}),
+        ]:
+            self.keep(self.intake.journal.append(Kind.ROWS, buffer.id, pack_rows(orjson.dumps(meta), body)))
+        self.kill()
+        self.begin(town=False)
+        known = [self.intake.once.knows(("town", "t", key)) for key in ("bad", "message", "good")]
+        self.assertEqual(known, [False, False, True])
+        self.again()
+        known = [self.intake.once.knows(("town", "t", key)) for key in ("bad", "message", "good")]
+        self.assertEqual(known, [False, False, True])
+
     def test_carried_on(self) -> None:
         """Written again at the end of the journal it is what it was."""
         self.not_loaded()
