@@ -119,14 +119,8 @@ class UnreadableRecords(RestartCase):
         self.check()
         self.assertEqual(self.asides(), [b"12345"])
 
-    def test_a_full_disk(self) -> None:
-        """There is no room to keep it aside: it waits in the journal, and is not thrown away."""
-        self.not_loaded()
-        self.keep(self.put(3))
-        (buffer,) = self.intake._open.values()
-        self.keep(self.intake.journal.append(Kind.ROWS, buffer.id, BAD["no JSON"]))
-        self.kill()
-        self.begin(town=False)
+    def no_room(self) -> list[bool]:
+        """Nothing can be kept aside as long as there is something in the list."""
         publish, full = MemoryDisk.publish, [True]
 
         def refused(disk: MemoryDisk, path: Path, data: bytes) -> None:
@@ -135,6 +129,17 @@ class UnreadableRecords(RestartCase):
             publish(disk, path, data)
 
         self.patch(MemoryDisk, "publish", refused)
+        return full
+
+    def test_a_full_disk(self) -> None:
+        """There is no room to keep it aside: it waits in the journal, and is not thrown away."""
+        self.not_loaded()
+        self.keep(self.put(3))
+        (buffer,) = self.intake._open.values()
+        self.keep(self.intake.journal.append(Kind.ROWS, buffer.id, BAD["no JSON"]))
+        self.kill()
+        self.begin(town=False)
+        full = self.no_room()
         assert self.catalog is not None
         self.wait(Deferred.fromCoroutine(self.catalog.connect("town", "sqlite")))
         self.clock.pump([0.01] * 200)
@@ -155,14 +160,7 @@ class UnreadableRecords(RestartCase):
             self.intake.journal.append(Kind.OPEN, odd, b"[1]"), self.intake.journal.append(Kind.ROWS, odd, rows),
             self.intake.journal.append(Kind.DONE, self.intake.journal.new_buffer(), b"12345"),
         )  # fmt: skip
-        publish, full = MemoryDisk.publish, [True]
-
-        def refused(disk: MemoryDisk, path: Path, data: bytes) -> None:
-            if full and path.suffix == ".unreadable":
-                raise OSError(28, "No space left on device")
-            publish(disk, path, data)
-
-        self.patch(MemoryDisk, "publish", refused)
+        full = self.no_room()
         self.again()
         self.check()
         self.assertEqual(self.asides(), [])
