@@ -27,7 +27,7 @@ from anylog.processes.registry import PLACEHOLDER
 from anylog.testing.world import Place
 
 FOLDERS = ("watch_dir", "distr_dir", "archive_dir", "bkup_dir", "err_dir")
-REPEATED = "86"
+REPEATED, STRANGE = "86", "131"
 _COLUMNS = "file_id, dbms_name, table_name, source, file_hash, instructions, file_time, rows, status1, status2"
 _CODE = re.compile(r"\.err_(\d+)\.\d+")
 _SAFE = re.compile(r"copies safe\.(\d+)\.(\d+)")
@@ -265,6 +265,8 @@ def in_one_place(held: Holding) -> Iterator[str]:
             code = _CODE.search(name)
             if folder == "err_dir" and code is not None and code[1] == REPEATED:
                 continue  # what it repeats is elsewhere
+            if folder == "err_dir" and code is not None and code[1] == STRANGE:
+                continue  # its member had left then; it came once more when that was back
             if full := _FULL.match(name):
                 found[full[0]].add(folder)
             if folder in ("watch_dir", "distr_dir"):
