@@ -109,11 +109,8 @@ class Plant(Fleet):
 
 @pytest.fixture
 def plant() -> Iterator[Plant]:
-    made = Plant()
-    try:
+    with Plant() as made:
         yield made
-    finally:
-        made.end()
 
 
 def values(rows: list[dict[str, Any]]) -> list[int]:

@@ -27,11 +27,8 @@ def copies() -> Iterator[Copies]:
 
 @pytest.fixture
 def plant() -> Iterator[Plant]:
-    made = Plant()
-    try:
+    with Plant() as made:
         yield made
-    finally:
-        made.end()
 
 
 def stream(world: Any, node: Node, row: dict[str, Any]) -> None:

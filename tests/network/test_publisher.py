@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from attrs import define, field
@@ -164,6 +164,12 @@ class Fleet:
 
     def rows_of(self, name: str) -> list[int]:
         return sorted(row["v"] for rows in self.holdings()[name].rows.values() for row in rows)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def end(self) -> None:
         self.world.end()
