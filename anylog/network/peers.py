@@ -568,9 +568,8 @@ class _Dial:
         if isinstance(result, Failure) and result.check(CancelledError):
             result = Failure(AnyLogError(506, "this node stops"))
         self.result = result
-        waiting, self._waiting = self._waiting, []
-        for waited in waiting:
-            waited.callback(result)
+        while self._waiting:  # who is told may cancel others
+            self._waiting.pop(0).callback(result)
 
 
 class _Taken(Factory):

@@ -326,8 +326,8 @@ class _Comparison:
                     await self.tsd.finish([Done(into=self.into, id=mark.id, rows=mark.rows)])
                     self._note("counted")
                 continue  # else on its way: `pending` has looked at it
-            if not mark.hash and mark.buffer in busy:
-                continue
+            if mark.buffer in busy:
+                continue  # it is registered, and counted, when its file is there
             hash = mark.hash or await self._hash_of(mark)
             if not hash:
                 continue
