@@ -119,6 +119,20 @@ def test_asking_at_the_same_time_shares_one_dial() -> None:
     assert len(town.network.connections) == 1
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_told_of_a_connection_one_gives_up_another(there: bool) -> None:
+    """Also of those that waited for the same connection, and hear of it later."""
+    town = Town()
+    a = town.add("a")
+    if there:
+        town.add("b")
+    first = a.connect(at("b"))
+    second = a.connect(at("b"))
+    first.addBoth(lambda result: second.cancel())
+    assert isinstance(town.fails(second), CancelledError)
+    assert first.called
+
+
 def test_oneself() -> None:
     """Questions to oneself need no socket, and are like any other: number, node, deadline, cancel."""
     town = Town()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import product
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
 from anylog.databases.tsd import DROPPED, Done, Tsd, Wanted
+from anylog.disk.archive import folder_of
 from anylog.disk.records import Kind
 from anylog.errors import AnyLogError
 from anylog.processes.buffers import Buffer
@@ -119,6 +121,25 @@ class NamedStreams(RestartCase):
                 self.rest()
                 self.check(f"{point}, {lost}")
                 self.assertEqual(self.files(), [file], f"{point}, {lost}")
+
+    def test_with_a_hash(self) -> None:
+        """Loaded, and its file cannot be made: with the tables of files lost it is not counted without its file."""
+        self.begin()
+        self.rest()
+        day = folder_of(Path("/archive"), "270115")
+        self.disk.refuses.add(day)
+        self.put(3, "t0", whole=True)
+        self.clock.pump([0.001] * 500)
+        self.assertEqual(self.ask("select rows from anylog_marks where hash is not null"), [(3,)])
+        self.kill()
+        self.lose("almgm")
+        self.begin()
+        self.clock.pump([0.001] * 500)
+        self.assertEqual(self.files(), [])
+        self.disk.refuses.discard(day)
+        self.rest()
+        self.check()
+        self.assertEqual(len(self.files()), 1)
 
     def test_a_database_that_was_dropped(self) -> None:
         """What was counted before that is not loaded again from the journal."""
