@@ -153,21 +153,23 @@ class Tsd:
         """Delete entries (table, id), and nothing else."""
         return self.database.write(lambda connection: _delete(connection, entries), _pages(len(entries)))
 
+    def give_up(self, useless: Sequence[tuple[str, int]], done: Sequence[Done]) -> Deferred[None]:
+        """Delete entries (table, id) and finish others in one commit, unless they were finished or taken meanwhile."""
+
+        def work(connection: Connection) -> None:
+            waits = {(into, entry.id) for into, entry in _pending(connection)}
+            _delete(connection, [each for each in useless if each in waits])
+            self._finish(connection, [each for each in done if (each.into, each.id) in waits])
+
+        return self.database.write(work, _pages(len(useless) + len(done)))
+
     def leaning(self, dbms: str) -> Deferred[list[tuple[str, Entry]]]:
         """Entries of a database that say that their content is here under another one, although none holds rows."""
         return self.database.read(lambda connection: _leaning(connection, dbms))
 
     def pending(self) -> Deferred[list[tuple[str, Entry]]]:
         """Entries that are registered and not loaded, of all tables."""
-        return self.database.read(
-            lambda connection: [
-                (into, entry)
-                for into in tables_in(connection)
-                for entry in _entries(
-                    connection, into, "coalesce(\"rows\", 0) = 0 and coalesce(status1, '') = '' order by file_id"
-                )
-            ]
-        )
+        return self.database.read(_pending)
 
     def by_hash(self, hashes: Sequence[str]) -> Deferred[dict[str, list[tuple[str, Entry]]]]:
         """All entries of these hashes, `tsd_info` first."""
@@ -486,6 +488,16 @@ def _insert(connection: Connection, made: Mapping[tuple[str, int], Entry]) -> No
         ]
         picked = ", ".join(f"value->>{place}" for place in range(10))
         connection.execute(f"insert into {quoted(table)} select {picked} from json_each(?)", (_json(values),))
+
+
+def _pending(connection: Connection) -> list[tuple[str, Entry]]:
+    return [
+        (into, entry)
+        for into in tables_in(connection)
+        for entry in _entries(
+            connection, into, "coalesce(\"rows\", 0) = 0 and coalesce(status1, '') = '' order by file_id"
+        )
+    ]
 
 
 def _delete(connection: Connection, entries: Sequence[tuple[str, int]]) -> None:

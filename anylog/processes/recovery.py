@@ -197,6 +197,7 @@ class Recovery:
         tsd = self.registry.tsd
         found = await tsd.pending()  # first: what is taken from the directory meanwhile is in work below
         waits = Unread.of(await self.waiting(), self.registry.member()) if found else Unread()
+        held = await tsd.by_hash([entry.hash for _, entry in found])
         busy = self.in_work()
         left = [
             (into, entry)
@@ -204,29 +205,29 @@ class Recovery:
             if not self.registry.has(into, entry.id) and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
         gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
-        held = await tsd.by_hash([entry.hash for _, entry in gone])
         useless = [
             (into, entry.id)
             for into, entry in gone  # own files that others have are asked for, too
-            if into != OWN or entry.id in self.registry.returned or any(each.rows for _, each in held[entry.hash])
+            if into != OWN
+            or entry.id in self.registry.returned
+            or any(each.rows for _, each in held.get(entry.hash, ()))
         ]
-        await tsd.forget(useless)
         told = "never loaded, and its source is gone"
-        await tsd.finish(
-            [
-                # A stream that never became a file has the hash of any that failed: of when it was open it has none.
-                Done(
-                    into=into,
-                    id=entry.id,
-                    rows=0,
-                    status1=GONE,
-                    status2=told,
-                    hash=entry.hash.replace(PLACEHOLDER, f"{GONE}:") if entry.hash.startswith(PLACEHOLDER) else "",
-                )
-                for into, entry in gone
-                if (into, entry.id) not in useless
-            ]
-        )
+        done = [
+            # A stream that never became a file has the hash of any that failed: of when it was open it has none.
+            Done(
+                into=into,
+                id=entry.id,
+                rows=0,
+                status1=GONE,
+                status2=told,
+                hash=entry.hash.replace(PLACEHOLDER, f"{GONE}:") if entry.hash.startswith(PLACEHOLDER) else "",
+            )
+            for into, entry in gone
+            if (into, entry.id) not in useless
+        ]
+        if gone:
+            await tsd.give_up(useless, done)  # but for those that were counted since they were looked at
         return len(left) - len(gone)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from filing_case import DATE, MEMBER, FilesCase
 from twisted.internet.defer import Deferred
 
 from anylog.databases.returned import note_returned, returned
-from anylog.databases.tsd import Entry
+from anylog.databases.tsd import Done, Entry
 from anylog.processes.recovery import Recovery
 from anylog.processes.unread import Unread
 from anylog.testing.lanes import InlineLanes
@@ -17,8 +19,9 @@ A, B, C, D = (letter * 32 for letter in "abcd")
 class OrphansTests(FilesCase):
     """Nobody comes with them any more, unless they wait in the watch directory still."""
 
-    def look(self, *names: str) -> int:
+    def look(self, *names: str, meanwhile: Sequence[Done] = ()) -> int:
         async def waiting() -> list[str]:
+            await self.tsd.finish(meanwhile)
             return list(names)
 
         room = Recovery(
@@ -49,6 +52,24 @@ class OrphansTests(FilesCase):
         self.assertEqual(self.look(), 0)
         self.assertEqual([self.status("tsd_info", id) for id in (1, 2)], ["03", "03"])
         self.assertIsNone(self.status("tsd_9", 5))
+
+    def test_counted_meanwhile(self) -> None:
+        """What ended while the directory was listed is loaded: neither forgotten nor called lost."""
+        self.known(A, id=1)
+        self.known("open:e.1", id=2)
+        self.known(B, id=3, into="tsd_9")
+        counted = [
+            Done(into="tsd_info", id=1, rows=4),
+            Done(into="tsd_info", id=2, rows=5, hash=C),
+            Done(into="tsd_9", id=3, rows=6),
+        ]
+        self.assertEqual(self.look(meanwhile=counted), 0)
+        found = {
+            (into, entry.id): (entry.rows, entry.status1)
+            for into in ("tsd_info", "tsd_9")
+            for entry in self.get(self.tsd.by_ids(into, [1, 2, 3])).values()
+        }
+        self.assertEqual(found, {("tsd_info", 1): (4, ""), ("tsd_info", 2): (5, ""), ("tsd_9", 3): (6, "")})
 
     def test_a_stream_is_no_file(self) -> None:
         """What has no hash yet was never in the watch directory."""
