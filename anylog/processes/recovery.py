@@ -517,6 +517,9 @@ class _Comparison:
             and entry.hash.removeprefix(PLACEHOLDER) not in busy
             and not self.room.registry.has(into, entry.id)
         ]
+        if waiting:  # what ended while they were read is counted by now, and its file may lie where none was seen
+            now = await self.tsd.by_ids(self.into, [entry.id for entry in waiting])
+            waiting = [now[entry.id] for entry in waiting if entry.id in now and now[entry.id].pending]
         marks = await self.database.file_marks([(self.owner, entry.id) for entry in waiting]) if waiting else {}
         again: list[tuple[Entry, Path]] = []
         for entry in waiting:
