@@ -76,7 +76,7 @@ class Bringing:
         if buffer.verdict:
             self._check(buffer)
         elif buffer.stored:
-            await self._name_again(buffer)
+            await self._name_again(buffer, file)
         else:
             self._load(buffer, file)
         return await told
@@ -106,6 +106,7 @@ class Bringing:
     def _load(self, buffer: Buffer, file: WholeFile) -> None:
         loader = self._loaders.get(file.dbms)
         if loader is None:
+            self._registry.forget(buffer)
             self._drop(buffer)
             raise AnyLogError(10, unconnected(file.dbms))
         pending = Pending(None, 1, len(file.normal), file.rows if file.early is None else None, early=file.early)
@@ -120,19 +121,30 @@ class Bringing:
         whose = (buffer.member if file.member == "@" else int(file.member), file.id)
         return (await self._databases.get(file.dbms).file_marks([whose])).get(whose)
 
-    async def _name_again(self, buffer: Buffer) -> None:
+    async def _name_again(self, buffer: Buffer, file: WholeFile) -> None:
         """What is loaded gets its row in `almgm`, if that was lost, and goes on to be filed."""
+        mark = None
         try:
             (verdict,) = await self._registry.register([buffer])
             if verdict.kind == "wait":
                 raise AnyLogError(502, verdict.text)
+            named = verdict.kind == "load" or verdict.again
+            if named:  # its rows may have been given up, or its database be another one, before the name was its own
+                mark = await self._mark_of(buffer)
         except AnyLogError:
             if buffer.interrupted:
                 return  # who waits was told why
+            self._registry.forget(buffer)
             self._drop(buffer)
             raise
-        if verdict.kind != "load" and not verdict.again:
+        if buffer.interrupted:
+            return
+        if not named:
             verdict.tell(buffer)
+        elif mark is None or not mark.rows or mark.hash not in (None, file.hash):
+            buffer.stored, buffer.parked, buffer.repeated = 0, 0, False
+            self._load(buffer, file)
+            return
         self._check(buffer)
 
     def _drop(self, buffer: Buffer) -> None:

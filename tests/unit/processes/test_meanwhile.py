@@ -8,7 +8,10 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from anylog.databases.tsd import Entry, Tsd
+from anylog.databases.tsd import Done, Entry, Tsd, Wanted
+from anylog.mapping.body import content_hash, normal_form
+from anylog.processes.registry import Registry, Verdict
+from anylog.processes.whole import Outcome, WholeFile
 from tests.unit.processes.test_intake_restarts import FILES, MEMBER, RestartCase
 
 
@@ -51,3 +54,36 @@ class MeanwhileTests(RestartCase):
         self.assertEqual(self.entries(), [entry])
         files = [Path(name).name.split(".")[3] for name in self.disk._files if name.startswith("/distr/")]
         self.assertEqual(files, [entry.hash])
+
+    def test_undone_while_a_file_is_brought(self) -> None:
+        """Its mark said that it is loaded, and was gone when it was registered: it is loaded once more."""
+        self.begin()
+        self.rest()
+        self.put(3, "t0")
+        self.rest()
+        (entry,) = self.entries()
+        (name,) = (name for name in self.disk._files if name.startswith("/archive/"))
+        rows = made(0, 3)
+        path = Path("/watch") / Path(name).name
+        self.disk.put(path, self.disk._files[name].data)
+        file = WholeFile(
+            path=path, dbms="town", table="t0", source="0", instructions="0", hash=entry.hash, rows=rows,
+            normal=normal_form(rows), stamp=self.disk.stat(path)[:2], member=str(MEMBER), id=entry.id,
+            date=Path(name).name.split(".")[7],
+        )  # fmt: skip
+        register = Registry.register
+        undone: list[int] = []
+
+        async def registered(registry: Registry, buffers: Any) -> list[Verdict]:
+            if not undone:  # as when a stream of an earlier time is given up for this file
+                undone.append(entry.id)
+                await self.tsd().finish([Done(into="tsd_info", id=entry.id, rows=0)])
+                await self.catalog.get("town").undo("t0", MEMBER, entry.id)  # type: ignore[union-attr]
+            return await register(registry, buffers)
+
+        self.patch(Registry, "register", registered)
+        outcome: Outcome = self.wait(self.intake.bring(file))
+        self.assertEqual((outcome.kind, outcome.rows), ("loaded", 3))
+        self.assertEqual(undone, [entry.id])
+        self.rest()
+        self.check()
