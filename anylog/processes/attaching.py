@@ -152,6 +152,7 @@ class Attaching:
     _compared: Callable[[str], Deferred[None]]  # with the tables of files, once all is at hand
     _published: Callable[[str], Collection[Known]]  # what of a database went to operators, and may come again
     _left: set[str] = field(factory=set)  # were disconnected: what comes back under that name may be another one
+    _stopping: dict[str, Deferred[None]] = field(factory=dict)  # the loader of before, until its round is over
     _waiting: dict[str, list[Deferred[None]]] = field(factory=dict)  # who waits for a database that is being read
     _round: int = 0  # grows when the journal is read anew
     _going: bool = False
@@ -184,7 +185,8 @@ class Attaching:
         for ready in self._waiting.pop(name, ()):
             ready.callback(None)
         if loader is not None:
-            loader.stop().addErrback(lambda failure: self.log.failure("stopping {name}", failure=failure, name=name))
+            stopping = self._stopping[name] = loader.stop()
+            stopping.addErrback(lambda failure: self.log.failure("stopping {name}", failure=failure, name=name))
 
     @property
     def reads(self) -> bool:
@@ -209,6 +211,10 @@ class Attaching:
         """Learn from the database what it holds already, then load the rest."""
         this = self._round
         wait = 0.1
+        if name in self._stopping:
+            await self._stopping[name]  # the round at hand waits for `almgm`, say: what two have would be settled twice
+            if name not in self._waiting or self._round != this:
+                return
         while True:
             try:
                 database = self._databases.get(name)

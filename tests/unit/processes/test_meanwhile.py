@@ -87,3 +87,45 @@ class MeanwhileTests(RestartCase):
         self.assertEqual(undone, [entry.id])
         self.rest()
         self.check()
+
+    def test_connected_anew_while_it_is_registered(self) -> None:
+        """A database that comes back gets what the loader of before has at hand once that is settled."""
+        waits: list[Deferred[None]] = []
+        register = Registry.register
+        held = False
+
+        async def registered(registry: Registry, buffers: Any) -> list[Verdict]:
+            verdicts = await register(registry, buffers)
+            if held and not waits:
+                waits.append(Deferred())
+                await waits[0]
+            return verdicts
+
+        self.patch(Registry, "register", registered)
+        self.begin()
+        self.rest()
+        self.put(1, "t0")
+        self.rest()
+        wanted = Wanted(
+            dbms="town", table="t0", source="0", hash=content_hash("town", "t0", normal_form(made(1, 3))),
+            instructions="0", id=5, into="tsd_9", time="2026-11-21 10:00:00",
+        )  # fmt: skip
+        self.wait(self.tsd().register([wanted]))
+        self.wait(self.tsd().finish([Done(into="tsd_9", id=5, rows=2)]))
+        held = True
+        self.put(2, "t0", whole=True)
+        self.clock.pump([0.001] * 50)
+        self.assertEqual(len(waits), 1)
+        assert self.catalog is not None
+        self.wait(Deferred.fromCoroutine(self.catalog.disconnect("town")))
+        self.wait(Deferred.fromCoroutine(self.catalog.connect("town", "sqlite")))
+        for _ in range(50):
+            if "town" in self.intake._loaders:
+                break
+            self.clock.advance(0.001)
+        waits[0].callback(None)
+        self.acknowledged -= {1, 2}  # another member has brought them
+        self.rest()
+        self.put(1, "t0")
+        self.rest()
+        self.check()
