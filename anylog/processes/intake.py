@@ -222,7 +222,10 @@ class Intake:
         """Read the journal; what is not loaded yet follows as its databases are connected. There is no other start."""
         stored = await self.journal.open()
         await self.operating.recall()
-        self._buffers.update(await recall_buffers(self.journal, stored, self._clock.seconds()))
+        recalled = await recall_buffers(self.journal, stored, self._clock.seconds())
+        for id in [id for id, buffer in self._buffers.items() if buffer.file is None]:
+            del self._buffers[id]  # of before a journal that failed: until here they were in work
+        self._buffers.update(recalled)
         await recall(
             self.journal,
             [each for each in stored if each.kind in (Kind.ROWS, Kind.WHOLE) and each.buffer in self._buffers],
@@ -565,14 +568,12 @@ class Intake:
             except (OSError, AnyLogError) as fault:
                 self.log.warn("closing the broken journal: {why}", why=str(fault))
             for buffer in self._buffers.values():
+                self._drafts.drop(buffer)
                 for pending in buffer.pending:
                     self.tank.take(pending.let_go())
             self._open.clear()
             self.operating.begin_anew()
             self.outgoing.begin_anew()
-            for id, buffer in list(self._buffers.items()):
-                if buffer.file is None:
-                    self._drafts.drop(self._buffers.pop(id))
             self.journal = self._new_journal()
             for name in names:
                 self.attaching.connected(name)

@@ -9,6 +9,8 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from anylog.databases.tsd import Done, Entry, Tsd, Wanted
+from anylog.disk.journal import Journal
+from anylog.errors import AnyLogError
 from anylog.mapping.body import content_hash, normal_form
 from anylog.processes.registry import Registry, Verdict
 from anylog.processes.whole import Outcome, WholeFile
@@ -127,5 +129,33 @@ class MeanwhileTests(RestartCase):
         self.acknowledged -= {1, 2}  # another member has brought them
         self.rest()
         self.put(1, "t0")
+        self.rest()
+        self.check()
+
+    def test_orphans_while_the_journal_is_opened_anew(self) -> None:
+        """What it held is in work all the time, though the database of it is away: it is not given up."""
+        self.begin()
+        self.rest()
+        self.put(3, "t0")
+        self.clock.pump([0.001] * 30)
+        self.kill()
+        self.begin(town=False)
+        self.wait(self.operating)
+        self.assertEqual(len(self.wait(self.tsd().pending())), 1)
+        opened = Journal.open
+
+        async def refused(journal: Journal) -> Any:
+            raise AnyLogError(63, "the disk is away")
+
+        self.patch(Journal, "open", refused)
+        self.intake._start_anew()
+        for _ in range(20):
+            self.clock.advance(0.1)
+        self.wait(Deferred.fromCoroutine(self.intake.recovery.orphans()))
+        self.patch(Journal, "open", opened)
+        for _ in range(50):
+            self.clock.advance(0.1)
+        assert self.catalog is not None
+        self.wait(Deferred.fromCoroutine(self.catalog.connect("town", "sqlite")))
         self.rest()
         self.check()
