@@ -141,6 +141,15 @@ class Tsd:
         """Set rows, status and hash of entries in one commit; entries that are gone are skipped."""
         return self.database.write(lambda connection: self._finish(connection, done), _pages(len(done)))
 
+    def note_counted(self, stream: str, id: int) -> Deferred[int]:
+        """A stream was counted as an entry of `tsd_info`, by the hash it had before; gives the rows of that entry."""
+
+        def work(connection: Connection) -> int:
+            _note_counted(connection, [(stream, id)])
+            return next((entry.rows for entry in _by_ids(connection, OWN, [id])), 0)
+
+        return self.database.write(work)
+
     def remove(self, entries: Sequence[tuple[str, int]]) -> Deferred[int]:
         """Delete entries (table, id); gives how many there were.
 

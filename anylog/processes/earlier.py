@@ -29,7 +29,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from anylog.databases.returned import counted_as, later, note_later, note_returned
-from anylog.databases.tsd import OWN, Done, Tsd, Wanted
+from anylog.databases.tsd import OWN, Tsd, Wanted
 from anylog.databases.tsd_ranges import Line
 from anylog.disk.records import BufferId
 from anylog.errors import AnyLogError
@@ -349,10 +349,8 @@ class Earlier:
             )  # fmt: skip
             (found,) = await tsd.register([wanted])
             entry = found.entry
-        rows, status1, status2 = entry.rows, entry.status1, entry.status2
-        done = Done(into=OWN, id=file.id, rows=rows, stream=stream_of(buffer), status1=status1, status2=status2)
-        await tsd.finish([done])
-        return not rows
+        counted = await tsd.note_counted(stream_of(buffer), file.id)  # it may have come back and be loaded by now
+        return not (entry.rows or counted)
 
 
 def _recalled(buffer: Buffer) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attrs import evolve
 from filing_case import DATE, MEMBER, FilesCase
 from twisted.internet.defer import Deferred
 
-from anylog.databases.returned import note_returned, returned
-from anylog.databases.tsd import Done, Entry
+from anylog.databases.returned import counted_as, note_returned, returned
+from anylog.databases.tsd import Done, Entry, Tsd
+from anylog.processes.earlier import Earlier, Elsewhere
 from anylog.processes.recovery import Recovery
+from anylog.processes.registry import stream_of
 from anylog.processes.unread import Unread
 from anylog.testing.lanes import InlineLanes
 
@@ -70,6 +73,31 @@ class OrphansTests(FilesCase):
             for entry in self.get(self.tsd.by_ids(into, [1, 2, 3])).values()
         }
         self.assertEqual(found, {("tsd_info", 1): (4, ""), ("tsd_info", 2): (5, ""), ("tsd_9", 3): (6, "")})
+
+    def test_counted_while_a_stream_is_given_up(self) -> None:
+        """The file that takes its place came back and was loaded meanwhile: it stays counted."""
+        entry = self.known(A, id=5).entry
+        by_ids = Tsd.by_ids
+
+        def counted(tsd: Tsd, into: str, ids: Sequence[int]) -> Deferred[dict[int, Entry]]:
+            found = by_ids(tsd, into, ids)
+            self.get(self.tsd.finish([Done(into="tsd_info", id=5, rows=4)]))
+            return found
+
+        async def nothing(*given: object) -> None:
+            return None
+
+        earlier = Earlier(
+            clock=self.clock, registry=self.registry, filing=None, database=None, accept=None, ended=None,
+            lacking=nothing, buffers={},
+        )  # type: ignore[arg-type]  # fmt: skip
+        self.patch(Tsd, "by_ids", counted)
+        buffer, file = self.streamed(b'{"v":1}\n'), Elsewhere(member=4, id=5, hash=A, rows=4, state="loaded")
+        back = self.get(Deferred.fromCoroutine(earlier._counted_as(buffer, file)))
+        self.patch(Tsd, "by_ids", by_ids)
+        self.assertEqual(self.get(self.tsd.by_ids("tsd_info", [5])), {5: evolve(entry, rows=4)})
+        self.assertFalse(back)
+        self.assertEqual(self.get(counted_as(self.tsd, [5])), {5: stream_of(buffer)})
 
     def test_a_stream_is_no_file(self) -> None:
         """What has no hash yet was never in the watch directory."""
