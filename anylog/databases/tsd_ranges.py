@@ -244,6 +244,21 @@ async def record(tsd: Tsd, into: str, told: Sequence[tuple[Line, str, str]]) -> 
     await tsd.database.write(work, (len(values) + 4) * 4096)
 
 
+def give_way(tsd: Tsd, into: str, entries: Sequence[Entry]) -> Deferred[None]:
+    """Delete entries that hold nothing, of ids under which files come; what is another one by now stays."""
+    asked = orjson.dumps([(entry.id, entry.hash) for entry in entries]).decode()
+
+    def work(connection: Connection) -> None:
+        if into in tables_in(connection):
+            connection.execute(
+                f'delete from {quoted(into)} where coalesce("rows", 0) = 0 and (file_id, file_hash) in'
+                " (select value->>0, value->>1 from json_each(?))",
+                (asked,),
+            )
+
+    return tsd.database.write(work, (len(entries) + 4) * 4096)
+
+
 def remembered(tsd: Tsd) -> Deferred[dict[str, int]]:
     """What `remember` kept. It lies beside the tables of files: where they are lost, it is lost."""
 

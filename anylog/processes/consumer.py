@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.databases.tsd import DUPLICATE, Entry, Tsd
-from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
+from anylog.databases.tsd_ranges import Line, Totals, give_way, holders, part, record, state_of, totals
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
 from anylog.process import WORKERS, Process, Rhythm
@@ -480,9 +480,9 @@ class Consumer(Process):
             self.hasten()
         # What is known of them under a hash that was none, or of a content that nobody has, stands in their way.
         here = {id: known[id] for id in got.published if id in known and not known[id].rows}
-        odd = [id for id, entry in here.items() if entry.hash != hashes[id]]
+        odd = [entry for id, entry in here.items() if entry.hash != hashes[id]]
         if odd:
-            await tsd.remove([(table_of(whose, place.member), id) for id in odd])
+            await give_way(tsd, table_of(whose, place.member), odd)  # unless they were counted meanwhile
         later = [line for line in asked if line.id in got.later]
         link.large.note(whose, asked, got.large)
         for line in asked:

@@ -8,15 +8,15 @@ from typing import Any
 
 import orjson
 from attrs import astuple, evolve
-from filing_case import DATE
+from filing_case import DATE, MEMBER, TIME
 from pull_case import FOLDERS, OTHER, Body, PullCase
 from twisted.internet.defer import Deferred, succeed
 
 from anylog.databases import tsd_ranges
-from anylog.databases.tsd import Asked
+from anylog.databases.tsd import Asked, Done, Wanted
 from anylog.databases.tsd_ranges import Line
 from anylog.disk.archive import folder_of
-from anylog.interfaces import Reply
+from anylog.interfaces import Asker, Reply
 from anylog.processes import absent, consumer, exchange, pulling, told
 from anylog.processes.consumer import EVERY, PATIENCE, STUCK, Consumer
 from anylog.processes.missing import SELDOM
@@ -115,6 +115,45 @@ class FaultTests(ConsumerCase):
         self.assertEqual(self.consumer.links[OTHER].looks[OTHER].open, 0)
         held.callback(None)
         self.assertEqual((self.complete(), self.entries()), (False, {1: "01"}))
+
+    def test_counted_while_it_comes(self) -> None:
+        """A stream that others have, too, is made a file while its copy is on the way: its entry stays."""
+        name = self.name(1, b'{"v":1}\n', member=MEMBER)
+        self.hold(self.other, f"tsd_{MEMBER}", name)
+        self.other_disk.put(folder_of(FOLDERS.archive, DATE) / str(name), b'{"v":1}\n')
+        wanted = Wanted(dbms="town", table="t", hash="open:e.1", source="0", instructions="0", id=1, time=TIME)
+        self.get(self.tsd.register([wanted]))
+
+        def fetch(head: Mapping[str, Any]) -> Deferred[Reply]:
+            self.get(self.tsd.finish([Done(into="tsd_info", id=1, rows=1, hash=name.hash)]))
+            return self.exchange.fetch(head, b"", Asker(host="", address=""))
+
+        self.odd["fetch"] = fetch
+        self.begin()
+        self.go(2 * EVERY)
+        self.assertEqual(self.delivered, [str(name)])
+        found = self.get(self.tsd.entries("tsd_info", Asked()))
+        self.assertEqual([(each.id, each.hash, each.rows) for each in found], [(1, name.hash, 1)])
+
+    def test_validated_while_it_is_told(self) -> None:
+        """What a member registers and validates while it looks for what it tells is not here yet."""
+        self.hold(self.tsd, f"tsd_{OTHER}", self.give(1))
+        self.safe(1)
+
+        def late(*args: Any) -> Deferred[Any]:
+            counted = tsd_ranges.totals(*args)
+            if self.count("members") == 1:
+                self.give(2)
+                self.exchange.standing.of(OTHER)[OTHER] = 2
+            return counted
+
+        self.patch(exchange, "totals", late)
+        self.begin()
+        self.assertEqual((self.count("members"), self.validated()), (1, 1))
+        self.go(EVERY + 1)
+        self.load()
+        self.go(EVERY + 1)
+        self.assertEqual(self.validated(), 2)
 
     def test_later_for_ever(self) -> None:
         """Files that are always to come later are asked for once in a cycle, not as fast as that goes."""
