@@ -294,6 +294,12 @@ class Consumer(Process):
             self.log.failure("member {member} at {address}", member=link.peer.member, address=link.peer.address)
             self._failed(link, f"{type(fault).__name__} of this node")
 
+    def _still(self, place: Place) -> None:
+        """Raises AnyLogError 203 unless this node is the member that it was: its tables of files are others then."""
+        now = self._place()
+        if now is None or now.member != place.member:
+            raise AnyLogError(203, f"this node is not member {place.member} now")
+
     def _failed(self, link: Link, why: str) -> None:
         link.fine = False
         link.errors += 1
@@ -413,6 +419,7 @@ class Consumer(Process):
         for line in found.absent:
             self._absent.add(whose, line)
         if found.doubles:
+            self._still(place)
             await record(
                 tsd, into,
                 [(line, DUPLICATE, f"its content is loaded as {there} {id}") for line, (there, id) in found.doubles],
@@ -482,6 +489,7 @@ class Consumer(Process):
         here = {id: known[id] for id in got.published if id in known and not known[id].rows}
         odd = [entry for id, entry in here.items() if entry.hash != hashes[id]]
         if odd:
+            self._still(place)
             await give_way(tsd, table_of(whose, place.member), odd)  # unless they were counted meanwhile
         later = [line for line in asked if line.id in got.later]
         link.large.note(whose, asked, got.large)
@@ -546,12 +554,13 @@ class Consumer(Process):
     async def _round_over(self, place: Place, tsd: Tsd) -> None:
         """Nobody is asked at the moment: files that no member has are noted, and it is seen whether all is here."""
         own, standing = place.member, self.standing
-        if await self._absent.give_up(tsd, own, self.arrived):
+        if await self._absent.give_up(tsd, own, self.arrived, lambda: self._still(place)):
             self._next = min(self._next, self._clock.seconds() + BEAT)
         ours = self.ours = await totals(tsd, self.range.start, self.range.end)
         links = list(self.links.values())
         if any(link.working for link in links):
             return  # what is known of them is being looked at anew, and the end of that comes here again
+        self._still(place)
         there = [link for link in links if link.fine]
         asked = [link for link in links if self._active(link.peer.address)]
         open = sum(look.open for link in there for look in link.looks.values())

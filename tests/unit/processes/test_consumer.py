@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 from attrs import astuple, evolve
 from filing_case import DATE, MEMBER, TIME
-from pull_case import FOLDERS, OTHER, Body, PullCase
-from twisted.internet.defer import Deferred, succeed
+from pull_case import FOLDERS, OTHER, Body, PullCase, place_of
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
 from anylog.databases import tsd_ranges
+from anylog.databases.owners import hand_over
 from anylog.databases.tsd import Asked, Done, Wanted
 from anylog.databases.tsd_ranges import Line
 from anylog.disk.archive import folder_of
@@ -178,6 +179,43 @@ class FaultTests(ConsumerCase):
         look = self.consumer.links[OTHER].looks[OTHER]
         self.assertEqual((self.count("entries"), look.open, look.first), (6, 1, 61))
         self.assertFalse(self.complete())
+
+
+class AnotherMemberTests(ConsumerCase):
+    """While it asks, this node becomes another member: its tables of files are others from then on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mine = [self.name(id, b'{"v":%d}\n' % id, member=MEMBER) for id in (1, 2)]
+        for name in self.mine:
+            self.hold(self.other, f"tsd_{MEMBER}", name)
+
+    def becomes(self, kind: str) -> None:
+        """When it asks for that the first time."""
+
+        def answer(head: Mapping[str, Any]) -> Deferred[Reply]:
+            del self.odd[kind]
+            self.get(ensureDeferred(hand_over(self.tsd, MEMBER, 5)))
+            self.place = place_of(5)
+            return self.exchange.handlers()[kind](head, b"", Asker(host="", address=""))
+
+        self.odd[kind] = answer
+
+    def own(self) -> list[int]:
+        return [each.id for each in self.get(self.tsd.entries("tsd_info", Asked()))]
+
+    def test_what_is_known(self) -> None:
+        """The files of before are not entered as doubles among those of the new member."""
+        self.hold(self.tsd, "tsd_info", self.mine[0])
+        self.becomes("entries")
+        self.begin()
+        self.assertEqual((self.place.member, self.own()), (5, []))
+
+    def test_what_nobody_has(self) -> None:
+        """Nor as missing ones."""
+        self.becomes("fetch")
+        self.begin()
+        self.assertEqual((self.place.member, self.own()), (5, []))
 
 
 class UnconnectedTests(ConsumerCase):
