@@ -420,11 +420,13 @@ class Consumer(Process):
             self._absent.add(whose, line)
         if found.doubles:
             self._still(place)
-            await record(
+            left = await record(
                 tsd, into,
                 [(line, DUPLICATE, f"its content is loaded as {there} {id}") for line, (there, id) in found.doubles],
             )  # fmt: skip
-            self.counts.add("known without a transfer", len(found.doubles))
+            if left:  # their content was lost meanwhile: the next pass asks for them
+                look.open, look.first = look.open + len(left), min(filter(None, (look.first, *left)))
+            self.counts.add("known without a transfer", len(found.doubles) - len(left))
         wanted = list(found.fetch)
         if wanted and whose != own:
             await tsd.make_of(whose)  # by that the files of a member that left are taken

@@ -103,9 +103,9 @@ class FaultTests(ConsumerCase):
         self.give(1, archived=False)
         later = self.give(2, archived=False)
         self.busy.add(later.hash)
-        held: Deferred[None] = Deferred()
+        held: Deferred[Any] = Deferred()
 
-        def record(*args: Any) -> Deferred[None]:
+        def record(*args: Any) -> Deferred[Any]:
             return held.addCallback(lambda _: tsd_ranges.record(*args))
 
         self.patch(consumer, "record", record)
@@ -155,6 +155,21 @@ class FaultTests(ConsumerCase):
         self.load()
         self.go(EVERY + 1)
         self.assertEqual(self.validated(), 2)
+
+    def test_whose_content_is_lost_meanwhile(self) -> None:
+        """Another entry holds the content of a file, and is forgotten before that is noted: the file is asked for."""
+        name = self.give(1)
+        self.hold(self.tsd, "tsd_9", evolve(name, id=5))
+
+        def record(*args: Any) -> Deferred[Any]:
+            self.get(self.tsd.forget([("tsd_9", 5)]))
+            return tsd_ranges.record(*args)
+
+        self.patch(consumer, "record", record)
+        self.begin()
+        self.assertEqual((self.complete(), self.entries()), (False, {}))
+        self.go(EVERY + 1)
+        self.assertEqual(self.delivered, [str(name)])
 
     def test_later_for_ever(self) -> None:
         """Files that are always to come later are asked for once in a cycle, not as fast as that goes."""
