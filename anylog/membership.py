@@ -287,8 +287,10 @@ class Membership:
         if self.master is None:
             master = Master(database=database, clock=self.clock, changed=self._moved)
             await master.load()
-            self.master = master
-        return True
+            # Somebody else may have opened it meanwhile, and what was pushed then is known to that one; or it is gone.
+            if self.master is None and self._databases.known(LEDGER_DBMS) is database:
+                self.master = master
+        return self.master is not None
 
     def _moved(self) -> None:
         """The global ledger has changed: it is told soon, once for all changes that come meanwhile."""

@@ -198,27 +198,28 @@ def last_id(tsd: Tsd, into: str) -> Deferred[int]:
 
 def holders(tsd: Tsd, hashes: Sequence[str]) -> Deferred[dict[str, tuple[str, int]]]:
     """Those of the hashes whose rows are here, each with the table of files and the id that hold them."""
+    return tsd.database.read(lambda connection: _holders(connection, hashes))
+
+
+def _holders(connection: Connection, hashes: Sequence[str]) -> dict[str, tuple[str, int]]:
     asked = orjson.dumps(list(hashes)).decode()
-
-    def work(connection: Connection) -> dict[str, tuple[str, int]]:
-        found: dict[str, tuple[str, int]] = {}
-        for table in tables_in(connection):
-            statement = (
-                'select file_hash, file_id from {table} where "rows" > 0 and status2 is not ? and file_hash in'
-                " (select value from json_each(?))"
-            )
-            for hash, id in selected(connection, table, statement, (DROPPED, asked)):
-                found.setdefault(hash, (table, id))
-        return found
-
-    return tsd.database.read(work)
+    found: dict[str, tuple[str, int]] = {}
+    for table in tables_in(connection):
+        statement = (
+            'select file_hash, file_id from {table} where "rows" > 0 and status2 is not ? and file_hash in'
+            " (select value from json_each(?))"
+        )
+        for hash, id in selected(connection, table, statement, (DROPPED, asked)):
+            found.setdefault(hash, (table, id))
+    return found
 
 
 @deferring
-async def record(tsd: Tsd, into: str, told: Sequence[tuple[Line, str, str]]) -> None:
+async def record(tsd: Tsd, into: str, told: Sequence[tuple[Line, str, str]]) -> list[int]:
     """Entries without rows for files of which nothing is loaded here, each with status 1 and 2, in one commit.
 
-    What is here under such an id is replaced if it says that the file is missing or failed, else left as it is.
+    What is here under such an id is replaced if it says that the file is missing or failed, else left as it is. One
+    whose content is held by another entry (`02`) is left out if none holds it any more; gives the ids of these.
     """
     if not is_files(into):
         raise AnyLogError(28, f"'{into}' is not a table of files: tsd_info, or tsd_ and a member id")
@@ -228,10 +229,13 @@ async def record(tsd: Tsd, into: str, told: Sequence[tuple[Line, str, str]]) -> 
         (e.id, e.dbms, e.table, e.source, e.hash, e.instructions, e.time, 0, status1, status2)
         for e, status1, status2 in told
     ]
-    asked = orjson.dumps(values).decode()
+    doubles = [line.hash for line, status1, _ in told if status1 == DUPLICATE]
     picked = ", ".join(f"value->>{place}" for place in range(10))
 
-    def work(connection: Connection) -> None:
+    def work(connection: Connection) -> list[int]:
+        held = _holders(connection, doubles) if doubles else {}
+        entered = [value for value in values if value[8] != DUPLICATE or value[4] in held]
+        asked = orjson.dumps(entered).decode()
         if into == OWN:
             tsd.came_back(connection, [value[0] for value in values])
         connection.execute(
@@ -240,8 +244,24 @@ async def record(tsd: Tsd, into: str, told: Sequence[tuple[Line, str, str]]) -> 
             (MISSING, FAILED, asked, asked),
         )
         connection.execute(f"insert or ignore into {quoted(into)} select {picked} from json_each(?)", (asked,))
+        return [line.id for line, status1, _ in told if status1 == DUPLICATE and line.hash not in held]
 
-    await tsd.database.write(work, (len(values) + 4) * 4096)
+    return await tsd.database.write(work, (len(values) + 4) * 4096)
+
+
+def give_way(tsd: Tsd, into: str, entries: Sequence[Entry]) -> Deferred[None]:
+    """Delete entries that hold nothing, of ids under which files come; what is another one by now stays."""
+    asked = orjson.dumps([(entry.id, entry.hash) for entry in entries]).decode()
+
+    def work(connection: Connection) -> None:
+        if into in tables_in(connection):
+            connection.execute(
+                f'delete from {quoted(into)} where coalesce("rows", 0) = 0 and (file_id, file_hash) in'
+                " (select value->>0, value->>1 from json_each(?))",
+                (asked,),
+            )
+
+    return tsd.database.write(work, (len(entries) + 4) * 4096)
 
 
 def remembered(tsd: Tsd) -> Deferred[dict[str, int]]:

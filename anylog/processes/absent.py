@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -40,8 +40,11 @@ class Absent:
         """They were asked for by somebody else: whether they are nobody's is not known."""
         self._busy.update((whose, id) for id in ids)
 
-    async def give_up(self, tsd: Tsd, own: int, arrived: Collection[File]) -> bool:
-        """Those that every member that lists them has lost get an entry that says so (`01`). Whether to look again."""
+    async def give_up(self, tsd: Tsd, own: int, arrived: Collection[File], check: Callable[[], object]) -> bool:
+        """Those that every member that lists them has lost get an entry that says so (`01`). Whether to look again.
+
+        Raises what `check` does, if this node is another member by then.
+        """
         absent, self._files = self._files, {}
         busy, self._busy = self._busy, set()
         by_table: dict[str, list[tuple[Line, str, str]]] = {}
@@ -51,13 +54,16 @@ class Absent:
                 by_table.setdefault(table_of(whose, own), []).append((line, MISSING, told))
         for into, lines in sorted(by_table.items()):
             for at in range(0, len(lines), TOLD):
-                await self._note(tsd, into, lines[at : at + TOLD])
+                await self._note(tsd, into, lines[at : at + TOLD], check)
         return bool(by_table or busy)
 
-    async def _note(self, tsd: Tsd, into: str, lines: Sequence[tuple[Line, str, str]]) -> None:
+    async def _note(
+        self, tsd: Tsd, into: str, lines: Sequence[tuple[Line, str, str]], check: Callable[[], object]
+    ) -> None:  # fmt: skip
         known = await tsd.by_ids(into, [line.id for line, _, _ in lines])
         new = [each for each in lines if each[0].id not in known]
         if new:
+            check()
             await record(tsd, into, new)
             self._counts.add("files nobody has", len(new), last=f"{into} {new[0][0].id}")
             self.log.warn("{count} files of {into} are in nobody's archive", count=len(new), into=into)

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from anylog.counts import Counts
 from anylog.databases.tsd import DUPLICATE, Entry, Tsd
-from anylog.databases.tsd_ranges import Line, Totals, holders, part, record, state_of, totals
+from anylog.databases.tsd_ranges import Line, Totals, give_way, holders, part, record, state_of, totals
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, unix
 from anylog.process import WORKERS, Process, Rhythm
@@ -294,6 +294,12 @@ class Consumer(Process):
             self.log.failure("member {member} at {address}", member=link.peer.member, address=link.peer.address)
             self._failed(link, f"{type(fault).__name__} of this node")
 
+    def _still(self, place: Place) -> None:
+        """Raises AnyLogError 203 unless this node is the member that it was: its tables of files are others then."""
+        now = self._place()
+        if now is None or now.member != place.member:
+            raise AnyLogError(203, f"this node is not member {place.member} now")
+
     def _failed(self, link: Link, why: str) -> None:
         link.fine = False
         link.errors += 1
@@ -413,11 +419,14 @@ class Consumer(Process):
         for line in found.absent:
             self._absent.add(whose, line)
         if found.doubles:
-            await record(
+            self._still(place)
+            left = await record(
                 tsd, into,
                 [(line, DUPLICATE, f"its content is loaded as {there} {id}") for line, (there, id) in found.doubles],
             )  # fmt: skip
-            self.counts.add("known without a transfer", len(found.doubles))
+            if left:  # their content was lost meanwhile: the next pass asks for them
+                look.open, look.first = look.open + len(left), min(filter(None, (look.first, *left)))
+            self.counts.add("known without a transfer", len(found.doubles) - len(left))
         wanted = list(found.fetch)
         if wanted and whose != own:
             await tsd.make_of(whose)  # by that the files of a member that left are taken
@@ -480,9 +489,10 @@ class Consumer(Process):
             self.hasten()
         # What is known of them under a hash that was none, or of a content that nobody has, stands in their way.
         here = {id: known[id] for id in got.published if id in known and not known[id].rows}
-        odd = [id for id, entry in here.items() if entry.hash != hashes[id]]
+        odd = [entry for id, entry in here.items() if entry.hash != hashes[id]]
         if odd:
-            await tsd.remove([(table_of(whose, place.member), id) for id in odd])
+            self._still(place)
+            await give_way(tsd, table_of(whose, place.member), odd)  # unless they were counted meanwhile
         later = [line for line in asked if line.id in got.later]
         link.large.note(whose, asked, got.large)
         for line in asked:
@@ -546,12 +556,13 @@ class Consumer(Process):
     async def _round_over(self, place: Place, tsd: Tsd) -> None:
         """Nobody is asked at the moment: files that no member has are noted, and it is seen whether all is here."""
         own, standing = place.member, self.standing
-        if await self._absent.give_up(tsd, own, self.arrived):
+        if await self._absent.give_up(tsd, own, self.arrived, lambda: self._still(place)):
             self._next = min(self._next, self._clock.seconds() + BEAT)
         ours = self.ours = await totals(tsd, self.range.start, self.range.end)
         links = list(self.links.values())
         if any(link.working for link in links):
             return  # what is known of them is being looked at anew, and the end of that comes here again
+        self._still(place)
         there = [link for link in links if link.fine]
         asked = [link for link in links if self._active(link.peer.address)]
         open = sum(look.open for link in there for look in link.looks.values())

@@ -149,6 +149,7 @@ class Exchange:
         if "safe" in head:
             self.standing.hear(asking, safe, head.get("complete") is True, self._clock.seconds())
             self.met(asking)
+        mine = dict(self.standing.of(place.member))  # first: what is validated meanwhile is perhaps not counted below
         found = await totals(tsd, start, end)
         found.pop(f"tsd_{place.member}", None)  # made by hand: this member's own files are in `tsd_info`
         parts = {}
@@ -163,7 +164,7 @@ class Exchange:
             "member": place.member,
             "complete": self._complete(),
             "tables": {str(member_of(into, place.member)): list(astuple(each)) for into, each in found.items()},
-            "safe": {str(whose): id for whose, id in self.standing.of(place.member).items()},
+            "safe": {str(whose): id for whose, id in mine.items()},
             "yours": known,
             "parts": parts,
         }

@@ -14,6 +14,7 @@ from anylog.waiting import deferring
 
 DAY = 10**6  # of a time whose digits are read as one number
 NO_END = 10**14
+UNSURE = -1  # which member is complete by what is kept
 
 
 @define(eq=False)
@@ -118,6 +119,8 @@ class Standing:
             notes |= self._range_notes(*self._covered)
         changed = {name: value for name, value in notes.items() if self._kept.get(name) != value}
         if changed:
+            if "complete" in changed:
+                self._kept["complete"] = UNSURE  # what is lost meanwhile is noted behind it
             await remember(tsd, changed)
             self._kept.update(changed)
 

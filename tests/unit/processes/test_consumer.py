@@ -8,15 +8,16 @@ from typing import Any
 
 import orjson
 from attrs import astuple, evolve
-from filing_case import DATE
-from pull_case import FOLDERS, OTHER, Body, PullCase
-from twisted.internet.defer import Deferred, succeed
+from filing_case import DATE, MEMBER, TIME
+from pull_case import FOLDERS, OTHER, Body, PullCase, place_of
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
 from anylog.databases import tsd_ranges
-from anylog.databases.tsd import Asked
+from anylog.databases.owners import hand_over
+from anylog.databases.tsd import Asked, Done, Wanted
 from anylog.databases.tsd_ranges import Line
 from anylog.disk.archive import folder_of
-from anylog.interfaces import Reply
+from anylog.interfaces import Asker, Reply
 from anylog.processes import absent, consumer, exchange, pulling, told
 from anylog.processes.consumer import EVERY, PATIENCE, STUCK, Consumer
 from anylog.processes.missing import SELDOM
@@ -102,9 +103,9 @@ class FaultTests(ConsumerCase):
         self.give(1, archived=False)
         later = self.give(2, archived=False)
         self.busy.add(later.hash)
-        held: Deferred[None] = Deferred()
+        held: Deferred[Any] = Deferred()
 
-        def record(*args: Any) -> Deferred[None]:
+        def record(*args: Any) -> Deferred[Any]:
             return held.addCallback(lambda _: tsd_ranges.record(*args))
 
         self.patch(consumer, "record", record)
@@ -115,6 +116,60 @@ class FaultTests(ConsumerCase):
         self.assertEqual(self.consumer.links[OTHER].looks[OTHER].open, 0)
         held.callback(None)
         self.assertEqual((self.complete(), self.entries()), (False, {1: "01"}))
+
+    def test_counted_while_it_comes(self) -> None:
+        """A stream that others have, too, is made a file while its copy is on the way: its entry stays."""
+        name = self.name(1, b'{"v":1}\n', member=MEMBER)
+        self.hold(self.other, f"tsd_{MEMBER}", name)
+        self.other_disk.put(folder_of(FOLDERS.archive, DATE) / str(name), b'{"v":1}\n')
+        wanted = Wanted(dbms="town", table="t", hash="open:e.1", source="0", instructions="0", id=1, time=TIME)
+        self.get(self.tsd.register([wanted]))
+
+        def fetch(head: Mapping[str, Any]) -> Deferred[Reply]:
+            self.get(self.tsd.finish([Done(into="tsd_info", id=1, rows=1, hash=name.hash)]))
+            return self.exchange.fetch(head, b"", Asker(host="", address=""))
+
+        self.odd["fetch"] = fetch
+        self.begin()
+        self.go(2 * EVERY)
+        self.assertEqual(self.delivered, [str(name)])
+        found = self.get(self.tsd.entries("tsd_info", Asked()))
+        self.assertEqual([(each.id, each.hash, each.rows) for each in found], [(1, name.hash, 1)])
+
+    def test_validated_while_it_is_told(self) -> None:
+        """What a member registers and validates while it looks for what it tells is not here yet."""
+        self.hold(self.tsd, f"tsd_{OTHER}", self.give(1))
+        self.safe(1)
+
+        def late(*args: Any) -> Deferred[Any]:
+            counted = tsd_ranges.totals(*args)
+            if self.count("members") == 1:
+                self.give(2)
+                self.exchange.standing.of(OTHER)[OTHER] = 2
+            return counted
+
+        self.patch(exchange, "totals", late)
+        self.begin()
+        self.assertEqual((self.count("members"), self.validated()), (1, 1))
+        self.go(EVERY + 1)
+        self.load()
+        self.go(EVERY + 1)
+        self.assertEqual(self.validated(), 2)
+
+    def test_whose_content_is_lost_meanwhile(self) -> None:
+        """Another entry holds the content of a file, and is forgotten before that is noted: the file is asked for."""
+        name = self.give(1)
+        self.hold(self.tsd, "tsd_9", evolve(name, id=5))
+
+        def record(*args: Any) -> Deferred[Any]:
+            self.get(self.tsd.forget([("tsd_9", 5)]))
+            return tsd_ranges.record(*args)
+
+        self.patch(consumer, "record", record)
+        self.begin()
+        self.assertEqual((self.complete(), self.entries()), (False, {}))
+        self.go(EVERY + 1)
+        self.assertEqual(self.delivered, [str(name)])
 
     def test_later_for_ever(self) -> None:
         """Files that are always to come later are asked for once in a cycle, not as fast as that goes."""
@@ -139,6 +194,43 @@ class FaultTests(ConsumerCase):
         look = self.consumer.links[OTHER].looks[OTHER]
         self.assertEqual((self.count("entries"), look.open, look.first), (6, 1, 61))
         self.assertFalse(self.complete())
+
+
+class AnotherMemberTests(ConsumerCase):
+    """While it asks, this node becomes another member: its tables of files are others from then on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.mine = [self.name(id, b'{"v":%d}\n' % id, member=MEMBER) for id in (1, 2)]
+        for name in self.mine:
+            self.hold(self.other, f"tsd_{MEMBER}", name)
+
+    def becomes(self, kind: str) -> None:
+        """When it asks for that the first time."""
+
+        def answer(head: Mapping[str, Any]) -> Deferred[Reply]:
+            del self.odd[kind]
+            self.get(ensureDeferred(hand_over(self.tsd, MEMBER, 5)))
+            self.place = place_of(5)
+            return self.exchange.handlers()[kind](head, b"", Asker(host="", address=""))
+
+        self.odd[kind] = answer
+
+    def own(self) -> list[int]:
+        return [each.id for each in self.get(self.tsd.entries("tsd_info", Asked()))]
+
+    def test_what_is_known(self) -> None:
+        """The files of before are not entered as doubles among those of the new member."""
+        self.hold(self.tsd, "tsd_info", self.mine[0])
+        self.becomes("entries")
+        self.begin()
+        self.assertEqual((self.place.member, self.own()), (5, []))
+
+    def test_what_nobody_has(self) -> None:
+        """Nor as missing ones."""
+        self.becomes("fetch")
+        self.begin()
+        self.assertEqual((self.place.member, self.own()), (5, []))
 
 
 class UnconnectedTests(ConsumerCase):

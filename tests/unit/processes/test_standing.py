@@ -9,6 +9,7 @@ from filing_case import MEMBER, FilesCase
 from twisted.internet.defer import Deferred
 
 from anylog.databases.tsd import Tsd
+from anylog.databases.tsd_ranges import remember
 from anylog.processes import standing
 from anylog.processes.standing import Standing
 
@@ -29,6 +30,28 @@ class StandingTests(FilesCase):
         self.assertFalse(self.again().own_complete)
         lacks.own_complete = True
         self.get(lacks.keep(self.tsd, MEMBER, {MEMBER, 7}))
+        self.assertTrue(self.again().own_complete)
+
+    def test_lost_while_it_is_kept(self) -> None:
+        """That this member is complete does not outlast what it lost while that was being written."""
+        found = Standing()
+        self.get(found.recall(self.tsd, MEMBER))
+        found.own_complete = True
+        waiting: list[Deferred[Any]] = []
+
+        def late(tsd: Tsd, notes: dict[str, int]) -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1].addCallback(lambda _: remember(tsd, notes))
+
+        with patch.object(standing, "remember", late):
+            keeping, lacking = found.keep(self.tsd, MEMBER, {MEMBER, 7}), found.lack(self.tsd, MEMBER)
+            for each in waiting:
+                each.callback(None)
+            self.get(keeping)
+            self.get(lacking)
+        self.assertFalse(self.again().own_complete)
+        found.own_complete = True
+        self.get(found.keep(self.tsd, MEMBER, {MEMBER, 7}))
         self.assertTrue(self.again().own_complete)
 
     def again(self) -> Standing:
