@@ -276,7 +276,7 @@ class Peers:
 
     def greet(self) -> None:
         """Tell all peers anew who this node is."""
-        for carrier in self.carriers:
+        for carrier in list(self.carriers):  # one that does not read is let go of
             carrier.session.greet(self._hello())
             carrier.pump()
 
