@@ -557,6 +557,8 @@ class _Dial:
     def wait(self) -> Deferred[Carrier]:
         """One more who waits; may give up alone."""
         waited: Deferred[Carrier] = Deferred(lambda gone: self._waiting.remove(gone))
+        if isinstance(self.result, Carrier) and self.result.over:
+            self.result = None  # the peer had come, and went: the one that is being made is waited for
         if self.result is not None:
             waited.callback(self.result)
         else:

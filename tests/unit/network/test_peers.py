@@ -155,6 +155,20 @@ def test_told_of_a_lost_connection_one_gives_up_another(waits: str) -> None:
     assert town.wait(a.ask(at("b"), "echo", {})).head["host"] == "b"
 
 
+def test_came_and_went_while_it_is_dialled() -> None:
+    """What is asked then waits for the connection that is being made: it was surely not asked if there is none."""
+    town = Town()
+    a = town.add("a")
+    first = a.ask(at("b"), "echo", {})
+    town.advance(0.1)
+    stranger = town.stranger("b", "a", {"name": "b", "address": at("b")})
+    assert len(stranger.said("ask")) == 1
+    stranger.transport.loseConnection()  # type: ignore[union-attr]
+    assert town.fails(first).number == 15
+    second = a.ask(at("b"), "echo", {})
+    assert town.fails(second).number == 208
+
+
 def test_ended_while_it_says_anew_who_it_is() -> None:
     """A connection that ends because of what came is not taken for one, if the peer says who it is behind that."""
     town = Town()
