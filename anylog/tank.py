@@ -40,13 +40,18 @@ class Tank:
             for told in self._watchers:
                 told(False)
             for waited in waiting:
-                waited.callback(None)
+                if not waited.called:  # who is told may cancel others
+                    waited.callback(None)
 
     def room(self) -> Deferred[None]:
         """Fires when the tank may be filled (at once if it is not full)."""
-        waited: Deferred[None] = Deferred(lambda gone: self._waiting.remove(gone))
+        waited: Deferred[None] = Deferred(self._forget)
         if self.full:
             self._waiting.append(waited)
         else:
             waited.callback(None)
         return waited
+
+    def _forget(self, gone: Deferred[None]) -> None:
+        if gone in self._waiting:
+            self._waiting.remove(gone)

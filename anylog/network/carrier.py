@@ -359,11 +359,12 @@ class Carrier(TwistedProtocol):
     # ------------------------------------------------------------------ what the peer says
 
     def _opened(self, event: Opened) -> None:
+        if self.over:  # by what came before this
+            return
         self.hello = answered_at(event.hello, self.host)
         self._owner.opened(self)
-        opening, self._opening = self._opening, []
-        for waited in opening:
-            waited.callback(None)
+        while self._opening:  # who is told may cancel others
+            self._opening.pop(0).callback(None)
 
     def _asked(self, event: Asked) -> None:
         until = None if event.late is None else self._clock.seconds() + event.late
@@ -530,17 +531,15 @@ class Carrier(TwistedProtocol):
             self._end_task(number)
         self.session.abandon()
         error = AnyLogError(15, f"{self.name}: {why}", node=self.name)
-        for number, question in list(self._questions.items()):
-            if number not in complete:
-                del self._questions[number]
+        for number in list(self._questions):
+            if number not in complete and (question := self._questions.pop(number, None)) is not None:
                 self.session.cancel(number)
-                question.fail(error)
-        for waited, _ in list(self._pings.values()):
+                question.fail(error)  # who is told may cancel others, also below
+        while self._pings:
+            waited, _ = self._pings.pop(next(iter(self._pings)))
             waited.errback(error)
-        self._pings.clear()
-        opening, self._opening = self._opening, []
-        for opened in opening:
-            opened.errback(self._refusal())
+        while self._opening:
+            self._opening.pop(0).errback(self._refusal())
         self.settle()
 
     def _refusal(self) -> AnyLogError:

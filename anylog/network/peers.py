@@ -276,7 +276,7 @@ class Peers:
 
     def greet(self) -> None:
         """Tell all peers anew who this node is."""
-        for carrier in self.carriers:
+        for carrier in list(self.carriers):  # one that does not read is let go of
             carrier.session.greet(self._hello())
             carrier.pump()
 
@@ -557,6 +557,8 @@ class _Dial:
     def wait(self) -> Deferred[Carrier]:
         """One more who waits; may give up alone."""
         waited: Deferred[Carrier] = Deferred(lambda gone: self._waiting.remove(gone))
+        if isinstance(self.result, Carrier) and self.result.over:
+            self.result = None  # the peer had come, and went: the one that is being made is waited for
         if self.result is not None:
             waited.callback(self.result)
         else:

@@ -135,7 +135,7 @@ class Agreement:
                     raise
                 except AnyLogError as away:
                     why = str(away)
-                if self.waiting[dbms, table] != why:
+                if self.waiting.get((dbms, table)) != why:  # none: another who asked has ended
                     self.log.warn("{dbms}.{table} waits for the ledger: {why}", dbms=dbms, table=table, why=why)
                 self.waiting[dbms, table] = why
                 await pause(self._clock, PAUSES[min(attempt, len(PAUSES) - 1)])

@@ -257,7 +257,7 @@ class Distributor(Process):
         if here is None or self._stopping:
             return
         others = [each for each in here.others if each.address and self._active(each.address)]
-        new = self._late(here)
+        new = {file.name: file for file in self._late(here)}
         for name in names:
             if name in self._files or name in self._told:
                 continue
@@ -273,9 +273,9 @@ class Distributor(Process):
                     self._say("Event", f"there is no logger node: {printable(name)} and others go to {folder}")
                 continue
             parsed = self._own(name, here)
-            if parsed is not None:
-                new.append(Waiting(name, parsed))
-        for file in sorted(new, key=lambda each: (each.parsed.id, each.name)):
+            if parsed is not None:  # also one that was made again in the archive: it must not stay here
+                new[name] = Waiting(name, parsed, has=new[name].has if name in new else ())
+        for file in sorted(new.values(), key=lambda each: (each.parsed.id, each.name)):
             self._files[file.name] = file
             for other in others:
                 if other.member in file.has or other.address in self._went.get(file.name, ()):

@@ -117,6 +117,8 @@ class Sending:
 
     _new: list[Job] = field(factory=list)
     _homeless: list[Job] = field(factory=list)
+    # Hash of what is on its way -> files of that content, which follow it: where it gets is not known yet.
+    _equal: dict[str, deque[Job]] = field(factory=dict)
     _lines: dict[str, Line] = field(factory=dict)
     _turns: dict[tuple[str, str], int] = field(factory=dict)
     _planning: bool = False
@@ -133,8 +135,14 @@ class Sending:
             compressed=True,
         ).fitting()  # fmt: skip
         job = Job(file, str(name))
-        self._new.append(job)
-        self._plan_soon()
+        if self._stopping:
+            job.told.errback(AnyLogError(506, "the publisher stops"))
+        elif file.hash in self._equal:
+            self._equal[file.hash].append(job)
+        else:
+            self._equal[file.hash] = deque()
+            self._new.append(job)
+            self._plan_soon()
         return job.told
 
     def stop(self) -> None:
@@ -143,8 +151,8 @@ class Sending:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        given = [*self._new, *self._homeless]
-        self._new, self._homeless = [], []
+        given = [*self._new, *self._homeless, *(job for jobs in self._equal.values() for job in jobs)]
+        self._new, self._homeless, self._equal = [], [], {}
         for line in self._lines.values():
             if line.pausing is not None:
                 line.pausing.cancel()
@@ -347,6 +355,7 @@ class Sending:
             for job, text in zip(left, answers, strict=True):
                 if text in ("taken", "known"):
                     confirmed.append(job)
+                    job.doubtful = True  # should it be asked about again: this group has it
                     self._count(job, address, repeated=text == "known")
                     continue
                 self._failed([job], address, text)
@@ -454,8 +463,16 @@ class Sending:
         return folder_of(self.keeping.archive_dir, _today(unix(self._clock))) / str(name)
 
     def _end(self, job: Job, outcome: Outcome) -> None:
-        if not job.told.called:
-            job.told.callback(outcome)
+        if job.told.called:
+            return
+        following = self._equal.pop(job.file.hash, None)
+        if following:
+            after, self._equal[job.file.hash] = following.popleft(), following
+            if outcome.kind == "failed":
+                after.group = job.group  # nobody has it
+            self._new.append(after)
+            self._plan_soon()
+        job.told.callback(outcome)
 
     def _count(self, job: Job, address: str, *, repeated: bool) -> None:
         self.counts.add("repeats" if repeated else "files", last=job.name)

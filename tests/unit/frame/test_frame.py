@@ -84,6 +84,16 @@ class TankTests(SynchronousTestCase):
         self.failureResultOf(waiting, CancelledError)
         tank.take(1)
 
+    def test_told_one_gives_up_another(self):
+        """Who is told may cancel others that waited: they hear of that, and all others go on."""
+        tank = Tank(low=0, high=1)
+        tank.put(1)
+        waiting = [tank.room() for _ in range(3)]
+        waiting[0].addCallback(lambda _: waiting[1].cancel())
+        tank.take(1)
+        self.failureResultOf(waiting[1], CancelledError)
+        self.assertEqual([self.successResultOf(waiting[place]) for place in (0, 2)], [None, None])
+
 
 class CountsTests(SynchronousTestCase):
     def test_counts(self):

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -130,6 +130,20 @@ class Agreeing(SynchronousTestCase):
         self.assertEqual(self.ask("select v from new order by v"), [(1,), (2,), (3,), (4,)])
         self.assertEqual(self.ask("select w from old where v = 9"), [("a column that is new",)])
         self.assertEqual((self.intake.waiting(), self.agreement.waiting), ({}, {}))
+
+    def test_two_ask_for_a_table(self) -> None:
+        """One of them gives up while the ledger is away: the other waits on, and is shown."""
+        self.ledger.away = True
+        first = self.agreement.agree("town", "t", {"v": "INT"})
+        second = self.agreement.agree("town", "t", {"w": "INT"})
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.clock.pump([1] * 5)
+        self.assertIn("nobody answers", self.agreement.waiting["town", "t"])
+        self.ledger.away = False
+        self.clock.pump([1] * 5)
+        self.assertEqual(self.successResultOf(second), {"w": "INT"})
+        self.assertEqual(self.agreement.waiting, {})
 
     def test_somebody_was_first(self) -> None:
         """The table of another operator is taken as it is, and widened where our rows need it."""

@@ -344,6 +344,64 @@ def test_a_lane_that_is_full(lane: str) -> None:
     assert [outcome.kind for outcome in found] == ["loaded"] and not busy.refusals
 
 
+def test_confirmed_and_not_removed_yet() -> None:
+    """What an operator took stays with its cluster, also if that refuses when it is asked once more."""
+    table = Table()
+    here, other = table.first()
+    busy = table.sending._lane = Busy()
+    busy.refusals = 1
+    found = table.bring()
+    assert not found and len(table.asked) == 1
+    table.answers = dict.fromkeys(table.addresses(here), 502)
+    for _ in range(10):
+        table.clock.advance(1)
+    assert not {address for address, _ in table.asked} & set(table.addresses(other))
+    table.answers.clear()
+    for _ in range(10):
+        table.clock.advance(1)
+    assert [outcome.kind for outcome in found] == ["loaded"]
+
+
+@pytest.mark.parametrize("full", [1, 2, 3])
+def test_one_content_twice(full: int) -> None:
+    """Two files of one content that come at the same time go to one cluster, whichever takes the first of them."""
+    table = Table()
+    here, other = table.first()
+    table.answers = dict.fromkeys(table.addresses(here), 502)
+    taken: list[str] = []
+    ask = table.ask
+
+    def asked(address: str, *told: Any, **more: Any) -> Any:
+        if len(table.asked) == full:  # it has room again
+            table.answers.clear()
+        if address not in table.answers:
+            taken.append(address)
+        return ask(address, *told, **more)
+
+    table.sending._ask = asked
+    found = [table.bring(now=False), table.bring(now=False)]
+    for _ in range(20):
+        table.clock.advance(1)
+    assert [outcome.kind for (outcome,) in found] == ["loaded"] * 2
+    assert len(taken) == 2
+    assert len({address in table.addresses(here) for address in taken}) == 1, taken
+
+
+def test_one_content_twice_and_wrong() -> None:
+    """The second fails as the first did; when the publisher stops both are given back."""
+    table = Table()
+    table.answers = {f"{name}:1": "28 a reserved name" for name in "abc"}
+    found = [table.bring(now=False), table.bring(now=False)]
+    for _ in range(20):
+        table.clock.advance(1)
+    assert [(outcome.kind, outcome.code) for (outcome,) in found] == [("failed", 28)] * 2
+    table.answers = dict.fromkeys(table.answers, 208)
+    found = [table.bring(b'{"v":2}\n') for _ in range(3)]
+    table.sending.stop()
+    found.append(table.bring())  # it was read while the publisher stopped
+    assert [outcome.value.number for (outcome,) in found] == [506] * 4
+
+
 def test_stopped_while_files_are_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are given back, also one that is put aside for the next question at that moment."""
     monkeypatch.setattr(sending, "BYTES", 1)

@@ -118,6 +118,30 @@ class HeapTests(SynchronousTestCase):
         self.assertEqual(self.ask.to("a:1"), names)
         self.assertEqual(self.disk.names(DAY), sorted(names))
 
+    def test_in_the_archive_as_well(self) -> None:
+        """Made again in the archive, as no distributor ran then: it goes once to each that has not fetched it, and is
+        left in the archive alone."""
+        self.ask.waits = {"a:1", "b:1"}
+        others = [Peer(8, "a:1"), Peer(9, "b:1")]
+        self.distributor._cluster = lambda: Cluster(id="c", member=MEMBER, others=others)
+        names = [named(id) for id in range(1, 6)]
+        for name in names:
+            self.disk.put(DISTR / name, b'{"v":1}')
+        for name in names[1:3]:
+            self.disk.put(DAY / name, b'{"v":1}')
+        there = [[(DAY / name, {9}) for name in names[1:3]]]
+        self.distributor._unpushed = lambda: there.pop() if there else []
+        self.distributor.start()
+        self.clock.advance(0)
+        self.clock.pump([6.0] * 3)
+        while self.ask.open:
+            self.ask.answer(self.ask.open[0][0])
+            self.clock.pump([0, 6.0])
+        self.assertEqual(self.ask.to("a:1"), names)
+        self.assertEqual(self.ask.to("b:1"), [names[0], *names[3:]])
+        self.assertEqual(self.distributor.waiting, 0)
+        self.assertEqual((self.disk.names(DISTR), sorted(self.disk.names(DAY))), ([], names))
+
     def test_a_few_wait_for_the_answer(self) -> None:
         """One by one they would make many small questions; from some number on they are worth one."""
         self.begin(1)
