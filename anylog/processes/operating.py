@@ -22,7 +22,7 @@ from anylog.processes.agreement import SYSTEM
 from anylog.processes.buffers import Buffer
 from anylog.processes.earlier import Accept, Earlier
 from anylog.processes.filing import Filing
-from anylog.processes.recovery import UNREAD, Marked, Recovery
+from anylog.processes.recovery import UNMADE, UNREAD, Marked, Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.whole import FilingOptions
 from anylog.waiting import deferring, gather, pause
@@ -244,7 +244,7 @@ class Operating:
         self._apart.add(name)
         try:
             done = await self._recovery.compare(name, self._databases.get(name), options)
-            if UNREAD not in done:
+            if not {UNREAD, UNMADE} & done.keys():
                 self._apart.discard(name)
                 return
         except AnyLogError as why:

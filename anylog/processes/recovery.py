@@ -34,6 +34,7 @@ KEPT = 8  # directories whose names are remembered during a comparison
 TOGETHER = 32  # files that are loaded again at the same time
 MISSING = "01"  # status 1: its file is not in the archive
 UNREAD = "archived files that cannot be read"  # one of what `compare` gives
+UNMADE = "streams without rows here until they are files"  # another
 GONE = "03"  # status 1: never loaded
 USABLE_IDS = FOREIGN_IDS - (1 << 48)  # ids of our own are below, with room for all that are given after them
 
@@ -520,7 +521,16 @@ class _Comparison:
         if waiting:  # what ended while they were read is counted by now, and its file may lie where none was seen
             now = await self.tsd.by_ids(self.into, [entry.id for entry in waiting])
             waiting = [now[entry.id] for entry in waiting if entry.id in now and now[entry.id].pending]
-        marks = await self.database.file_marks([(self.owner, entry.id) for entry in waiting]) if waiting else {}
+        # Loaded before this database came here: it gets those rows when there is a file of them.
+        loaded = {
+            (self.owner, entry.id): rows
+            for into, entry in found
+            if into == self.into and entry.dbms == self.name and (rows := self.room.registry.stored(into, entry.id))
+        }
+        asked = [*loaded, *((self.owner, entry.id) for entry in waiting)]
+        marks = await self.database.file_marks(asked) if asked else {}
+        if lacking := sum(file not in marks or marks[file].rows < rows for file, rows in loaded.items()):
+            self._note(UNMADE, lacking)
         again: list[tuple[Entry, Path]] = []
         for entry in waiting:
             mark = marks.get((self.owner, entry.id))

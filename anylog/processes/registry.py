@@ -294,6 +294,11 @@ class Registry:
         """Whether that row belongs to what is in work."""
         return (into, id) in self._live
 
+    def stored(self, into: str, id: int) -> int:
+        """The rows of it that were loaded, if it is in work; else 0."""
+        buffer = self._live.get((into, id))
+        return buffer.stored if buffer is not None else 0
+
     def forget(self, buffer: Buffer) -> None:
         """It is no longer in work."""
         if buffer.tsd:

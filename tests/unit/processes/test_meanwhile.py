@@ -9,6 +9,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from anylog.databases.tsd import Done, Entry, Tsd, Wanted
+from anylog.disk.archive import folder_of
 from anylog.disk.journal import Journal
 from anylog.errors import AnyLogError
 from anylog.mapping.body import content_hash, normal_form
@@ -159,3 +160,30 @@ class MeanwhileTests(RestartCase):
         self.wait(Deferred.fromCoroutine(self.catalog.connect("town", "sqlite")))
         self.rest()
         self.check()
+
+    def test_another_database_before_the_file_is_made(self) -> None:
+        """It has no rows of a stream that is loaded: they come from its file once that is there."""
+        for rows in (3, 0):
+            self.kill()
+            self.setUp()
+            self.begin()
+            self.rest()
+            day = folder_of(Path("/archive"), "270115")
+            self.disk.refuses.add(day)
+            self.put(2, "t0")
+            self.clock.pump([0.001] * 30)
+            if not rows:  # all of it is loaded, and waits to be a file
+                self.wait(Deferred.fromCoroutine(self.intake.flush(1.0)))
+            assert self.catalog is not None
+            self.wait(Deferred.fromCoroutine(self.catalog.disconnect("town")))
+            for path in self.places.folder("dbms_dir").glob("town.dbms*"):
+                path.unlink()
+            self.wait(Deferred.fromCoroutine(self.catalog.connect("town", "sqlite")))
+            if rows:
+                self.put(rows, "t0")
+            self.clock.pump([0.01] * 50)
+            self.disk.refuses.discard(day)
+            self.rest()
+            self.clock.pump([0.1] * 300)
+            self.rest()
+            self.check(f"{rows} after it")
