@@ -142,9 +142,7 @@ def test_told_of_a_lost_connection_one_gives_up_another(waits: str) -> None:
     town.wait(a.ask(at("b"), "echo", {}))
     (carrier,) = a.carriers
     town.answers["sleep"] = lambda head: Deferred()
-    asked: list[Deferred[Any]] = [
-        carrier.ping() if waits == "pings" else a.ask(at("b"), "sleep", {}) for _ in range(4)
-    ]
+    asked: list[Deferred[Any]] = [carrier.ping() if waits == "pings" else a.ask(at("b"), "sleep", {}) for _ in range(4)]
     asked[0].addErrback(lambda failure: [asked[2].cancel(), asked[1].cancel()])
     carrier.abort("the test says so", counted="lost")
     outcomes: list[Any] = []
@@ -187,7 +185,7 @@ def test_ended_while_it_says_anew_who_it_is() -> None:
 def test_told_anew_who_this_is() -> None:
     """Also to those behind one that is let go of at that moment."""
     town = Town()
-    a, _, c = town.add("a"), town.add("b"), town.add("c")
+    a, *_ = (town.add(host) for host in "abc")
     for host in "bc":
         town.wait(a.ask(at(host), "echo", {}))
     first, second = a.carriers
