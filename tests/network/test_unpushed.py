@@ -11,6 +11,7 @@ from twisted.internet import task
 
 from anylog.errors import AnyLogError
 from anylog.node import Node
+from anylog.processes.registry import Registry
 from anylog.processes.unpushed import MOST, RECENT
 
 PUSHES = "run data distributor"
@@ -58,6 +59,30 @@ def test_at_once_after_the_start(copies: Copies) -> None:
         copies.until_equal(first, other, SOON)
         assert (pushed(other), pulled(other)) == ((5, 0), 0)
     assert first.disk.names(first.places.folder("distr_dir")) == []
+
+
+def test_distributed_and_archived(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published for a distributor, and once more in the archive, as that had ended before the file was counted."""
+    (other,) = settled(copies, 2)
+    first = copies.add(1, PUSHES)
+    with monkeypatch.context() as while_it_ends:
+
+        async def refused(*_: Any) -> None:
+            raise AnyLogError(502, "almgm has much to do")
+
+        while_it_ends.setattr(Registry, "finish", refused)
+        for number in range(3):
+            copies.put(first, f"a{number}")
+        copies.world.until(lambda: len(first.disk.names(first.places.folder("distr_dir"))) == 3, SOON)
+        copies.world.run(first, "exit distributor")
+    copies.world.until(lambda: len(first.copying.unpushed) == 3, 10)
+    assert len(first.disk.names(first.places.folder("distr_dir"))) == 3
+    copies.world.run(first, PUSHES)
+    copies.until_equal(first, other, SOON)
+    copies.world.advance(10)
+    assert pushed(other) == (3, 0)
+    assert first.disk.names(first.places.folder("distr_dir")) == []
+    assert len(lying(first)) == 3
 
 
 def test_before_the_distributor(copies: Copies) -> None:

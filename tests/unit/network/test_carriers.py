@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from town_of_peers import PORT, Body, Town, at
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 
+from anylog.errors import AnyLogError
 from anylog.interfaces import Reply
 from anylog.network.carrier import UNREAD
 from anylog.tank import Tank
@@ -533,3 +534,55 @@ def test_ports_of_the_memory_network() -> None:
     town.advance(1)
     assert stranger.ended == ConnectionDone().__str__() or stranger.ended.startswith("Connection was closed cleanly")
     assert PORT == 32148
+
+
+@pytest.mark.parametrize("waits", ["answers", "pings"])
+def test_told_of_a_lost_connection_one_gives_up_another(waits: str) -> None:
+    """Also of those that waited on the same connection; all others are told as well."""
+    town = Town()
+    a, _ = town.add("a"), town.add("b")
+    town.wait(a.ask(at("b"), "echo", {}))
+    (carrier,) = a.carriers
+    town.answers["sleep"] = lambda head: Deferred()
+    asked: list[Deferred[Any]] = [carrier.ping() if waits == "pings" else a.ask(at("b"), "sleep", {}) for _ in range(4)]
+    asked[0].addErrback(lambda failure: [asked[2].cancel(), asked[1].cancel()])
+    carrier.abort("the test says so", counted="lost")
+    outcomes: list[Any] = []
+    for each in asked:
+        each.addBoth(outcomes.append)
+    assert len(outcomes) == 4
+    assert [type(outcome.value) for outcome in outcomes[1:]] == [CancelledError, CancelledError, AnyLogError]
+    assert town.wait(a.ask(at("b"), "echo", {})).head["host"] == "b"
+
+
+def test_ended_while_it_says_anew_who_it_is() -> None:
+    """A connection that ends because of what came is not taken for one, if the peer says who it is behind that."""
+    town = Town()
+    a, b = town.add("a"), town.add("b")
+    town.wait(b.ask(at("a"), "echo", {}))
+    (there,) = b.carriers
+    a.serve("told", lambda head, body, asker: [each.close("as it was told") for each in list(a.carriers)])
+    there.session.tell("told", {})
+    there.session.greet({"name": "b", "address": at("b"), "version": "v1"})
+    (here,) = a.carriers
+    here.dataReceived(there.session.control())
+    assert here.over
+    assert town.wait(a.ask(at("b"), "echo", {})).head["host"] == "b"
+
+
+def test_told_anew_who_this_is() -> None:
+    """Also to those behind one that is let go of at that moment."""
+    town = Town()
+    a, *_ = (town.add(host) for host in "abc")
+    for host in "bc":
+        town.wait(a.ask(at(host), "echo", {}))
+    first, second = a.carriers
+    first.pauseProducing()
+    while first.session.waiting <= UNREAD:
+        first.session.tell("told", {"much": "x" * 10_000})
+    before = second.session.waiting
+    a.greet()
+    town.advance(0.5)
+    assert a.counts["deaf"] == 1
+    assert first.over and not second.over
+    assert before == 0

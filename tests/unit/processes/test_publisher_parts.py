@@ -366,7 +366,7 @@ def test_confirmed_and_not_removed_yet() -> None:
 def test_one_content_twice(full: int) -> None:
     """Two files of one content that come at the same time go to one cluster, whichever takes the first of them."""
     table = Table()
-    here, other = table.first()
+    here, _ = table.first()
     table.answers = dict.fromkeys(table.addresses(here), 502)
     taken: list[str] = []
     ask = table.ask
