@@ -357,7 +357,7 @@ class Copying:
             place=self._pulling_place,
             peers=self.peers_of_cluster,
             active=self.active,
-            tsd=self.tsd,
+            tsd=self.own_tsd,  # what is kept in those of another member is not of this one
             standing=self.standing,
             refuses=self._refuses,
             connected=lambda dbms: self.databases.known(dbms) is not None,

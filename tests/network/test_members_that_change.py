@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from test_place import as_another, delete
+from test_place import as_another, delete, put_back
 from test_publisher import Fleet
 from test_pull import MASTER, Copies, is_complete
 from test_world import ask
+from twisted.internet.defer import Deferred
 
-from anylog.databases.tsd import GAP
+from anylog.databases.tsd import GAP, Tsd
 from anylog.errors import AnyLogError
 from anylog.node import Node
 from anylog.processes.operating import NOTE
+from anylog.processes.standing import Standing
 from anylog.testing.world import BEGIN
 
 
@@ -72,6 +74,28 @@ def test_the_id_of_a_member_that_left(copies: Copies) -> None:
     assert told(copies, second)[0] == before[0]
     assert told(copies, second)[1][0] > before[0][0] + GAP
     assert told(copies, second) == told(copies, third, f"tsd_{left}")
+
+
+def test_a_member_that_changes_while_it_runs(copies: Copies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was kept of the new member is recalled when the files are handed over: until then it may be another's."""
+    first, second = copies.add(1), copies.add(2)
+    copies.put(first, "a")
+    copies.until_equal(first, second, 90)
+    recalled: list[tuple[int, bool]] = []
+    recall = Standing.recall
+
+    def noted(standing: Standing, tsd: Tsd, member: int) -> Deferred[None]:
+        if standing is first.copying.standing:
+            recalled.append((member, first.copying.own_tsd() is tsd))
+        return recall(standing, tsd, member)
+
+    monkeypatch.setattr(Standing, "recall", noted)
+    member = copies.member(first) % 255 + 1
+    policy = json.loads(delete(copies, 1))["operator"]
+    policy = {key: value for key, value in policy.items() if key not in ("date", "ledger")}
+    put_back(copies, json.dumps({"operator": {**policy, "member": member}}))
+    copies.world.advance(10)
+    assert set(recalled) == {(member, True)}
 
 
 def test_a_table_of_files_under_the_own_id(copies: Copies) -> None:
