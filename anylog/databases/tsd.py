@@ -163,7 +163,7 @@ class Tsd:
         return self.database.write(lambda connection: _delete(connection, entries), _pages(len(entries)))
 
     def give_up(self, useless: Sequence[tuple[str, int]], done: Sequence[Done]) -> Deferred[None]:
-        """Delete entries (table, id) and finish others in one commit, unless they were finished or taken meanwhile."""
+        """Delete entries (table, id) and finish others, in one commit; what is not pending any more stays as it is."""
 
         def work(connection: Connection) -> None:
             waits = {(into, entry.id) for into, entry in _pending(connection)}
