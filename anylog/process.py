@@ -106,10 +106,14 @@ class Processes:
     _running: dict[str, Process] = field(factory=dict)
     _starting: set[str] = field(factory=set)
     _ending: set[str] = field(factory=set)
+    _stopped: bool = False
     log = Logger()
 
     async def start(self, process: Process) -> None:
-        """Start and keep it. Raises AnyLogError 136 if one of that name runs, or has something in work still."""
+        """Start and keep it. Raises AnyLogError 136 if one of that name runs, or has something in work still; 506 if
+        the node is shutting down, or began to while the process started: then it was stopped again."""
+        if self._stopped:
+            raise AnyLogError(506, f"{process.name} is not started: the node is shutting down")
         if process.name in self._running or process.name in self._starting:
             raise AnyLogError(136, f"{process.name} is already running: use 'exit {process.name}' first")
         if process.name in self._ending:  # two of them would take the same files in hand
@@ -117,6 +121,9 @@ class Processes:
         self._starting.add(process.name)
         try:
             await maybeDeferred(process.start)
+            if self._stopped:
+                await maybeDeferred(process.stop)
+                raise AnyLogError(506, f"{process.name} was stopped again: the node is shutting down")
             self._running[process.name] = process
         finally:
             self._starting.discard(process.name)
@@ -143,6 +150,7 @@ class Processes:
 
     async def stop(self, seconds: float = 15.0) -> None:
         """Stop all, floor by floor; a process that takes longer than `seconds` is reported and left behind."""
+        self._stopped = True
         for process in self.running():
             self._running.pop(process.name, None)
             try:

@@ -178,6 +178,15 @@ class Attaching:
         if self._going:
             self._attach(name)
 
+    def again(self, names: Sequence[str]) -> None:
+        """Those that are connected still wait for the journal once more."""
+        for name in names:
+            try:
+                self._databases.get(name)
+            except AnyLogError:  # disconnected while the journal was closed
+                continue
+            self.connected(name)
+
     def disconnected(self, name: str) -> None:
         """Nothing more goes there."""
         self._left.add(name)

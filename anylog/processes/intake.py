@@ -575,8 +575,7 @@ class Intake:
             self.operating.begin_anew()
             self.outgoing.begin_anew()
             self.journal = self._new_journal()
-            for name in names:
-                self.attaching.connected(name)
+            self.attaching.again(names)
             try:
                 await self.start()
             except AnyLogError as fault:

@@ -145,6 +145,19 @@ class ProcessTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual((noted[2:], processes.running()), (["-door", "-worker"], []))
 
+    def test_none_starts_while_all_stop(self):
+        """What was starting meanwhile is stopped once it has started, and nothing new begins."""
+        processes, noted, started = Processes(Clock()), [], Deferred()
+        slow, late = Noted("slow", WORKERS, noted), Noted("late", DOORS, noted)
+        slow.start = lambda: started
+        starting = Deferred.fromCoroutine(processes.start(slow))
+        self.run_(processes.stop())
+        refused = self.failureResultOf(Deferred.fromCoroutine(processes.start(late))).value
+        started.callback(None)
+        stopped = self.failureResultOf(starting).value
+        self.assertEqual((refused.number, stopped.number), (506, 506))
+        self.assertEqual((noted, processes.running()), (["-slow"], []))
+
     def test_one_bad_beat_does_not_end_the_music(self):
         """A beat that fails is logged; the next one comes."""
         clock, played = Clock(), []

@@ -161,6 +161,24 @@ class MeanwhileTests(RestartCase):
         self.rest()
         self.check()
 
+    def test_disconnected_while_the_journal_is_opened_anew(self) -> None:
+        """Nobody waits for a database that went meanwhile; what the journal holds for it waits until it is back."""
+        self.begin()
+        self.rest()
+        self.put(2, "t0")
+        self.clock.pump([0.001] * 30)
+        self.intake._start_anew()
+        self.clock.advance(0.01)
+        assert self.catalog is not None
+        self.wait(Deferred.fromCoroutine(self.catalog.disconnect("town")))
+        for _ in range(50):
+            self.clock.advance(0.1)
+        self.assertTrue(self.intake._ready)
+        self.assertFalse(self.intake.attaching.reads)
+        self.wait(Deferred.fromCoroutine(self.catalog.connect("town", "sqlite")))
+        self.rest()
+        self.check()
+
     def test_another_database_before_the_file_is_made(self) -> None:
         """It has no rows of a stream that is loaded: they come from its file once that is there."""
         for rows in (3, 0):
