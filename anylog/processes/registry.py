@@ -152,7 +152,7 @@ class Registry:
                 verdicts.append(Verdict("wait", f"{each.into} {entry.id} was interrupted"))
                 continue
             other = self._live.get(mine)
-            if other is not None and other is not buffer:
+            if other is not None and other.id != buffer.id:  # else it is what it was before the journal was read anew
                 verdicts.append(Verdict("wait", f"{each.into} {entry.id} is in work"))
                 continue
             if not same:  # of another member, and not loaded: what becomes of it decides
