@@ -107,6 +107,11 @@ class Registry:
             raise AnyLogError(5, "almgm.tsd_info is not there: use 'connect dbms almgm' and 'create table tsd_info'")
         return tsd
 
+    def still(self, member: int) -> None:
+        """Raises AnyLogError 203 once this node is another member than that: its tables of files are others then."""
+        if self.member() != member:
+            raise AnyLogError(203, f"this node is not member {member} now")
+
     async def register(self, buffers: Sequence[Buffer]) -> list[Verdict]:
         """Rows for all of them in one commit. Raises AnyLogError while `almgm` cannot be used."""
         tsd = self.tsd
