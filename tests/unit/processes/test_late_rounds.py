@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from filing_case import MEMBER as OWNER
 from test_filing import DAY, FilingCase
 from twisted.internet.defer import Deferred
 
-from anylog.databases.tsd import Done, Tsd, Wanted
+from anylog.databases.tsd import Done, Entry, Tsd, Wanted
 from anylog.errors import AnyLogError
 from anylog.processes.buffers import Buffer
 from anylog.processes.filing import Filing, full_name
-from tests.unit.processes.test_intake_restarts import MEMBER, Moody, RestartCase
+from anylog.processes.operating import AGAIN
+from anylog.processes.recovery import UNREAD, Recovery
+from tests.unit.processes.test_intake_restarts import FILES, FOLDER, MEMBER, Moody, RestartCase
 
 
 class FormerMemberTests(FilingCase):
@@ -146,3 +149,196 @@ class AnewTests(RestartCase):
         self.anew()
         self.rest()
         self.check()
+
+
+class ComparedTests(RestartCase):
+    """A comparison of before ends after another one was begun."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.waits: list[Deferred[dict[str, int]]] = []
+
+    def hold(self) -> None:
+        """Comparisons end when they are told to."""
+        self.begin()
+        self.rest()
+        self.assertTrue(self.intake.operating.agrees)
+
+        def compare(*args: Any) -> Deferred[dict[str, int]]:
+            self.waits.append(Deferred())
+            return self.waits[-1]
+
+        self.patch(Recovery, "compare", compare)
+
+    def test_while_another_goes_on(self) -> None:
+        """The database agrees when the one begun last has ended well."""
+        self.hold()
+        for _ in range(2):
+            self.intake.operating.compared("town")
+        self.waits[0].callback({})
+        self.assertFalse(self.intake.operating.agrees)
+        self.waits[1].callback({})
+        self.assertTrue(self.intake.operating.agrees)
+
+    def test_after_another_found_something(self) -> None:
+        """What that one left is looked at again first."""
+        self.hold()
+        for _ in range(2):
+            self.intake.operating.compared("town")
+        self.waits[1].callback({UNREAD: 1})
+        self.waits[0].callback({})
+        self.assertFalse(self.intake.operating.agrees)
+        self.clock.advance(AGAIN)
+        self.waits[2].callback({})
+        self.assertTrue(self.intake.operating.agrees)
+
+    def test_told_meanwhile(self) -> None:
+        """Rows that go while it is compared may be such as it has looked at, also if it is to be compared again."""
+        self.hold()
+        operating = self.intake.operating
+        operating.compare_again("town")
+        operating.compared("town")
+        operating.compare_again("town")
+        self.waits[0].callback({})
+        self.assertFalse(operating.agrees)
+        self.clock.advance(AGAIN)
+        self.waits[1].callback({})
+        self.assertTrue(operating.agrees)
+
+
+class AnotherMemberTests(RestartCase):
+    """The ledger says that this node is another member now."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.begin()
+        self.rest()
+        self.put(3, "t0")
+        self.rest()
+        self.put(2, "t0", whole=True)
+        self.rest()
+        self.before = self.entries("tsd_info")
+        self.assertEqual([entry.rows for entry in self.before.values()], [3, 2])
+
+    def tsd(self) -> Tsd:
+        tsd = self.intake.registry.tsd
+        assert isinstance(tsd, Tsd)
+        return tsd
+
+    def entries(self, into: str) -> dict[int, Entry]:
+        if into not in self.wait(self.tsd().tables()):
+            return {}
+        found: dict[int, Entry] = self.wait(
+            self.tsd().by_ids(into, [row[0] for row in self.ask(f"select file_id from {into} order by 1", "almgm")])
+        )
+        return found
+
+    def become(self) -> Deferred[None]:
+        """As the operator tells it at its next beat; fires when that is over."""
+        self.member = MEMBER + 1
+
+        async def told() -> None:
+            await self.intake.operating.note(self.member)
+            await self.intake.operate(FILES, lambda: self.member)
+
+        return Deferred.fromCoroutine(told())
+
+    def of_the_other(self) -> dict[int, Entry]:
+        """Files that the other one had under the same ids, in a database that is not there now."""
+        into = f"tsd_{MEMBER + 1}"
+        for id in self.before:
+            wanted = Wanted(
+                dbms="city", table="t", source="0", hash=f"{id:032}", instructions="0", id=id, into=into,
+                time="2026-11-21 10:00:00",
+            )  # fmt: skip
+            self.wait(self.tsd().register([wanted]))
+            self.wait(self.tsd().finish([Done(into=into, id=id, rows=9)]))
+        return self.entries(into)
+
+    def is_another(self, others: Mapping[int, Entry] | None = None) -> None:
+        """What it was before is in its own table, and nothing else has come."""
+        self.rest()
+        self.assertEqual(self.entries(f"tsd_{MEMBER}"), self.before)
+        self.assertEqual(self.entries("tsd_info"), others or {})
+        self.assertEqual(self.ask("select count(*) from t0"), [(5,)])
+
+    def test_while_it_is_compared(self) -> None:
+        """What an earlier comparison finds then is not of the tables of now: nothing comes into them, or goes."""
+        steps, reached = ("sums", "lines", "by_ids", "pending", "leaning"), set[str]()
+        for step in steps:
+            for gone, moment in product((True, False), (5, 20)):
+                self.kill()
+                self.member = MEMBER
+                self.setUp()
+                with self.subTest(step=step, gone=gone, moment=moment):
+                    others = self.of_the_other()
+                    if gone:  # so that marks are found that nobody knows
+                        self.wait(self.tsd().forget([("tsd_info", id) for id in self.before]))
+                    else:  # and entries without marks
+                        for table, id in [("t0", id) for id in self.before]:
+                            self.wait(self.catalog.get("town").undo(table, MEMBER, id))  # type: ignore[union-attr]
+                    held: list[Deferred[None]] = []
+                    asked = getattr(Tsd, step)
+
+                    def holds(
+                        tsd: Tsd, *args: Any, asked: Any = asked, held: list[Deferred[None]] = held
+                    ) -> Deferred[Any]:
+                        told: Deferred[Any] = asked(tsd, *args)
+                        if held:
+                            return told
+                        held.append(Deferred())
+                        return told.addCallback(lambda found: held[0].addCallback(lambda _: found))
+
+                    self.patch(Tsd, step, holds)
+                    self.intake.operating.compared("town")
+                    self.clock.pump([0.001] * 50)
+                    self.patch(Tsd, step, asked)
+                    became = self.become()
+                    self.clock.pump([0.001] * moment)
+                    reached.update([step] if held else [])
+                    for told in held:
+                        told.callback(None)
+                    self.wait(became)
+                    self.is_another(others)
+        self.assertEqual(reached, set(steps))
+
+    def test_compared_before_they_are_handed_over(self) -> None:
+        """They are not taken for those of the new member, of which nothing is loaded."""
+        self.member = MEMBER + 1
+        self.wait(self.intake.operating.compared("town"))
+        self.assertFalse(self.intake.operating.agrees)
+        self.assertEqual(self.entries("tsd_info"), self.before)
+        self.wait(self.become())
+        self.is_another()
+
+    def test_looked_at_while_it_is_noted(self) -> None:
+        """Nothing is registered in what is not handed over, though the disk takes long to keep who operates here."""
+        self.disk.refuses.add(FOLDER)
+        self.become().addErrback(lambda failure: failure.trap(AnyLogError))
+        self.clock.pump([0.1] * 30)
+        self.assertTrue(self.intake.registry.unsure)
+        self.put(2, "t1")
+        self.clock.pump([0.1] * 30)
+        self.assertEqual(self.entries("tsd_info"), self.before)
+        self.disk.refuses.clear()
+        self.wait(self.become())
+        self.rest()
+        self.assertEqual(self.entries(f"tsd_{MEMBER}"), self.before)
+        self.assertEqual([entry.rows for entry in self.entries("tsd_info").values()], [2])
+
+    def test_a_policy_that_comes_while_it_begins(self) -> None:
+        """Files cannot be registered yet, and when they can this node is a member: that is kept first."""
+        self.kill()
+        self.member = 0
+        RestartCase.setUp(self)
+        self.begin(operates=False)
+        see_ids = Recovery.see_ids
+
+        async def away(recovery: Recovery, *args: Any, **options: Any) -> None:
+            self.member = MEMBER
+            self.patch(Recovery, "see_ids", see_ids)
+            raise AnyLogError(5, "almgm is away")
+
+        self.patch(Recovery, "see_ids", away)
+        self.wait(self.intake.operate(FILES, lambda: self.member))
+        self.assertEqual((self.intake.operating.noted, self.intake.operating.agrees), (MEMBER, True))
