@@ -199,7 +199,8 @@ class Recovery:
         """
         tsd = self.registry.tsd
         found = await tsd.pending()  # first: what is taken from the directory meanwhile is in work below
-        waits = Unread.of(await self.waiting(), self.registry.member()) if found else Unread()
+        member = self.registry.member()
+        waits = Unread.of(await self.waiting(), member) if found else Unread()
         held = await tsd.by_hash([entry.hash for _, entry in found])
         busy = self.in_work()
         left = [
@@ -207,6 +208,8 @@ class Recovery:
             for into, entry in found
             if not self.registry.has(into, entry.id) and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
+        if self.registry.member() != member:
+            return len(left)  # the tables are those of another: they are looked at anew
         gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
         useless = [
             (into, entry.id)

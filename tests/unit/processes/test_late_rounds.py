@@ -342,3 +342,20 @@ class AnotherMemberTests(RestartCase):
         self.patch(Recovery, "see_ids", away)
         self.wait(self.intake.operate(FILES, lambda: self.member))
         self.assertEqual((self.intake.operating.noted, self.intake.operating.agrees), (MEMBER, True))
+
+    def test_given_up_as_the_one_before(self) -> None:
+        """What nobody came with under that member's ids says nothing of the files of the new one."""
+        for into in ("tsd_info", f"tsd_{MEMBER + 1}"):
+            wanted = Wanted(
+                dbms="city", table="t", source="0", hash=into.zfill(32), instructions="0", id=5, into=into,
+                time="2026-11-21 10:00:00",
+            )  # fmt: skip
+            self.wait(self.tsd().register([wanted]))
+
+        async def waiting() -> Sequence[str]:
+            await self.become()
+            return ()
+
+        self.intake.recovery.waiting = waiting
+        self.assertEqual(self.wait(Deferred.fromCoroutine(self.intake.recovery.orphans())), 2)
+        self.assertTrue(self.entries("tsd_info")[5].pending)
