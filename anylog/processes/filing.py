@@ -156,11 +156,15 @@ class Filing:
         """Ended before the journal noticed: those whose row says how many rows there are need nothing more."""
         if not files:
             return
-        found = await self._registry.tsd.by_ids("tsd_info", [file.buffer.tsd for file in files])
+        tsd, by_table = self._registry.tsd, dict[str, list[_File]]()
         for file in files:
-            entry = found.get(file.buffer.tsd)
-            if entry is not None and (entry.rows or entry.status1):
-                file.counted, file.hash = True, entry.hash
+            by_table.setdefault(table_of(file.buffer, self._registry.member()), []).append(file)
+        for into, there in by_table.items():
+            found = await tsd.by_ids(into, [file.buffer.tsd for file in there])
+            for file in there:
+                entry = found.get(file.buffer.tsd)
+                if entry is not None and (entry.rows or entry.status1):
+                    file.counted, file.hash = True, entry.hash
 
     async def _make(self, file: _File, options: FilingOptions) -> None:
         """Its bytes, its name, and where it goes."""

@@ -499,8 +499,8 @@ class Intake:
         self.point("done")
         buffer.state = "done"
         self._drafts.drop(buffer)
-        self._buffers.pop(buffer.id, None)
-        self._ending.add(buffer.id)
+        if self._ready and self._buffers.get(buffer.id) is buffer:  # else the journal is read anew: it comes from there
+            self._ending.add(self._buffers.pop(buffer.id).id)
 
     def _connected(self, name: str, connected: bool) -> None:
         if connected:

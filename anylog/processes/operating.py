@@ -67,7 +67,8 @@ class Operating:
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
     _begun: bool = False  # the databases that were there at first are compared
-    _apart: set[str] = field(factory=set)  # databases that may lack what the tables of files say is loaded
+    # Databases that may lack what the tables of files say is loaded, each with what has been begun last to mend that.
+    _apart: dict[str, object] = field(factory=dict)
     _again: dict[str, Any] = field(factory=dict)  # database -> the call that compares it once more
     _seen: Tsd | None = None  # of which it is known whose files are in `tsd_info`
     _checked: Tsd | None = None  # whose sums were compared with what they are sums of
@@ -141,8 +142,10 @@ class Operating:
     async def _hand_over(self, tsd: Tsd) -> None:
         """What this node registered as another member stays that one's: under its id the others have it."""
         member = self._registry.member()
-        if not member or member != self.noted:
+        if not member:
             return
+        if member != self.noted:
+            raise AnyLogError(63, f"it is not kept yet that this node is member {member}")
         known = await owner(tsd)
         former = known or self.former or member  # they may be a copy of when this node was somebody else
         if former != member or tsd.has_of(member):
@@ -173,6 +176,8 @@ class Operating:
             return
         while self.runs and not await self._begin_with(options):
             await pause(self._clock, BEAT)
+            if self.runs:
+                await self.note(self._registry.member())  # it may have become one, or another, meanwhile
         self._begun = self.runs
         if self.runs and self._late is None:
             self._late = self._clock.callLater(LATE, self._look_late)
@@ -241,11 +246,15 @@ class Operating:
         options = self._filing.options
         if not self.runs or options is None or not options.tsd or name in SYSTEM:
             return
-        self._apart.add(name)
+        if not self.settled(self._registry.member()):  # what is here may be taken for another member's
+            self.compare_again(name)
+            return
+        mine = self._apart[name] = object()
         try:
             done = await self._recovery.compare(name, self._databases.get(name), options)
             if not {UNREAD, UNMADE} & done.keys():
-                self._apart.discard(name)
+                if self._apart.get(name) is mine:  # else another comparison is to say so, or it lacks rows since then
+                    del self._apart[name]
                 return
         except AnyLogError as why:
             self.log.error("{name} and almgm cannot be compared: {why}", name=name, why=str(why))
@@ -253,8 +262,10 @@ class Operating:
 
     def compare_again(self, name: str) -> None:
         """A database lacks rows that its tables of files say are loaded: it is compared again in a while."""
-        if self.runs and name not in self._again:
-            self._apart.add(name)
+        if not self.runs:
+            return
+        self._apart[name] = object()
+        if name not in self._again:
             self._again[name] = self._clock.callLater(AGAIN, self._compare_again, name)
 
     def _compare_again(self, name: str) -> None:
@@ -263,7 +274,7 @@ class Operating:
             compared = self.compared(name)
             compared.addErrback(lambda failure: self.log.failure("comparing {name}", failure, name=name))
         else:
-            self._apart.discard(name)  # it is compared when it is connected again
+            self._apart.pop(name, None)  # it is compared when it is connected again
 
     def member(self, dbms: str) -> tuple[bool, int]:
         """Whether readings of now become files, and the member in whose name; its id 0: they are not registered."""

@@ -133,7 +133,7 @@ class Recovery:
         for owner in sorted(owners | set(await database.mark_members()), key=lambda each: (each != member, each)):
             if not owner and not member:
                 continue  # what was loaded without being registered
-            one = comparisons[owner] = await self._comparison(name, database, options, owner, done)
+            one = comparisons[owner] = await self._comparison(name, database, options, member, owner, done)
             await one.pending()
             counted, held = await tsd.sums(one.into, name), await database.mark_sums(owner)
             for table in sorted(counted.keys() | held.keys()):
@@ -142,17 +142,19 @@ class Recovery:
         for into, entry in await tsd.leaning(name):
             owner = member_of_table(into, member)
             if owner not in comparisons:
-                comparisons[owner] = await self._comparison(name, database, options, owner, done)
+                comparisons[owner] = await self._comparison(name, database, options, member, owner, done)
             await comparisons[owner].leaning(entry)
-        await self._unlisted(name, database, options, done)
+        await self._unlisted(name, database, options, member, done)
         if done:
             told = ", ".join(f"{times} {what}" for what, times in sorted(done.items()))
             self.log.warn("{name} and almgm were brought into agreement: {told}", name=name, told=told)
         return done
 
-    async def _unlisted(self, name: str, database: Marked, options: FilingOptions, done: dict[str, int]) -> None:
+    async def _unlisted(
+        self, name: str, database: Marked, options: FilingOptions, member: int, done: dict[str, int]
+    ) -> None:  # fmt: skip
         """After a loss of `almgm`: what has neither entry nor mark is registered again and loaded from the archive."""
-        tsd, member = self.registry.tsd, self.registry.member()
+        tsd = self.registry.tsd
         above = await unlisted_above(tsd.database, name)
         if above is None or not member:
             return
@@ -174,13 +176,13 @@ class Recovery:
         if not await found.load(above):
             done[UNREAD] = done.get(UNREAD, 0) + 1  # it is looked at again in a while
         elif UNREAD not in done:
+            self.registry.still(member)
             await note_listed(tsd.database, name, above)
 
     async def _comparison(
-        self, name: str, database: Marked, options: FilingOptions, owner: int, done: dict[str, int]
+        self, name: str, database: Marked, options: FilingOptions, member: int, owner: int, done: dict[str, int]
     ) -> _Comparison:
         """With what waits for the distributor now: looked at before any of the archive, where these files move."""
-        member = self.registry.member()
         one = _Comparison(
             room=self, name=name, database=database, options=options, tsd=self.registry.tsd, member=member,
             owner=owner, done=done,
@@ -197,7 +199,8 @@ class Recovery:
         """
         tsd = self.registry.tsd
         found = await tsd.pending()  # first: what is taken from the directory meanwhile is in work below
-        waits = Unread.of(await self.waiting(), self.registry.member()) if found else Unread()
+        member = self.registry.member()
+        waits = Unread.of(await self.waiting(), member) if found else Unread()
         held = await tsd.by_hash([entry.hash for _, entry in found])
         busy = self.in_work()
         left = [
@@ -205,6 +208,8 @@ class Recovery:
             for into, entry in found
             if not self.registry.has(into, entry.id) and entry.hash.removeprefix(PLACEHOLDER) not in busy
         ]
+        if self.registry.member() != member:
+            return len(left)  # the tables are those of another: they are looked at anew
         gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
         useless = [
             (into, entry.id)
@@ -251,7 +256,8 @@ class _Comparison:
 
     @property
     def into(self) -> str:
-        """The table of files."""
+        """The table of files. Raises AnyLogError 203 once it is that of another."""
+        self.room.registry.still(self.member)
         return table_of_member(self.owner, self.member)
 
     def _note(self, what: str, times: int = 1) -> None:
@@ -297,7 +303,7 @@ class _Comparison:
             after = upto
 
     async def _counts(self, known: Mapping[int, Entry], loaded: Mapping[int, Mark]) -> None:
-        wrong = []
+        wrong = {}
         for id, entry in known.items():
             mark = loaded.get(id)
             if mark is None or mark.rows == entry.rows:
@@ -309,9 +315,9 @@ class _Comparison:
                 await self.database.undo(mark.table, self.owner, id)
                 await self._lost(entry)
             else:
-                wrong.append(Done(into=self.into, id=id, rows=mark.rows))
+                wrong[id] = mark.rows
         if wrong:
-            await self.tsd.finish(wrong)
+            await self.tsd.finish([Done(into=self.into, id=id, rows=rows) for id, rows in wrong.items()])
             self._note("counts corrected", len(wrong))
 
     async def _unknown(self, marks: Sequence[Mark]) -> None:

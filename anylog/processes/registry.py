@@ -107,6 +107,11 @@ class Registry:
             raise AnyLogError(5, "almgm.tsd_info is not there: use 'connect dbms almgm' and 'create table tsd_info'")
         return tsd
 
+    def still(self, member: int) -> None:
+        """Raises AnyLogError 203 once this node is another member than that: its tables of files are others then."""
+        if self.member() != member:
+            raise AnyLogError(203, f"this node is not member {member} now")
+
     async def register(self, buffers: Sequence[Buffer]) -> list[Verdict]:
         """Rows for all of them in one commit. Raises AnyLogError while `almgm` cannot be used."""
         tsd = self.tsd
@@ -152,7 +157,7 @@ class Registry:
                 verdicts.append(Verdict("wait", f"{each.into} {entry.id} was interrupted"))
                 continue
             other = self._live.get(mine)
-            if other is not None and other is not buffer:
+            if other is not None and other.id != buffer.id:  # else it is what it was before the journal was read anew
                 verdicts.append(Verdict("wait", f"{each.into} {entry.id} is in work"))
                 continue
             if not same:  # of another member, and not loaded: what becomes of it decides

@@ -59,6 +59,7 @@ class Rounds:
     log = Logger()
 
     _queue: deque[Buffer] = field(factory=deque)
+    _taken: list[Buffer] = field(factory=list)  # of the round on its way those that are tried again if it fails
     _held: dict[tuple[str, str], _Held] = field(factory=dict)  # by database and table
     _dozing: bool = False  # only what has to be tried again is there
     _making: bool = False  # a round is on its way
@@ -92,6 +93,7 @@ class Rounds:
         there = [*self._queue, *(buffer for held in self._held.values() for buffer in held.files)]
         self._queue = deque(buffer for buffer in there if but(buffer))
         self._held.clear()
+        self._taken = [buffer for buffer in self._taken if but(buffer)]
         return there
 
     def go_on(self) -> None:
@@ -134,8 +136,10 @@ class Rounds:
                     self._dozing = False
                     continue
                 taken, why, self._making = self._take(), "", True
+                self._taken = taken
                 try:
-                    self._hold(taken, await self._round(taken))
+                    left = await self._round(taken)
+                    self._hold(taken, {buffer: left[buffer] for buffer in self._taken if buffer in left})
                     attempt, self._refused = 0, ""
                 except (AnyLogError, OSError) as refusal:
                     why = str(refusal)
@@ -148,7 +152,7 @@ class Rounds:
                 if why:
                     self._say(why, self._refused)
                     self._refused = why
-                    self._queue.extend(taken)
+                    self._queue.extend(self._taken)
                     self._tell_idle()
                     await self._wait(PAUSES[min(attempt, len(PAUSES) - 1)])
                     attempt += 1
