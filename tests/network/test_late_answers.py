@@ -11,7 +11,7 @@ import pytest
 from test_audit import ROWS, archived, filed, sql
 from test_clusters import cluster
 from test_keep import equal
-from test_pull import CONSUMER, MASTER, Copies, door
+from test_pull import MASTER, Copies, door
 from twisted.internet.defer import Deferred
 
 from anylog.ledger.master import Master
