@@ -248,18 +248,21 @@ class Membership:
 
     async def _copy(self, source: str) -> None:
         """Make the own database like the ledger that was fetched; what others put there stays."""
-        if self.master is None:
+        master = self.master
+        if master is None:
             return
         confirmed = {policy.id: policy for policy in self.ledger.raw if not policy.local}
-        stored = self.master.policies
+        stored = master.policies
         stale = [
             ident
-            for ident in await self.master.by_host(source)
+            for ident in await master.by_host(source)
             if (old := stored.get(ident)) and (ident not in confirmed or confirmed[ident].text != old.text)
         ]
-        if stale:
-            await self.master.drop(stale)
-        await self.master.push([each for each in confirmed.values() if each.id not in stored], source, True)
+        if stale and self.master is master:
+            await master.drop(stale)
+        if self.master is not master:
+            return  # its database went meanwhile; another one is made equal by the next look that finds something new
+        await master.push([each for each in confirmed.values() if each.id not in stored], source, True)
 
     def _unsettled(self, failure: Any) -> None:
         if failure.check(AnyLogError):

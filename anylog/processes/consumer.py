@@ -311,7 +311,8 @@ class Consumer(Process):
 
     async def _states(self, link: Link, place: Place, tsd: Tsd) -> None:
         own, peer, range = place.member, link.peer, self.range
-        ours = self.ours = await totals(tsd, range.start, range.end)
+        link.losses = self.standing.losses
+        ours = self.ours = link.ours = await totals(tsd, range.start, range.end)
         mine = self.standing.of(own)
         upto = {whose: id for whose, id in mine.items() if id}
         told = await self.puller.members(
@@ -572,7 +573,13 @@ class Consumer(Process):
         fine = bool(there) and all(link.fine for link in asked)
         # Members that are all new have nothing to be complete with, as long as an older one may come back.
         trusted = len(there) == len(self._peers()) or any(link.complete for link in there)
-        here = fine and trusted and not open and not self.arrived and not self._absent
+        # What they were found to be equal to is lost by now, or is about to go.
+        lost = any(link.losses != standing.losses for link in there) or any(
+            ours.get(into, Totals()).files < each.files for link in there for into, each in link.ours.items()
+        )
+        if lost:
+            self._next = min(self._next, self._clock.seconds() + BEAT)
+        here = fine and trusted and not open and not lost and not self.arrived and not self._absent
         if self.mode == "active" and here and not standing.own_complete:
             self.log.info("this member has all that the others have")
             standing.own_complete = True

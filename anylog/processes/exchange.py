@@ -138,6 +138,12 @@ class Exchange:
             raise AnyLogError(40, f"the cluster {place.cluster} has no member {member} by the ledger of this node")
         return member
 
+    def _still(self, place: Place) -> None:
+        """Raises AnyLogError 203 if this node is another member by now: its tables of files are others then."""
+        now = self._place()
+        if now is not None and now.member != place.member:
+            raise AnyLogError(203, f"this node is not member {place.member} now")
+
     @deferring
     async def members(self, head: Mapping[str, Any], body: bytes, asker: Asker) -> Reply:
         """How far both sides are. Fails with AnyLogError 5, 21, 40 or 203."""
@@ -160,6 +166,7 @@ class Exchange:
         # Which ids did it give: also those of files that are not registered here yet, which are looked for first.
         lying = await self._lying(asking) if "safe" not in head else ()
         known = max([await last_id(tsd, f"tsd_{asking}"), *(id for id in lying if id <= LARGEST_ID)])
+        self._still(place)
         told = {
             "member": place.member,
             "complete": self._complete(),
@@ -180,6 +187,7 @@ class Exchange:
         most = whole(head, "most", 1, MOST_ENTRIES)
         start, end, after = date(head, "start"), date(head, "end"), whole(head, "after", 0, LARGEST_ID)
         found = await lines(tsd, into, start, end, after, most + 1)
+        self._still(place)
         data = orjson.dumps([astuple(line) for line in found[:most]])
         self.counts.add("entries told", len(found[:most]))
         return Reply(head={"more": len(found) > most}, body=Held(memoryview(data)))
@@ -193,6 +201,7 @@ class Exchange:
         member, ids = whole(head, "member", 0, 255), _ids(head)
         lying = await self._lying(member)  # first: what is taken from there meanwhile has its entry below
         found = await tsd.by_ids(table_of(member, place.member), ids)
+        self._still(place)
         told = {
             id: [id, entry.hash, entry.rows, state_of(entry)]
             for id, entry in found.items()
@@ -226,6 +235,7 @@ class Exchange:
             raise AnyLogError(203, "no operator runs on this node")
         wanted = list(dict.fromkeys(ids))
         known = await tsd.by_ids(table_of(member, place.member), wanted)
+        self._still(place)
         names = {id: name_of(known[id], member) for id in wanted if id in known and state_of(known[id]) in OFFERED}
         asked = [(id, *name) for id, name in names.items()]
         busy = self._in_work()  # first: what ends from here on is in the archive

@@ -95,6 +95,8 @@ class Link:
     error: str = ""
     errors: int = 0
     complete: bool = False
+    losses: int = 0  # of this member, when the last pass began
+    ours: Mapping[str, Totals] = field(factory=dict)  # by table of files, at that time, too
     looks: dict[int, Look] = field(factory=dict)  # by the member whose files they are
     in_flight: int = 0
     large: Large = field(factory=Large)

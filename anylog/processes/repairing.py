@@ -367,9 +367,13 @@ class _Table:
         return found.get(told.id, NOTHING)
 
     async def _load(self, told: Told, content: bytes) -> bool:
-        """From the archive, as a recovery does it. False if it was left."""
+        """From the archive, as a recovery does it. False if it was left. Raises AnyLogError 63 without a file."""
         path = await self.room.audit.path(self.options, told)
-        assert path is not None
+        if path is None:  # it may have moved on between a look at one directory and one at the other
+            self.room.audit.forget()
+            path = await self.room.audit.path(self.options, told)
+        if path is None:
+            raise AnyLogError(63, "its archive file is not found any more")
         outcome = await self.room.bring(
             WholeFile(
                 path=path, dbms=self.question.dbms, table=self.question.table, source=told.source,

@@ -14,7 +14,7 @@ from attrs import define
 from twisted.logger import Logger
 
 from anylog.databases.tsd import Tsd
-from anylog.databases.tsd_ranges import Range, state_of, totals
+from anylog.databases.tsd_ranges import Range, Totals, state_of, totals
 from anylog.disk.archive import folder_of
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
@@ -43,9 +43,16 @@ class Retention:
     async def copied(self, days: Sequence[date], root: Path, others: Collection[Peer]) -> set[date]:
         """Those of the days whose files in the archive at `root` all of the others have, too."""
         left = sorted(set(days))
+        before = {day: await self._held(day, day) for day in left}
         for peer in others:
             left = await self._had_by(peer, left)
-        return {day for day in left if await self._entered(root, day)}
+        found = [day for day in left if await self._entered(root, day)]
+        # What came while they were asked was asked for of those alone that were left then.
+        return {day for day in found if await self._held(day, day) == before[day]}
+
+    def _held(self, first: date, last: date) -> Awaitable[dict[str, Totals]]:
+        """What is held here of these days, by table of files."""
+        return totals(self._tsd, first.isoformat(), (last + timedelta(days=1)).isoformat())
 
     async def _had_by(self, peer: Peer, days: Sequence[date]) -> list[date]:
         """Days of which a member says that it has the same files: many with one question, halves where it differs."""
@@ -75,7 +82,7 @@ class Retention:
         told = await self._ask(peer, range)
         if not told.complete:
             raise AnyLogError(508, "it says that it misses something")
-        for into, ours in (await totals(self._tsd, range.start, range.end)).items():
+        for into, ours in (await self._held(first, last)).items():
             theirs = told.tables.get(member_of(into, self._place.member))
             if ours.pending:
                 return False  # it may be archived in a moment

@@ -25,6 +25,7 @@ class Standing:
     complete: dict[int, bool] = field(factory=dict)  # what members said of themselves last
     heard: dict[int, float] = field(factory=dict)  # unix seconds
     own_complete: bool = False
+    losses: int = 0  # how often something was lost here since the start
     _agreed: dict[int, int] = field(factory=dict)
     _among: frozenset[int] = frozenset()
     _kept: dict[str, int] = field(factory=dict)
@@ -74,6 +75,7 @@ class Standing:
         """Something is lost here that others may have: this member is not complete until it is seen to be again."""
         await self.recall(tsd, member)
         self.own_complete = False
+        self.losses += 1
         if self._kept.get("complete"):
             await remember(tsd, {"complete": 0})
             self._kept["complete"] = 0
