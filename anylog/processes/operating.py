@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,6 +67,7 @@ class Operating:
     former: int = 0  # the member whose files are in `tsd_info` still, if that is another
     _beats: Rhythm | None = None
     _told: bool = False  # that nothing can be registered
+    _beginning: object = None  # another one for each operator that begins
     _begun: bool = False  # the databases that were there at first are compared
     # Databases that may lack what the tables of files say is loaded, each with what has been begun last to mend that.
     _apart: dict[str, object] = field(factory=dict)
@@ -166,6 +168,7 @@ class Operating:
         Fires when databases, tables of files and archive agree; readings are taken in the meantime.
         """
         self.runs = True
+        mine = self._beginning = object()
         self._registry.member = member if options.tsd else lambda: 0
         self.remembered = self._left = 0
         await self.note(self._registry.member())
@@ -174,14 +177,18 @@ class Operating:
             self.earlier.go_on()
             self._begun = True
             return
-        while self.runs and not await self._begin_with(options):
+        while not await self._begin_with(options):
             await pause(self._clock, BEAT)
-            if self.runs:
+            if not self.runs or self._beginning is not mine:
+                return  # it ended; and another may have begun since, with options of its own
+            with suppress(AnyLogError):  # then nothing is handed over, and all of it tried again
                 await self.note(self._registry.member())  # it may have become one, or another, meanwhile
-        self._begun = self.runs
-        if self.runs and self._late is None:
+        if not self.runs or self._beginning is not mine:
+            return
+        self._begun = True
+        if self._late is None:
             self._late = self._clock.callLater(LATE, self._look_late)
-        if self.runs and self._beats is None:
+        if self._beats is None:
             self._beats = Rhythm(clock=self._clock, every=BEAT, do=self._look, name="tables of files")
             self._beats.start()
 

@@ -506,9 +506,10 @@ class _Comparison:
             self.log.warn("{path} stays: {why}", path=path, why=moved[0].strerror or str(moved[0]))
         if self.owner != self.member:
             await self.tsd.forget([(self.into, entry.id)])
-            return
-        told = f"its rows are lost, and its file is damaged: {damage}"
-        await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
+        else:
+            told = f"its rows are lost, and its file is damaged: {damage}"
+            await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
+        await self.room.lacking(self.member)  # once more: a look at the others that fell between saw it here still
 
     async def pending(self) -> None:
         """Registered, not counted: those with a mark were loaded, and the node ended before it was counted.

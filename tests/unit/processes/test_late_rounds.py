@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from filing_case import MEMBER as OWNER
 from test_filing import DAY, FilingCase
 from twisted.internet.defer import Deferred
@@ -16,6 +18,8 @@ from anylog.processes.buffers import Buffer
 from anylog.processes.filing import Filing, full_name
 from anylog.processes.operating import AGAIN
 from anylog.processes.recovery import UNREAD, Recovery
+from anylog.processes.whole import FilingOptions
+from anylog.waiting import gather
 from tests.unit.processes.test_intake_restarts import FILES, FOLDER, MEMBER, Moody, RestartCase
 
 
@@ -337,11 +341,42 @@ class AnotherMemberTests(RestartCase):
         async def away(recovery: Recovery, *args: Any, **options: Any) -> None:
             self.member = MEMBER
             self.patch(Recovery, "see_ids", see_ids)
+            self.disk.refuses.add(FOLDER)
             raise AnyLogError(5, "almgm is away")
 
         self.patch(Recovery, "see_ids", away)
-        self.wait(self.intake.operate(FILES, lambda: self.member))
+        begun = self.intake.operate(FILES, lambda: self.member)
+        self.clock.pump([0.5] * 20)
+        self.assertFalse(begun.called or self.intake.operating.agrees)  # the disk does not keep it
+        self.disk.refuses.clear()
+        self.wait(begun)
         self.assertEqual((self.intake.operating.noted, self.intake.operating.agrees), (MEMBER, True))
+
+    def test_ended_and_begun_while_it_begins(self) -> None:
+        """Only the newest operator goes on with it when files can be registered."""
+        see_ids, other = Recovery.see_ids, evolve(FILES, archive_dir=Path("/elsewhere"))
+
+        async def away(recovery: Recovery, *args: Any, **options: Any) -> None:
+            raise AnyLogError(5, "almgm is away")
+
+        self.intake.operating.end()
+        self.patch(Recovery, "see_ids", away)
+        first = self.intake.operate(FILES, lambda: self.member)
+        self.clock.pump([0.01] * 10)
+        self.intake.operating.end()
+        second = self.intake.operate(other, lambda: self.member)
+        self.clock.pump([0.01] * 10)
+        taken: list[FilingOptions] = []
+
+        async def there(recovery: Recovery, databases: Any, options: FilingOptions, **more: Any) -> None:
+            taken.append(options)
+            await see_ids(recovery, databases, options, **more)
+
+        self.patch(Recovery, "see_ids", there)
+        self.wait(Deferred.fromCoroutine(gather([first, second])))
+        self.assertTrue(taken)
+        self.assertEqual([options for options in [*taken, self.intake.filing.options] if options != other], [])
+        self.assertTrue(self.intake.operating.agrees)
 
     def test_given_up_as_the_one_before(self) -> None:
         """What nobody came with under that member's ids says nothing of the files of the new one."""

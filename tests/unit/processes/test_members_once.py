@@ -476,8 +476,18 @@ class AgreementTests(MembersCase):
         for file in damaged:
             self.disk.put(DAY / f"{file.name}.gz", b"rotten")
         self.lose("town")
-        self.again()
+        self.kill()
+        self.begin()
+        told: list[dict[Any, str]] = []
+
+        async def lacking(member: int) -> None:
+            told.append(self.states())
+
+        self.intake.recovery.lacking = lacking
+        self.clock.pump([0.01] * 400)
+        self.rest()
         states = self.states()
+        self.assertEqual(told[-1], states)  # said, also after they were seen here for the last time
         self.assertNotIn(("tsd_3", 42), states)
         self.assertEqual(states["tsd_info", 43][:2], "01")
         self.assertEqual(len([name for name in self.disk.names(ERRORS) if ".err_6." in name]), 2)
