@@ -177,13 +177,12 @@ class Operating:
             self.earlier.go_on()
             self._begun = True
             return
-        while not await self._begin_with(options):
+        while self._goes_on(mine) and not await self._begin_with(options):
             await pause(self._clock, BEAT)
-            if not self.runs or self._beginning is not mine:
-                return  # it ended; and another may have begun since, with options of its own
-            with suppress(AnyLogError):  # then nothing is handed over, and all of it tried again
-                await self.note(self._registry.member())  # it may have become one, or another, meanwhile
-        if not self.runs or self._beginning is not mine:
+            if self._goes_on(mine):
+                with suppress(AnyLogError):  # then nothing is handed over, and all of it tried again
+                    await self.note(self._registry.member())  # it may have become one, or another, meanwhile
+        if not self._goes_on(mine):
             return
         self._begun = True
         if self._late is None:
@@ -192,10 +191,14 @@ class Operating:
             self._beats = Rhythm(clock=self._clock, every=BEAT, do=self._look, name="tables of files")
             self._beats.start()
 
+    def _goes_on(self, beginning: object) -> bool:
+        """False if that operator ended; another may have begun since, with options of its own."""
+        return self.runs and self._beginning is beginning
+
     @deferring
     async def _begin_with(self, options: FilingOptions) -> bool:
         """Ids first: nothing is registered before. False if it has to be tried again."""
-        tsd = self._tsd()
+        tsd, beginning = self._tsd(), self._beginning
         try:
             if tsd is None:
                 raise AnyLogError(5, "almgm.tsd_info is not there")
@@ -208,6 +211,8 @@ class Operating:
             return False
         self._registry.returned.update(await returned(tsd))
         await self.earlier.settle(tsd)
+        if self._beginning is not beginning:
+            return False  # the one that began since says where files go
         self._told, self._registry.sure = False, tsd
         self._filing.options = options
         self.earlier.go_on()

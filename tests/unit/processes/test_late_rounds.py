@@ -378,6 +378,27 @@ class AnotherMemberTests(RestartCase):
         self.assertEqual([options for options in [*taken, self.intake.filing.options] if options != other], [])
         self.assertTrue(self.intake.operating.agrees)
 
+    def test_slower_than_the_one_after_it(self) -> None:
+        """It was asked for what is registered when it ended, and hears of it when another goes on already."""
+        see_ids, other = Recovery.see_ids, evolve(FILES, archive_dir=Path("/elsewhere"))
+        held: list[Deferred[None]] = []
+
+        async def slow(recovery: Recovery, *args: Any, **options: Any) -> None:
+            self.patch(Recovery, "see_ids", see_ids)
+            held.append(Deferred())
+            await held[0]
+
+        self.intake.operating.end()
+        self.patch(Recovery, "see_ids", slow)
+        first = self.intake.operate(FILES, lambda: self.member)
+        self.clock.pump([0.01] * 10)
+        self.intake.operating.end()
+        self.wait(self.intake.operate(other, lambda: self.member))
+        held[0].callback(None)
+        self.wait(first)
+        self.assertEqual(self.intake.filing.options, other)
+        self.assertTrue(self.intake.operating.agrees)
+
     def test_given_up_as_the_one_before(self) -> None:
         """What nobody came with under that member's ids says nothing of the files of the new one."""
         for into in ("tsd_info", f"tsd_{MEMBER + 1}"):
