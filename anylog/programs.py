@@ -65,8 +65,8 @@ class Programs:
         self._detached.add(unheard)
         with Path(os.devnull).open("r+b") as nothing:
             place = nothing.fileno()
-            process = self._spawn(unheard, words, environ, {0: place, 1: place, 2: place})
-        return int(process.pid)
+            self._spawn(unheard, words, environ, {0: place, 1: place, 2: place})
+        return unheard.pid
 
     def stop(self) -> None:
         """End those that somebody waits for; the others are on their own."""
@@ -159,6 +159,12 @@ class _Unheard(ProcessProtocol):
 
     def __init__(self, left: Any) -> None:
         self._left = left
+        self.pid = 0
+
+    def connectionMade(self) -> None:
+        """Called by Twisted: it runs. A moment later it may be gone, and then nobody knows what its id was."""
+        transport: Any = self.transport
+        self.pid = int(transport.pid)
 
     def processEnded(self, reason: Failure) -> None:
         """Called by Twisted."""

@@ -186,6 +186,20 @@ class Started(TestCase):
         for text, number in [("subprocess /nope/x", 61), ("subprocess", 2)]:
             self.assertEqual((await self.refused(text)).number, number)
 
+    async def test_subprocess_that_ends_at_once(self) -> None:
+        """Its id is told, though it was gone before whoever began it came back."""
+        begun = anylog.programs._Unheard.makeConnection
+
+        def gone(unheard: Any, transport: Any) -> None:
+            begun(unheard, transport)
+            os.waitid(os.P_PID, transport.pid, os.WEXITED | os.WNOWAIT)
+
+        self.patch(anylog.programs._Unheard, "makeConnection", gone)
+        pid = (await self.ask("subprocess /bin/true")).data
+        self.assertFalse(alive(pid))
+        self.assertGreater(pid, 0)
+        self.assertFalse(self.programs._detached)
+
     def test_stacks(self) -> None:
         """Where this very thread is."""
         found = self.programs.stacks()
