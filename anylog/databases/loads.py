@@ -15,6 +15,7 @@ from attrs import define, field
 from anylog.columns import AUTOMATIC, kept_type
 from anylog.databases import file_sums
 from anylog.databases.library import Connection, Library, kind_of, lies_in_the_load
+from anylog.databases.marks import make_way
 from anylog.databases.tables import (
     BuiltIn,
     belongs_to_the_node,
@@ -159,6 +160,9 @@ class Writing:
             for load in group
             for mark in load.marks
         ]  # fmt: skip
+        whole = [(mark.member, mark.id) for load in group for mark in load.marks if mark.hash and mark.id]
+        if whole:
+            make_way(connection, whole)
         if marks:
             connection.execute(_MARKS, (orjson.dumps(marks).decode(),))
         for load in group:

@@ -131,6 +131,26 @@ def undo(connection: Connection, table: str, member: int, id: int) -> None:
 def remove(connection: Connection, member: int, id: int) -> None:
     """The mark of one file, in the transaction at hand. What others remember of the marks is void from then on."""
     connection.execute("delete from anylog_marks where member = ? and tsd_id = ?", (member, id))
+    _removed(connection)
+
+
+def make_way(connection: Connection, files: Sequence[tuple[int, int]]) -> None:
+    """The whole files of these members and ids are loaded in the transaction at hand.
+
+    A stream's mark without any row under one of them is of an older copy of the database: all that was loaded of it
+    then was parked, and stays so, as what is parked of a stream is not in its file.
+    """
+    found = connection.execute(
+        "delete from anylog_marks where rowid in (select mark.rowid from json_each(?) as file cross join anylog_marks"
+        " as mark on mark.member = file.value->>0 and mark.tsd_id = file.value->>1"
+        " where mark.hash is null and mark.rows = 0) returning buffer",
+        (orjson.dumps(files).decode(),),
+    ).fetchall()
+    if found:
+        _removed(connection)
+
+
+def _removed(connection: Connection) -> None:
     # In the head of the database, which is free for its applications, and so as lasting as the marks.
     connection.execute(f"pragma user_version = {_removals(connection) % _MOST_REMOVALS + 1}")
 

@@ -11,7 +11,8 @@ from twisted.internet.task import Clock
 
 from anylog.databases.library import STANDARD
 from anylog.databases.loads import LONG, Writing, make_hidden_tables
-from anylog.interfaces import Load, Mark
+from anylog.databases.marks import is_at, position
+from anylog.interfaces import Load, Mark, Parked
 
 
 class LoadsOfFiles(DatabaseCase):
@@ -63,6 +64,24 @@ class LoadsOfFiles(DatabaseCase):
         self.assertEqual(sum(said.startswith(('insert into "t"', "with file")) for said in connection.said), 3)
         found = connection.execute("select tsd_id, count(*), min(row_id) from t group by 1 order by 1").fetchall()
         self.assertEqual(found[:3], [(1, 300, 1), (2, LONG, 301), (3, 2, LONG + 301)])
+
+    def test_of_a_stream_without_rows(self) -> None:
+        """Its mark makes way for that of its file, with what was parked left; one that holds rows does not."""
+        town = self.open()
+        for id, rows in ((1, 0), (2, 1)):
+            stream = Mark(f"stream-{id}", "t", 4, rows, 1, None, 145, id, "plc", "0", "2026-01-01 00:00:00.000000")
+            parked = Parked(f"stream-{id}", 3, 0, "t", "misfit", "{}")
+            some = load("t", ["a", "b"], [[id, "x"]] * rows, create=T)
+            some = evolve(some, rows=rows, marks=[stream], parked=[parked], tsd_name="145", tsd_id=id)
+            self.assertEqual(self.get(town.load([some])), [None])
+        before = self.get(town.read(position))
+        first, second, third = self.get(town.load([self.file(1), self.file(2), self.file(3)]))
+        self.assertEqual((first, third), (None, None))
+        self.assertIn("UNIQUE", second.text)
+        found = self.all(town, "select tsd_id, buffer, rows from anylog_marks order by 1")
+        self.assertEqual(found, [(1, "file-145.1", 2), (2, "stream-2", 1), (3, "file-145.3", 2)])
+        self.assertEqual(len(self.all(town, "select * from anylog_parked")), 2)
+        self.assertFalse(self.get(town.read(lambda connection: is_at(connection, *before))))
 
     def test_one_of_several(self) -> None:
         """One that is loaded already, or has the content of another, takes only itself."""

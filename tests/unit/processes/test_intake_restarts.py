@@ -6,7 +6,9 @@ killed there; what its lanes had not begun never happens.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -189,6 +191,31 @@ class RestartCase(SynchronousTestCase):
             lines = gunzip(bytes(self.disk._files[name].data), 1 << 20).count(b"\n")
             rows, aside, hash = marks[id]
             self.assertEqual(lines, rows + (aside if hash else 0), f"{why}: {name}")
+
+
+class OlderCopies(RestartCase):
+    def test_of_when_all_of_a_stream_was_parked(self) -> None:
+        """Its file is loaded again, though that copy of the database knows the stream already."""
+        self.begin()
+        self.put(2, "t0")
+        self.rest()
+        self.put(1, "t0", kind="misfit")
+        self.clock.pump([0.001] * 30)
+        (path,) = self.places.folder("dbms_dir").glob("town.dbms")
+        copy = path.with_name("copy")
+        with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(copy)) as kept:
+            now.backup(kept)
+            self.assertEqual(kept.execute("select count(*) from anylog_marks where rows = 0").fetchall(), [(1,)])
+        self.put(2, "t0")
+        self.rest()
+        self.kill()
+        for each in [*path.parent.glob("town.dbms*"), *path.parent.glob("almgm.dbms*")]:
+            each.unlink()
+        copy.rename(path)
+        self.begin()
+        self.wait(self.operating)
+        self.rest()
+        self.check()
 
 
 class WholeRecords(RestartCase):
