@@ -512,18 +512,17 @@ class _Comparison:
         await self.room.lacking(self.member)  # once more: a look at the others that fell between saw it here still
 
     async def pending(self) -> None:
-        """Registered, not counted: those with a mark were loaded, and the node ended before it was counted.
-
-        Those without one whose file is archived were to be loaded again when the node ended.
-        """
+        """Registered, not counted: those with a mark were loaded, and the node ended before it was counted; those
+        without one whose file is archived were to be loaded again. What is in work with its hash may be its double."""
         found, busy = await self.tsd.pending(), self.room.in_work()
         waiting = [
             entry
             for into, entry in found
             if into == self.into
             and entry.dbms == self.name
-            and entry.hash.removeprefix(PLACEHOLDER) not in busy
             and not self.room.registry.has(into, entry.id)
+            and (entry.hash not in busy or await self._find(_digits(entry.time), entry.id) is not None)
+            and not (entry.hash.startswith(PLACEHOLDER) and entry.hash.removeprefix(PLACEHOLDER) in busy)
         ]
         if waiting:  # what ended while they were read is counted by now, and its file may lie where none was seen
             now = await self.tsd.by_ids(self.into, [entry.id for entry in waiting])
