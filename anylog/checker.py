@@ -133,7 +133,8 @@ class Checker:
         if self._names is None:
             self._names = {}
             for root in self._roots:
-                for each in sorted(root.rglob("*")) if root.is_dir() else ():
+                # What goes while it is looked at is not there: below a directory of the system that is nothing odd.
+                for each in sorted(Path(top, name) for top, _, names in os.walk(root) for name in names):
                     if each.suffix in (*ENDS, ".json") and _is_file(each):
                         self._names.setdefault(each.name, []).append(each)
         parts = Path(known).parts

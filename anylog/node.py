@@ -384,7 +384,7 @@ class Node:
         self.intake.recovery.known_by_members = self.copying.known_by_members
         self.intake.recovery.lacking = self.copying.lacking
         self.intake.recovery.waiting = self.copying.watched
-        self.intake.operating.earlier.others = self.copying.elsewhere()
+        self.intake.recovery.others = self.intake.operating.earlier.others = self.copying.elsewhere()
         await self.intake.start()
         self._relief.start()
         context = Context(origin="start", who="start", write=write)

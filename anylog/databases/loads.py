@@ -151,6 +151,14 @@ class Writing:
             self._create(connection, first.table, first.create)
         for column, kind in (first.alter or {}).items():
             self._alter(connection, first.table, column, kind)
+        whole = [
+            (mark.member, mark.id, mark.rows + mark.parked, mark.table)
+            for load in group
+            for mark in load.marks
+            if mark.hash and mark.id
+        ]
+        if whole:
+            make_way(connection, whole)
         self._rows(connection, [load for load in group if load.rows])
         marks = [
             (
@@ -160,9 +168,6 @@ class Writing:
             for load in group
             for mark in load.marks
         ]  # fmt: skip
-        whole = [(mark.member, mark.id) for load in group for mark in load.marks if mark.hash and mark.id]
-        if whole:
-            make_way(connection, whole)
         if marks:
             connection.execute(_MARKS, (orjson.dumps(marks).decode(),))
         for load in group:

@@ -123,9 +123,13 @@ def forget_parked(connection: Connection, hash: str) -> bool:
 
 def undo(connection: Connection, table: str, member: int, id: int) -> None:
     """As if that file had never been loaded; in a transaction."""
+    _remove_rows(connection, table, member, id)
+    remove(connection, member, id)
+
+
+def _remove_rows(connection: Connection, table: str, member: int, id: int) -> None:
     if connection.execute("select 1 from pragma_table_info(?)", (table,)).fetchone() is not None:
         connection.execute(f"delete from {quoted(table)} where tsd_name = ? and tsd_id = ?", (str(member), id))
-    remove(connection, member, id)
 
 
 def remove(connection: Connection, member: int, id: int) -> None:
@@ -134,18 +138,23 @@ def remove(connection: Connection, member: int, id: int) -> None:
     _removed(connection)
 
 
-def make_way(connection: Connection, files: Sequence[tuple[int, int]]) -> None:
-    """The whole files of these members and ids are loaded in the transaction at hand.
+def make_way(connection: Connection, files: Sequence[tuple[int, int, int, str]]) -> None:
+    """The whole files of these members and ids, with so many rows and in that table, are about to be loaded in the
+    transaction at hand.
 
-    A stream's mark without any row under one of them is of an older copy of the database: all that was loaded of it
-    then was parked, and stays so, as what is parked of a stream is not in its file.
+    A stream's mark with fewer rows under one of them is of an older copy of the database: its rows go, as the file has
+    them. What was parked of it stays so, as that is not in its file.
     """
     found = connection.execute(
         "delete from anylog_marks where rowid in (select mark.rowid from json_each(?) as file cross join anylog_marks"
         " as mark on mark.member = file.value->>0 and mark.tsd_id = file.value->>1"
-        " where mark.hash is null and mark.rows = 0) returning buffer",
+        " where mark.hash is null and mark.rows < file.value->>2 and mark.table_name = file.value->>3)"
+        " returning table_name, member, tsd_id, rows",
         (orjson.dumps(files).decode(),),
     ).fetchall()
+    for table, member, id, rows in found:
+        if rows:
+            _remove_rows(connection, table, member, id)
     if found:
         _removed(connection)
 

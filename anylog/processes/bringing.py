@@ -63,7 +63,7 @@ class Bringing:
         buffer = self._buffer(file)
         if file.id and buffer.member:
             mark = await self._mark_of(buffer)
-            if mark is not None and mark.rows and mark.hash in (None, file.hash):
+            if mark is not None and mark.holds(file.hash, file.count):
                 buffer.stored, buffer.parked = mark.rows, mark.parked
                 buffer.repeated = file.member not in ("@", str(buffer.member))
             elif mark is not None and mark.hash not in (None, file.hash):
@@ -141,7 +141,7 @@ class Bringing:
             return
         if not named:
             verdict.tell(buffer)
-        elif mark is None or not mark.rows or mark.hash not in (None, file.hash):
+        elif mark is None or not mark.holds(file.hash, file.count):
             buffer.stored, buffer.parked, buffer.repeated = 0, 0, False
             self._load(buffer, file)
             return

@@ -83,6 +83,7 @@ class Consumer(Process):
         self._absent = Absent(counts=self.counts)
         self._rate = Rate()
         self._since: dict[str, float] = {}  # database -> when it was connected, of those that were meanwhile
+        self._losses, self._lost = standing.losses, -1.0  # how many were seen here, and when the last one was
         self._situation: Any = None
         self._next = self._began = 0.0
         self._over = False
@@ -312,6 +313,8 @@ class Consumer(Process):
     async def _states(self, link: Link, place: Place, tsd: Tsd) -> None:
         own, peer, range = place.member, link.peer, self.range
         link.losses = self.standing.losses
+        if link.losses != self._losses:  # what is said to be missing may be had by others
+            self._losses, self._lost = link.losses, self._clock.seconds()
         ours = self.ours = link.ours = await totals(tsd, range.start, range.end)
         mine = self.standing.of(own)
         upto = {whose: id for whose, id in mine.items() if id}
@@ -366,7 +369,7 @@ class Consumer(Process):
         if before is not None:
             look.conflicts, look.clash = before.conflicts, before.clash  # until all entries are looked at
         conflicts: list[Conflict] = []
-        rest = now - link.seldom.get(whose, -SELDOM) < SELDOM
+        rest = now - link.seldom.get(whose, -SELDOM) < SELDOM and link.seldom[whose] > self._lost
         resting = (("missing", "failed") if self._tried.crowded else ("missing",)) if rest else ()
         left = 2 * (theirs.files + theirs.absent) + ENTRIES
         more, fetched = True, False
@@ -405,6 +408,8 @@ class Consumer(Process):
             before = self._tried.get(whose, line.id)
             since = self._since.get(line.dbms, -1.0)
             if before and before.at <= since and states.get(line.id) == "failed" and retried(known[line.id]):
+                self._tried.pop(whose, line.id)
+            if before and before.at <= self._lost and states.get(line.id) == "missing":
                 self._tried.pop(whose, line.id)
         tried = {line.id: each for line in lacking if (each := self._tried.get(whose, line.id)) is not None}
         found = plan(

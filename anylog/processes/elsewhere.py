@@ -13,7 +13,7 @@ from anylog.errors import AnyLogError
 from anylog.interfaces import Clock
 from anylog.processes.agreement import Place
 from anylog.processes.buffers import Where
-from anylog.processes.earlier import Elsewhere, Others, Suspended, Told
+from anylog.processes.others import Elsewhere, Others, Suspended, Told
 from anylog.processes.pulling import Peer, Puller
 from anylog.waiting import deadline, gather, pause
 

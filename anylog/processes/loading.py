@@ -375,8 +375,8 @@ class Loader:
         marks = await self.database.file_marks(list(whose.values())) if whose else {}
         done = []
         for share, name in whose.items():
-            mark, hashes = marks.get(name), (share.buffer.whole, None if share.buffer.file else share.buffer.whole)
-            if mark is not None and mark.rows and mark.hash in hashes:
+            mark = marks.get(name)
+            if mark is not None and share.is_held(mark):
                 share.buffer.stored, share.buffer.parked = mark.rows, mark.parked
                 self._settle(share, 0)
                 done.append(share)

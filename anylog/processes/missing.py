@@ -86,7 +86,7 @@ def plan(
             if here == "":
                 absent.append(line)
                 waiting += 1
-        elif (before is None and here in resting) or not due(before, here, peer, now):
+        elif (never_asked(before) and here in resting) or not due(before, here, peer, now):
             if here not in ("missing", "failed"):
                 busy.append(line.id)
                 waiting += 1
@@ -118,9 +118,14 @@ def lacks(before: Tried | None, peer: int, now: float) -> bool:
     return before is not None and peer in before.without and now - before.at < SELDOM
 
 
+def never_asked(before: Tried | None) -> bool:
+    """Whether nobody was asked for a file, which may have been seen in work here."""
+    return before is None or not before.times
+
+
 def due(before: Tried | None, here: str, peer: int, now: float) -> bool:
     """Whether a file may be asked for now."""
-    if before is None:
+    if before is None or (never_asked(before) and here == "missing"):
         return True
     if before.without and peer not in before.without and here in ("", "missing"):
         return True  # the next one that lists it

@@ -23,7 +23,7 @@ from anylog.processes.agreement import SYSTEM
 from anylog.processes.buffers import Buffer
 from anylog.processes.earlier import Accept, Earlier
 from anylog.processes.filing import Filing
-from anylog.processes.recovery import UNMADE, UNREAD, Marked, Recovery
+from anylog.processes.recovery import UNMADE, UNREAD, UNTOLD, Marked, Recovery
 from anylog.processes.registry import Registry
 from anylog.processes.whole import FilingOptions
 from anylog.waiting import deferring, gather, pause
@@ -264,7 +264,7 @@ class Operating:
         mine = self._apart[name] = object()
         try:
             done = await self._recovery.compare(name, self._databases.get(name), options)
-            if not {UNREAD, UNMADE} & done.keys():
+            if not {UNREAD, UNMADE, UNTOLD} & done.keys():
                 if self._apart.get(name) is mine:  # else another comparison is to say so, or it lacks rows since then
                     del self._apart[name]
                 return

@@ -16,14 +16,15 @@ from twisted.logger import Logger
 from anylog.databases.returned import note_later
 from anylog.databases.tsd import DROPPED, FOREIGN_IDS, OWN, Done, Entry, Tsd, Wanted
 from anylog.databases.unlisted import note_listed, unlisted_above
-from anylog.disk.archive import folder_of, highest_id, ids_in, read_archived
+from anylog.disk.archive import folder_of, highest_id, ids_in
 from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
-from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, Publish, unix
-from anylog.mapping.body import normal_form, read_body
+from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, unix
+from anylog.mapping.body import read_body
 from anylog.processes.audit import fits
-from anylog.processes.filing import streamed_hash
+from anylog.processes.others import Others
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
+from anylog.processes.streamed import Damaged, Named, Streamed, digits, read_moving
 from anylog.processes.unlisted import Unlisted
 from anylog.processes.unread import Unread
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
@@ -35,6 +36,7 @@ TOGETHER = 32  # files that are loaded again at the same time
 MISSING = "01"  # status 1: its file is not in the archive
 UNREAD = "archived files that cannot be read"  # one of what `compare` gives
 UNMADE = "streams without rows here until they are files"  # another
+UNTOLD = "streams of which the other members have to tell first"  # a third
 GONE = "03"  # status 1: never loaded
 USABLE_IDS = FOREIGN_IDS - (1 << 48)  # ids of our own are below, with room for all that are given after them
 
@@ -81,6 +83,8 @@ class Recovery:
     lacking: Callable[[int], Awaitable[None]] = field(default=lambda member: _nothing())
     # The names of the files that wait in the watch directory.
     waiting: Callable[[], Awaitable[Sequence[str]]] = field(default=lambda: _none())
+    others: Others = field(factory=Others)
+    since: dict[tuple[str, int], float] = field(factory=dict)  # streams that wait for what the others tell
     log = Logger()
 
     async def see_ids(self, databases: Sequence[Marked], options: FilingOptions, *, files: bool = True) -> None:
@@ -252,7 +256,16 @@ class _Comparison:
     # Id -> name of a file: what waited for the distributor at first, and what was found in the archive after that.
     waits: dict[int, str] = field(factory=dict)
     folders: dict[Path, dict[int, str]] = field(factory=dict)
+    streamed: Streamed = field(init=False)
     log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        room = self.room
+        self.streamed = Streamed(
+            dbms=self.name, database=self.database, options=self.options, member=self.member, owner=self.owner,
+            clock=room.clock, disk=room.disk, lane=room.lane, others=room.others, in_work=room.in_work,
+            find=self._find, since=room.since,
+        )  # fmt: skip
 
     @property
     def into(self) -> str:
@@ -303,19 +316,31 @@ class _Comparison:
             after = upto
 
     async def _counts(self, known: Mapping[int, Entry], loaded: Mapping[int, Mark]) -> None:
-        wrong = {}
+        wrong: dict[int, int] = {}
+        fewer: dict[int, tuple[Entry, Mark]] = {}
         for id, entry in known.items():
             mark = loaded.get(id)
             if mark is None or mark.rows == entry.rows:
                 continue
             if self.room.registry.has(self.into, id):
                 continue  # the journal has the rest of it, which is loaded now
-            if mark.rows < entry.rows and await self._find(_digits(entry.time), id) is not None:
+            if mark.rows < entry.rows and await self._find(digits(entry.time), id) is not None:
                 # An older copy, of when the buffer was open still: all of its file is loaded, or nothing.
-                await self.database.undo(mark.table, self.owner, id)
+                if mark.hash:
+                    await self.database.undo(mark.table, self.owner, id)
                 await self._lost(entry)
+            elif mark.rows < entry.rows:
+                fewer[id] = entry, mark
             else:
                 wrong[id] = mark.rows
+        if fewer:
+            parts, alls = await self.streamed.in_part([mark for _, mark in fewer.values()])
+            wrong |= {id: fewer[id][1].rows for id in alls}
+            for id in parts:
+                entry, mark = fewer[id]
+                told = f"{mark.rows} of its {entry.rows} rows are here, and its file is not"
+                done = Done(into=self.into, id=id, rows=0, status1=MISSING, status2=told)
+                await self._missing(done, "here in part")
         if wrong:
             await self.tsd.finish([Done(into=self.into, id=id, rows=rows) for id, rows in wrong.items()])
             self._note("counts corrected", len(wrong))
@@ -326,6 +351,7 @@ class _Comparison:
             return
         busy = self.room.in_work()  # first: what ends from here on is registered, but not found below
         there = await self.tsd.by_ids(self.into, [mark.id for mark in marks])
+        await self._ask([mark for mark in marks if mark.id not in there and mark.buffer not in busy])
         for mark in marks:
             known = there.get(mark.id)
             if known is not None:
@@ -336,14 +362,14 @@ class _Comparison:
                 continue  # else on its way: `pending` has looked at it
             if mark.buffer in busy:
                 continue  # it is registered, and counted, when its file is there
-            hash = mark.hash or await self._hash_of(mark)
-            if not hash:
+            named = Named(mark.hash) if mark.hash else await self._named(mark)
+            if not named.hash:
                 continue
             wanted = Wanted(
                 dbms=self.name,
                 table=mark.table,
                 source=mark.source,
-                hash=hash,
+                hash=named.hash,
                 instructions=mark.instructions,
                 id=mark.id,
                 time=mark.time,
@@ -357,12 +383,46 @@ class _Comparison:
                     "{into} {id}: {table} was loaded with another hash", into=self.into, id=mark.id, table=mark.table
                 )
                 continue
-            await self._count(found.entry, mark, "registered again")
+            if named.whole:
+                await self._count(found.entry, mark, "registered again")
+            else:
+                await self._in_part(found.entry, mark)
+
+    async def _ask(self, marks: Sequence[Mark]) -> None:
+        """All at once of what has no file here and no hash."""
+        files = [(await self._find(digits(mark.time), mark.id), mark) for mark in marks if not mark.hash]
+        await self.streamed.ask([mark.id for path, mark in files if path is None])
+
+    async def _named(self, mark: Mark) -> Named:
+        named = await self.streamed.named(mark)
+        if named.waits:
+            self._note(UNTOLD)
+        return named
+
+    async def _in_part(self, entry: Entry, mark: Mark) -> None:
+        told = f"{mark.rows} rows of it are here, and its file is not"
+        done = Done(into=self.into, id=entry.id, rows=0, hash=entry.hash, status1=MISSING, status2=told)
+        await self._missing(done, "here in part", pending=True)
+
+    async def _missing(self, done: Done, told: str, *, pending: bool = False) -> None:
+        """It comes back if somebody has its file. `pending`: unless that was loaded meanwhile."""
+        await self.room.lacking(self.member)
+        await (self.tsd.give_up([], [done]) if pending else self.tsd.finish([done]))
+        await self.room.lacking(self.member)  # once more: a look at the others that fell between saw nothing of it
+        self._note(told)
 
     async def _count(self, entry: Entry, mark: Mark, told: str = "counted") -> None:
         """Its rows are those of its mark, unless that is of when its buffer was open still, and there is its file."""
         try:
-            path = await self._more_than(mark)
+            path = await self.streamed.more_than(mark)
+        except Damaged as damage:
+            parts, alls = await self.streamed.in_part([mark])
+            if parts:
+                await self._damaged(entry, damage.path, damage.why)
+            if not alls:
+                return
+            self.log.error("{why}", why=str(damage))
+            path = None  # what is here is all there is
         except OSError as why:
             self.log.error("{path} cannot be read: {why}", path=why.filename, why=str(why))
             self._note(UNREAD)  # it stays pending, and is looked at again in a while
@@ -371,70 +431,19 @@ class _Comparison:
             await self.tsd.finish([Done(into=self.into, id=entry.id, rows=mark.rows, hash=entry.hash)])
             self._note(told)
             return
-        # With its hash first: of what has none, and no mark, nobody would know that it can be loaded again.
+        # With its hash first: of what has none nobody would know that it can be loaded again.
         await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, hash=entry.hash)])
-        await self.database.undo(mark.table, self.owner, mark.id)
         await self.again(entry, path)
-
-    async def _more_than(self, mark: Mark) -> Path | None:
-        """The file of a mark of a stream if it has more rows than that: both databases are copies of when it was open.
-
-        Only files say when a stream was all there: its mark grows with each load, and nothing is noted in it at its
-        end. What has a hash was loaded in one transaction. Raises OSError if there is a file that cannot be read.
-        """
-        if mark.hash:
-            return None
-        date = _digits(mark.time)
-        path = await self._find(date, mark.id)
-        if path is None:
-            return None
-        folder = folder_of(self.options.archive_dir, date)
-        try:
-            path, data = await self.room.lane.run(_read, self.room.disk, path, folder)
-            rows = len(read_body(data, most=len(data)))
-        except AnyLogError as damage:
-            self.log.error("{path} is damaged: {why}", path=path, why=str(damage))
-            return None  # what is here is all there is
-        return path if rows > mark.rows else None
-
-    async def _hash_of(self, mark: Mark) -> str:
-        """The hash of a streamed file: by the name of its file, which is right whatever a newer program would build."""
-        if mark.buffer in self.room.in_work():
-            return ""  # it is made into a file now
-        found = await self._find(_digits(mark.time), mark.id)
-        if found is None and self.owner != self.member:
-            return ""  # the hash of another's file is what its name says
-        return FileName.parse(found.name).hash if found is not None else await self._rebuild(mark)
-
-    async def _rebuild(self, mark: Mark) -> str:
-        """The journal was lost, and there is no file: it is made of the rows (ingest.md 8.4)."""
-        rows = await self.database.rows_of(mark.table, self.member, mark.id)
-        if not rows:
-            return ""
-        data = normal_form(rows)
-        hash = streamed_hash(f"{self.name}.{mark.table}.{self.member}.{mark.id}", data)
-        date = _digits(mark.time)
-        file = FileName(
-            dbms=self.name, table=mark.table, source=mark.source, hash=hash, instructions=mark.instructions,
-            member=str(self.member), id=mark.id, date=date, compressed=self.options.compress,
-        )  # fmt: skip
-        waits = self.options.distributes
-        path = (self.options.distr_dir if waits else folder_of(self.options.archive_dir, date)) / str(file)
-        (outcome,) = await self.room.lane.run(self.room.disk.batch, [Publish(path, data, self.options.compress)])
-        if isinstance(outcome, OSError):
-            raise AnyLogError(14, f"{path}: {outcome.strerror or outcome}")
-        return hash
 
     @deferring
     async def _lost(self, entry: Entry) -> None:
         """Counted, but there is no mark: the user's database was lost or is an older copy. Its file is loaded again."""
         if entry.status2 == DROPPED:
             return
-        date = _digits(entry.time)
+        date = digits(entry.time)
         path = await self._find(date, entry.id)
-        if path is None:
-            await self.room.lacking(self.member)
         if path is None and self.owner != self.member:
+            await self.room.lacking(self.member)
             await self.tsd.forget([(self.into, entry.id)])  # missing: it can be had from others
             self._note("missing")
             return
@@ -443,8 +452,8 @@ class _Comparison:
             self.log.error(
                 "{d}.{t} {into} {id}: {why}", into=self.into, d=entry.dbms, t=entry.table, id=entry.id, why=told
             )
-            await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
-            self._note("lost without a file")
+            done = Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)
+            await self._missing(done, "lost without a file")
             return
         await self.again(entry, path)
 
@@ -453,7 +462,7 @@ class _Comparison:
         marks = await self.database.hash_marks([entry.hash])
         if any(mark.rows for mark in marks.values()):
             return  # held by what has no entry
-        path = await self._find(_digits(entry.time), entry.id)
+        path = await self._find(digits(entry.time), entry.id)
         if path is not None:
             await self.again(entry, path)
         else:
@@ -463,7 +472,7 @@ class _Comparison:
 
     async def again(self, entry: Entry, path: Path, told: str = "loaded again") -> None:
         """Load a file of the archive."""
-        date = _digits(entry.time)
+        date = digits(entry.time)
         try:
             path, data, fine = await self.room.lane.run(
                 _read_again, self.room.disk, path, folder_of(self.options.archive_dir, date), entry, self.owner
@@ -521,7 +530,7 @@ class _Comparison:
             if into == self.into
             and entry.dbms == self.name
             and not self.room.registry.has(into, entry.id)
-            and (entry.hash not in busy or await self._find(_digits(entry.time), entry.id) is not None)
+            and (entry.hash not in busy or await self._find(digits(entry.time), entry.id) is not None)
             and not (entry.hash.startswith(PLACEHOLDER) and entry.hash.removeprefix(PLACEHOLDER) in busy)
         ]
         if waiting:  # what ended while they were read is counted by now, and its file may lie where none was seen
@@ -538,10 +547,12 @@ class _Comparison:
         if lacking := sum(file not in marks or marks[file].rows < rows for file, rows in loaded.items()):
             self._note(UNMADE, lacking)
         again: list[tuple[Entry, Path]] = []
+        open = {entry.id for entry in waiting if entry.hash.startswith(PLACEHOLDER)}
+        await self._ask([mark for mark in marks.values() if mark.rows and mark.id in open])
         for entry in waiting:
             mark = marks.get((self.owner, entry.id))
             if mark is None or not mark.rows:
-                path = await self._find(_digits(entry.time), entry.id)
+                path = await self._find(digits(entry.time), entry.id)
                 if path is not None and entry.hash.startswith(PLACEHOLDER):
                     # A copy of when it was open and nothing of it was in its table: its file has all of that.
                     entry = evolve(entry, hash=FileName.parse(path.name).hash)
@@ -551,13 +562,14 @@ class _Comparison:
                 if path is not None:  # it was to be loaded from there once more
                     again.append((entry, path))
                 continue
-            hash = entry.hash
-            if hash.startswith(PLACEHOLDER):
-                hash = await self._hash_of(mark)
-            elif await self._find(_digits(entry.time), entry.id) is None:
+            named = Named(entry.hash)
+            if entry.hash.startswith(PLACEHOLDER):
+                named = await self._named(mark)
+            elif await self._find(digits(entry.time), entry.id) is None:
                 continue  # its file lies in the watch directory still, and is counted when it is archived
-            if hash:
-                await self._count(evolve(entry, hash=hash), mark)
+            if named.hash:
+                entry = evolve(entry, hash=named.hash)
+                await (self._count(entry, mark) if named.whole else self._in_part(entry, mark))
         for first in range(0, len(again), TOGETHER):
             await gather([self.again(entry, path) for entry, path in again[first : first + TOGETHER]])
 
@@ -567,24 +579,10 @@ def _own_ids(disk: Disk, folder: Path, member: int) -> list[int]:
     return [*ids_in(disk, folder, member), *ids_in(disk, folder, "@")]
 
 
-def _read(disk: Disk, path: Path, folder: Path) -> tuple[Path, bytes]:
-    """In a lane: a file and where it lies; it may have gone on into its directory of the archive since it was seen."""
-    try:
-        return path, read_archived(disk, path)
-    except FileNotFoundError:
-        if path.parent == folder:
-            raise
-    return folder / path.name, read_archived(disk, folder / path.name)
-
-
 def _read_again(disk: Disk, path: Path, folder: Path, entry: Entry, owner: int) -> tuple[Path, bytes, bool]:
-    """In a lane: as `_read`, and whether the content is what the entry says; it may have rotted, or was edited."""
-    path, data = _read(disk, path, folder)
+    """In a lane: as `read_moving`, and whether it is what the entry says; it may have rotted, or was edited."""
+    path, data = read_moving(disk, path, folder)
     return path, data, fits(entry.hash, entry.dbms, entry.table, owner, entry.id, data)
-
-
-def _digits(time: str) -> str:
-    return "".join(char for char in time[2:19] if char.isdigit())
 
 
 async def _nobody() -> list[int | None]:

@@ -117,6 +117,13 @@ class Share:
             return 0
         return buffer.owner if file is None else int(file.member) if file.member.isdecimal() else 0
 
+    def is_held(self, mark: Mark) -> bool:
+        """Whether the mark under its name says that all of it is loaded."""
+        buffer, file = self.buffer, self.buffer.file
+        return mark.rows > 0 and (
+            mark.hash == buffer.whole or (file is not None and mark.holds(buffer.whole, file.count))
+        )
+
     def keys(self, now: float, hash: str) -> list[tuple[str, float, str]]:
         """The Idempotency-Keys of its records, and those of messages."""
         table = self.buffer.where.table

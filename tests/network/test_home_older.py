@@ -15,7 +15,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from anylog.copying import Copying
 from anylog.errors import AnyLogError
 from anylog.node import Node
-from anylog.processes.earlier import LONGEST, UNTOLD, _begins
+from anylog.processes.earlier import UNTOLD, _begins
+from anylog.processes.others import LONGEST
 from anylog.testing import laws
 from anylog.testing.snapshot import Snapshot
 from anylog.testing.storm import Storm

@@ -15,8 +15,9 @@ from anylog.disk.records import pack_rows
 from anylog.errors import AnyLogError
 from anylog.interfaces import Publish, Step
 from anylog.processes.buffers import Buffer, Drafts, Pending, Where
-from anylog.processes.earlier import Earlier, Elsewhere, Others, Told
+from anylog.processes.earlier import Earlier
 from anylog.processes.filing import DUPLICATE, FAILED, GATHER, NOT_LOADED, Filing, full_name, streamed_hash
+from anylog.processes.others import Elsewhere, Others, Told
 from anylog.processes.rounds import PAUSES
 from anylog.processes.whole import FilingOptions, Outcome
 from anylog.testing.disk import MemoryDisk

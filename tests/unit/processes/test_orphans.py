@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 
 from anylog.databases.returned import counted_as, note_returned, returned
 from anylog.databases.tsd import Done, Entry, Tsd
-from anylog.processes.earlier import Earlier, Elsewhere
+from anylog.processes.earlier import Earlier
+from anylog.processes.others import Elsewhere
 from anylog.processes.recovery import Recovery
 from anylog.processes.registry import stream_of
 from anylog.processes.unread import Unread

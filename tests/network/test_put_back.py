@@ -1,0 +1,97 @@
+"""Copies of one member's databases are put back, or its files are lost, while the other members have what is of now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_home_older import same
+from test_lasting import ALMGM, TOWN, begin, calm, put, quiet, values
+
+from anylog.processes.others import LONGEST
+from anylog.testing.laws import Holding
+from anylog.testing.storm import Storm
+
+ARCHIVE = Path("/op1/AnyLog-Network/data/archive")
+
+
+def lose(storm: Storm, folder: Path) -> None:
+    """All files below a directory of the first operator."""
+    disk = storm.world.places["op1"].disk
+    for name in list(disk.under(folder)):
+        disk.forget(folder / name)
+
+
+def damage(storm: Storm, folder: Path) -> None:
+    """Each file below a directory of the first operator is shorter than it was."""
+    disk = storm.world.places["op1"].disk
+    for name, data in list(disk.under(folder).items()):
+        disk.publish(folder / name, data[:-9])
+
+
+def of_when_it_was_open(storm: Storm, almgm: str, rest: tuple[int, ...] = (2, 3)) -> None:
+    """A stream of three readings becomes a file that both members have; then the first is down, and has the databases
+    of when it had one of them."""
+    put(storm, "t0", [1], False)
+    storm.world.advance(0.2)
+    files: Any = storm._files("op1")
+    town, older = files.copy(TOWN), files.copy(ALMGM)
+    put(storm, "t0", list(rest), False)
+    quiet(storm)
+    same(storm, [1, *rest])
+    storm.world.crash("op1", power=False)
+    storm._files("op1").put_back(TOWN, town)
+    if almgm != "now":
+        storm._files("op1").put_back(ALMGM, older if almgm == "older" else {})
+
+
+def both(storm: Storm) -> list[Holding]:
+    """What each member holds; nobody tells of a conflict, and who is there says that it is complete."""
+    nodes = [storm.world.nodes[name] for name in storm.names]
+    assert not any(node.copying.conflicts() for node in nodes)
+    assert all(node.copying.consumer is not None and node.copying.consumer.complete for node in nodes)
+    return [storm.holding(name) for name in storm.names]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["there", "late"])
+@pytest.mark.parametrize("harm", [lose, damage])
+@pytest.mark.parametrize("almgm", ["now", "older", "lost"])
+def test_of_when_a_buffer_was_open_and_the_archive_is_lost(almgm: str, harm: Any, late: bool) -> None:
+    """The readings hold a part of a file, and no file says so: it comes back from the other member, also if that is
+    not there at first."""
+    storm = calm(7)
+    of_when_it_was_open(storm, almgm)
+    harm(storm, ARCHIVE)
+    if late:
+        storm.world.crash("op2", power=False)
+    assert begin(storm) is not None
+    if late:
+        storm.world.advance(LONGEST / 2)
+        storm.world.wait(storm.world.restart("op2"))
+    storm.world.advance(180)
+    held = [values(each) for each in both(storm)]
+    places = [storm.world.places[name] for name in storm.names]
+    files = [
+        [Path(name).name for name in place.disk.under(place.home / "AnyLog-Network/data/archive")] for place in places
+    ]
+    storm.world.end()
+    assert held == [[1, 2, 3]] * len(held)
+    assert [len(names) for names in files] == [1] * len(files)
+    assert len({name.removesuffix(".gz") for (name,) in files}) == 1
+
+
+@pytest.mark.parametrize("almgm", ["now", "older", "lost"])
+def test_a_part_stays_until_its_file_is_there(almgm: str) -> None:
+    """Nobody else is there: what is here is to be had, and the node says that it is not all."""
+    storm = calm(7)
+    of_when_it_was_open(storm, almgm)
+    lose(storm, ARCHIVE)
+    storm.world.crash("op2", power=False)
+    assert begin(storm) is not None
+    storm.world.advance(LONGEST / 2)
+    assert values(storm.holding("op1")) == [1]
+    node = storm.world.nodes["op1"]
+    assert node.copying.consumer is not None
+    assert not node.copying.consumer.complete or not node.intake.operating.agrees
+    storm.world.end()
