@@ -240,10 +240,6 @@ class Mark:
     instructions: str = "0"
     time: str = ""  # UTC time of registration, "YYYY-MM-DD HH:MM:SS.ffffff"; of loading if it was not registered
 
-    def holds(self, hash: str, rows: int) -> bool:
-        """Whether the whole file of its id, with that hash and so many rows, is loaded. Of a stream a part may be."""
-        return self.rows > 0 and (self.hash == hash or (self.hash is None and self.rows >= rows))
-
 
 @frozen
 class Parked:

@@ -22,6 +22,7 @@ from anylog.processes.files import unconnected
 from anylog.processes.filing import full_name
 from anylog.processes.loading import Loader
 from anylog.processes.registry import Registry, table_of
+from anylog.processes.shares import holds
 from anylog.processes.thresholds import Threshold
 from anylog.processes.whole import Outcome, WholeFile
 from anylog.tank import Tank
@@ -63,7 +64,7 @@ class Bringing:
         buffer = self._buffer(file)
         if file.id and buffer.member:
             mark = await self._mark_of(buffer)
-            if mark is not None and mark.holds(file.hash, file.count):
+            if mark is not None and holds(mark, file.hash, file.count):
                 buffer.stored, buffer.parked = mark.rows, mark.parked
                 buffer.repeated = file.member not in ("@", str(buffer.member))
             elif mark is not None and mark.hash not in (None, file.hash):
@@ -141,7 +142,7 @@ class Bringing:
             return
         if not named:
             verdict.tell(buffer)
-        elif mark is None or not mark.holds(file.hash, file.count):
+        elif mark is None or not holds(mark, file.hash, file.count):
             buffer.stored, buffer.parked, buffer.repeated = 0, 0, False
             self._load(buffer, file)
             return

@@ -121,7 +121,7 @@ class Share:
         """Whether the mark under its name says that all of it is loaded."""
         buffer, file = self.buffer, self.buffer.file
         return mark.rows > 0 and (
-            mark.hash == buffer.whole or (file is not None and mark.holds(buffer.whole, file.count))
+            mark.hash == buffer.whole or (file is not None and holds(mark, buffer.whole, file.count))
         )
 
     def keys(self, now: float, hash: str) -> list[tuple[str, float, str]]:
@@ -220,3 +220,8 @@ def convert_short(shares: Sequence[Share], planned: Mapping[str, Plan]) -> None:
             done = convert_each([share.rows for share in part], columns, at)
             for share, converted in zip(part, done or (), strict=False):
                 share.converted = converted, columns
+
+
+def holds(mark: Mark, hash: str, rows: int) -> bool:
+    """Whether the whole file of its id, with that hash and so many rows, is loaded. Of a stream a part may be."""
+    return mark.rows > 0 and (mark.hash == hash or (mark.hash is None and mark.rows >= rows))

@@ -65,22 +65,29 @@ class LoadsOfFiles(DatabaseCase):
         found = connection.execute("select tsd_id, count(*), min(row_id) from t group by 1 order by 1").fetchall()
         self.assertEqual(found[:3], [(1, 300, 1), (2, LONG, 301), (3, 2, LONG + 301)])
 
-    def test_of_a_stream_without_rows(self) -> None:
-        """Its mark makes way for that of its file, with what was parked left; one that holds rows does not."""
+    def test_of_a_stream_with_fewer_rows(self) -> None:
+        """Its mark makes way for that of its file, with its rows, and with what was parked left; one that holds as many
+        rows as the file does not, nor does one of another table."""
         town = self.open()
-        for id, rows in ((1, 0), (2, 1)):
-            stream = Mark(f"stream-{id}", "t", 4, rows, 1, None, 145, id, "plc", "0", "2026-01-01 00:00:00.000000")
-            parked = Parked(f"stream-{id}", 3, 0, "t", "misfit", "{}")
-            some = load("t", ["a", "b"], [[id, "x"]] * rows, create=T)
+        for id, rows, table in ((1, 0, "t"), (2, 1, "t"), (3, 2, "t"), (4, 1, "other")):
+            stream = Mark(f"stream-{id}", table, 4, rows, 1, None, 145, id, "plc", "0", "2026-01-01 00:00:00.000000")
+            parked = Parked(f"stream-{id}", 3, 0, table, "misfit", "{}")
+            some = load(table, ["a", "b"], [[id, "x"]] * rows, create=T)
             some = evolve(some, rows=rows, marks=[stream], parked=[parked], tsd_name="145", tsd_id=id)
             self.assertEqual(self.get(town.load([some])), [None])
         before = self.get(town.read(position))
-        first, second, third = self.get(town.load([self.file(1), self.file(2), self.file(3)]))
-        self.assertEqual((first, third), (None, None))
-        self.assertIn("UNIQUE", second.text)
+        first, second, third, fourth, fifth = self.get(town.load([self.file(id) for id in range(1, 6)]))
+        self.assertEqual((first, second, fifth), (None, None, None))
+        self.assertIn("UNIQUE", third.text)
+        self.assertIn("UNIQUE", fourth.text)
         found = self.all(town, "select tsd_id, buffer, rows from anylog_marks order by 1")
-        self.assertEqual(found, [(1, "file-145.1", 2), (2, "stream-2", 1), (3, "file-145.3", 2)])
-        self.assertEqual(len(self.all(town, "select * from anylog_parked")), 2)
+        self.assertEqual(found, [
+            (1, "file-145.1", 2), (2, "file-145.2", 2), (3, "stream-3", 2), (4, "stream-4", 1), (5, "file-145.5", 2),
+        ])  # fmt: skip
+        held = self.all(town, "select tsd_id, group_concat(a) from (select * from t order by row_id) group by 1")
+        self.assertEqual(held, [(1, "10,11"), (2, "20,21"), (3, "3,3"), (5, "50,51")])
+        self.assertEqual(len(self.all(town, "select * from other")), 1)
+        self.assertEqual(len(self.all(town, "select * from anylog_parked")), 4)
         self.assertFalse(self.get(town.read(lambda connection: is_at(connection, *before))))
 
     def test_one_of_several(self) -> None:
