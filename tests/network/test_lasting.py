@@ -11,7 +11,7 @@ from twisted.internet.defer import succeed
 
 from anylog.interfaces import Move
 from anylog.node import Node
-from anylog.processes import recovery
+from anylog.processes import recovery, streamed
 from anylog.processes.distributor import Distributor
 from anylog.testing import laws
 from anylog.testing.clock import HeapClock
@@ -254,7 +254,7 @@ def test_a_file_that_moves_while_it_is_looked_for(moved: str, monkeypatch: pytes
     disk = storm.world.places["op1"].disk
     (outcome,) = disk.batch([Move(path, waits)])
     assert not isinstance(outcome, OSError)
-    begun = (recovery, "ids_in") if moved == "after the archive was listed" else (recovery, "read_archived")
+    begun = (recovery, "ids_in") if moved == "after the archive was listed" else (streamed, "read_archived")
     asked = getattr(*begun)
 
     def moves(disk: MemoryDisk, folder: Path, *more: Any) -> Any:
