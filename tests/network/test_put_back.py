@@ -9,6 +9,7 @@ import pytest
 from test_home_older import same
 from test_lasting import ALMGM, TOWN, begin, calm, put, quiet, values
 
+from anylog.disk.names import FileName
 from anylog.processes.others import LONGEST
 from anylog.testing.laws import Holding
 from anylog.testing.storm import Storm
@@ -94,4 +95,39 @@ def test_a_part_stays_until_its_file_is_there(almgm: str) -> None:
     node = storm.world.nodes["op1"]
     assert node.copying.consumer is not None
     assert not node.copying.consumer.complete or not node.intake.operating.agrees
+    storm.world.end()
+
+
+def test_what_is_lost_twice_comes_twice() -> None:
+    """A file of ours comes back from the other member also when it was lost a while ago, and came back, before."""
+    storm = calm(7)
+    put(storm, "t0", [1, 2], True)
+    quiet(storm)
+    for _ in range(3):
+        same(storm, [1, 2])
+        storm.world.crash("op1", power=False)
+        storm._files("op1").put_back(TOWN, {})
+        lose(storm, ARCHIVE)
+        assert begin(storm) is not None
+        storm.world.advance(120)
+        assert [values(each) for each in both(storm)] == [[1, 2], [1, 2]]
+    storm.world.end()
+
+
+def test_another_that_is_lost_soon_after() -> None:
+    """A second file is lost while the node runs, minutes after a first one came back: it comes back, too."""
+    storm = calm(7)
+    for value in (1, 2):
+        put(storm, "t0", [value], True)
+    same(storm, [1, 2])
+    node = storm.world.nodes["op1"]
+    disk, files = storm.world.places["op1"].disk, sorted(storm.world.places["op1"].disk.under(ARCHIVE))
+    assert len(files) == 2
+    for name in files:
+        disk.forget(Path(name))
+        town: Any = node.databases.get("town")
+        storm.world.wait(town.undo("t0", storm.members["op1"], FileName.parse(Path(name).name).id))
+        storm.world.wait(node.intake.operating.compared("town"))
+        storm.world.advance(120)
+        assert [values(each) for each in both(storm)] == [[1, 2], [1, 2]], name
     storm.world.end()
