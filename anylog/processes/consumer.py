@@ -22,7 +22,7 @@ from anylog.processes.absent import Absent
 from anylog.processes.agreement import Place
 from anylog.processes.exchange import name_of, table_of
 from anylog.processes.files import retried
-from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, plan, validated
+from anylog.processes.missing import AGAIN, SELDOM, SETTLED, Tried, clashes, held, plan, validated
 from anylog.processes.pulled import Arrival, Arrivals, ConsumerOptions, Link, Look, Rate, Tries, over_or_late
 from anylog.processes.pulling import TOO_LARGE, Peer, Puller, no_room
 from anylog.processes.registry import CONFLICTS, Conflict
@@ -332,10 +332,10 @@ class Consumer(Process):
                 await self._owner_first(whose)
                 ours = self.ours = await totals(tsd, range.start, range.end)
                 here = ours.get(into, Totals())
-            after = 0
+            after = same = 0
             if whose in told.parts and told.parts[whose] == await part(tsd, into, range.start, range.end, upto[whose]):
-                after = upto[whose]
-            await self._files(link, place, tsd, whose, theirs, here, after)
+                after, same = upto[whose], told.parts[whose][0]
+            await self._files(link, place, tsd, whose, theirs, here, after, theirs.files - same)
             if whose == peer.member:
                 self._own_over(link)
             look = link.looks[whose]
@@ -352,9 +352,9 @@ class Consumer(Process):
             await over_or_late(self._clock, owner.own, OWNER)
 
     async def _files(
-        self, link: Link, place: Place, tsd: Tsd, whose: int, theirs: Totals, ours: Totals, after: int
+        self, link: Link, place: Place, tsd: Tsd, whose: int, theirs: Totals, ours: Totals, after: int, behind: int
     ) -> None:
-        """The files of one member, as another one has them."""
+        """The files of one member, as another one has them; `behind`: how many of them behind the id `after`."""
         before, now = link.looks.get(whose), self._clock.seconds()
         look = link.looks[whose] = Look(theirs, ours)
         if (theirs.files, theirs.sum) == (ours.files, ours.sum) and theirs.absent <= ours.absent:
@@ -372,15 +372,16 @@ class Consumer(Process):
         rest = now - link.seldom.get(whose, -SELDOM) < SELDOM and link.seldom[whose] > self._lost
         resting = (("missing", "failed") if self._tried.crowded else ("missing",)) if rest else ()
         left = 2 * (theirs.files + theirs.absent) + ENTRIES
-        more, fetched = True, False
+        more, fetched, upto = True, False, after
         while more and left > 0:
-            page, more = await self.puller.entries(link.peer, place, whose, self.range, after)
+            page, more = await self.puller.entries(link.peer, place, whose, self.range, upto)
             if not page:
                 break  # `more` is false then, too
             fetched |= await self._page(link, place, tsd, whose, page, look, resting, conflicts)
-            after, left = page[-1].id, left - len(page)
-        if more:  # of what was not looked at nothing is known
-            look.open, look.first = look.open + 1, look.first or after + 1
+            upto, left, behind = page[-1].id, left - len(page), behind - held(page, theirs.last)
+        # Nothing is known of what was not looked at, nor of what was told of and not listed: by a later life, perhaps.
+        if more or behind > 0:
+            look.open, look.first = look.open + 1, look.first or (upto if behind <= 0 else after) + 1
         look.conflicts, look.clash = conflicts, conflicts[0].id if conflicts else 0
         if not look.lacking and not fetched:
             look.until = now + SELDOM
@@ -402,7 +403,7 @@ class Consumer(Process):
         ]  # fmt: skip
         clashing = {line.id for line in odd}
         lacking = [line for line in page if states.get(line.id) not in SETTLED and line.id not in clashing]
-        held = await holders(tsd, [line.hash for line in lacking]) if lacking else {}
+        there = await holders(tsd, [line.hash for line in lacking]) if lacking else {}
         away = {dbms for dbms in {line.dbms for line in lacking} if not self._connected(dbms)}
         for line in lacking:  # what failed for want of its database is tried anew when that is here
             before = self._tried.get(whose, line.id)
@@ -413,7 +414,7 @@ class Consumer(Process):
                 self._tried.pop(whose, line.id)
         tried = {line.id: each for line in lacking if (each := self._tried.get(whose, line.id)) is not None}
         found = plan(
-            lacking, states, held, tried, self._hashes, peer=peer, into=into, now=now, resting=resting, away=away
+            lacking, states, there, tried, self._hashes, peer=peer, into=into, now=now, resting=resting, away=away
         )  # fmt: skip
         look.open += found.open
         for dbms in found.apart:
@@ -428,7 +429,7 @@ class Consumer(Process):
             self._still(place)
             left = await record(
                 tsd, into,
-                [(line, DUPLICATE, f"its content is loaded as {there} {id}") for line, (there, id) in found.doubles],
+                [(line, DUPLICATE, f"its content is loaded as {where} {id}") for line, (where, id) in found.doubles],
             )  # fmt: skip
             if left:  # their content was lost meanwhile: the next pass asks for them
                 look.open, look.first = look.open + len(left), min(filter(None, (look.first, *left)))

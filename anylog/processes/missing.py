@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from attrs import frozen
 
-from anylog.databases.tsd import FAILED, OWN
+from anylog.databases.tsd import FAILED, FOREIGN_IDS, OWN
 from anylog.databases.tsd_ranges import Line
 
 OFFERED = ("loaded", "dropped")  # states in which a member has the file in its archive
@@ -111,6 +111,11 @@ def clashes(line: Line, hash: str, state: str) -> bool:
     """
     here = state in SETTLED or state == "pending"
     return here and line.state in SETTLED and hash != line.hash and not hash.startswith(NO_HASH)
+
+
+def held(theirs: Sequence[Line], last: int) -> int:
+    """How many entries of a member are among the files that it told of before, the last of which was `last`."""
+    return sum(1 for line in theirs if (line.rows or line.state == "double") and not last < line.id < FOREIGN_IDS)
 
 
 def lacks(before: Tried | None, peer: int, now: float) -> bool:

@@ -48,6 +48,7 @@ KEPT: tuple[int, ...] = (
     3212559,  # loaded again from its file where an older copy knew the stream, of which all had been parked: refused
     3102083,  # the storm itself: a hash that began with "bad" was taken for one of the files that nobody can load
     210269,  # the storm itself: the end of one node was the moment at which another crashed
+    3404427,  # put back while a member asked it: how far it was, told before, went with an empty list of files
 )  # fmt: skip
 KEPT_WIDE: tuple[int, ...] = (
     # The same, of those in which administrators are at work.
