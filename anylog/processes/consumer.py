@@ -312,7 +312,7 @@ class Consumer(Process):
 
     async def _states(self, link: Link, place: Place, tsd: Tsd) -> None:
         own, peer, range = place.member, link.peer, self.range
-        link.losses = self.standing.losses
+        link.losses, link.range = self.standing.losses, range  # what leaves it during this pass is not lacking
         if link.losses != self._losses:  # what is said to be missing may be had by others
             self._losses, self._lost = link.losses, self._clock.seconds()
         ours = self.ours = link.ours = await totals(tsd, range.start, range.end)
@@ -374,14 +374,15 @@ class Consumer(Process):
         left = 2 * (theirs.files + theirs.absent) + ENTRIES
         more, fetched, upto = True, False, after
         while more and left > 0:
-            page, more = await self.puller.entries(link.peer, place, whose, self.range, upto)
+            page, more = await self.puller.entries(link.peer, place, whose, link.range, upto)
             if not page:
                 break  # `more` is false then, too
             fetched |= await self._page(link, place, tsd, whose, page, look, resting, conflicts)
             upto, left, behind = page[-1].id, left - len(page), behind - held(page, theirs.last)
         # Nothing is known of what was not looked at, nor of what was told of and not listed: by a later life, perhaps.
         if more or behind > 0:
-            look.open, look.first = look.open + 1, look.first or (upto if behind <= 0 else after) + 1
+            first = (upto if behind <= 0 else after) + 1
+            look.open, look.first = look.open + 1, min(look.first or first, first)
         look.conflicts, look.clash = conflicts, conflicts[0].id if conflicts else 0
         if not look.lacking and not fetched:
             look.until = now + SELDOM

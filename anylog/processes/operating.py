@@ -242,6 +242,7 @@ class Operating:
             self._left = self._registry.member()
         self.runs = self._begun = False
         self._apart.clear()
+        self._recovery.since.clear()
         for call in self._again.values():
             call.cancel()
         self._again.clear()

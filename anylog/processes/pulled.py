@@ -96,6 +96,7 @@ class Link:
     errors: int = 0
     complete: bool = False
     losses: int = 0  # of this member, when the last pass began
+    range: Range = field(factory=lambda: Range(""))  # in which that looks
     ours: Mapping[str, Totals] = field(factory=dict)  # by table of files, at that time, too
     looks: dict[int, Look] = field(factory=dict)  # by the member whose files they are
     in_flight: int = 0

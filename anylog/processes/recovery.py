@@ -21,10 +21,9 @@ from anylog.disk.names import FileName, error_name
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, IDatabase, ILane, Mark, Move, unix
 from anylog.mapping.body import read_body
-from anylog.processes.audit import fits
 from anylog.processes.others import Others
 from anylog.processes.registry import PLACEHOLDER, Registry, member_of_table, table_of_member
-from anylog.processes.streamed import Damaged, Named, Streamed, digits, read_moving
+from anylog.processes.streamed import Damaged, Named, Streamed, digits, read_again
 from anylog.processes.unlisted import Unlisted
 from anylog.processes.unread import Unread
 from anylog.processes.whole import FilingOptions, Outcome, WholeFile
@@ -82,7 +81,7 @@ class Recovery:
     # Told before anything is given up here that other members may have: this member is not complete then.
     lacking: Callable[[int], Awaitable[None]] = field(default=lambda member: _nothing())
     # The names of the files that wait in the watch directory.
-    waiting: Callable[[], Awaitable[Sequence[str]]] = field(default=lambda: _none())
+    waiting: Callable[[], Awaitable[Sequence[str]]] = field(default=lambda: _nobody())
     others: Others = field(factory=Others)
     since: dict[tuple[str, int], float] = field(factory=dict)  # streams that wait for what the others tell
     log = Logger()
@@ -214,7 +213,11 @@ class Recovery:
         ]
         if self.registry.member() != member:
             return len(left)  # the tables are those of another: they are looked at anew
-        gone = [(into, entry) for into, entry in left if not waits.may_be(into, entry)]
+        gone = [
+            (into, entry)
+            for into, entry in left
+            if not waits.may_be(into, entry) and (into != OWN or (entry.dbms, entry.id) not in self.since)
+        ]
         useless = [
             (into, entry.id)
             for into, entry in gone  # own files that others have are asked for, too
@@ -355,11 +358,8 @@ class _Comparison:
         for mark in marks:
             known = there.get(mark.id)
             if known is not None:
-                if known.status1 and mark.hash == known.hash and not self.room.registry.has(self.into, mark.id):
-                    # It was loaded after all, and the entry is an older copy.
-                    await self.tsd.finish([Done(into=self.into, id=mark.id, rows=mark.rows)])
-                    self._note("counted")
-                continue  # else on its way: `pending` has looked at it
+                await self._known(known, mark)
+                continue
             if mark.buffer in busy:
                 continue  # it is registered, and counted, when its file is there
             named = Named(mark.hash) if mark.hash else await self._named(mark)
@@ -387,6 +387,18 @@ class _Comparison:
                 await self._count(found.entry, mark, "registered again")
             else:
                 await self._in_part(found.entry, mark)
+
+    async def _known(self, entry: Entry, mark: Mark) -> None:
+        """Loaded, and its entry says that it is not: else it is on its way, and `pending` has looked at it."""
+        if not entry.status1 or self.room.registry.has(self.into, mark.id):
+            return
+        if mark.hash == entry.hash:  # it was loaded after all, and the entry is an older copy
+            await self.tsd.finish([Done(into=self.into, id=mark.id, rows=mark.rows)])
+            self._note("counted")
+        elif await self.streamed.is_left(mark, entry.status1 == MISSING):
+            named = await self._named(mark)
+            if named.hash and named.whole:  # else it is missing, and is asked for already
+                await self._count(evolve(entry, hash=named.hash), mark)
 
     async def _ask(self, marks: Sequence[Mark]) -> None:
         """All at once of what has no file here and no hash."""
@@ -475,7 +487,7 @@ class _Comparison:
         date = digits(entry.time)
         try:
             path, data, fine = await self.room.lane.run(
-                _read_again, self.room.disk, path, folder_of(self.options.archive_dir, date), entry, self.owner
+                read_again, self.room.disk, path, folder_of(self.options.archive_dir, date), entry, self.owner
             )
             if not fine:
                 raise AnyLogError(6, f"its content is not that of the hash {entry.hash}")
@@ -517,7 +529,8 @@ class _Comparison:
             await self.tsd.forget([(self.into, entry.id)])
         else:
             told = f"its rows are lost, and its file is damaged: {damage}"
-            await self.tsd.finish([Done(into=self.into, id=entry.id, rows=0, status1=MISSING, status2=told)])
+            done = Done(into=self.into, id=entry.id, rows=0, hash=entry.hash, status1=MISSING, status2=told)
+            await self.tsd.finish([done])
         await self.room.lacking(self.member)  # once more: a look at the others that fell between saw it here still
 
     async def pending(self) -> None:
@@ -579,19 +592,9 @@ def _own_ids(disk: Disk, folder: Path, member: int) -> list[int]:
     return [*ids_in(disk, folder, member), *ids_in(disk, folder, "@")]
 
 
-def _read_again(disk: Disk, path: Path, folder: Path, entry: Entry, owner: int) -> tuple[Path, bytes, bool]:
-    """In a lane: as `read_moving`, and whether it is what the entry says; it may have rotted, or was edited."""
-    path, data = read_moving(disk, path, folder)
-    return path, data, fits(entry.hash, entry.dbms, entry.table, owner, entry.id, data)
-
-
-async def _nobody() -> list[int | None]:
+async def _nobody() -> list[Any]:
     return []
 
 
 async def _nothing() -> None:
     return None
-
-
-async def _none() -> Sequence[str]:
-    return ()

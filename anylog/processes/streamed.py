@@ -16,11 +16,13 @@ from typing import Any, Protocol
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
+from anylog.databases.tsd import Entry
 from anylog.disk.archive import folder_of, read_archived
 from anylog.disk.names import FileName
 from anylog.errors import AnyLogError
 from anylog.interfaces import Clock, Disk, ILane, Mark, Publish
 from anylog.mapping.body import normal_form, read_body
+from anylog.processes.audit import fits
 from anylog.processes.filing import streamed_hash
 from anylog.processes.others import LONGEST, NOBODYS, Elsewhere, Others, Told
 from anylog.processes.whole import FilingOptions
@@ -90,6 +92,12 @@ class Streamed:
         parts = {id for id, each in told.items() if _files(each, id) or each.silent or each.loading} & same
         return parts, same - parts
 
+    async def is_left(self, mark: Mark, missing: bool) -> bool:
+        """Whether nobody is going to come with more of what an entry says is missing, or was given up."""
+        if mark.hash or not mark.rows or self._owner != self._member or mark.buffer in self._in_work():
+            return False
+        return not missing or mark.id in (await self.in_part([mark]))[1]
+
     async def ask(self, ids: Sequence[int]) -> None:
         """Have the others tell of these at once, and not one by one."""
         if ids and self._owner == self._member:
@@ -106,9 +114,11 @@ class Streamed:
         told, key = await self._ask(mark.id), (self._dbms, mark.id)
         now = (await self._database.file_marks([(self._member, mark.id)])).get((self._member, mark.id))
         if now is None or now.hash or mark.buffer in self._in_work():
+            self._since.pop(key, None)
             return NOTHING  # its file came meanwhile, or its buffer did
         rows = await self._database.rows_of(mark.table, self._member, mark.id)
         if not rows:
+            self._since.pop(key, None)
             return NOTHING
         data = normal_form(rows)
         hash = streamed_hash(f"{self._dbms}.{mark.table}.{self._member}.{mark.id}", data)
@@ -185,6 +195,12 @@ def read_moving(disk: Disk, path: Path, folder: Path) -> tuple[Path, bytes]:
         if path.parent == folder:
             raise
     return folder / path.name, read_archived(disk, folder / path.name)
+
+
+def read_again(disk: Disk, path: Path, folder: Path, entry: Entry, owner: int) -> tuple[Path, bytes, bool]:
+    """In a lane: as `read_moving`, and whether it is what the entry says; it may have rotted, or was edited."""
+    path, data = read_moving(disk, path, folder)
+    return path, data, fits(entry.hash, entry.dbms, entry.table, owner, entry.id, data)
 
 
 def digits(time: str) -> str:

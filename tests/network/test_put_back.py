@@ -15,6 +15,7 @@ from anylog.testing.laws import Holding
 from anylog.testing.storm import Storm
 
 ARCHIVE = Path("/op1/AnyLog-Network/data/archive")
+JOURNAL = Path("/op1/journal")
 
 
 def lose(storm: Storm, folder: Path) -> None:
@@ -130,4 +131,55 @@ def test_another_that_is_lost_soon_after() -> None:
         storm.world.wait(node.intake.operating.compared("town"))
         storm.world.advance(120)
         assert [values(each) for each in both(storm)] == [[1, 2], [1, 2]], name
+    storm.world.end()
+
+
+def entries(storm: Storm) -> list[tuple[str, int, str]]:
+    """Of the first operator's own files: hash, rows and status."""
+    return [(each.hash, each.rows, each.status1) for each in storm.holding("op1").of(storm.members["op1"])]
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["refuses", "hangs"])
+def test_a_stream_without_journal_while_nobody_tells(slow: bool) -> None:
+    """Its readings are here, and the journal is not: it becomes a file when the others were waited for long enough,
+    and is not given up before."""
+    storm = calm(7)
+    put(storm, "t0", [1, 2], False)
+    storm.world.advance(0.2)
+    if not slow:
+        storm.world.crash("op2", power=False)
+    storm.world.crash("op1", power=False)
+    lose(storm, JOURNAL)
+    if slow:
+        storm.world.network.cut(storm._host("op1"), storm._host("op2"))
+    assert begin(storm) is not None
+    storm.world.advance(4 * LONGEST)
+    ((hash, rows, status),) = entries(storm)
+    assert (len(hash), rows, status) == (32, 2, "")
+    if slow:
+        storm.world.network.heal()
+    else:
+        storm.world.wait(storm.world.restart("op2"))
+    storm.world.advance(180)
+    assert [values(each) for each in both(storm)] == [[1, 2], [1, 2]]
+    storm.world.end()
+
+
+def test_a_part_that_nobody_has_more_of() -> None:
+    """Its file is damaged, and who had it too has lost everything: what is left becomes a file when all say so."""
+    storm = calm(7)
+    of_when_it_was_open(storm, "older")
+    damage(storm, ARCHIVE)
+    storm.world.crash("op2", power=False)
+    assert begin(storm) is not None
+    storm.world.advance(LONGEST / 2)
+    ((hash, rows, status),) = entries(storm)
+    assert (len(hash), rows, status) == (32, 0, "01")
+    storm._wipe("op2")
+    storm.world.wait(storm.world.restart("op2"))
+    storm.world.advance(60)
+    storm.world.crash("op1", power=False)
+    assert begin(storm) is not None
+    storm.world.advance(180)
+    assert [values(each) for each in both(storm)] == [[1], [1]]
     storm.world.end()

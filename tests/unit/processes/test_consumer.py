@@ -190,6 +190,20 @@ class FaultTests(ConsumerCase):
         look = self.consumer.links[OTHER].looks[OTHER]
         self.assertEqual((self.asked[-1][1]["after"], look.open, look.first, self.validated()), (2, 1, 3, 2))
 
+    def test_what_is_not_listed_before_what_is(self) -> None:
+        """Of three that it tells of a member lists the last: nothing is known of the two before."""
+        for id in (1, 2, 3):
+            self.give(id)
+        self.safe(3)
+
+        def entries(head: Mapping[str, Any]) -> Deferred[Reply]:
+            return self.exchange.entries({**head, "after": 2}, b"", Asker(host="", address=""))
+
+        self.odd["entries"] = entries
+        self.begin()
+        look = self.consumer.links[OTHER].looks[OTHER]
+        self.assertEqual((self.count("fetch"), look.first, self.validated(), self.complete()), (1, 1, 0, False))
+
     def test_whose_content_is_lost_meanwhile(self) -> None:
         """Another entry holds the content of a file, and is forgotten before that is noted: the file is asked for."""
         name = self.give(1)
