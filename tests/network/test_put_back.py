@@ -183,3 +183,33 @@ def test_a_part_that_nobody_has_more_of() -> None:
     storm.world.advance(180)
     assert [values(each) for each in both(storm)] == [[1], [1]]
     storm.world.end()
+
+
+def test_what_was_open_when_it_was_copied_and_is_damaged() -> None:
+    """The table of files is older and says that the stream is open; its file, which is filed by now, is damaged: that
+    it is missing is told with its hash, so that the other member's file is known for it."""
+    storm = calm(7)
+    files: Any = storm._files("op1")
+    town = files.copy(TOWN)
+    put(storm, "t0", [1, 2], False)
+    while not storm.holding("op1").of(storm.members["op1"]):
+        storm.world.advance(0.1)
+    ((hash, _, _),) = entries(storm)
+    assert hash.startswith("open:")
+    older = files.copy(ALMGM)
+    quiet(storm)
+    same(storm, [1, 2])
+    ((hash, _, _),) = entries(storm)
+    for name in ("op1", "op2"):
+        storm.world.crash(name, power=False)
+    files = storm._files("op1")
+    files.put_back(TOWN, town)
+    files.put_back(ALMGM, older)
+    damage(storm, ARCHIVE)
+    assert begin(storm) is not None
+    storm.world.advance(LONGEST / 2)
+    assert entries(storm) == [(hash, 0, "01")]
+    storm.world.wait(storm.world.restart("op2"))
+    storm.world.advance(180)
+    assert [values(each) for each in both(storm)] == [[1, 2], [1, 2]]
+    storm.world.end()
